@@ -1,0 +1,308 @@
+"""The stored truth of one run: ``results/<run-id>/run.json`` and ``samples.jsonl``.
+
+Schema 1. Other programs read these files, so a change of meaning is a new schema number. Units are in the
+names; what is missing is absent or null, never zero. Samples are appended and flushed as they happen; run.json
+is replaced atomically. A record whose writer died reads as ``interrupted``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hosts.errors import HarnessError
+
+SCHEMA = 1
+Outcome = Literal["measured", "unsupported", "failed", "invalid"]
+Status = Literal["running", "complete", "interrupted", "failed"]
+Metric = Literal["seconds", "cpu_seconds_per_gb"]
+VerdictWord = Literal["same", "faster", "slower", "cannot_tell"]
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class RecordError(HarnessError):
+    """A record that cannot be read: missing, of another schema, or damaged before its end."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class HostSample(_Model):
+    """What one host spent on one sample. ``counters`` are deltas over the sample."""
+
+    cpu_seconds: Seconds | None = None
+    cpu_resolution_seconds: Positive | None = None
+    counters: dict[str, int | None] = {}
+
+
+class Sample(_Model):
+    """One line of samples.jsonl: one transfer. ``valid`` is ``sha256_ok`` and the witness together."""
+
+    cell: str
+    block: int = Field(ge=0)
+    index: int = Field(ge=0)
+    warmup: bool
+    seconds: Positive | None
+    handshake_seconds: Seconds | None = None
+    bytes: int | None = Field(default=None, ge=0)
+    sha256_ok: bool | None = None
+    witness: dict[str, int | float | str | bool | None] = {}
+    valid: bool
+    reason: str | None = None
+    sender: HostSample = HostSample()
+    receiver: HostSample = HostSample()
+    latencies_us: list[float] | None = None
+
+
+class Cell(_Model):
+    """One bar of a figure. ``id`` is suite/path/cipher/driver/size, with the driver as requested.
+
+    ``figure`` is the paper's figure the suite answers; ``driver_found`` what the kernel or library bound.
+    """
+
+    id: str
+    suite: str
+    path: str
+    cipher: str
+    driver: str
+    size_bytes: int | None = Field(default=None, ge=0)
+    buffer_bytes: int | None = Field(default=None, ge=1)
+    outcome: Outcome
+    reason: str | None = None
+    driver_found: str | None = None
+
+
+class Verdict(_Model):
+    """Of one comparison, from paired blocks. ``ratio`` is baseline / candidate: over 1 the candidate is better."""
+
+    comparison: str
+    baseline: str
+    candidate: str
+    metric: Metric
+    ratio: Positive | None
+    ci_low: Positive | None
+    ci_high: Positive | None
+    blocks: int = Field(ge=0)
+    verdict: VerdictWord
+    margin: Positive
+    detectable: Positive | None
+    ceiling: Positive | None = None
+    bottleneck: str | None = None
+
+
+class ProfileEntry(_Model):
+    """The profile a run was made from: its name, its whole content, and the SHA-256 of that content."""
+
+    name: str
+    content: dict[str, Any]
+    sha256: str
+
+
+class TestbedEntry(_Model):
+    """Which testbed, and of what kind (``hosts`` or a lab's)."""
+
+    name: str
+    kind: str
+
+
+class SuiteEntry(_Model):
+    """What a suite asked, for readers of the record: its figure in the paper, its link, its baseline path.
+
+    ``link`` holds what measuring the link gave: ``seconds_1mb`` and ``goodput_bits_per_second``.
+    """
+
+    name: str
+    figure: int | None
+    link_rate_bits_per_second: int | None
+    baseline: str
+    link: dict[str, float | None] = {}
+
+
+class Head(_Model):
+    """The content of run.json."""
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
+    run_id: str
+    profile: ProfileEntry
+    testbed: TestbedEntry
+    started: datetime
+    finished: datetime | None = None
+    status: Status
+    reason: str | None = None
+    harness: str
+    suites: list[SuiteEntry] = []
+    hosts: dict[Literal["sender", "receiver"], dict[str, Any]] = {}
+    cells: list[Cell] = []
+    verdicts: list[Verdict] = []
+    notes: list[str] = []
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, serialize_by_alias=True)
+
+
+class Run(BaseModel):
+    """A record read back. ``truncated``: the last line of the samples was cut off, as a crash leaves it."""
+
+    path: Path
+    head: Head
+    samples: list[Sample]
+    truncated: bool = False
+
+
+def new_run_id(profile: str, now: datetime | None = None) -> str:
+    """A name that sorts by time and does not collide: ``20261123-101500-gigabit-3des-1f2e``."""
+    stamp = (now or datetime.now(UTC)).strftime("%Y%m%d-%H%M%S")
+    return f"{stamp}-{profile}-{secrets.token_hex(2)}"
+
+
+class Writer:
+    """Writes one record. Holds the record's lock while it lives: use as a context manager.
+
+    Leaving the context by an exception marks the run ``interrupted`` (KeyboardInterrupt and SystemExit) or
+    ``failed``, unless ``finish`` was called before. Raises RecordError when the disk refuses.
+    """
+
+    def __init__(self, results: Path, head: Head) -> None:
+        self.results = results
+        self.path = results / head.run_id
+        self.head = head
+        with _explained(self.path):
+            self.path.mkdir(parents=True)
+            self._lock = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._samples = (self.path / "samples.jsonl").open("a", encoding="utf-8")
+        self.write_head()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _tb: object) -> None:
+        if self.head.status == "running":
+            if error is None:
+                self.finish("complete")
+            else:
+                stopped = kind is not None and issubclass(kind, KeyboardInterrupt | SystemExit)
+                self.finish("interrupted" if stopped else "failed", reason=str(error).split("\n")[0] or None)
+
+    def append(self, sample: Sample) -> None:
+        """Add a sample; it is on disk when this returns."""
+        with _explained(self.path):
+            self._samples.write(sample.model_dump_json() + "\n")
+            self._samples.flush()
+            os.fsync(self._samples.fileno())
+
+    def write_head(self) -> None:
+        """Replace run.json atomically with the head as it is now."""
+        text = json.dumps(self.head.model_dump(mode="json", by_alias=True), indent=1)
+        Head.model_validate_json(text)
+        with _explained(self.path):
+            new = self.path / ".run.json"
+            with new.open("w", encoding="utf-8") as file:
+                file.write(text + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self.path / "run.json")
+
+    def finish(self, status: Status, reason: str | None = None) -> None:
+        """Write the final status, release the lock; ``results/latest`` names the newest complete run."""
+        self.head.status, self.head.reason = status, reason
+        self.head.finished = datetime.now(UTC)
+        try:
+            self.write_head()
+            if status == "complete":
+                with _explained(self.results):
+                    new = self.results / f".latest-{os.getpid()}"
+                    new.unlink(missing_ok=True)
+                    new.symlink_to(self.path.name)
+                    new.replace(self.results / "latest")
+        finally:
+            self._samples.close()
+            os.close(self._lock)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RecordError(
+            f"cannot write the record {path}: {error.strerror}",
+            next_step="free some space or choose another --results folder; what was written so far is readable",
+        ) from error
+
+
+def read(path: Path) -> Run:
+    """Read and validate one record.
+
+    A last line cut off in the middle is dropped and told (``truncated``); any other damage raises RecordError
+    with the file and line. ``running`` without a living writer reads as ``interrupted``.
+    """
+    head = read_head(path)
+    samples: list[Sample] = []
+    truncated = False
+    name = path / "samples.jsonl"
+    try:
+        lines = name.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError as error:
+        raise RecordError(f"cannot read {name}: {error.strerror}") from error
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        try:
+            samples.append(Sample.model_validate_json(line))
+        except ValidationError as error:
+            if number == len(lines):
+                truncated = True
+                continue
+            raise RecordError(
+                f"{name}, line {number} is not a sample: {error.errors()[0]['msg']}",
+                next_step="the record was changed after it was written; take it out of the results folder",
+            ) from error
+    return Run(path=path, head=head, samples=samples, truncated=truncated)
+
+
+def read_head(path: Path) -> Head:
+    """Read run.json alone. Raises RecordError."""
+    name = path / "run.json"
+    try:
+        head = Head.model_validate_json(name.read_bytes())
+    except OSError as error:
+        raise RecordError(f"cannot read {name}: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(p) for p in first["loc"]) or "file"
+        raise RecordError(f"{name} is not a record of schema {SCHEMA}: {where}: {first['msg']}") from error
+    if head.status == "running" and not _alive(path):
+        head.status = "interrupted"
+        head.reason = head.reason or "its writer ended without saying why"
+    return head
+
+
+def list_runs(results: Path) -> list[Path]:
+    """The folders of all records, oldest first."""
+    return sorted(p.parent for p in results.glob("*/run.json") if not p.parent.is_symlink())
+
+
+def _alive(path: Path) -> bool:
+    try:
+        lock = os.open(path / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False

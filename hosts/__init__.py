@@ -1,0 +1,1 @@
+"""The machines: labs, SSH, the agent and every change made to a host. Knows nothing of benchmarks."""

@@ -1,0 +1,1 @@
+"""What runs on a host: standard library only, sent over as one zip file."""

@@ -1,0 +1,151 @@
+"""The receiver of every cell: libcurl in this one process, so that no start-up is in any number.
+
+The payload goes to a file in tmpfs that is written over, never truncated (taking pages anew for every transfer
+would be measured too); what is checked afterwards is exactly the bytes this transfer wrote.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import functools
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+CHUNK = 1 << 20
+
+
+class PayloadError(Exception):
+    """A payload that cannot be checked, with the reason."""
+
+
+def fetch(url: str, out: str, timeout: float, tls: dict[str, Any] | None = None) -> dict[str, Any]:
+    """GET ``url`` into the file ``out`` over a new connection.
+
+    Returns seconds (start of connect to last payload byte), connect_seconds, handshake_seconds (TLS, else
+    None), bytes written, status (HTTP), http_bytes_expected; on failure ``error`` with libcurl's number and words.
+    ``tls`` holds ca (path), priority (a GnuTLS priority string) and pin_version.
+    """
+    import pycurl
+
+    fd = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    curl = pycurl.Curl()
+    try:
+        curl.setopt(pycurl.URL, url)
+        curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+        curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+        curl.setopt(pycurl.PROXY, "")
+        curl.setopt(pycurl.NOSIGNAL, 1)
+        curl.setopt(pycurl.FRESH_CONNECT, 1)
+        curl.setopt(pycurl.FORBID_REUSE, 1)
+        curl.setopt(pycurl.BUFFERSIZE, 512 * 1024)
+        curl.setopt(pycurl.CONNECTTIMEOUT_MS, 10_000)
+        curl.setopt(pycurl.TIMEOUT_MS, int(timeout * 1000))
+        curl.setopt(pycurl.LOW_SPEED_LIMIT, 1)
+        curl.setopt(pycurl.LOW_SPEED_TIME, 10)
+        curl.setopt(pycurl.FAILONERROR, 1)
+        curl.setopt(pycurl.WRITEFUNCTION, functools.partial(os.write, fd))
+        if tls:
+            curl.setopt(pycurl.CAINFO, tls["ca"])
+            curl.setopt(pycurl.SSL_VERIFYPEER, 1)
+            curl.setopt(pycurl.SSL_VERIFYHOST, 2)
+            curl.setopt(pycurl.SSL_CIPHER_LIST, tls["priority"])
+        error = None
+        try:
+            curl.perform()
+        except pycurl.error as failure:
+            error = f"libcurl {failure.args[0]}: {failure.args[1] or curl.errstr()}"
+        connected = curl.getinfo(pycurl.CONNECT_TIME)
+        secured = curl.getinfo(pycurl.APPCONNECT_TIME)
+        return {
+            "error": error,
+            "seconds": curl.getinfo(pycurl.TOTAL_TIME) - curl.getinfo(pycurl.NAMELOOKUP_TIME),
+            "connect_seconds": connected - curl.getinfo(pycurl.NAMELOOKUP_TIME),
+            "handshake_seconds": secured - connected if secured else None,
+            "bytes": os.lseek(fd, 0, os.SEEK_CUR),
+            "expected_bytes": int(curl.getinfo(pycurl.CONTENT_LENGTH_DOWNLOAD)),
+            "status": curl.getinfo(pycurl.RESPONSE_CODE),
+        }
+    finally:
+        curl.close()
+        os.close(fd)
+
+
+_verified: dict[tuple[str, ...], str] = {}
+
+
+def digest(path: str, count: int, cipher: dict[str, str] | None = None) -> dict[str, Any]:
+    """SHA-256 of the first ``count`` bytes of a file, after deciphering them where ``cipher`` (evp, key, iv).
+
+    Deciphering is a function of its input: the same cipher text under the same key gives the same plain text,
+    so cipher text whose SHA-256 was seen before is not deciphered again.
+    """
+    with Path(path).open("rb", buffering=0) as file:
+        outer = hashlib.sha256()
+        for piece in _pieces(file, count):
+            outer.update(piece)
+        received = outer.hexdigest()
+        if not cipher:
+            return {"sha256": received}
+        known = (cipher["evp"], cipher["key"], cipher["iv"], received)
+        if known not in _verified:
+            file.seek(0)
+            inner = hashlib.sha256()
+            with Decryptor(cipher["evp"], bytes.fromhex(cipher["key"]), bytes.fromhex(cipher["iv"])) as decrypt:
+                for piece in _pieces(file, count):
+                    inner.update(decrypt.update(piece))
+                inner.update(decrypt.final())
+            _verified[known] = inner.hexdigest()
+    return {"sha256": _verified[known]}
+
+
+def _pieces(file: Any, count: int) -> Any:
+    while count:
+        piece = file.read(min(CHUNK, count))
+        if not piece:
+            raise PayloadError(f"the payload ends {count} bytes early")
+        count -= len(piece)
+        yield piece
+
+
+class Decryptor:
+    """OpenSSL's EVP, not the kernel's crypto that may have made the cipher text: an independent check.
+
+    PKCS#7 padding is checked and taken off. Raises PayloadError where OpenSSL refuses.
+    """
+
+    def __init__(self, evp: str, key: bytes, iv: bytes) -> None:
+        self._crypto = ctypes.CDLL(ctypes.util.find_library("crypto") or "libcrypto.so.3")
+        for name in ("EVP_CIPHER_CTX_new", "EVP_CIPHER_fetch"):
+            getattr(self._crypto, name).restype = ctypes.c_void_p
+        fetched = self._crypto.EVP_CIPHER_fetch(None, evp.encode(), None)
+        if not fetched:
+            raise PayloadError(f"OpenSSL here has no {evp}")
+        self._cipher = ctypes.c_void_p(fetched)
+        self._context = ctypes.c_void_p(self._crypto.EVP_CIPHER_CTX_new())
+        if self._crypto.EVP_DecryptInit_ex2(self._context, self._cipher, key, iv, None) != 1:
+            raise PayloadError(f"OpenSSL did not take key and IV for {evp}")
+        self._out = ctypes.create_string_buffer(CHUNK + 64)
+
+    def __enter__(self) -> Decryptor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._crypto.EVP_CIPHER_CTX_free(self._context)
+        self._crypto.EVP_CIPHER_free(self._cipher)
+
+    def update(self, data: bytes) -> bytes:
+        """Decipher up to CHUNK bytes."""
+        done = ctypes.c_int(0)
+        if self._crypto.EVP_DecryptUpdate(self._context, self._out, ctypes.byref(done), data, len(data)) != 1:
+            raise PayloadError("OpenSSL could not decipher the payload")
+        return self._out.raw[: done.value]
+
+    def final(self) -> bytes:
+        """The last bytes, when the padding is right."""
+        done = ctypes.c_int(0)
+        if self._crypto.EVP_DecryptFinal_ex(self._context, self._out, ctypes.byref(done)) != 1:
+            raise PayloadError("the padding is wrong: another key, or damaged cipher text")
+        return self._out.raw[: done.value]

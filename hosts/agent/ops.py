@@ -1,0 +1,195 @@
+"""What the agent does when asked: one method for each operation, arguments and results plain JSON."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from . import fetch as receiver
+from .journal import ChangeError, Journal, start_time, write_atomically
+
+OUTPUT_LIMIT = 1 << 20
+
+
+class Operations:
+    """The operations, over the run's directory on tmpfs (mode 0700)."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.journal = Journal(directory)
+
+    def hello(self) -> dict[str, Any]:
+        """Who and where this agent is."""
+        return {"directory": str(self.directory), "pid": os.getpid(), "uid": os.getuid()}
+
+    def ping(self) -> None:
+        """Renew the lease."""
+
+    def run(
+        self, argv: list[str], timeout: float, stdin: str | None = None, cwd: str | None = None
+    ) -> dict[str, Any]:
+        """Run a command in a process group of its own, with a deadline in seconds."""
+        started = time.monotonic()
+        try:
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=cwd or self.directory,
+                start_new_session=True,
+            )
+        except OSError as error:
+            return {"status": 127, "stdout": "", "stderr": f"{argv[0]}: {error.strerror}", "seconds": 0.0}
+        timed_out = False
+        try:
+            out, err = process.communicate((stdin or "").encode(), timeout=timeout)
+        except subprocess.TimeoutExpired:
+            timed_out = True
+            os.killpg(process.pid, signal.SIGKILL)
+            out, err = process.communicate()
+        return {
+            "status": None if timed_out else process.returncode,
+            "stdout": out[-OUTPUT_LIMIT:].decode(errors="replace"),
+            "stderr": err[-OUTPUT_LIMIT:].decode(errors="replace"),
+            "seconds": time.monotonic() - started,
+        }
+
+    def read(self, paths: list[str]) -> dict[str, str | None]:
+        """Files' contents; None for one that is not there or not readable."""
+        found: dict[str, str | None] = {}
+        for path in paths:
+            try:
+                found[path] = Path(path).read_text(errors="replace")[:OUTPUT_LIMIT]
+            except OSError:
+                found[path] = None
+        return found
+
+    def put(self, path: str, content: str, mode: int, sha256: str) -> None:
+        """Write a file in the run's directory: temporary name, final mode, hash checked, then renamed."""
+        try:
+            data = base64.b64decode(content, validate=True)
+        except binascii.Error as error:
+            raise ChangeError(f"{path}: damaged on the way: {error}") from error
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise ChangeError(f"{path}: damaged on the way: another SHA-256")
+        write_atomically(self.directory / path, data, mode)
+
+    def payload(self, path: str, size: int, seed: int) -> str:
+        """Make a file of ``size`` random bytes from ``seed`` in the run's directory; returns its SHA-256."""
+        source = random.Random(seed)  # noqa: S311 (test data, not keys)
+        hashed = hashlib.sha256()
+        with (self.directory / path).open("wb") as file:
+            while size:
+                piece = source.randbytes(min(size, receiver.CHUNK))
+                hashed.update(piece)
+                file.write(piece)
+                size -= len(piece)
+        return hashed.hexdigest()
+
+    def apply(self, change: dict[str, Any]) -> int:
+        """Make one journalled change; its number."""
+        return self.journal.apply(change)
+
+    def undo(self, numbers: list[int]) -> list[str]:
+        """Undo these changes, newest first; what could not be undone."""
+        return self.journal.undo(numbers)
+
+    def wait_port(self, address: str, port: int, number: int, timeout: float) -> str | None:
+        """Wait until the process of change ``number`` lets a connection in; else why not, in a line."""
+        undo = self.journal.entries[number]["undo"]
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            if self._ended(undo):
+                return "it ended at once"
+            try:
+                socket.create_connection((address, port), timeout=1).close()
+            except OSError:
+                time.sleep(0.01)
+            else:
+                return None
+        return f"nothing listened on {address} port {port} after {timeout:g} s"
+
+    def running(self, number: int) -> bool:
+        """Whether the process of change ``number`` still runs."""
+        return not self._ended(self.journal.entries[number]["undo"])
+
+    @staticmethod
+    def _ended(undo: dict[str, Any]) -> bool:
+        try:
+            ended, _ = os.waitpid(undo["group"], os.WNOHANG)
+        except ChildProcessError:
+            return start_time(undo["group"]) != undo["start"]
+        return ended != 0
+
+    def observe(self, counters: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        """Read counters now, without a round trip each.
+
+        A counter is a ``file`` or the output of a ``command``, and a ``pattern`` whose one group is summed over
+        all its matches; or ``size`` of a file. One that cannot be read is None, never zero. ``cpu`` is the host's
+        busy and total time since boot in seconds.
+        """
+        values: dict[str, int | None] = {}
+        texts: dict[str, str | None] = {}
+        for name, counter in counters.items():
+            if "size" in counter:
+                path = Path(counter["size"])
+                values[name] = path.stat().st_size if path.exists() else None
+                continue
+            source = str(counter.get("file") or counter["command"])
+            if source not in texts:
+                if "file" in counter:
+                    texts[source] = self.read([counter["file"]])[counter["file"]]
+                else:
+                    done = self.run(counter["command"], 10)
+                    texts[source] = done["stdout"] if done["status"] == 0 else None
+            text = texts[source]
+            matches = re.findall(counter["pattern"], text, re.MULTILINE) if text is not None else []
+            values[name] = sum(int(m) for m in matches) if matches else None
+        return {"values": values, "cpu": cpu()}
+
+    def lines(self, path: str, offset: int, count: int, timeout: float) -> list[str]:
+        """The whole lines of a log from ``offset`` on, waiting up to ``timeout`` seconds for ``count`` of them."""
+        end = time.monotonic() + timeout
+        while True:
+            with Path(path).open("rb") as file:
+                file.seek(offset)
+                whole = file.read(OUTPUT_LIMIT).split(b"\n")[:-1]
+            if len(whole) >= count or time.monotonic() > end:
+                return [line.decode(errors="replace") for line in whole]
+            time.sleep(0.005)
+
+    def fetch(self, url: str, out: str, timeout: float, tls: dict[str, Any] | None = None) -> dict[str, Any]:
+        """One transfer, timed here; with this host's own busy time around it."""
+        before = cpu()
+        got = receiver.fetch(url, str(self.directory / out), timeout, tls)
+        after = cpu()
+        return got | {"cpu_before": before, "cpu_after": after}
+
+    def digest(self, path: str, count: int, cipher: dict[str, str] | None = None) -> dict[str, Any]:
+        """SHA-256 of a payload, deciphered where needed."""
+        try:
+            return receiver.digest(str(self.directory / path), count, cipher)
+        except (receiver.PayloadError, OSError) as error:
+            return {"sha256": None, "error": str(error)}
+
+
+def cpu() -> dict[str, float]:
+    """The host's busy time since boot in seconds (all but idle, iowait and steal), and the clock's resolution.
+
+    user + nice + system + irq + softirq of /proc/stat's first line (proc_pid_stat(5)); guest time is in user.
+    """
+    tick = 1.0 / os.sysconf("SC_CLK_TCK")
+    fields = [int(v) for v in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:8]]
+    busy = fields[0] + fields[1] + fields[2] + fields[5] + fields[6]
+    return {"busy_seconds": busy * tick, "resolution_seconds": tick}
