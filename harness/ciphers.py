@@ -17,7 +17,7 @@ class Cipher:
 
     ``skcipher``: kernel crypto API (AF_ALG, SO_CRYPT). ``xfrm_enc``/``xfrm_auth``: ESP algorithms as
     ``ip xfrm`` spells them, with key sizes in bytes. ``gnutls_priority``: a GnuTLS priority string that leaves
-    exactly one TLS suite; ``tls_suite`` is that suite as GnuTLS reports it, ``iana`` as the IANA registry
+    exactly one TLS suite; ``tls_suite`` is version and suite as libcurl reports them of GnuTLS, ``iana`` as the IANA registry
     spells it. ``ktls``: the kernel's constant in linux/tls.h. ``evp``: OpenSSL's name, used to check payloads.
     """
 
@@ -45,9 +45,7 @@ class Cipher:
 
 
 def _tls12(cipher: str, mac: str) -> str:
-    return (
-        f"NONE:+VERS-TLS1.2:+{cipher}:+{mac}:+ECDHE-RSA:+SIGN-ALL:+GROUP-SECP256R1:+GROUP-X25519:+COMP-NULL"
-    )
+    return f"NONE:+VERS-TLS1.2:+{cipher}:+{mac}:+ECDHE-RSA:+SIGN-ALL:+GROUP-SECP256R1:+GROUP-X25519:+COMP-NULL"
 
 
 CIPHERS = {
@@ -67,7 +65,7 @@ CIPHERS = {
             xfrm_auth_key_bytes=20,
             gnutls_priority=_tls12("3DES-CBC", "SHA1"),
             gnutls_cipher_string="3DES",
-            tls_suite="ECDHE-RSA-3DES-EDE-CBC-SHA1",
+            tls_suite="TLS1.2 / ECDHE_RSA_3DES_EDE_CBC_SHA1",
             iana="TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA",
         ),
         Cipher(
@@ -84,7 +82,7 @@ CIPHERS = {
             xfrm_auth_key_bytes=20,
             gnutls_priority=_tls12("AES-128-CBC", "SHA1"),
             gnutls_cipher_string="AES128-SHA",
-            tls_suite="ECDHE-RSA-AES-128-CBC-SHA1",
+            tls_suite="TLS1.2 / ECDHE_RSA_AES_128_CBC_SHA1",
             iana="TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
         ),
         Cipher(

@@ -38,9 +38,11 @@ def setting(path: str, value: str) -> Change:
     return {"kind": "setting", "what": f"{path} = {value}", "path": path, "value": value}
 
 
-def module(name: str) -> Change:
-    """Load a kernel module; undone: unloaded with what it brought in, if it was not there before."""
-    return {"kind": "module", "what": f"kernel module {name}", "name": name}
+def module(name: str, *, sticky: bool = False) -> Change:
+    """Load a kernel module; undone: unloaded with what it brought in, if it was not there before.
+
+    ``sticky``: the kernel may not let go of it any more (drbg and what it stands on); that is then no error."""
+    return {"kind": "module", "what": f"kernel module {name}", "name": name, "sticky": sticky}
 
 
 def insmod(name: str, path: str) -> Change:

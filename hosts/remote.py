@@ -66,9 +66,7 @@ class RemoteHost:
             self._channel = self._start(lease)
             hello = self._receive(30.0)
             if "fatal" in hello:
-                raise AgentError(
-                    str(hello["fatal"]), host=name, next_step="wait until it ends, or end it there"
-                )
+                raise AgentError(str(hello["fatal"]), host=name, next_step="wait until it ends, or end it there")
             self.directory = str(hello["ready"]["directory"])
             self.uid = int(hello["ready"]["uid"])
             self.recovered: list[str] = hello["recovered"]
@@ -92,12 +90,12 @@ class RemoteHost:
         channel.write(data)
         return channel
 
-    def call(self, op: str, timeout: float = 30.0, **args: Any) -> Any:
-        """Have the agent do ``op``; its result. Raises AgentError (refused) or SshError (gone, or too late)."""
+    def call(self, op: str, deadline: float = 30.0, /, **args: Any) -> Any:
+        """Have the agent do ``op`` within ``deadline`` seconds; its result. Raises AgentError (refused) or SshError (gone, or too late)."""
         with self._lock:
             number = next(self._ids)
             self._channel.write((json.dumps({"id": number, "op": op, "args": args}) + "\n").encode())
-            reply = self._receive(timeout)
+            reply = self._receive(deadline)
             self._last = time.monotonic()
         if reply.get("id") != number:
             raise AgentError(f"the agent answered request {reply.get('id')} instead of {number}", host=self.name)

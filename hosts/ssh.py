@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 from collections import deque
@@ -15,6 +16,9 @@ from hosts.errors import HarnessError
 from hosts.testbed import Host
 
 CONNECT_SECONDS = 15.0
+
+# paramiko logs whole tracebacks of what is raised and explained here anyway
+logging.getLogger("paramiko").setLevel(logging.CRITICAL + 1)
 
 
 class SshError(HarnessError):

@@ -11,10 +11,12 @@ import ctypes.util
 import functools
 import hashlib
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 CHUNK = 1 << 20
+GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE = -56
 
 
 class PayloadError(Exception):
@@ -25,33 +27,15 @@ def fetch(url: str, out: str, timeout: float, tls: dict[str, Any] | None = None)
     """GET ``url`` into the file ``out`` over a new connection.
 
     Returns seconds (start of connect to last payload byte), connect_seconds, handshake_seconds (TLS, else
-    None), bytes written, status (HTTP), http_bytes_expected; on failure ``error`` with libcurl's number and words.
-    ``tls`` holds ca (path), priority (a GnuTLS priority string) and pin_version.
+    None), bytes written, status (HTTP); on failure ``error`` with libcurl's number and words.
+    ``tls`` holds ca (path) and priority (a GnuTLS priority string).
     """
     import pycurl
 
     fd = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    curl = pycurl.Curl()
+    curl = _handle(url, timeout, tls)
     try:
-        curl.setopt(pycurl.URL, url)
-        curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
-        curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
-        curl.setopt(pycurl.PROXY, "")
-        curl.setopt(pycurl.NOSIGNAL, 1)
-        curl.setopt(pycurl.FRESH_CONNECT, 1)
-        curl.setopt(pycurl.FORBID_REUSE, 1)
-        curl.setopt(pycurl.BUFFERSIZE, 512 * 1024)
-        curl.setopt(pycurl.CONNECTTIMEOUT_MS, 10_000)
-        curl.setopt(pycurl.TIMEOUT_MS, int(timeout * 1000))
-        curl.setopt(pycurl.LOW_SPEED_LIMIT, 1)
-        curl.setopt(pycurl.LOW_SPEED_TIME, 10)
-        curl.setopt(pycurl.FAILONERROR, 1)
         curl.setopt(pycurl.WRITEFUNCTION, functools.partial(os.write, fd))
-        if tls:
-            curl.setopt(pycurl.CAINFO, tls["ca"])
-            curl.setopt(pycurl.SSL_VERIFYPEER, 1)
-            curl.setopt(pycurl.SSL_VERIFYHOST, 2)
-            curl.setopt(pycurl.SSL_CIPHER_LIST, tls["priority"])
         error = None
         try:
             curl.perform()
@@ -71,6 +55,79 @@ def fetch(url: str, out: str, timeout: float, tls: dict[str, Any] | None = None)
     finally:
         curl.close()
         os.close(fd)
+
+
+def _handle(url: str, timeout: float, tls: dict[str, Any] | None) -> Any:
+    """A libcurl handle for one new connection, set up alike for every cell."""
+    import pycurl
+
+    curl = pycurl.Curl()
+    curl.setopt(pycurl.URL, url)
+    curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+    curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+    curl.setopt(pycurl.PROXY, "")
+    curl.setopt(pycurl.NOSIGNAL, 1)
+    curl.setopt(pycurl.FRESH_CONNECT, 1)
+    curl.setopt(pycurl.FORBID_REUSE, 1)
+    curl.setopt(pycurl.BUFFERSIZE, 512 * 1024)
+    curl.setopt(pycurl.CONNECTTIMEOUT_MS, 10_000)
+    curl.setopt(pycurl.TIMEOUT_MS, int(timeout * 1000))
+    curl.setopt(pycurl.LOW_SPEED_LIMIT, 1)
+    curl.setopt(pycurl.LOW_SPEED_TIME, 10)
+    curl.setopt(pycurl.FAILONERROR, 1)
+    if tls:
+        curl.setopt(pycurl.CAINFO, tls["ca"])
+        curl.setopt(pycurl.SSL_VERIFYPEER, 1)
+        curl.setopt(pycurl.SSL_VERIFYHOST, 2)
+        curl.setopt(pycurl.SSL_CIPHER_LIST, tls["priority"])
+    return curl
+
+
+def suite(url: str, tls: dict[str, Any]) -> str | None:
+    """TLS version and suite of a connection set up like a transfer's, in libcurl's words; None without one.
+
+    Not of the transfer's own connection: libcurl tells it only to a debug callback, which would then be called for
+    every piece of data too and slow the transfer down.
+    """
+    import pycurl
+
+    told: list[str] = []
+    curl = _handle(url, 10.0, tls)
+    try:
+        curl.setopt(pycurl.CONNECT_ONLY, 1)
+        curl.setopt(pycurl.VERBOSE, 1)
+        curl.setopt(pycurl.DEBUGFUNCTION, lambda _kind, text: told.append(bytes(text).decode(errors="replace")))
+        curl.perform()
+    except pycurl.error:
+        return None
+    finally:
+        curl.close()
+    found = re.search(r"SSL connection using (.+)", "".join(told))
+    return found[1].strip() if found else None
+
+
+def offered(priority: str) -> list[str]:
+    """The suites that a GnuTLS priority string leaves, as GnuTLS itself counts them.
+
+    gnutls_priority_get_cipher_suite_index and gnutls_cipher_suite_info of the GnuTLS manual. Raises ValueError where
+    GnuTLS does not understand the string, OSError where the library is missing.
+    """
+    gnutls = ctypes.CDLL(ctypes.util.find_library("gnutls") or "libgnutls.so.30")
+    gnutls.gnutls_cipher_suite_info.restype = ctypes.c_char_p
+    cache, place = ctypes.c_void_p(), ctypes.c_char_p()
+    if gnutls.gnutls_priority_init(ctypes.byref(cache), priority.encode(), ctypes.byref(place)) != 0:
+        raise ValueError(f"GnuTLS does not understand the priority string {priority!r}")
+    names, number = [], ctypes.c_uint()
+    try:
+        for index in range(500):
+            status = gnutls.gnutls_priority_get_cipher_suite_index(cache, index, ctypes.byref(number))
+            if status == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE:
+                break
+            if status == 0:
+                names.append(gnutls.gnutls_cipher_suite_info(number, None, None, None, None, None).decode())
+    finally:
+        gnutls.gnutls_priority_deinit(cache)
+    return names
 
 
 _verified: dict[tuple[str, ...], str] = {}

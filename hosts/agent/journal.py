@@ -43,10 +43,10 @@ class Journal:
         number = len(self.entries)
         self._write({"number": number, "what": change["what"], "kind": change["kind"], "undo": undo})
         try:
-            undo_more = kind.apply(change, undo)
-            if undo_more is not None:
-                self.entries[-1]["undo"] = undo_more
-                self._write_line({"number": number, "undo": undo_more})
+            learnt = kind.apply(change, undo)
+            if learnt:
+                undo.update(learnt)
+                self._write_line({"number": number, "undo": undo})
         except BaseException:
             self.undo([number])
             raise
@@ -119,7 +119,7 @@ class Kind:
         raise NotImplementedError
 
     def apply(self, change: Entry, undo: Entry) -> Entry | None:
-        """May return a fuller undo, known only now."""
+        """May return what undoing needs and is known only now (a process's number)."""
         raise NotImplementedError
 
     def undo(self, undo: Entry) -> None:
@@ -138,7 +138,7 @@ class File(Kind):
         old = base64.b64encode(path.read_bytes()).decode()
         return {"path": str(path), "content_base64": old, "mode": path.stat().st_mode & 0o7777}
 
-    def apply(self, change: Entry, undo: Entry) -> Entry | None:
+    def apply(self, change: Entry, undo: Entry) -> None:
         write_atomically(Path(change["path"]), base64.b64decode(change["content_base64"]), change["mode"])
 
     def undo(self, undo: Entry) -> None:
@@ -157,7 +157,7 @@ class Directory(Kind):
             raise ChangeError(f"{change['path']} is already there")
         return {"path": change["path"]}
 
-    def apply(self, change: Entry, undo: Entry) -> Entry | None:
+    def apply(self, change: Entry, undo: Entry) -> None:
         Path(change["path"]).mkdir(mode=change["mode"])
 
     def undo(self, undo: Entry) -> None:
@@ -171,7 +171,7 @@ class Setting(Kind):
     def look(self, change: Entry) -> Entry:
         return {"path": change["path"], "value": Path(change["path"]).read_text().strip()}
 
-    def apply(self, change: Entry, undo: Entry) -> Entry | None:
+    def apply(self, change: Entry, undo: Entry) -> None:
         path = Path(change["path"])
         path.write_text(str(change["value"]))
         if path.read_text().strip().split() != str(change["value"]).split():
@@ -182,25 +182,30 @@ class Setting(Kind):
 
 
 class Module(Kind):
-    """A kernel module: name. Undo unloads what this loading brought in, and nothing that was there before."""
+    """A kernel module: name, sticky. Undo unloads what this loading brings in, and nothing that was there before.
+
+    A ``sticky`` module may stay: the kernel's default random generator, once woken, is never let go.
+    """
 
     def look(self, change: Entry) -> Entry:
-        return {"loaded": []} | {"name": change["name"]}
-
-    def apply(self, change: Entry, undo: Entry) -> Entry | None:
         before = loaded_modules()
-        _run(["modprobe", change["name"]])
-        # only modules that this name depends on: somebody else may load others at the same moment
         listed = _run(["modprobe", "--show-depends", change["name"]])
-        ours = {Path(word).name.split(".ko")[0].replace("-", "_") for word in listed.split() if ".ko" in word}
-        new = [name for name in loaded_modules() if name not in before and name in ours]
-        return {"name": change["name"], "loaded": new}
+        needed = [Path(word).name.split(".ko")[0].replace("-", "_") for word in listed.split() if ".ko" in word]
+        return {"loads": [name for name in needed if name not in before], "sticky": change["sticky"]}
+
+    def apply(self, change: Entry, undo: Entry) -> None:
+        _run(["modprobe", change["name"]])
 
     def undo(self, undo: Entry) -> None:
-        # /proc/modules lists the newest first, which is the order to unload in
-        for name in undo["loaded"]:
-            if name in loaded_modules():
-                patiently(lambda name=name: _run(["rmmod", name]))  # type: ignore[misc]
+        # dependencies were listed first, so that the reverse order unloads users before what they use
+        for name in reversed(undo["loads"]):
+            if name not in loaded_modules():
+                continue
+            try:
+                patiently(lambda name=name: _run(["rmmod", name]), tries=1 if undo["sticky"] else 20)
+            except ChangeError:
+                if not undo["sticky"]:
+                    raise
 
 
 class Insmod(Kind):
@@ -211,7 +216,7 @@ class Insmod(Kind):
             raise ChangeError(f"a module called {change['name']} is already loaded")
         return {"name": change["name"]}
 
-    def apply(self, change: Entry, undo: Entry) -> Entry | None:
+    def apply(self, change: Entry, undo: Entry) -> None:
         _run(["insmod", change["path"]])
         if change["name"] not in loaded_modules():
             raise ChangeError(f"insmod was quiet, but {change['name']} is not loaded")
@@ -237,7 +242,7 @@ class Command(Kind):
             raise ChangeError(f"something else is in its place: {found.strip()[:200]}")
         return {"look": change["look"], "present": change["present"], "argv": change["undo"]}
 
-    def apply(self, change: Entry, undo: Entry) -> Entry | None:
+    def apply(self, change: Entry, undo: Entry) -> None:
         _run(change["apply"], change.get("stdin"))
         if not re.search(change["present"], _run(change["look"])):
             raise ChangeError(f"{' '.join(change['apply'])} was quiet, but the change is not there")

@@ -60,25 +60,32 @@ def main(directory: Path, lease: float) -> int:
             traceback.print_exc()
         finally:
             os._exit(status)
-    watch(worker, wake_read)
-    problems = clean(directory, worker)
+    pidfd = os.pidfd_open(worker)
+    # what ends with us as its last parent is not to stay as a zombie: its process group would seem alive
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    watch(pidfd, wake_read)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    problems = clean(directory, pidfd)
     for problem in problems:
         print(f"not undone: {problem}", file=sys.stderr, flush=True)
     return 1 if problems else 0
 
 
-def watch(worker: int, wake: int) -> None:
+def watch(pidfd: int, wake: int) -> None:
     """Sleep, without a timer of its own, until the worker ends, the channel hangs up or a signal comes."""
     poll = select.poll()
-    poll.register(os.pidfd_open(worker), select.POLLIN)
+    poll.register(pidfd, select.POLLIN)
     poll.register(wake, select.POLLIN)
     poll.register(0, select.POLLHUP | select.POLLRDHUP | select.POLLERR)
     poll.poll()
 
 
-def clean(directory: Path, worker: int) -> list[str]:
+def clean(directory: Path, pidfd: int) -> list[str]:
     """End all that was started, undo all that was changed, remove the directory."""
-    os.kill(worker, signal.SIGKILL)
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
     for _ in range(200):
         children = descendants()
         if not children:

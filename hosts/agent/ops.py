@@ -35,9 +35,7 @@ class Operations:
     def ping(self) -> None:
         """Renew the lease."""
 
-    def run(
-        self, argv: list[str], timeout: float, stdin: str | None = None, cwd: str | None = None
-    ) -> dict[str, Any]:
+    def run(self, argv: list[str], timeout: float, stdin: str | None = None, cwd: str | None = None) -> dict[str, Any]:
         """Run a command in a process group of its own, with a deadline in seconds."""
         started = time.monotonic()
         try:
@@ -136,7 +134,8 @@ class Operations:
         """Read counters now, without a round trip each.
 
         A counter is a ``file`` or the output of a ``command``, and a ``pattern`` whose one group is summed over
-        all its matches; or ``size`` of a file. One that cannot be read is None, never zero. ``cpu`` is the host's
+        all its matches; ``size`` of a file; or a ``table`` like /proc/net/snmp with a ``field``
+        (Tcp.RetransSegs). One that cannot be read is None, never zero. ``cpu`` is the host's
         busy and total time since boot in seconds.
         """
         values: dict[str, int | None] = {}
@@ -145,6 +144,9 @@ class Operations:
             if "size" in counter:
                 path = Path(counter["size"])
                 values[name] = path.stat().st_size if path.exists() else None
+                continue
+            if "table" in counter:
+                values[name] = _field(self.read([counter["table"]])[counter["table"]], counter["field"])
                 continue
             source = str(counter.get("file") or counter["command"])
             if source not in texts:
@@ -169,6 +171,40 @@ class Operations:
                 return [line.decode(errors="replace") for line in whole]
             time.sleep(0.005)
 
+    def address(self, address: str, interface: str) -> bool:
+        """Whether this host has the address on the interface."""
+        shown: str = self.run(["ip", "-o", "address", "show", "dev", interface], 10)["stdout"]
+        return f" {address}/" in shown
+
+    def give(self, address: str, port: int, size: int, timeout: float) -> None:
+        """Let one connection in and send ``size`` bytes down it."""
+        with socket.create_server((address, port), family=_family(address)) as server:
+            server.settimeout(timeout)
+            connection, _ = server.accept()
+            with connection:
+                connection.settimeout(timeout)
+                connection.sendall(bytes(size))
+
+    def pull(self, address: str, port: int, size: int, timeout: float) -> float:
+        """Take ``size`` bytes from such a giver; seconds from the start of connect to the last byte."""
+        end, got, room = time.monotonic() + timeout, 0, bytearray(receiver.CHUNK)
+        while True:
+            start = time.perf_counter()
+            try:
+                connection = socket.create_connection((address, port), timeout=timeout)
+                break
+            except ConnectionRefusedError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.01)
+        with connection:
+            while got < size:
+                count = connection.recv_into(room)
+                if not count:
+                    raise ConnectionError(f"the link's test ended after {got} of {size} bytes")
+                got += count
+        return time.perf_counter() - start
+
     def fetch(self, url: str, out: str, timeout: float, tls: dict[str, Any] | None = None) -> dict[str, Any]:
         """One transfer, timed here; with this host's own busy time around it."""
         before = cpu()
@@ -176,12 +212,34 @@ class Operations:
         after = cpu()
         return got | {"cpu_before": before, "cpu_after": after}
 
+    def offered(self, priority: str) -> list[str]:
+        """The TLS suites that a GnuTLS priority string leaves."""
+        return receiver.offered(priority)
+
+    def suite(self, url: str, tls: dict[str, Any]) -> str | None:
+        """TLS version and suite that the server agrees on with this client."""
+        return receiver.suite(url, tls)
+
     def digest(self, path: str, count: int, cipher: dict[str, str] | None = None) -> dict[str, Any]:
         """SHA-256 of a payload, deciphered where needed."""
         try:
             return receiver.digest(str(self.directory / path), count, cipher)
         except (receiver.PayloadError, OSError) as error:
             return {"sha256": None, "error": str(error)}
+
+
+def _field(text: str | None, name: str) -> int | None:
+    """A field of a table of name lines and value lines, as /proc/net/snmp and /proc/net/netstat have them."""
+    group, _, field = name.partition(".")
+    rows = [line.split() for line in (text or "").splitlines() if line.startswith(group + ":")]
+    for names, values in zip(rows[::2], rows[1::2], strict=False):
+        if field in names:
+            return int(values[names.index(field)])
+    return None
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
 def cpu() -> dict[str, float]:

@@ -1,0 +1,151 @@
+"""Wires pytest to the harness: options, items named after cells, one session, the report at the end."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import reports
+from harness import profile
+from harness.console import Reporter, summary
+from harness.events import Events
+from harness.record import Writer
+from harness.session import Session
+from hosts import testbed
+from hosts.errors import HarnessError
+from suites.replay import replay
+
+stopped: list[BaseException] = []
+SESSION = pytest.StashKey[Session]()
+EVENTS = pytest.StashKey[Events]()
+STOPPED = pytest.StashKey[BaseException]()
+FINISHED = pytest.StashKey[Writer]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("pathproof", "secure data paths")
+    group.addoption("--profile", help="what to measure: a file's name in suites/profiles")
+    group.addoption("--testbed", default="lab", help="where: lab, or a TOML file that names two hosts")
+    group.addoption("--results", default="results", type=Path, help="where records and reports go")
+    group.addoption("--quick", action="store_true", help="fewer blocks and a smaller largest file")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    name = config.getoption("--profile")
+    if not name:
+        return
+    try:
+        wanted = profile.load(name)
+        events = Events()
+        config.stash[EVENTS] = events
+        config.stash[SESSION] = Session(
+            wanted.quickened() if config.getoption("--quick") else wanted,
+            testbed.load(config.getoption("--testbed")),
+            config.getoption("--results"),
+            events,
+        )
+    except HarnessError as error:
+        raise pytest.UsageError(str(error)) from None
+    signal.signal(signal.SIGTERM, _stop)
+
+
+def _stop(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt("stopped by SIGTERM")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Without a profile there is nothing in suites to ask."""
+    return True if collection_path.name == "suites" and SESSION not in config.stash else None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    question = getattr(metafunc.module, "QUESTION", None)
+    if question and "cell" in metafunc.fixturenames:
+        session = metafunc.config.stash[SESSION]
+        suites = {suite.name for suite in session.profile.suites if suite.question == question}
+        ids = [cell.id for cell in session.cells.values() if cell.suite in suites]
+        metafunc.parametrize("cell", ids, ids=ids)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if SESSION in session.config.stash:
+        items = [item for item in session.items if isinstance(item, pytest.Function)]
+        session.config.stash[SESSION].select(
+            str(item.callspec.params["cell"]) for item in items if "cell" in item.fixturenames
+        )
+
+
+@pytest.fixture
+def measured(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Measure a cell, with those it is compared with, and show it to pytest."""
+
+    def show(cell: str) -> None:
+        config = request.config
+        try:
+            with _talking(config):
+                result = config.stash[SESSION].result(cell)
+        except HarnessError as error:
+            config.stash[STOPPED] = error
+            pytest.exit(str(error), returncode=pytest.ExitCode.INTERNAL_ERROR)
+        replay(*result, lambda: request.getfixturevalue("benchmark"))
+
+    return show
+
+
+class _talking:
+    """While the harness works, its progress goes to the real terminal."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        capture = config.pluginmanager.getplugin("capturemanager")
+        self._open = capture.global_and_fixture_disabled()
+        self._events = config.stash[EVENTS]
+
+    def __enter__(self) -> None:
+        self._open.__enter__()
+        self._reporter = Reporter()
+        self._reporter.__enter__()
+        self._events.subscribers.append(self._reporter)
+
+    def __exit__(self, *error: object) -> None:
+        self._events.subscribers.remove(self._reporter)
+        self._reporter.__exit__(None, None, None)
+        self._open.__exit__(*error)
+
+
+def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+    """Also called for pytest.exit; what stopped the run is remembered for its record."""
+    stopped.append(excinfo.value)
+
+
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    config = session.config
+    if SESSION not in config.stash:
+        return
+    error = config.stash.get(STOPPED, None) or (stopped[0] if stopped else None)
+    with _talking(config):
+        config.stash[SESSION].close(error)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The last lines of a run: verdicts, what was not measured, where the report is."""
+    session = config.stash.get(SESSION, None)
+    if session is None or session.finished is None:
+        return
+    writer = session.finished
+    print()
+    for line in summary(writer.head):
+        print(line)
+    print(f"record: {writer.path} ({writer.head.status})")
+    try:
+        reports.build_site(writer.results)
+        page = reports.run_page(writer.results, writer.head.run_id)
+    except HarnessError as error:
+        print(f"no report: {error}")
+    else:
+        print(f"report: {page}")

@@ -1,0 +1,105 @@
+"""An opened testbed: booted where it is a lab, connected, its agents running, its facts known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+
+from harness.bench import Payload
+from harness.events import Events, Note
+from hosts import facts
+from hosts.errors import HarnessError
+from hosts.lab import processors, uml
+from hosts.remote import RemoteHost
+from hosts.testbed import HostsTestbed, UmlTestbed
+
+
+@dataclass(frozen=True)
+class CpuMeter:
+    """Busy time of a host (by role, in seconds) from outside it: finer than a guest's own 10 ms ticks.
+
+    ``resolution`` is that of the difference between the last two readings.
+    """
+
+    read: Callable[[str], float]
+    resolution: Callable[[], float]
+
+
+@dataclass
+class Bed:
+    """Both hosts, ready. ``meter`` is None where only the hosts' own accounting exists."""
+
+    sender: RemoteHost
+    receiver: RemoteHost
+    sender_facts: facts.Facts
+    receiver_facts: facts.Facts
+    may_shape: bool
+    meter: CpuMeter | None
+    measuring: Callable[[], AbstractContextManager[None]]
+    payloads: dict[int, Payload]
+    shared: dict[str, str]
+
+    @property
+    def payload_directory(self) -> str:
+        """Where the sender's files are."""
+        return f"{self.sender.directory}/payloads"
+
+    def payload(self, size: int, seed: int) -> Payload:
+        """The sender's file of ``size`` bytes, made when first asked for."""
+        if size not in self.payloads:
+            if not self.payloads:
+                self.sender.check(["mkdir", "-m", "700", self.payload_directory])
+            name = f"{size}.bin"
+            hashed = self.sender.call("payload", 120.0, path=f"payloads/{name}", size=size, seed=seed + size)
+            self.payloads[size] = Payload(name, size, str(hashed))
+        return self.payloads[size]
+
+
+@contextmanager
+def opened(spec: HostsTestbed | UmlTestbed, events: Events) -> Iterator[Bed]:
+    """Boot or connect; on leaving, hosts are as they were and a lab is gone. Raises HarnessError."""
+    with ExitStack() as stack:
+        meter: CpuMeter | None = None
+        pinned: list[int] = []
+        if isinstance(spec, UmlTestbed):
+            lab = stack.enter_context(uml.boot(spec, events.progress))
+            hosts, may_shape = lab.testbed, True
+            meter = CpuMeter(lab.cpu_seconds, lambda: lab.cpu_resolution_seconds)
+            pinned = list(lab.processors.values())
+            if len(set(pinned)) < 2:
+                events(Note("both guests share one processor: times say little"))
+        else:
+            hosts, may_shape = spec, spec.shape
+        events.progress("connecting to sender and receiver")
+        sender = stack.enter_context(RemoteHost("sender", hosts.sender))
+        receiver = stack.enter_context(RemoteHost("receiver", hosts.receiver))
+        for host in (sender, receiver):
+            for line in host.recovered:
+                events(Note(f"{host.name}: an earlier run had left changes: {line}"))
+        events.progress("asking both hosts what they can do")
+        bed = Bed(
+            sender=sender,
+            receiver=receiver,
+            sender_facts=facts.gather(sender, "sender"),
+            receiver_facts=facts.gather(receiver, "receiver"),
+            may_shape=may_shape,
+            meter=meter,
+            measuring=lambda: processors.measuring(pinned, events.progress) if pinned else nullcontext(),
+            payloads={},
+            shared={},
+        )
+        _require(bed)
+        yield bed
+
+
+def _require(bed: Bed) -> None:
+    """What no path can do without."""
+    for facts_, host in ((bed.sender_facts, bed.sender), (bed.receiver_facts, bed.receiver)):
+        if host.call("address", address=str(host.host.data_address), interface=host.host.data_interface):
+            continue
+        raise HarnessError(
+            f"{host.host.data_address} is not an address of {host.host.data_interface}",
+            host=facts_.role,
+            next_step="check data_address and data_interface in the testbed file",
+        )

@@ -1,0 +1,87 @@
+"""What a data path is deployed on: both hosts, their scopes of changes, payloads, keys made for this run."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+
+from harness.ciphers import Cipher
+from hosts.changes import Scope
+from hosts.remote import RemoteHost
+
+FIRST_PORT = 18080
+
+
+@dataclass(frozen=True)
+class Payload:
+    """A file on the sender: its name there, its bytes, their SHA-256."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, repr=False)
+class Key:
+    """A key and an IV in hex, made for one deployment. Not shown anywhere."""
+
+    key: str
+    iv: str
+
+
+def new_key(cipher: Cipher) -> Key:
+    """A random key and IV of the cipher's sizes."""
+    return Key(secrets.token_hex(cipher.key_bytes), secrets.token_hex(cipher.iv_bytes))
+
+
+@dataclass
+class Bench:
+    """Both hosts during one suite. ``scope`` undoes a deployment's changes when the suite is over.
+
+    ``datapath`` is the compiled server on the sender, once a path needed it; ``certificate`` likewise.
+    """
+
+    sender: RemoteHost
+    receiver: RemoteHost
+    on_sender: Scope
+    on_receiver: Scope
+    payload_directory: str
+    ports: list[int]
+    shared: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def address(self) -> IPv4Address | IPv6Address:
+        """The sender's address on the measured link."""
+        return self.sender.host.data_address
+
+    @property
+    def peer(self) -> IPv4Address | IPv6Address:
+        """The receiver's address on the measured link."""
+        return self.receiver.host.data_address
+
+    def port(self) -> int:
+        """A port of the sender that no other deployment of this run uses."""
+        self.ports.append(self.ports[-1] + 1 if self.ports else FIRST_PORT)
+        return self.ports[-1]
+
+    def base_url(self, scheme: str, port: int) -> str:
+        """``http://10.98.0.2:18080``, with brackets round an IPv6 address."""
+        host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
+        return f"{scheme}://{host}:{port}"
+
+
+def open_bench(
+    stack: ExitStack, sender: RemoteHost, receiver: RemoteHost, payload_directory: str, shared: dict[str, str]
+) -> Bench:
+    """A bench whose changes are undone when ``stack`` is left."""
+    return Bench(
+        sender=sender,
+        receiver=receiver,
+        on_sender=stack.enter_context(Scope(sender)),
+        on_receiver=stack.enter_context(Scope(receiver)),
+        payload_directory=payload_directory,
+        ports=[],
+        shared=shared,
+    )

@@ -1,0 +1,97 @@
+"""Pure: samples become verdicts, and each cell's bottleneck is named."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
+
+from harness import stats
+from harness.record import Cell, Metric, Sample, Verdict
+
+TICKS = 10
+"""A busy time shorter than this many steps of its clock is not compared."""
+LINK_SHARE = 0.93
+BUSY_SHARE = 0.90
+
+
+def counted(samples: Iterable[Sample], cell: str) -> dict[int, Sample]:
+    """The samples of a cell that count, by block: valid and not a warm-up."""
+    return {s.block: s for s in samples if s.cell == cell and s.valid and not s.warmup and s.seconds}
+
+
+def cpu_seconds_per_gb(sample: Sample, role: Literal["sender", "receiver"] = "sender") -> float | None:
+    """A host's busy seconds for each 10^9 bytes received; None where its clock is too coarse for this sample."""
+    host = sample.sender if role == "sender" else sample.receiver
+    if host.cpu_seconds is None or host.cpu_resolution_seconds is None or not sample.bytes:
+        return None
+    if host.cpu_seconds < TICKS * host.cpu_resolution_seconds:
+        return None
+    return host.cpu_seconds / sample.bytes * 1e9
+
+
+METRICS: dict[Metric, Callable[[Sample], float | None]] = {
+    "seconds": lambda sample: sample.seconds,
+    "cpu_seconds_per_gb": cpu_seconds_per_gb,
+}
+
+
+def verdicts(
+    cells: Sequence[Cell],
+    samples: Sequence[Sample],
+    baseline: str,
+    margin: float,
+    limits: dict[str, str | None],
+) -> list[Verdict]:
+    """Every measured cell of one suite and size against the measured one whose path is ``baseline``."""
+    measured = {cell.path: cell for cell in cells if cell.outcome == "measured"}
+    if baseline not in measured:
+        return []
+    base = counted(samples, measured[baseline].id)
+    found = []
+    for path, cell in measured.items():
+        if path == baseline:
+            continue
+        other = counted(samples, cell.id)
+        for metric, value in METRICS.items():
+            pairs = [(value(base[block]), value(other[block])) for block in sorted(base.keys() & other.keys())]
+            known = [(a, b) for a, b in pairs if a is not None and b is not None]
+            result = stats.compare([a for a, _ in known], [b for _, b in known], margin)
+            found.append(
+                Verdict(
+                    comparison=f"{baseline} / {path}, {cell.suite} {cell.id.rsplit('/', 1)[1]}",
+                    baseline=measured[baseline].id,
+                    candidate=cell.id,
+                    metric=metric,
+                    ratio=result.ratio,
+                    ci_low=result.low,
+                    ci_high=result.high,
+                    blocks=result.blocks,
+                    verdict=result.verdict,
+                    margin=margin,
+                    detectable=result.detectable,
+                    bottleneck=limits.get(cell.id),
+                )
+            )
+    return found
+
+
+def bottleneck(samples: Iterable[Sample], processors: dict[str, int], link_bits_per_second: float | None) -> str | None:
+    """What a cell's transfers waited for: ``link``, ``sender`` or ``receiver``; None where nothing was full.
+
+    From medians: goodput against the link's own measured goodput, busy time against elapsed time and processors.
+    """
+    rows = [s for s in samples if s.seconds and s.bytes]
+    if not rows:
+        return None
+    goodput = statistics.median(s.bytes * 8 / s.seconds for s in rows if s.bytes and s.seconds)
+    if link_bits_per_second and goodput >= LINK_SHARE * link_bits_per_second:
+        return "link"
+    shares = {}
+    for role in ("sender", "receiver"):
+        busy = [getattr(s, role).cpu_seconds for s in rows]
+        if all(value is not None for value in busy):
+            ratios = [value / s.seconds for value, s in zip(busy, rows, strict=True)]
+            shares[role] = statistics.median(ratios) / max(1, processors.get(role, 1))
+    fullest = max(shares, key=lambda role: shares[role], default=None)
+    return fullest if fullest and shares[fullest] >= BUSY_SHARE else None

@@ -1,0 +1,110 @@
+"""One sample: time on the receiver, busy time and counters on both hosts, the payload checked."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from harness.bed import Bed, CpuMeter
+from harness.bench import Payload
+from harness.paths import Deployed, Observed
+from harness.record import HostSample, Sample
+
+ALWAYS: dict[str, dict[str, Any]] = {
+    "tcp_retransmitted_segments": {"table": "/proc/net/snmp", "field": "Tcp.RetransSegs"},
+    "ip_truncated_packets": {"table": "/proc/net/netstat", "field": "IpExt.InTruncatedPkts"},
+    "tls_tx_software": {"file": "/proc/net/tls_stat", "pattern": r"^TlsTxSw\s+(\d+)"},
+}
+"""Counters that every sample keeps, whatever the path."""
+
+LOG = "log_size"
+OUT = "payload.out"
+
+
+def take(bed: Bed, deployed: Deployed, payload: Payload, cell: str, block: int, index: int, warmup: bool) -> Sample:
+    """Transfer ``payload`` once. Raises HarnessError only when a host is lost; what fails is in the sample."""
+    timeout = 20 + payload.size / 2e6
+    sender_counters = ALWAYS | deployed.sender_counters | {LOG: {"size": deployed.log}}
+    receiver_counters = ALWAYS | deployed.receiver_counters
+    before = {"sender": bed.sender.observe(sender_counters), "receiver": bed.receiver.observe(receiver_counters)}
+    outside = _read(bed.meter)
+    got = bed.receiver.call(
+        "fetch", timeout + 15, url=deployed.url(payload.name), out=OUT, timeout=timeout, tls=deployed.tls
+    )
+    outside_after = _read(bed.meter)
+    after = {"sender": bed.sender.observe(sender_counters), "receiver": bed.receiver.observe(receiver_counters)}
+    log = bed.sender.call(
+        "lines", 10.0, path=deployed.log, offset=before["sender"]["values"][LOG] or 0, count=1, timeout=3.0
+    )
+    suite = (
+        bed.receiver.call("suite", url=deployed.url(payload.name), tls=deployed.tls)
+        if deployed.tls and got["error"] is None
+        else None
+    )
+    delta = {role: _delta(before[role]["values"], after[role]["values"]) for role in before}
+    witness = deployed.judge(
+        Observed(
+            payload=payload.size,
+            sender=delta["sender"],
+            receiver=delta["receiver"],
+            log=[json.loads(line) for line in log],
+            suite=suite,
+        )
+    )
+    sha256_ok, payload_reason = None, None
+    if got["error"] is None:
+        checked = bed.receiver.call("digest", 120.0, path=OUT, count=got["bytes"], cipher=deployed.decipher)
+        sha256_ok = checked["sha256"] == payload.sha256
+        if not sha256_ok:
+            payload_reason = f"payload: {checked.get('error') or 'its SHA-256 is not the one of the source'}"
+    reasons = [reason for reason in (got["error"], payload_reason, witness.reason) if reason]
+    inside = {
+        "sender": (before["sender"]["cpu"], after["sender"]["cpu"]),
+        "receiver": (got["cpu_before"], got["cpu_after"]),
+    }
+    spent = {role: _spent(role, bed.meter, outside, outside_after, inside[role], delta[role]) for role in before}
+    return Sample(
+        cell=cell,
+        block=block,
+        index=index,
+        warmup=warmup,
+        seconds=got["seconds"] if got["error"] is None else None,
+        handshake_seconds=got["handshake_seconds"],
+        bytes=got["bytes"],
+        sha256_ok=sha256_ok,
+        witness=witness.facts,
+        valid=bool(sha256_ok) and witness.reason is None,
+        reason="; ".join(reasons) or None,
+        sender=spent["sender"],
+        receiver=spent["receiver"],
+    )
+
+
+def _read(meter: CpuMeter | None) -> dict[str, float]:
+    return {role: meter.read(role) for role in ("sender", "receiver")} if meter else {}
+
+
+def _spent(
+    role: str,
+    meter: CpuMeter | None,
+    before: dict[str, float],
+    after: dict[str, float],
+    inside: tuple[dict[str, float], dict[str, float]],
+    counters: dict[str, int | None],
+) -> HostSample:
+    if meter:
+        seconds, resolution = after[role] - before[role], meter.resolution()
+    else:
+        seconds = inside[1]["busy_seconds"] - inside[0]["busy_seconds"]
+        resolution = inside[0]["resolution_seconds"]
+    kept = {name: value for name, value in counters.items() if name != LOG}
+    return HostSample(cpu_seconds=max(0.0, seconds), cpu_resolution_seconds=resolution, counters=kept)
+
+
+def _delta(before: dict[str, int | None], after: dict[str, int | None]) -> dict[str, int | None]:
+    """Differences; None where either end could not be read, or the counter went backwards (it is another one)."""
+    changed: dict[str, int | None] = {}
+    for name, end in after.items():
+        start = before.get(name)
+        changed[name] = end - start if start is not None and end is not None and end >= start else None
+    return changed

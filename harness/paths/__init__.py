@@ -1,0 +1,93 @@
+"""Data paths: one file each. Adding one is adding a file with a ``PATH``, or an entry point of another package.
+
+A path never falls back: it says before anything starts why it cannot run (``unsupported``), and after every
+transfer what proves that the bytes took it (``judge``).
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Any, Protocol
+
+from harness.bench import Bench
+from harness.ciphers import Cipher
+from hosts.errors import ConfigError
+from hosts.facts import Facts
+
+ENTRY_POINTS = "pathproof.paths"
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What one transfer left behind. ``sender`` and ``receiver`` are counter deltas (None: not readable),
+    ``log`` the lines the server wrote about it, ``payload`` the plain bytes that were due, ``suite`` the TLS
+    version and suite that the server agrees on with what this client offers, asked right after the transfer."""
+
+    payload: int
+    sender: dict[str, int | None]
+    receiver: dict[str, int | None]
+    log: list[dict[str, Any]]
+    suite: str | None = None
+
+
+@dataclass(frozen=True)
+class Witness:
+    """Whether the claimed path was taken: facts for the record, and the reason when it was not."""
+
+    facts: dict[str, int | float | str | bool | None]
+    reason: str | None = None
+
+
+Counter = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A path that is ready to serve.
+
+    ``url`` of a payload's name; ``log`` the sender's file that gets one JSON line a request; counters as
+    ``observe`` of the agent takes them; ``decipher`` (evp, key, iv) where payloads arrive enciphered.
+    """
+
+    url: Callable[[str], str]
+    log: str
+    judge: Callable[[Observed], Witness]
+    tls: dict[str, Any] | None = None
+    decipher: dict[str, str] | None = field(default=None, repr=False)
+    sender_counters: dict[str, Counter] = field(default_factory=dict)
+    receiver_counters: dict[str, Counter] = field(default_factory=dict)
+    driver_found: str | None = None
+
+
+class DataPath(Protocol):
+    """What a path's file provides as ``PATH``."""
+
+    name: str
+    title: str
+    clear: bool
+    """True where nothing is encrypted: the suite's cipher does not apply."""
+
+    def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
+        """Why this path cannot run here, or None. Pure."""
+
+    def deploy(self, bench: Bench, cipher: Cipher | None, driver: str) -> Deployed:
+        """Make it ready through the bench's scopes, which undo everything. Raises HarnessError."""
+
+
+def discover() -> dict[str, DataPath]:
+    """All paths by name: the files of this folder, then other packages' entry points."""
+    found: dict[str, DataPath] = {}
+    for module in pkgutil.iter_modules(__path__):
+        if not module.name.startswith("_"):
+            path: DataPath = importlib.import_module(f"{__name__}.{module.name}").PATH
+            found[path.name] = path
+    for entry in entry_points(group=ENTRY_POINTS):
+        path = entry.load()
+        if path.name in found:
+            raise ConfigError(f"two data paths are called {path.name!r}; one comes from {entry.value}")
+        found[path.name] = path
+    return found

@@ -1,0 +1,118 @@
+"""``datapath``, our own small file server, for the paths that no common server takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import hosts
+from harness.bench import Bench, Key, new_key
+from harness.ciphers import Cipher
+from harness.paths import Deployed, Observed, Witness, _need
+from hosts import changes
+from hosts.errors import HarnessError
+from hosts.facts import Facts
+
+HOSTS = Path(hosts.__file__).parent
+SHARED = "datapath"
+COMPILE = ["cc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-o"]
+
+
+def compiled(bench: Bench) -> str:
+    """The program on the sender, compiled there once a run; its path."""
+    if SHARED not in bench.shared:
+        directory = f"{bench.sender.directory}/source"
+        bench.sender.check(["mkdir", "-m", "700", directory])
+        sources = [*sorted((HOSTS / "datapath").glob("*.[ch]")), *(HOSTS / "kernel" / "so_crypt").glob("so_crypt.h")]
+        for source in sources:
+            bench.sender.put(source.read_bytes(), f"source/{source.name}")
+        program = f"{bench.sender.directory}/datapath"
+        names = [source.name for source in sources if source.suffix == ".c"]
+        bench.sender.check([*COMPILE, program, *names], timeout=120, cwd=directory)
+        bench.shared[SHARED] = program
+    return bench.shared[SHARED]
+
+
+def padded(cipher: Cipher | None, size: int) -> int:
+    """Bytes on the wire for a payload: PKCS#7 adds 1 to one block's worth, a block size of 1 nothing."""
+    if cipher is None or not cipher.padded:
+        return size
+    return size // cipher.block_bytes * cipher.block_bytes + cipher.block_bytes
+
+
+def unsupported_alg(cipher: Cipher | None, sender: Facts, receiver: Facts) -> str | None:
+    """Why AF_ALG with this cipher cannot run on the sender."""
+    if cipher is None or cipher.skcipher is None:
+        return f"the kernel crypto API has no skcipher for {cipher.title if cipher else 'a path without a cipher'}"
+    return _need.missing(
+        sender,
+        receiver,
+        sender_programs=("cc", "modprobe"),
+        sender_modules=("algif_skcipher", *cipher.kernel_modules),
+    )
+
+
+def serve(
+    bench: Bench,
+    name: str,
+    mode: str,
+    cipher: Cipher | None,
+    driver: str,
+    rule: Callable[[Observed, dict[str, int]], str | None],
+) -> Deployed:
+    """Start it in ``mode``. ``rule`` says, from one request's counts, what speaks against the claimed path."""
+    program, port = compiled(bench), bench.port()
+    argv = [program, "serve", "--mode", mode, "--address", str(bench.address), "--port", str(port)]
+    argv += ["--root", bench.payload_directory]
+    key: Key | None = None
+    if cipher:
+        key = new_key(cipher)
+        algorithm = cipher.skcipher if driver == "any" else driver
+        argv += ["--cipher", str(algorithm)]
+    stdin = f"{key.key}\n{key.iv}\n" if key else None
+    log = bench.on_sender.serve(f"datapath for {name}", argv, str(bench.address), port, name, stdin)
+    said = bench.sender.call("lines", path=log, offset=0, count=1, timeout=5.0)
+    if not said:
+        raise HarnessError("datapath did not say what it bound", host=bench.sender.name, commands=[" ".join(argv)])
+    listening = json.loads(said[0])
+    found = listening.get("driver")
+    if driver != "any" and found != driver:
+        raise HarnessError(f"driver {driver} was asked for and {found} was bound", host=bench.sender.name)
+    base = bench.base_url("http", port)
+
+    def judge(seen: Observed) -> Witness:
+        requests = [line for line in seen.log if line.get("event") == "request"]
+        if len(requests) != 1:
+            return Witness({"server_requests": len(requests)}, f"the server logged {len(requests)} requests, not one")
+        line = requests[0]
+        facts = {
+            "server_bytes": line["bytes"],
+            "crypto_requests": line["requests"],
+            "driver": line.get("driver"),
+            "crossing_bytes": line["crossing_bytes"],
+            "copied_bytes": line["copied_bytes"],
+        }
+        facts |= {f"calls_{call}": count for call, count in line["calls"].items() if count}
+        if line.get("error"):
+            return Witness(facts, f"the server says: {line['error']}")
+        if line["bytes"] != padded(cipher, seen.payload):
+            return Witness(facts, f"the server sent {line['bytes']} bytes, not {padded(cipher, seen.payload)}")
+        if cipher and line.get("driver") != found:
+            return Witness(facts, f"the driver was {line.get('driver')}, not {found}")
+        if cipher and not line["requests"]:
+            return Witness(facts, "no crypto request was made")
+        return Witness(facts, rule(seen, line))
+
+    decipher = None
+    if cipher and cipher.evp and key:
+        decipher = {"evp": cipher.evp, "key": key.key, "iv": key.iv}
+    return Deployed(
+        url=lambda payload: f"{base}/{payload}", log=log, judge=judge, decipher=decipher, driver_found=found
+    )
+
+
+def load_modules(bench: Bench, cipher: Cipher | None) -> None:
+    """What AF_ALG needs on the sender, as journalled changes: the kernel would else load it by itself."""
+    for module in ("algif_skcipher", *(cipher.kernel_modules if cipher else ())):
+        bench.on_sender.apply(changes.module(module))

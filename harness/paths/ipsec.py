@@ -1,0 +1,171 @@
+"""``ipsec``: nginx and sendfile over ESP transport mode (xfrm). With 3DES the closest mainline relative of SO_CRYPT.
+
+Clear text is impossible: on both hosts a policy *requires* ESP for exactly this server's port, in and out. Without
+a matching SA nothing is sent, and what arrives in clear is dropped. The witness is the SAs' own byte counters.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+
+from harness.bench import Bench
+from harness.ciphers import Cipher
+from harness.paths import Counter, Deployed, Observed, Witness, _need, _nginx
+from hosts import changes
+from hosts.changes import Scope
+from hosts.errors import HarnessError
+from hosts.facts import Facts
+
+# ESP draws its IVs from the kernel's default random generator, which is never let go once it was woken
+RANDOM = ("hmac", "sha512_generic", "jitterentropy_rng", "drbg")
+MODULES = ("xfrm_user", "esp4", "authenc", "cbc", "sha1_generic", "crypto_null", "echainiv", "seqiv")
+
+
+@dataclass(frozen=True)
+class Association:
+    """One direction: an SA. ``spi`` and ``reqid`` are random, so that nobody else's is met."""
+
+    source: str
+    target: str
+    spi: str
+    reqid: int
+
+    def add(self, cipher: Cipher, key: str, auth_key: str) -> str:
+        """The line for ``ip -batch`` that adds it; holds the keys, so it goes by standard input only."""
+        return (
+            f"xfrm state add src {self.source} dst {self.target} proto esp spi {self.spi} reqid {self.reqid} "
+            f"mode transport replay-window 64 auth-trunc {cipher.xfrm_auth} 0x{auth_key} 96 "
+            f"enc {cipher.xfrm_enc} 0x{key}\n"
+        )
+
+    def look(self) -> list[str]:
+        """A command that shows it without its keys, or fails to find it."""
+        return ["ip", "-s", "xfrm", "state", "list", "nokeys"]
+
+    def present(self) -> str:
+        """What that command's output holds while the SA is there."""
+        return rf"proto esp spi {self.spi}\b"
+
+    def counter(self, cipher: Cipher) -> Counter:
+        """Bytes through this SA, as long as it is the one with this cipher."""
+        enc = re.escape(cipher.xfrm_enc or "")
+        # within one SA's paragraph: the next one begins at the start of a line with "src"
+        inside = r"(?:(?!^src )[\s\S])*?"
+        pattern = rf"{self.present()}{inside}^\s+enc {enc}{inside}lifetime current:\s+(\d+)\(bytes\)"
+        return {"command": self.look(), "pattern": pattern}
+
+    def remove(self) -> list[str]:
+        """The command that takes it away."""
+        return [
+            *("ip", "xfrm", "state", "delete", "src", self.source, "dst", self.target),
+            "proto",
+            "esp",
+            "spi",
+            self.spi,
+        ]
+
+
+def _associate(scope: Scope, association: Association, add: str) -> None:
+    scope.apply(
+        changes.command(
+            f"SA {association.spi}",
+            look=association.look(),
+            present=association.present(),
+            apply=["ip", "-batch", "-"],
+            stdin=add,
+            undo=association.remove(),
+        )
+    )
+
+
+def _policy(scope: Scope, association: Association, ports: str, direction: str) -> None:
+    selector = f"src {association.source} dst {association.target} proto tcp {ports}".split()
+    template = f"tmpl src {association.source} dst {association.target} proto esp reqid {association.reqid}"
+    rule = [*selector, "dir", direction]
+    scope.apply(
+        changes.command(
+            f"IPsec policy {' '.join(rule)}",
+            look=["ip", "xfrm", "policy", "list"],
+            present=rf"dir {direction} [\s\S]*?reqid {association.reqid} ",
+            apply=["ip", "xfrm", "policy", "add", *rule, *template.split(), "mode", "transport", "level", "required"],
+            undo=["ip", "xfrm", "policy", "delete", *rule],
+        )
+    )
+
+
+class Ipsec:
+    name = "ipsec"
+    title = "HTTP over IPsec (ESP transport mode)"
+    clear = False
+
+    def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
+        if cipher is None or cipher.xfrm_enc is None:
+            return f"ESP has no {cipher.title if cipher else 'path without a cipher'}"
+        if driver != "any":
+            return "ESP takes the driver of the highest priority and cannot be given one by name"
+        return _need.missing(
+            sender,
+            receiver,
+            sender_programs=("nginx", "ip", "modprobe"),
+            sender_modules=("xfrm_user", "esp4"),
+            receiver_modules=("xfrm_user", "esp4"),
+        )
+
+    def deploy(self, bench: Bench, cipher: Cipher | None, driver: str) -> Deployed:
+        if cipher is None:
+            raise HarnessError("ipsec needs a cipher")
+        port = bench.port()
+        reqid = secrets.randbelow(2**30) + 2**16
+        here, there = str(bench.address), str(bench.peer)
+        out = Association(here, there, f"0x{secrets.token_hex(4)}", reqid)
+        back = Association(there, here, f"0x{secrets.token_hex(4)}", reqid + 1)
+        secret = {
+            way: way.add(cipher, secrets.token_hex(cipher.key_bytes), secrets.token_hex(cipher.xfrm_auth_key_bytes))
+            for way in (out, back)
+        }
+        for scope, host, directions in (
+            (bench.on_sender, bench.sender, ("out", "in")),
+            (bench.on_receiver, bench.receiver, ("in", "out")),
+        ):
+            for module in (*RANDOM, *MODULES, *cipher.kernel_modules):
+                if host.run(["modprobe", "-n", "-q", module]).ok:
+                    scope.apply(changes.module(module, sticky=module in RANDOM))
+            # policies first: from here on this port speaks ESP or not at all
+            _policy(scope, out, f"sport {port}", directions[0])
+            _policy(scope, back, f"dport {port}", directions[1])
+            for way in (out, back):
+                _associate(scope, way, secret[way])
+        log = _nginx.serve(bench, self.name, port)
+        base = bench.base_url("http", port)
+        return Deployed(
+            url=lambda name: f"{base}/{name}",
+            log=log,
+            judge=judge,
+            sender_counters={"sa_out_bytes": out.counter(cipher), "sa_in_bytes": back.counter(cipher)},
+            receiver_counters={"sa_in_bytes": out.counter(cipher), "sa_out_bytes": back.counter(cipher)},
+        )
+
+
+def judge(seen: Observed) -> Witness:
+    """Both hosts' SAs of the named cipher carried at least the payload, and the server sent it once."""
+    sent = [line["bytes"] for line in seen.log]
+    carried, arrived = seen.sender["sa_out_bytes"], seen.receiver["sa_in_bytes"]
+    facts = {
+        "server_requests": len(sent),
+        "server_bytes": sum(sent),
+        "sender_sa_bytes": carried,
+        "receiver_sa_bytes": arrived,
+    }
+    if sent != [seen.payload]:
+        return Witness(facts, f"the server's log shows {sent} bytes, not one request of {seen.payload}")
+    for host, count in (("sender", carried), ("receiver", arrived)):
+        if count is None:
+            return Witness(facts, f"the SA of this cipher is not there on the {host}")
+        if count < seen.payload:
+            return Witness(facts, f"the {host}'s SA carried {count} bytes of a payload of {seen.payload}")
+    return Witness(facts)
+
+
+PATH = Ipsec()

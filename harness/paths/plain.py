@@ -1,0 +1,30 @@
+"""``plain``: datapath with sendfile and no cipher. What the schemes would reach if encrypting cost nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.bench import Bench
+from harness.ciphers import Cipher
+from harness.paths import Deployed, Observed, _datapath, _need
+from hosts.facts import Facts
+
+
+def rule(_seen: Observed, line: dict[str, Any]) -> str | None:
+    """Nothing of the payload was in user space."""
+    return f"{line['crossing_bytes']} bytes crossed into user space" if line["crossing_bytes"] else None
+
+
+class Plain:
+    name = "plain"
+    title = "Plain sendfile"
+    clear = True
+
+    def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
+        return _need.missing(sender, receiver, sender_programs=("cc",))
+
+    def deploy(self, bench: Bench, cipher: Cipher | None, driver: str) -> Deployed:
+        return _datapath.serve(bench, self.name, "plain", None, "any", rule)
+
+
+PATH = Plain()

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * costs: the prices on this host of what the data paths are made of. Each is the time inside one call, taken many
+ * times with a small and a large buffer in turn. min_ns and median_ns are as measured, with the clock's own price in
+ * them. ns_per_byte: the median difference of the pairs by the difference of the sizes; ns_per_call: what is left of
+ * the small median, the clock's price taken off. Both are noisy on a host that is: a small ns_per_byte may be negative.
+ *
+ *   clock         reading the clock twice: within every other min_ns and median_ns
+ *   syscall       getppid(), the cheapest real system call (no sizes)
+ *   read          pread() of cached file pages (a memfd) into user memory
+ *   tcp_send      send() of user memory on a loopback connection; includes the loopback's own delivery
+ *   tcp_sendfile  sendfile() of the same file pages on it; tcp_send - tcp_sendfile: what copying into TCP costs
+ *   alg_send      sendmsg() of user memory to AF_ALG: a copy and its pages
+ *   alg_sendfile  sendfile() of file pages to AF_ALG
+ *   alg_recv      recv() from AF_ALG: the cipher itself, and mapping the result's pages
+ *
+ * The other end is emptied between two calls, outside of the time taken (TCP: MSG_TRUNC, no copy).
+ */
+#include "datapath.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define MAX_SAMPLES	200000
+#define STALL_MS	10000
+
+struct bench {
+	struct cipher *cipher;
+	int file, tx, rx, op;
+	char *buf;
+	uint64_t *small, *large;			/* samples */
+	int64_t *extra;					/* their differences, pair by pair */
+};
+
+static void must(ssize_t n, size_t wanted, const char *what)
+{
+	if (n < 0)
+		die(EXIT_RUNTIME, "%s: %s", what, strerror(errno));
+	if ((size_t)n != wanted)
+		die(EXIT_RUNTIME, "%s: %zd of %zu bytes", what, n, wanted);
+}
+
+static void drain_tcp(struct bench *b, size_t n)
+{
+	while (n) {
+		ssize_t r = recv(b->rx, b->buf, n, MSG_TRUNC);
+
+		if (r <= 0)
+			die(EXIT_RUNTIME, "loopback: %s", r ? strerror(errno) : "closed");
+		n -= (size_t)r;
+	}
+}
+
+static void drain_alg(struct bench *b, size_t n)
+{
+	must(recv(b->op, b->buf, n, 0), n, "receive from AF_ALG");
+}
+
+static uint64_t time_clock(struct bench *b, size_t n)
+{
+	uint64_t start = now_ns();
+
+	(void)b;
+	(void)n;
+	return now_ns() - start;
+}
+
+static uint64_t time_syscall(struct bench *b, size_t n)
+{
+	uint64_t start = now_ns();
+
+	(void)b;
+	(void)n;
+	syscall(SYS_getppid);
+	return now_ns() - start;
+}
+
+static uint64_t time_read(struct bench *b, size_t n)
+{
+	uint64_t start = now_ns();
+
+	must(pread(b->file, b->buf, n, 0), n, "read");
+	return now_ns() - start;
+}
+
+static uint64_t time_tcp_send(struct bench *b, size_t n)
+{
+	uint64_t start = now_ns(), ns;
+
+	must(send(b->tx, b->buf, n, MSG_NOSIGNAL), n, "send");
+	ns = now_ns() - start;
+	drain_tcp(b, n);
+	return ns;
+}
+
+static uint64_t time_tcp_sendfile(struct bench *b, size_t n)
+{
+	off_t off = 0;
+	uint64_t start = now_ns(), ns;
+
+	must(sendfile(b->tx, b->file, &off, n), n, "sendfile");
+	ns = now_ns() - start;
+	drain_tcp(b, n);
+	return ns;
+}
+
+static void begin_request(struct bench *b)
+{
+	must(alg_submit(b->op, b->cipher, true, NULL, 0, MSG_MORE), 0, "AF_ALG");
+}
+
+static uint64_t time_alg_send(struct bench *b, size_t n)
+{
+	uint64_t start, ns;
+
+	begin_request(b);
+	start = now_ns();
+	must(send(b->op, b->buf, n, 0), n, "send to AF_ALG");
+	ns = now_ns() - start;
+	drain_alg(b, n);
+	return ns;
+}
+
+static uint64_t time_alg_sendfile(struct bench *b, size_t n)
+{
+	off_t off = 0;
+	uint64_t start, ns;
+
+	begin_request(b);
+	start = now_ns();
+	must(sendfile(b->op, b->file, &off, n), n, "sendfile to AF_ALG");
+	ns = now_ns() - start;
+	drain_alg(b, n);
+	return ns;
+}
+
+static uint64_t time_alg_recv(struct bench *b, size_t n)
+{
+	uint64_t start;
+
+	begin_request(b);
+	must(send(b->op, b->buf, n, 0), n, "send to AF_ALG");
+	start = now_ns();
+	drain_alg(b, n);
+	return now_ns() - start;
+}
+
+static const struct price {
+	const char *name;
+	uint64_t (*time)(struct bench *b, size_t n);
+	bool sizes;
+} prices[] = {
+	{ "clock", time_clock, false },		  { "syscall", time_syscall, false },
+	{ "read", time_read, true },		  { "tcp_send", time_tcp_send, true },
+	{ "tcp_sendfile", time_tcp_sendfile, true }, { "alg_send", time_alg_send, true },
+	{ "alg_sendfile", time_alg_sendfile, true }, { "alg_recv", time_alg_recv, true },
+};
+#define N_PRICES	(sizeof(prices) / sizeof(prices[0]))
+
+struct figure {
+	size_t n;
+	uint64_t min, median;
+};
+
+static struct figure summarise(uint64_t *samples, size_t n)
+{
+	struct figure f = { .n = n, .median = median_u64(samples, n) };
+
+	f.min = samples[0];
+	return f;
+}
+
+static void say_figure(struct json *j, const char *key, size_t size, const struct figure *f)
+{
+	json_open(j, key);
+	if (size)
+		json_u64(j, "bytes", size);
+	json_u64(j, "repetitions", f->n);
+	json_u64(j, "min_ns", f->min);
+	json_u64(j, "median_ns", f->median);
+	json_close(j);
+}
+
+/* Small and large take turns, so that whatever slows this host down for a while slows both. */
+static size_t take_turns(struct bench *b, const struct price *p, size_t small, size_t large, double seconds)
+{
+	uint64_t end = now_ns() + (uint64_t)(seconds * 1e9);
+	size_t n = 0;
+	int i;
+
+	every_ms(STALL_MS);				/* what hangs is interrupted, and must() ends it */
+	for (i = 0; i < 3; i++)
+		p->time(b, large);
+	do {
+		b->small[n] = p->time(b, small);
+		if (p->sizes) {
+			b->large[n] = p->time(b, large);
+			b->extra[n] = (int64_t)(b->large[n] - b->small[n]);
+		}
+		n++;
+	} while (n < MAX_SAMPLES && now_ns() < end);
+	return n;
+}
+
+static int compare_i64(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static uint64_t measure(struct bench *b, const struct price *p, size_t small, size_t large, double seconds,
+			uint64_t clock)
+{
+	size_t n = take_turns(b, p, small, large, seconds);
+	struct figure a = summarise(b->small, n), z;
+	double slope = 0;
+	struct json j;
+
+	json_begin(&j, "cost");
+	json_str(&j, "what", p->name);
+	if (p->sizes) {
+		z = summarise(b->large, n);
+		qsort(b->extra, n, sizeof(*b->extra), compare_i64);
+		slope = (double)b->extra[n / 2] / (double)(large - small);
+		say_figure(&j, "small", small, &a);
+		say_figure(&j, "large", large, &z);
+		json_num(&j, "ns_per_byte", slope);
+	} else {
+		say_figure(&j, "once", 0, &a);
+	}
+	json_num(&j, "ns_per_call", (double)a.median - (double)clock - slope * (double)(p->sizes ? small : 0));
+	json_end(&j);
+	return a.median;
+}
+
+static void open_loopback(struct bench *b)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t n = sizeof(a);
+	int l = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1, room = 4 << 20;
+
+	b->tx = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (l < 0 || b->tx < 0)
+		die(EXIT_RUNTIME, "socket: %s", strerror(errno));
+	/* a call must never wait for the emptying that only comes after it */
+	(void)setsockopt(l, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
+	(void)setsockopt(b->tx, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+	(void)setsockopt(b->tx, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (bind(l, (struct sockaddr *)&a, n) || listen(l, 1) || getsockname(l, (struct sockaddr *)&a, &n) ||
+	    connect(b->tx, (struct sockaddr *)&a, n) || (b->rx = accept4(l, NULL, NULL, SOCK_CLOEXEC)) < 0)
+		die(EXIT_RUNTIME, "loopback connection: %s", strerror(errno));
+	close(l);
+}
+
+static void open_file_pages(struct bench *b, size_t size)
+{
+	b->file = memfd_create("costs", MFD_CLOEXEC);
+	if (b->file < 0)
+		die(EXIT_RUNTIME, "memfd: %s", strerror(errno));
+	memset(b->buf, 0x55, size);
+	must(pwrite(b->file, b->buf, size, 0), size, "memfd");
+}
+
+int costs(struct cipher *c, size_t chunk, double seconds)
+{
+	struct bench b = { .cipher = c };
+	size_t small = chunk / 16 < 1024 ? chunk / 16 : 1024, i;
+	uint64_t clock = 0, median;
+	struct json j;
+	int tfm;
+
+	alg_ready(c, &tfm, true);
+	if (chunk < 1024 || chunk % (16 * c->block))
+		die(EXIT_USAGE, "--chunk: for costs, at least 1024 and a multiple of %u", 16 * c->block);
+	b.op = accept4(tfm, NULL, NULL, SOCK_CLOEXEC);
+	b.buf = aligned_alloc(PAGE, (chunk + PAGE - 1) / PAGE * PAGE);
+	b.small = calloc(MAX_SAMPLES, sizeof(*b.small));
+	b.large = calloc(MAX_SAMPLES, sizeof(*b.large));
+	b.extra = calloc(MAX_SAMPLES, sizeof(*b.extra));
+	if (b.op < 0 || !b.buf || !b.small || !b.large || !b.extra)
+		die(EXIT_RUNTIME, "AF_ALG or memory: %s", strerror(errno));
+	on_signal(SIGALRM, ignore_signal);
+	open_file_pages(&b, chunk);
+	open_loopback(&b);
+	json_begin(&j, "costs");
+	json_str(&j, "cipher", c->name);
+	json_str(&j, "driver", c->driver);
+	json_u64(&j, "chunk", chunk);
+	json_end(&j);
+	for (i = 0; i < N_PRICES; i++) {
+		median = measure(&b, &prices[i], small, chunk, seconds / (double)N_PRICES, clock);
+		if (!i)					/* the first is the clock */
+			clock = median;
+	}
+	every_ms(0);
+	cipher_wipe(c);
+	close(b.op);
+	close(tfm);
+	close(b.file);
+	close(b.tx);
+	close(b.rx);
+	free(b.small);
+	free(b.large);
+	free(b.extra);
+	free(b.buf);
+	return 0;
+}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * datapath: command line. See README.md for the JSON that each command writes, and datapath.h for the reading order.
+ *
+ *   cc -std=gnu11 -O2 -Wall -Wextra -Werror [-I ../kernel/so_crypt] -o datapath *.c
+ */
+#include "datapath.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const struct mode *const modes[] = {
+	&mode_plain, &mode_afalg_copy, &mode_afalg_splice, &mode_so_crypt, &mode_so_crypt_send, NULL,
+};
+
+struct options {
+	const char *mode, *address, *port, *root, *cipher, *op;
+	long chunk, watchdog, size, batch;
+	double seconds;
+};
+
+static void help(void)
+{
+	int i;
+
+	puts("usage:\n"
+	     "  datapath serve --mode MODE --address ADDRESS --port PORT --root DIR\n"
+	     "                 [--cipher NAME] [--chunk BYTES=65536] [--watchdog SECONDS=10]\n"
+	     "      Serve the files beneath DIR over HTTP/1.1 (GET, HEAD). With a cipher, standard input has the key and\n"
+	     "      the IV in hexadecimal, a line each (empty lines for the null cipher). Every answer starts anew from\n"
+	     "      that IV: this is for measuring and keeps nothing secret. Block ciphers: PKCS#7 padding, 1 to one block\n"
+	     "      of bytes; block size 1: none. Port 0 takes a free one. SIGTERM: finish, summary, exit 0.\n"
+	     "  datapath probe --cipher NAME [--cipher NAME ...]\n"
+	     "      What AF_ALG offers here.\n"
+	     "  datapath costs --cipher NAME [--chunk BYTES=65536] [--seconds S=5]\n"
+	     "      What system calls, copies and the cipher cost here.\n"
+	     "  datapath raw --cipher NAME --op encrypt|decrypt --size BYTES [--seconds S=1] [--batch N=1]\n"
+	     "      AF_ALG operations with one buffer size, N between two looks at the clock.\n\n"
+	     "NAME is an algorithm (cbc(aes)), a driver (cbc-aes-aesni) or ecb(cipher_null).\n"
+	     "Output: JSON lines. Exit status: 0, 1 (runtime), 2 (usage).\n\nmodes:");
+	for (i = 0; modes[i]; i++)
+		printf("  %-14s %s\n", modes[i]->name, modes[i]->help);
+}
+
+static long number(const char *text, const char *what, long low, long high)
+{
+	char *end;
+	long v;
+
+	errno = 0;
+	v = strtol(text, &end, 10);
+	if (errno || end == text || *end || v < low || v > high)
+		die(EXIT_USAGE, "--%s %s: wanted a whole number from %ld to %ld", what, text, low, high);
+	return v;
+}
+
+static double duration(const char *text)
+{
+	char *end;
+	double v = strtod(text, &end);
+
+	if (end == text || *end || !(v >= 0.01 && v <= 600))
+		die(EXIT_USAGE, "--seconds %s: wanted a number from 0.01 to 600", text);
+	return v;
+}
+
+static void parse(int argc, char **argv, struct options *o, char **ciphers, int *n_ciphers)
+{
+	static const struct option longs[] = {
+		{ "mode", 1, NULL, 'm' }, { "address", 1, NULL, 'a' }, { "port", 1, NULL, 'p' },
+		{ "root", 1, NULL, 'r' }, { "cipher", 1, NULL, 'c' }, { "chunk", 1, NULL, 'k' },
+		{ "watchdog", 1, NULL, 'w' }, { "op", 1, NULL, 'o' }, { "size", 1, NULL, 's' },
+		{ "seconds", 1, NULL, 't' }, { "batch", 1, NULL, 'b' }, { "help", 0, NULL, 'h' }, { 0 },
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+		switch (c) {
+		case 'm': o->mode = optarg; break;
+		case 'a': o->address = optarg; break;
+		case 'p': o->port = optarg; number(optarg, "port", 0, 65535); break;
+		case 'r': o->root = optarg; break;
+		case 'c': o->cipher = ciphers[(*n_ciphers)++] = optarg; break;
+		case 'k': o->chunk = number(optarg, "chunk", 16, MAX_CHUNK); break;
+		case 'w': o->watchdog = number(optarg, "watchdog", 1, 3600); break;
+		case 'o': o->op = optarg; break;
+		case 's': o->size = number(optarg, "size", 1, MAX_CHUNK); break;
+		case 't': o->seconds = duration(optarg); break;
+		case 'b': o->batch = number(optarg, "batch", 1, 1000000); break;
+		case 'h': help(); exit(0);
+		default: exit(EXIT_USAGE);
+		}
+	}
+	if (optind < argc)
+		die(EXIT_USAGE, "unexpected argument %s (try --help)", argv[optind]);
+}
+
+static void set_cipher(struct cipher *c, const char *name)
+{
+	if (!name)
+		die(EXIT_USAGE, "--cipher is needed");
+	if (!*name || strlen(name) >= sizeof(c->name))
+		die(EXIT_USAGE, "--cipher: a name of 1 to %zu characters", sizeof(c->name) - 1);
+	strcpy(c->name, name);
+}
+
+static void read_secret(const char *what, unsigned char *out, size_t room, size_t *len)
+{
+	int err = read_hex_line(STDIN_FILENO, out, room, len);
+
+	if (err)
+		die(EXIT_USAGE, "the %s on standard input: %s", what,
+		    err == -E2BIG ? "too long" : err == -EINVAL ? "not hexadecimal, whole bytes" : strerror(-err));
+}
+
+/* openat2 is what keeps paths beneath the root: without it there is no serving. */
+static int open_root(const char *path)
+{
+	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC), self;
+
+	if (fd < 0)
+		die(EXIT_RUNTIME, "root %s: %s", path, strerror(errno));
+	self = open_beneath(fd, ".");
+	if (self < 0)
+		die(EXIT_RUNTIME, "root %s: %s", path,
+		    self == -ENOSYS ? "this kernel has no openat2 (it needs Linux 5.6)" : strerror(-self));
+	close(self);
+	return fd;
+}
+
+static int run_serve(const struct options *o)
+{
+	static struct server s = { .tfm = -1, .pipe = { -1, -1 } };
+	int i, r;
+
+	if (!o->mode || !o->address || !o->port || !o->root)
+		die(EXIT_USAGE, "serve needs --mode, --address, --port and --root");
+	for (i = 0; modes[i] && strcmp(modes[i]->name, o->mode); i++)
+		;
+	s.mode = modes[i];
+	if (!s.mode)
+		die(EXIT_USAGE, "unknown mode %s (try --help)", o->mode);
+	if (!s.mode->cipher && o->cipher)
+		die(EXIT_USAGE, "mode %s takes no cipher", o->mode);
+	s.address = o->address;
+	s.port_text = o->port;
+	s.root = open_root(o->root);
+	s.chunk = (size_t)o->chunk;
+	s.watchdog = (unsigned int)o->watchdog;
+	s.buf = aligned_alloc(PAGE, (s.chunk + 2 * PAGE - 1) / PAGE * PAGE);
+	if (!s.buf)
+		die(EXIT_RUNTIME, "out of memory");
+	if (s.mode->cipher) {
+		set_cipher(&s.cipher, o->cipher);
+		read_secret("key", s.cipher.key, sizeof(s.cipher.key), &s.cipher.key_len);
+		read_secret("IV", s.cipher.iv, sizeof(s.cipher.iv), &s.cipher.iv_len);
+	}
+	r = serve(&s);
+	cipher_wipe(&s.cipher);
+	free(s.buf);
+	return r;
+}
+
+static int run_raw(const struct options *o)
+{
+	struct cipher c = { 0 };
+
+	set_cipher(&c, o->cipher);
+	if (!o->op || (strcmp(o->op, "encrypt") && strcmp(o->op, "decrypt")))
+		die(EXIT_USAGE, "--op encrypt or --op decrypt is needed");
+	if (!o->size)
+		die(EXIT_USAGE, "--size is needed");
+	return raw(&c, !strcmp(o->op, "encrypt"), (size_t)o->size, o->seconds ? o->seconds : 1, (unsigned int)o->batch);
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = { .chunk = DEFAULT_CHUNK, .watchdog = 10, .batch = 1 };
+	struct cipher c = { 0 };
+	char **ciphers;
+	int n = 0, r;
+
+	if (argc < 2)
+		die(EXIT_USAGE, "a command is needed: serve, probe, costs or raw (try --help)");
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+		help();
+		return 0;
+	}
+	ciphers = calloc((size_t)argc, sizeof(*ciphers));
+	if (!ciphers)
+		die(EXIT_RUNTIME, "out of memory");
+	parse(argc - 1, argv + 1, &o, ciphers, &n);
+	if (!strcmp(argv[1], "probe")) {
+		r = probe(ciphers, n);
+	} else if (n > 1) {
+		die(EXIT_USAGE, "one --cipher is enough");
+	} else if (!strcmp(argv[1], "serve")) {
+		r = run_serve(&o);
+	} else if (!strcmp(argv[1], "costs")) {
+		set_cipher(&c, o.cipher);
+		r = costs(&c, (size_t)o.chunk, o.seconds ? o.seconds : 5);
+	} else if (!strcmp(argv[1], "raw")) {
+		r = run_raw(&o);
+	} else {
+		die(EXIT_USAGE, "unknown command %s (try --help)", argv[1]);
+	}
+	free(ciphers);
+	return r;
+}

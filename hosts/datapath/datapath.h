@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * datapath: one file server, several ways of getting an encrypted file from the disk to the network.
+ *
+ * Reading order: datapath.c (command line, table of modes), serve.c (connections), request.c (one request),
+ * mode_*.c (how the bytes of a body move: one file per mode), transfer.c (every system call a mode may make,
+ * counted), alg.c (AF_ALG and /proc/crypto), probe.c, costs.c, raw.c (the other commands), http.c, util.c.
+ */
+#ifndef DATAPATH_H
+#define DATAPATH_H
+
+#define _GNU_SOURCE		/* so this header comes first everywhere: memmem, splice, accept4, explicit_bzero */
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define EXIT_RUNTIME	1
+#define EXIT_USAGE	2
+
+#define PAGE		4096
+#define DEFAULT_CHUNK	65536
+#define MAX_CHUNK	131072	/* beyond it one-threaded AF_ALG fills its socket buffer and waits for itself */
+#define MAX_BLOCK	64
+#define NAME_LEN	128
+#define ALG_NAME_LEN	64	/* struct sockaddr_alg */
+
+/* --- util.c: dying, time, key lines, JSON ---------------------------------------------------------------- */
+
+void die(int status, const char *fmt, ...) __attribute__((noreturn, format(printf, 2, 3)));
+uint64_t now_ns(void);
+uint64_t median_u64(uint64_t *values, size_t n);	/* sorts its argument: values[0] is the minimum afterwards */
+int read_hex_line(int fd, unsigned char *out, size_t room, size_t *len);
+void on_signal(int sig, void (*handler)(int));
+void ignore_signal(int sig);				/* a handler: the signal only interrupts */
+void every_ms(unsigned int ms);				/* SIGALRM from now on; 0 stops it */
+
+struct json {
+	char text[16384];
+	size_t len;
+	bool comma;
+};
+
+void json_begin(struct json *j, const char *event);
+void json_str(struct json *j, const char *key, const char *value);
+void json_u64(struct json *j, const char *key, uint64_t value);
+void json_int(struct json *j, const char *key, long long value);
+void json_num(struct json *j, const char *key, double value);
+void json_bool(struct json *j, const char *key, bool value);
+void json_open(struct json *j, const char *key);
+void json_close(struct json *j);
+void json_end(struct json *j);				/* writes the line to stdout at once */
+
+/* --- alg.c: the kernel's ciphers ------------------------------------------------------------------------- */
+
+struct cipher {
+	char name[ALG_NAME_LEN];			/* as asked for: algorithm or driver */
+	char algorithm[NAME_LEN], driver[NAME_LEN], module[NAME_LEN];	/* as /proc/crypto has it */
+	int priority;
+	bool async;
+	unsigned int block, iv_size, min_key, max_key;
+	unsigned char key[MAX_BLOCK], iv[MAX_BLOCK];
+	size_t key_len, iv_len;
+};
+
+bool cipher_lookup(struct cipher *c);			/* fills in what /proc/crypto says of c->name */
+uint64_t cipher_padded(const struct cipher *c, uint64_t plain);
+int cipher_made_up_key(struct cipher *c);		/* 0 or -errno: for commands that only measure */
+void cipher_wipe(struct cipher *c);
+
+int alg_bind(const char *name);				/* socket or -errno */
+int alg_set_key(int tfm, const struct cipher *c);	/* 0 or -errno */
+size_t alg_limit(int op);				/* bytes that can wait in an operation socket */
+ssize_t alg_submit(int op, const struct cipher *c, bool encrypt, const void *data, size_t n, int flags);
+int alg_trial(int tfm, const struct cipher *c, size_t n);	/* one buffer through it: 0 or -errno */
+int alg_splice_copies(int tfm, const struct cipher *c);	/* 1 copies, 0 by reference, -errno */
+const char *alg_explain(int err);
+void alg_ready(struct cipher *c, int *tfm, bool make_key);	/* bind, look up, set key; dies with a reason */
+
+/* --- http.c: the request head; pure -------------------------------------------------------------------- */
+
+#define HEAD_MAX	8192
+
+struct http_request {
+	bool head_only, keep_alive;
+	char path[HEAD_MAX];				/* decoded, begins with '/' */
+};
+
+/* Length of a complete head in buf, 0 if more is needed, -1 if it can never become one. */
+int http_head_length(const char *buf, size_t len);
+/* 0, or the status (400, 405, 505) to answer; the head is complete and head_len long. */
+int http_parse(const char *head, size_t head_len, struct http_request *req);
+const char *http_reason(int status);
+
+/* --- transfer.c: the system calls of one body, counted --------------------------------------------------- */
+
+enum call { CALL_READ, CALL_SENDMSG, CALL_RECV, CALL_SEND, CALL_SENDFILE, CALL_SPLICE, CALL_SETSOCKOPT, CALL_ACCEPT,
+	    CALL_CLOSE, CALLS };
+extern const char *const call_names[CALLS];
+
+struct server;
+
+struct transfer {
+	struct server *server;
+	int sock, file;
+	off_t offset;					/* next byte of the file */
+	uint64_t plain, padded;				/* what the head promised */
+	uint64_t sent;					/* payload bytes handed to TCP */
+	uint64_t crossing, copied, requests;		/* see README.md: the accounting */
+	uint64_t calls[CALLS];
+	char error[160];				/* empty: well so far */
+	/* watchdog */
+	int64_t mark;
+	uint64_t moved, moved_at;
+	/* so-crypt: what the socket said at the end */
+	bool has_info, info_async;
+	char info_driver[NAME_LEN];
+	uint64_t info_in, info_out, info_pending;
+};
+
+extern volatile sig_atomic_t tick;			/* set by the timer; see transfer_alive() */
+
+int transfer_fail(struct transfer *t, const char *what, int err);	/* -1, and the error is noted */
+bool transfer_alive(struct transfer *t);
+ssize_t tx_read(struct transfer *t, void *buf, size_t n);
+int tx_send(struct transfer *t, const void *buf, size_t n, bool more);
+int tx_sendfile(struct transfer *t, uint64_t n);
+int tx_alg_open(struct transfer *t);
+void tx_alg_close(struct transfer *t, int op);
+int tx_alg_send(struct transfer *t, int op, bool first, const void *buf, size_t n, bool more);
+int tx_alg_recv(struct transfer *t, int op, void *buf, size_t n);
+int tx_alg_sendfile(struct transfer *t, int op, size_t n);
+int tx_splice(struct transfer *t, int from, bool file, int to, size_t n, bool more);
+int tx_setsockopt(struct transfer *t, int level, int name, const void *value, size_t n);
+
+/* --- modes ------------------------------------------------------------------------------------------------ */
+
+struct mode {
+	const char *name, *help;
+	bool cipher;					/* takes --cipher, and key and IV on stdin */
+	bool closes;					/* a body ends its connection */
+	void (*setup)(struct server *s);		/* once, before listening; dies with a reason */
+	int (*body)(struct transfer *t);		/* 0, or -1 with t->error set */
+	void (*recover)(struct server *s);		/* after a failed body; may be NULL */
+};
+
+extern const struct mode *const modes[];
+void afalg_setup(struct server *s);			/* shared by the two AF_ALG modes */
+extern const struct mode mode_plain, mode_afalg_copy, mode_afalg_splice, mode_so_crypt, mode_so_crypt_send;
+
+/* --- serve.c, request.c ------------------------------------------------------------------------------------ */
+
+struct totals {
+	uint64_t connections, requests, failed, bytes, plain_bytes, crossing, copied, crypto_requests;
+	uint64_t calls[CALLS];
+	double user_seconds, system_seconds;
+};
+
+struct server {
+	const struct mode *mode;
+	const char *address, *port_text, *root_path;
+	unsigned int port, watchdog;			/* watchdog in seconds */
+	size_t chunk;
+	int root, listener;
+	struct cipher cipher;
+	int tfm;					/* AF_ALG modes: the bound socket */
+	int splice_copies;				/* afalg-splice: kernel copies on splice into AF_ALG */
+	int pipe[2];
+	char *buf;					/* chunk + one page */
+	struct totals totals;
+};
+
+int serve(struct server *s);
+int open_beneath(int root, const char *path);		/* descriptor or -errno */
+/* One answer; true if the connection may take another request. *abort_it: end it with a reset. */
+bool answer_request(struct server *s, int sock, uint64_t connection, int status, const struct http_request *req,
+		    bool *abort_it);
+
+/* --- the other commands -------------------------------------------------------------------------------------- */
+
+int probe(char *const *names, int n);
+int costs(struct cipher *c, size_t chunk, double seconds);
+int raw(struct cipher *c, bool encrypt, size_t size, double seconds, unsigned int batch);
+bool so_crypt_compiled_in(void);
+
+#endif

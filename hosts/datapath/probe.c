@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* probe: what AF_ALG offers here. That something is missing is an answer, not a failure: the exit status is 0. */
+#include "datapath.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+static bool ulp_loaded(const char *name)
+{
+	char line[256] = "", *word, *rest = line;
+	FILE *f = fopen("/proc/sys/net/ipv4/tcp_available_ulp", "re");
+
+	if (!f)
+		return false;
+	if (!fgets(line, sizeof(line), f))
+		line[0] = 0;
+	fclose(f);
+	while ((word = strsep(&rest, " \n")))
+		if (!strcmp(word, name))
+			return true;
+	return false;
+}
+
+static void say_host(void)
+{
+	int fd = socket(AF_ALG, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), err = -errno;
+	struct utsname u;
+	struct json j;
+
+	json_begin(&j, "probe");
+	json_str(&j, "kernel", uname(&u) ? "" : u.release);
+	json_bool(&j, "af_alg", fd >= 0);
+	if (fd < 0)
+		json_str(&j, "reason", alg_explain(err));
+	json_bool(&j, "so_crypt_compiled_in", so_crypt_compiled_in());
+	json_bool(&j, "so_crypt_loaded", ulp_loaded("so_crypt"));
+	json_end(&j);
+	if (fd >= 0)
+		close(fd);
+}
+
+static void say_sizes(struct json *j, const struct cipher *c)
+{
+	json_str(j, "algorithm", c->algorithm);
+	json_str(j, "driver", c->driver);
+	json_str(j, "module", c->module);
+	json_int(j, "priority", c->priority);
+	json_bool(j, "async", c->async);
+	json_u64(j, "block_bytes", c->block);
+	json_u64(j, "iv_bytes", c->iv_size);
+	json_u64(j, "min_key_bytes", c->min_key);
+	json_u64(j, "max_key_bytes", c->max_key);
+}
+
+/* Really uses it, with a made-up key: a driver may be registered and yet not work. */
+static int try_cipher(int tfm, struct cipher *c, int *splice)
+{
+	int err = cipher_made_up_key(c);
+
+	if (!err)
+		err = alg_set_key(tfm, c);
+	if (!err)
+		err = alg_trial(tfm, c, PAGE);
+	*splice = err ? err : alg_splice_copies(tfm, c);
+	cipher_wipe(c);
+	return err;
+}
+
+static void say_cipher(const char *name)
+{
+	struct cipher c = { 0 };
+	int tfm, err, splice = -1;
+	bool known = false;
+	struct json j;
+
+	json_begin(&j, "cipher");
+	json_str(&j, "cipher", name);
+	tfm = alg_bind(name);				/* may load modules and make instances */
+	err = tfm < 0 ? tfm : 0;
+	if (!err) {
+		snprintf(c.name, sizeof(c.name), "%s", name);
+		known = cipher_lookup(&c);
+		err = known ? try_cipher(tfm, &c, &splice) : -ENODATA;
+		close(tfm);
+	}
+	json_bool(&j, "available", !err);
+	if (err)
+		json_str(&j, "reason", err == -ENODATA ? "not in /proc/crypto" : alg_explain(err));
+	if (known)
+		say_sizes(&j, &c);
+	if (!err)
+		json_str(&j, "splice", splice < 0 ? "none" : splice ? "copy" : "zero-copy");
+	json_end(&j);
+}
+
+int probe(char *const *names, int n)
+{
+	int i;
+
+	if (!n)
+		die(EXIT_USAGE, "--cipher is needed");
+	on_signal(SIGALRM, ignore_signal);			/* a trial that hangs is interrupted, and failed */
+	every_ms(5000);
+	say_host();
+	for (i = 0; i < n; i++)
+		say_cipher(names[i]);
+	return 0;
+}

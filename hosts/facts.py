@@ -1,0 +1,121 @@
+"""What a host is and can do, found out without changing anything on it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from hosts.remote import RemoteHost
+
+PROGRAMS: dict[str, tuple[list[str], str]] = {
+    # program: how it tells its version, and the pattern of the line that does
+    "nginx": (["nginx", "-v"], r"nginx/\S+"),
+    "lighttpd": (["lighttpd", "-v"], r"lighttpd/\S+"),
+    "openssl": (["openssl", "version"], r"OpenSSL \S+"),
+    "cc": (["cc", "--version"], r"\d+\.\d+\.\d+"),
+    "ip": (["ip", "-V"], r"iproute2-\S+"),
+    "tc": (["tc", "-V"], r"iproute2-\S+"),
+    "modprobe": (["modprobe", "--version"], r"version \d+"),
+    "pycurl": (["python3", "-I", "-c", "import pycurl; print(pycurl.version)"], r"PycURL.*"),
+}
+"""Programs that data paths may need, and how each tells its version."""
+
+LIGHTTPD_GNUTLS = ["find", "/usr/lib/lighttpd", "/usr/lib64/lighttpd", "-name", "mod_gnutls.so"]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One host. ``programs``: version, or None where missing. ``modules``: names of the kernel modules that can
+    be loaded or are built in. ``shown`` is what goes into the record for readers."""
+
+    role: str
+    kernel: str
+    programs: dict[str, str | None]
+    modules: frozenset[str]
+    shown: dict[str, Any] = field(default_factory=dict)
+
+    def missing(self, programs: tuple[str, ...]) -> list[str]:
+        """Which of these programs are not there."""
+        return [name for name in programs if not self.programs.get(name)]
+
+    def lacking(self, modules: tuple[str, ...]) -> list[str]:
+        """Which of these kernel modules are neither loadable nor built in."""
+        return [name for name in modules if name.replace("-", "_") not in self.modules]
+
+
+def gather(host: RemoteHost, role: str) -> Facts:
+    """Ask one host. Reads files and asks programs for their versions, nothing else."""
+    kernel = host.check(["uname", "-r"]).strip()
+    base = f"/lib/modules/{kernel}"
+    interface = host.host.data_interface
+    net = f"/sys/class/net/{interface}"
+    paths = {
+        "os": "/etc/os-release",
+        "cpu": "/proc/cpuinfo",
+        "memory": "/proc/meminfo",
+        "crypto": "/proc/crypto",
+        "loaded": "/proc/modules",
+        "dep": f"{base}/modules.dep",
+        "builtin": f"{base}/modules.builtin",
+        "mtu": f"{net}/mtu",
+        "speed": f"{net}/speed",
+        "governor": "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
+        "clocksource": "/sys/devices/system/clocksource/clocksource0/current_clocksource",
+        "command_line": "/proc/cmdline",
+        "cc": "/proc/sys/net/ipv4/tcp_congestion_control",
+    }
+    found = host.read(list(paths.values()))
+    text = {name: found[path] or "" for name, path in paths.items()}
+    programs: dict[str, str | None] = {}
+    for name, (argv, pattern) in PROGRAMS.items():
+        done = host.run(argv)
+        match = re.search(pattern, done.stdout + done.stderr)
+        programs[name] = match[0] if done.ok and match else None
+    gnutls = "mod_gnutls.so" in host.run(LIGHTTPD_GNUTLS).stdout
+    programs["lighttpd-gnutls"] = programs["lighttpd"] if gnutls else None
+    vulnerabilities = host.run(["grep", "-r", ".", "/sys/devices/system/cpu/vulnerabilities"]).stdout
+    offloads = host.run(["ethtool", "-k", interface])
+    cpu = dict(re.findall(r"^(model name|flags|vendor_id)\s*:\s*(.*)$", text["cpu"], re.MULTILINE))
+    shown = {
+        "os": _first(r'^PRETTY_NAME="?([^"\n]*)', text["os"]),
+        "kernel": kernel,
+        "kernel_command_line": text["command_line"].strip() or None,
+        "processors": len(re.findall(r"^processor\s*:", text["cpu"], re.MULTILINE)),
+        "processor": cpu.get("model name") or cpu.get("vendor_id"),
+        "memory_kib": _number(r"^MemTotal:\s+(\d+)", text["memory"]),
+        "governor": text["governor"].strip() or None,
+        "clocksource": text["clocksource"].strip() or None,
+        "mitigations": dict(
+            line.rsplit("/", 1)[1].split(":", 1) for line in vulnerabilities.splitlines() if ":" in line
+        ),
+        "link": {
+            "interface": interface,
+            "mtu": _number(r"^(\d+)", text["mtu"]),
+            "speed_mbit": _number(r"^(\d+)", text["speed"]),
+            "offloads_on": sorted(re.findall(r"^([a-z0-9-]+): on", offloads.stdout, re.MULTILINE))
+            if offloads.ok
+            else None,
+        },
+        "tcp_congestion_control": text["cc"].strip() or None,
+        "programs": programs,
+        "crypto_drivers_at_start": sorted(re.findall(r"^driver\s*:\s*(\S+)", text["crypto"], re.MULTILINE)),
+    }
+    return Facts(role=role, kernel=kernel, programs=programs, modules=_modules(text), shown=shown)
+
+
+def _modules(text: dict[str, str]) -> frozenset[str]:
+    names = re.findall(r"([^/\s:]+)\.ko(?:\.\w+)?:", text["dep"])
+    names += re.findall(r"([^/\s]+)\.ko", text["builtin"])
+    names += re.findall(r"^(\S+)", text["loaded"], re.MULTILINE)
+    return frozenset(name.replace("-", "_") for name in names)
+
+
+def _first(pattern: str, text: str) -> str | None:
+    match = re.search(pattern, text, re.MULTILINE)
+    return match[1] if match else None
+
+
+def _number(pattern: str, text: str) -> int | None:
+    found = _first(pattern, text)
+    return int(found) if found else None

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * SO_CRYPT: a TCP socket whose sent bytes are encrypted by the kernel.
+ *
+ * RESEARCH USE.  Transmit side only; no authentication, no records, no key
+ * exchange: a receiver cannot tell altered or truncated data from good data.
+ *
+ *	setsockopt(fd, IPPROTO_TCP, TCP_ULP, "so_crypt", sizeof("so_crypt"));
+ *	setsockopt(fd, SOL_SO_CRYPT, SO_CRYPT_SET, &set, sizeof(set));
+ *	sendfile(fd, file, NULL, size);		or send(), write(), splice(), ...
+ *
+ * TCP_ULP fails with
+ *	ENOENT		the module is not loaded (CAP_NET_ADMIN loads it on demand)
+ *	ENOTCONN	the socket is not connected: listening, connecting, closed
+ *	EEXIST		the socket already has an upper layer protocol
+ *	EBUSY		something else (a BPF sockmap) has taken the socket over
+ *
+ * Until SO_CRYPT_SET the socket sends clear text as before, so a header can go
+ * out first; what was sent until then stays clear even if still queued.  From
+ * SO_CRYPT_SET on the bytes of all calls are one stream, encrypted as if by one
+ * call of the cipher, wherever the calls begin and end.  There is no way back.
+ * What is received is left alone.
+ *
+ * A call's bytes go to the cipher when a request's worth (@chunk) is collected,
+ * and at the end of each call without MSG_MORE.  A last partial block of a
+ * block mode waits for the next call; ctr has no blocks to wait for.  An empty
+ * send() without MSG_MORE sends what MSG_MORE held back.
+ *
+ * send() and the like fail as on any TCP socket, and with
+ *	EOPNOTSUPP	MSG_OOB, MSG_ZEROCOPY, MSG_FASTOPEN, ancillary data
+ *	EIO		the cipher or its device failed: the stream has a hole and
+ *			nothing more is sent; close() then resets the connection
+ * A call that meets another thread's call waits for it, or fails with EAGAIN if
+ * it must not wait; bytes of two calls are never mixed.
+ * disconnecting (connect() to AF_UNSPEC) fails with EOPNOTSUPP.
+ *
+ * The end of the stream, shutdown(SHUT_WR) or close() (which is also what
+ * happens to a killed process), encrypts what was held back, and pads.
+ */
+#ifndef _UAPI_SO_CRYPT_H
+#define _UAPI_SO_CRYPT_H
+
+#include <linux/types.h>
+
+#define SOL_SO_CRYPT	21315	/* "SC" */
+
+/* options of SOL_SO_CRYPT */
+#define SO_CRYPT_SET	1	/* set: struct so_crypt_set, once */
+#define SO_CRYPT_INFO	2	/* get: struct so_crypt_info, at any time */
+
+/* so_crypt_set.pad: what the end of the stream does with a partial last block */
+enum {
+	SO_CRYPT_PAD_NONE,	/* it is dropped; so_crypt_info.pending tells its size */
+	SO_CRYPT_PAD_ZERO,	/* it is filled up with zeros; nothing if there is none */
+	SO_CRYPT_PAD_PKCS7,	/* always 1 to blocksize bytes, each their number */
+};				/* of no effect where blocksize is 1 */
+
+#define SO_CRYPT_CHUNK_DEFAULT	65536
+#define SO_CRYPT_CHUNK_MAX	131072
+
+/**
+ * struct so_crypt_set - the cipher of a socket (160 bytes)
+ * @alg:    NUL-terminated name of an skcipher as in /proc/crypto: an algorithm,
+ *	    "cbc(aes)", for the driver of highest priority, or one driver,
+ *	    "virtio_crypto_aes_cbc"; modes ecb, cbc and ctr
+ * @key:    key
+ * @iv:     initialisation vector
+ * @keylen: bytes of @key that count; 0 for a cipher without a key
+ * @ivlen:  bytes of @iv that count: exactly what the cipher wants
+ * @chunk:  most bytes in one request to the cipher, rounded down to whole
+ *	    blocks; 0 for SO_CRYPT_CHUNK_DEFAULT.  A request also ends after 30
+ *	    pieces of memory (at most 30 pages), so that its scatter list is
+ *	    short enough for every card.
+ * @pad:    SO_CRYPT_PAD_*
+ *
+ * SO_CRYPT_SET fails with
+ *	EINVAL		a wrong size of the structure or of key or IV, @alg empty or
+ *			not terminated, @chunk or @pad out of range
+ *	EFAULT		the structure cannot be read
+ *	ENOENT		no such algorithm or driver
+ *	EOPNOTSUPP	a mode that cannot be carried on from request to request
+ *	ENOKEY		@keylen is 0 and the cipher needs a key
+ *	EBUSY		set before, or another thread is sending clear text
+ *	ENOTCONN	the sending side is closed
+ *	ENOMEM, EINTR, and what the cipher's driver returns
+ * ENOPROTOOPT: an option that does not exist.
+ */
+struct so_crypt_set {
+	char  alg[64];
+	__u8  key[64];
+	__u8  iv[16];
+	__u32 keylen;
+	__u32 ivlen;
+	__u32 chunk;
+	__u32 pad;
+};
+
+/**
+ * struct so_crypt_info - what the socket has done (168 bytes)
+ * @driver:    the driver at work, as in /proc/crypto; empty before SO_CRYPT_SET
+ * @async:     1 if it is an asynchronous one (cards are)
+ * @blocksize: bytes of a block; 1 for ctr and for the null cipher
+ * @bytes_in:  plain bytes taken from callers, without padding
+ * @bytes_out: cipher bytes handed to TCP, with padding
+ * @requests:  requests to the driver
+ * @pending:   plain bytes held back: a partial block, or data sent with MSG_MORE
+ *
+ * The numbers are a snapshot without a lock: exact while no call is under way.
+ * A later version may add members at the end; callers get what fits in their
+ * buffer and getsockopt() returns how much that was.
+ * SO_CRYPT_INFO fails with EINVAL (buffer below 168 bytes) or EFAULT.
+ */
+struct so_crypt_info {
+	char  driver[128];
+	__u32 async;
+	__u32 blocksize;
+	__u64 bytes_in;
+	__u64 bytes_out;
+	__u64 requests;
+	__u64 pending;
+};
+
+#endif /* _UAPI_SO_CRYPT_H */

@@ -1,0 +1,1 @@
+"""Labs: testbeds that the harness boots on this machine, and that leave no trace."""

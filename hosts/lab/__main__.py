@@ -1,0 +1,174 @@
+"""The embedded lab from the command line: ``python -m hosts.lab``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import select
+import signal
+import stat
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from hosts import testbed
+from hosts.errors import ConfigError, HarnessError
+from hosts.lab import image, running, uml
+from hosts.testbed import HostsTestbed, UmlTestbed
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status."""
+    options = _parser().parse_args(argv)
+    try:
+        _COMMANDS[options.command](options)
+    except HarnessError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m hosts.lab", description="The embedded lab.")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    up = commands.add_parser("up", help="boot a lab; it stays until Ctrl-C, end of input or SIGTERM")
+    up.add_argument("--testbed", default="lab", help="a testbed of kind uml, by name or .toml file (%(default)s)")
+    up.add_argument("--write-testbed", type=Path, metavar="FILE", help="meanwhile, name both guests as hosts in FILE")
+
+    enter = commands.add_parser("enter", help="log in to a guest of a running lab, or run a command there")
+    enter.add_argument("role", choices=sorted(uml.NUMBERS))
+    enter.add_argument("--lab", type=int, metavar="PID", help="which lab, where several run (see list)")
+    enter.add_argument("arguments", nargs=argparse.REMAINDER, metavar="command", help="default: a shell")
+
+    commands.add_parser("list", help="the labs that run on this machine now")
+
+    build = commands.add_parser("image", help="build the guests' image now, if there is none")
+    build.add_argument("--testbed", default="lab", help="for which testbed (%(default)s)")
+    return parser
+
+
+def _up(options: argparse.Namespace) -> None:
+    spec = _spec(options.testbed)
+    file = options.write_testbed
+    if file and file.suffix != ".toml":
+        raise ConfigError(f"the name of a testbed file ends in .toml; {file} does not")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with _Teller() as tell:
+        lab = uml.boot(spec, tell)
+    with lab, _written(lab.testbed, file):
+        print(f"sender and receiver answer after {lab.ready_seconds:.1f} s; lab {lab.pid}", file=sys.stderr)
+        if file:
+            print(f"as a testbed: {file}", file=sys.stderr)
+        print("Ctrl-C ends it; from another terminal: python -m hosts.lab enter sender", file=sys.stderr)
+        try:
+            while lab.alive():
+                if select.select(_input(), [], [], 1.0)[0] and not os.read(0, 4096):
+                    return
+        except KeyboardInterrupt:
+            return
+        raise lab.failure("a guest ended by itself")
+
+
+def _input() -> list[int]:
+    """Standard input where its end means something: /dev/null is a way to have none."""
+    try:
+        mode = os.fstat(0).st_mode
+    except OSError:
+        return []
+    return [0] if os.isatty(0) or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else []
+
+
+@contextmanager
+def _written(guests: HostsTestbed, file: Path | None) -> Iterator[None]:
+    """Have ``file`` describe the guests; it goes when they go."""
+    if file is None:
+        yield
+        return
+    try:
+        file.write_text(_toml(guests))
+    except OSError as error:
+        raise ConfigError(f"cannot write the testbed {file}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def _toml(guests: HostsTestbed) -> str:
+    """The testbed as its file says it. Its strings, numbers and truths look in TOML as in JSON."""
+    content = guests.model_dump(mode="json", exclude_none=True)
+    lines = ["# A running lab's guests; of no use once it has ended."]
+    tables = []
+    for name, value in content.items():
+        if isinstance(value, dict):
+            tables += ["", f"[{name}]", *(f"{key} = {_value(item)}" for key, item in value.items())]
+        else:
+            lines.append(f"{name} = {_value(value)}")
+    return "\n".join([*lines, *tables, ""])
+
+
+def _value(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _enter(options: argparse.Namespace) -> None:
+    command = options.arguments[1:] if options.arguments[:1] == ["--"] else options.arguments
+    running.enter(running.choose(options.lab), options.role, command)
+
+
+def _list(_options: argparse.Namespace) -> None:
+    labs = running.find()
+    for lab in labs:
+        where = ", ".join(f"{role} on processor {processor}" for role, processor in lab.processors.items())
+        state = "" if len(lab.guests) == len(uml.NUMBERS) else " (a guest does not run)"
+        print(f"{lab.pid}: {lab.suite}, {where}, started by process {lab.controller}{state}")
+    if not labs:
+        print("no lab runs here", file=sys.stderr)
+
+
+def _image(options: argparse.Namespace) -> None:
+    spec = _spec(options.testbed)
+    with _Teller() as tell:
+        uml.obtain_image(spec, tell).close()
+    print(image.location(spec.suite))
+
+
+def _spec(name: str) -> UmlTestbed:
+    spec = testbed.load(name)
+    if not isinstance(spec, UmlTestbed):
+        raise ConfigError(f"the testbed {name} names hosts that exist: there is no lab to boot")
+    return spec
+
+
+class _Teller:
+    """Progress on standard error: one line that changes on a terminal, a line for each step elsewhere."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._last = ""
+
+    def __call__(self, what: str, done: float | None) -> None:
+        if self._terminal:
+            share = "" if done is None else f" {done:4.0%}"
+            print(f"\r\x1b[K{what}{share}", end="", file=sys.stderr, flush=True)
+        elif what != self._last:
+            print(what, file=sys.stderr, flush=True)
+        self._last = what
+
+    def __enter__(self) -> _Teller:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._terminal and self._last:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+_COMMANDS = {"up": _up, "enter": _enter, "list": _list, "image": _image}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""Processes of this machine, as /proc tells them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+END_SECONDS = 10.0
+
+
+def children(pid: int) -> list[int]:
+    """What the first thread of ``pid`` started and has not seen end. Raises OSError when ``pid`` is gone."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def arguments(pid: int) -> list[str]:
+    """The command line of ``pid``; empty when it has ended. Raises OSError when it is gone."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
+
+
+def end_namespaces(unshare: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:
+    """End a process ``unshare --pid --fork`` and everything in its namespaces; all is over on return.
+
+    Killing the namespaces' first process, not unshare: the kernel ends all others before unshare sees it.
+    """
+    if unshare.poll() is None:
+        with suppress(OSError):
+            for first in children(unshare.pid):
+                os.kill(first, signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):
+            unshare.wait(END_SECONDS)
+    if unshare.poll() is None:
+        unshare.kill()
+        unshare.wait(END_SECONDS)

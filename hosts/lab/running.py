@@ -1,0 +1,112 @@
+"""The labs that run on this machine now, found through /proc: no file keeps a list that could be wrong."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from hosts.errors import ConfigError, HarnessError
+from hosts.lab import ready
+from hosts.lab.processes import arguments, children
+from hosts.lab.uml import LAB_INIT, MANAGEMENT
+
+
+@dataclass(frozen=True)
+class RunningLab:
+    """A lab, by the process that holds its namespaces; ``guests`` and ``processors`` by role."""
+
+    pid: int
+    controller: int
+    image: Path
+    guests: Mapping[str, int]
+    processors: Mapping[str, int]
+    user_namespace: bool
+
+    @property
+    def suite(self) -> str:
+        """The Debian suite that the guests run."""
+        return self.image.name.rpartition("-")[0]
+
+
+def find() -> list[RunningLab]:
+    """This user's labs (root: everybody's), oldest first."""
+    found = []
+    for directory in Path("/proc").iterdir():
+        # A process that ends while it is looked at is no lab.
+        with suppress(OSError, ValueError, IndexError):
+            if directory.name.isdigit() and os.geteuid() in (0, directory.stat().st_uid):
+                lab = _lab(int(directory.name))
+                if lab:
+                    found.append((_started(lab.pid), lab))
+    return [lab for _, lab in sorted(found, key=lambda item: item[0])]
+
+
+def choose(pid: int | None) -> RunningLab:
+    """The lab with this process, or the only one. Raises ConfigError when there is none or more than one."""
+    labs = find()
+    wanted = [lab for lab in labs if pid in (None, lab.pid)]
+    if len(wanted) == 1:
+        return wanted[0]
+    if not labs:
+        raise ConfigError("no lab runs here", next_step="in another terminal: python -m hosts.lab up")
+    names = ", ".join(str(lab.pid) for lab in labs)
+    what = f"no lab has process {pid}" if pid else "more than one lab runs here"
+    raise ConfigError(what, next_step=f"say which: --lab PID, one of {names}")
+
+
+def enter(lab: RunningLab, role: str, command: Sequence[str]) -> NoReturn:
+    """Become an SSH client to the guest ``role``: the image's own, in the lab, as this machine may have none.
+
+    Runs ``command``, or root's shell when that is empty; the exit status is the command's.
+    """
+    if role not in lab.guests:
+        raise HarnessError(f"the {role} of the lab with process {lab.pid} does not run")
+    inside = ["--user", "--preserve-credentials"] if lab.user_namespace else []
+    argv = [
+        *("nsenter", "--target", str(lab.guests[role]), *inside),
+        *("--mount", "--net", "--pid", "--root", "--wd"),
+        *("/usr/bin/ssh", "-F", "none", "-i", "/mnt/id", *(["-t"] if sys.stdin.isatty() else [])),
+        *("-o", "UserKnownHostsFile=/mnt/known_hosts", "-o", "StrictHostKeyChecking=yes"),
+        *("-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10"),
+        *(f"root@{MANAGEMENT[role]}", *command),
+    ]
+    nsenter = shutil.which("nsenter", path=ready.SYSTEM_PATH)
+    if not nsenter:
+        raise HarnessError("this machine lacks nsenter", next_step="as root: apt-get install util-linux")
+    os.execve(nsenter, argv, {"TERM": os.environ.get("TERM", "dumb"), "PATH": ready.SYSTEM_PATH})  # noqa: S606
+
+
+def _lab(pid: int) -> RunningLab | None:
+    """The lab whose ``unshare`` process this is, if it is one."""
+    command = arguments(pid)
+    if Path(command[0]).name != "unshare" or str(LAB_INIT) not in command:
+        return None
+    guests: dict[str, int] = {}
+    for first in children(pid):
+        for child in children(first):
+            words = arguments(child)
+            guests |= {role: child for role in MANAGEMENT if f"umid={role}" in words}
+    after = command[command.index(str(LAB_INIT)) + 1 :]
+    return RunningLab(
+        pid=pid,
+        controller=int(_stat(pid)[1]),
+        image=Path(after[0]),
+        guests=guests,
+        processors=dict(zip(MANAGEMENT, map(int, after[2:4]), strict=True)),
+        user_namespace="--user" in command,
+    )
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the third, the state, on."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _started(pid: int) -> int:
+    return int(_stat(pid)[19])

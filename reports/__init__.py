@@ -1,0 +1,7 @@
+"""Records turned into pages: ``build_site(results)`` writes ``results/site`` and returns its index."""
+
+from __future__ import annotations
+
+from reports.site import ReportError, build_site, run_page
+
+__all__ = ["ReportError", "build_site", "run_page"]

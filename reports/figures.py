@@ -1,0 +1,238 @@
+"""Panels as Plotly figures: plain dicts in Plotly's own format, checked against its schema by the tests.
+
+Building the dicts by hand keeps pages small and a site of hundreds of runs quick. The page's script adds the
+samples as points (``meta.samples``, from the one table of samples in the page) and the colours of the theme
+(``meta.series``; shapes and annotations by ``name``). No text in a figure is trusted: ``text`` escapes it.
+"""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from typing import Any
+
+from reports import words
+from reports.panels import Panel, absent, has_cpu, quantity, value
+
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
+PATTERNS = ("", "/", "\\", "x", "-", "|", ".", "+")
+BARS = {
+    "goodput_bits_per_second": ("Goodput", "Mbit/s", 1e6),
+    "latency_p50_us": ("Median time of a request", "µs", 1.0),
+    "sender_cpu_seconds_per_gb": ("Sender", "CPU s/GB", 1.0),
+    "receiver_cpu_seconds_per_gb": ("Receiver", "CPU s/GB", 1.0),
+}
+SPREAD = 0.6  # of a bar's width, over which its samples are laid out in the order they were taken
+NARROW = 12  # bars in a row from which a word no longer fits into a bar's place
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure: Plotly's dict, its words, its legend (label, series, explanation) and the data it shows."""
+
+    id: str
+    title: str
+    caption: str
+    spec: dict[str, Any]
+    legend: list[tuple[str, int, str]]
+    columns: list[str]
+    rows: list[list[Any]]
+    absent: list[tuple[str, str, str]]
+    wide: bool = False
+    marks: tuple[str, ...] = ()
+
+
+def text(value: object) -> str:
+    """Any text for use in a Plotly figure, which reads tags and entities."""
+    return html.escape(str(value)).replace("%{", "%&#123;")
+
+
+def layout(height: int, **more: Any) -> dict[str, Any]:
+    """What all figures share."""
+    margin = more.pop("margin", {})
+    return {
+        "height": height,
+        "margin": {"l": 56, "r": 12, "t": 34, "b": 44} | margin,
+        "font": {"family": FONT, "size": 12},
+        "showlegend": False,
+        "hovermode": "closest",
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "dragmode": False,
+        **more,
+    }
+
+
+def axis(title: str, **more: Any) -> dict[str, Any]:
+    """An axis with its unit."""
+    return {"title": {"text": title, "standoff": 8}, "zeroline": False, "fixedrange": True, **more}
+
+
+def bars(panel: Panel, cell_index: dict[str, int]) -> Figure:
+    """Goodput by size (or time of a request): a bar per path, its interval, every sample as a point."""
+    name = quantity(panel)
+    what, unit, factor = BARS[name]
+    traces, notes, rows = _bars(panel, name, cell_index, "x", "y")
+    limit = panel.suite.link_rate_bits_per_second
+    top = max((row[3] * factor for row in rows if row[3] is not None), default=0.0)
+    shapes = []
+    if name == "goodput_bits_per_second" and limit and top > 0.4 * limit:
+        shapes.append(_line("link", "y", limit / factor))
+        notes.append(
+            _note("link", f"link rate {words.rate(limit)}", xref="paper", x=1, y=limit / factor, yshift=8, xanchor="right")
+        )
+    groups = list(range(len(panel.groups)))
+    spec = {
+        "data": traces,
+        "layout": layout(
+            380,
+            xaxis=axis(
+                "File size" if "buffer" not in "".join(panel.groups) else "Size of file and buffer",
+                tickvals=groups,
+                ticktext=[text(g) for g in panel.groups],
+                range=[-0.5, len(groups) - 0.5],
+                showgrid=False,
+            ),
+            yaxis=axis(f"{what} ({unit})", rangemode="tozero"),
+            shapes=shapes,
+            annotations=notes,
+        ),
+    }
+    better = "higher is better" if name == "goodput_bits_per_second" else "lower is better"
+    return Figure(
+        id=f"{panel.key}-{'goodput' if better[0] == 'h' else 'latency'}",
+        title=f"{what}, {better}",
+        caption="Bar: geometric mean. Line: its 95 % interval. Points: every sample that counts, in the order "
+        "they were taken. To compare two paths use the ratios: they are paired, these intervals are not.",
+        spec=spec,
+        legend=_legend(panel),
+        columns=["path", "size", "samples", f"mean ({unit})", f"low ({unit})", f"high ({unit})", "outcome"],
+        rows=rows,
+        absent=absent(panel),
+        wide=True,
+    )
+
+
+def cpu(panel: Panel, cell_index: dict[str, int]) -> Figure | None:
+    """Busy CPU-seconds per GB, the sender above the receiver. None where no host counted any."""
+    if not has_cpu(panel):
+        return None
+    traces, notes, rows = [], [], []
+    for n, host in enumerate(("sender", "receiver")):
+        ref = str(n + 1) if n else ""
+        some, words_in, table = _bars(panel, f"{host}_cpu_seconds_per_gb", cell_index, "x", f"y{ref}")
+        traces += some
+        notes += words_in
+        rows += [[row[0], row[1], host, *row[2:]] for row in table]
+    groups = list(range(len(panel.groups)))
+    ticks = {"tickvals": groups, "ticktext": [text(g) for g in panel.groups]}
+    spec = {
+        "data": traces,
+        "layout": layout(
+            400,
+            margin={"l": 64},
+            xaxis=axis("File size", range=[-0.5, len(groups) - 0.5], showgrid=False, anchor="y2", **ticks),
+            yaxis=axis("Sender (s/GB)", rangemode="tozero", domain=[0.56, 1]),
+            yaxis2=axis("Receiver (s/GB)", rangemode="tozero", domain=[0, 0.44]),
+            annotations=notes,
+        ),
+    }
+    return Figure(
+        id=f"{panel.key}-cpu",
+        title="Processor time per GB, lower is better",
+        caption="Busy CPU-seconds of the whole host, interrupts and crypto workers included, per 10⁹ payload "
+        "bytes. Bar: mean. Line: its 95 % interval. Points: samples.",
+        spec=spec,
+        legend=_legend(panel),
+        columns=["path", "size", "host", "samples", "mean (s/GB)", "low (s/GB)", "high (s/GB)", "outcome"],
+        rows=rows,
+        absent=absent(panel),
+    )
+
+
+Built = tuple[list[dict[str, Any]], list[dict[str, Any]], list[list[Any]]]
+
+
+def _bars(panel: Panel, name: str, cell_index: dict[str, int], xaxis: str, yaxis: str) -> Built:
+    """Traces (bars and the places of their points), annotations for what is missing, rows of the data table."""
+    what, unit, factor = BARS[name]
+    width = 0.84 / len(panel.series)
+    total = len(panel.series) * len(panel.groups)
+    traces: list[dict[str, Any]] = []
+    notes: list[dict[str, Any]] = []
+    rows: list[list[Any]] = []
+    for s, series in enumerate(panel.series):
+        x, y, up, down, hover, points = [], [], [], [], [], []
+        for g, group in enumerate(panel.groups):
+            cell = panel.slots.get((s, g))
+            if cell is None:
+                continue
+            mean, low, high = (v / factor for v in value(panel, cell, name))
+            samples = int(panel.summary.loc[cell.id, "samples"])
+            at = round(g + (s - (len(panel.series) - 1) / 2) * width, 4)
+            rows.append([series.label, group, samples, *(_or_none(v) for v in (mean, low, high)), cell.outcome])
+            if mean != mean:
+                said = cell.outcome if cell.outcome != "measured" else "no samples"
+                notes.append(_missing(said, cell.reason or "", at, yaxis, total))
+                continue
+            x.append(at)
+            y.append(_compact(mean))
+            up.append(_compact(high - mean) if high == high else 0)
+            down.append(_compact(mean - low) if low == low else 0)
+            span = f" (95 % {words.number(low)}–{words.number(high)})" if low == low else ""
+            hover.append(
+                f"<b>{text(series.label)}</b>, {text(group)}<br>{what}: {words.number(mean)} {unit}{span}"
+                f"<br>{words.count(samples, 'sample')}"
+            )
+            points.append([cell_index[cell.id], at])
+        common = {"xaxis": xaxis, "yaxis": yaxis, "legendgroup": str(s), "name": text(series.label)}
+        pattern = {"shape": PATTERNS[series.colour % 8], "size": 6, "solidity": 0.25, "fillmode": "overlay"}
+        traces.append(
+            common
+            | {"type": "bar", "x": x, "y": y, "width": round(width * 0.92, 4), "hovertext": hover, "hoverinfo": "text"}
+            | {"marker": {"pattern": pattern}, "meta": {"series": series.colour}}
+            | {"error_y": {"type": "data", "array": up, "arrayminus": down, "thickness": 1.5, "width": 4}}
+        )
+        traces.append(
+            common
+            | {"type": "scatter", "mode": "markers", "x": [], "y": [], "hoverinfo": "text"}
+            | {"marker": {"size": 5, "symbol": "circle-open", "line": {"width": 1.2}}}
+            | {"meta": {"samples": points, "quantity": name, "spread": round(width * SPREAD, 4), "factor": factor}}
+        )
+    return traces, notes, rows
+
+
+def _missing(said: str, reason: str, x: float, yref: str, total: int) -> dict[str, Any]:
+    """A word in a bar's place: what became of the cell instead of a number."""
+    word = said if total < 40 else "×"
+    return _note(
+        "missing", word, x=x, y=0, yref=yref, yanchor="bottom", textangle=-90, yshift=3,
+        hovertext=text(f"{said}: {reason[:120]}" if reason else said), font={"size": 11 if total < 25 else 9},
+    )  # fmt: skip
+
+
+def _note(name: str, words_: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "text": words_, "showarrow": False, **more}
+
+
+def _line(name: str, along: str, at: float, dash: str = "dash") -> dict[str, Any]:
+    """A line across the plot at a value of the axis ``along``."""
+    other = "x" if along == "y" else "y"
+    return {
+        "name": name, "type": "line", "layer": "below", "line": {"width": 1.5, "dash": dash},
+        f"{along}0": at, f"{along}1": at, f"{other}0": 0, f"{other}1": 1, f"{other}ref": "paper",
+    }  # fmt: skip
+
+
+def _legend(panel: Panel) -> list[tuple[str, int, str]]:
+    return [
+        (s.label, s.colour, words.path_title(s.path) + (" (baseline)" if s.baseline else "")) for s in panel.series
+    ]
+
+
+def _compact(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def _or_none(value: float) -> float | None:
+    return None if value != value else value

@@ -1,0 +1,218 @@
+"""The ratio figure: every candidate against its baseline, with interval, ceiling, and the paper's two lines."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from harness.record import Cell, Verdict
+from reports import words
+from reports.figures import Figure, _line, _note, axis, layout, text
+from reports.panels import Panel, absent
+
+PAPER = (1.27, 1.37)  # "27 %" read as throughput x1.27, and as time -27 %: 1 / 0.73
+TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.75, 2, 2.5, 3,
+         4, 5, 7, 10, 15, 20, 30, 50, 100)  # fmt: skip
+ROW = 23
+METRICS = (("seconds", "time", "circle", 0.17), ("cpu_seconds_per_gb", "CPU per GB", "diamond-open", -0.17))
+
+
+def forest(panel: Panel) -> Figure | None:
+    """Ratios to the baseline by candidate and size. None where the record has no verdict for the panel."""
+    if not panel.verdicts:
+        return None
+    lines, notes, height = _rows(panel)
+    low, high = _range(panel)
+    traces = [trace for metric in METRICS for trace in _trace(panel, metric, lines, low, high, notes)]
+    ceiling = _ceilings(panel, lines, low, high)
+    traces += [ceiling] if ceiling else []
+    margin = next(iter(panel.verdicts.values())).margin
+    paper = panel.suite.figure == 7
+    shapes: list[dict[str, Any]] = [
+        {"name": "margin", "type": "rect", "layer": "below", "line": {"width": 0}, "yref": "paper", "y0": 0, "y1": 1,
+         "x0": 1 - margin, "x1": 1 + margin},
+        _line("one", "x", 1, "solid"),
+    ]  # fmt: skip
+    if paper:
+        shapes += [_line("paper", "x", PAPER[0], "dash"), _line("paper", "x", PAPER[1], "dot")]
+        middle = math.log10(PAPER[0] * PAPER[1]) / 2
+        notes.append(_note("paper", "paper: 27 %", x=middle, yref="paper", y=1, yanchor="bottom", yshift=2))
+    ticks = _ticks(low, high)
+    base = panel.suite.baseline
+    spec = {
+        "data": traces,
+        "layout": layout(
+            84 + ROW * height,
+            margin={"l": 74, "r": 70, "t": 30},
+            xaxis=axis(
+                f"Ratio to {text(base)} (times as good)",
+                type="log",
+                range=[math.log10(low), math.log10(high)],
+                tickvals=ticks,
+                ticktext=[f"{tick:g}" for tick in ticks],
+            ),
+            yaxis={
+                "tickvals": [-line for line in lines.values()],
+                "ticktext": [text(panel.groups[g]) for _, g in lines],
+                "range": [-height + 0.4, 0.6], "fixedrange": True, "showgrid": False, "zeroline": False,
+            },
+            shapes=shapes,
+            annotations=notes,
+        ),
+    }  # fmt: skip
+    return Figure(
+        id=f"{panel.key}-ratio",
+        title=f"Ratio to {base}, right of 1 is better",
+        caption="Each mark is baseline ÷ candidate from paired blocks with its 95 % interval. The grey band is "
+        f"±{words.percent(margin)}: an interval inside it reads “same”."
+        + (
+            " The paper's “27 %” may mean throughput × 1.27 (dashed) or time − 27 %, that is × 1.37 (dotted)."
+            if paper
+            else ""
+        ),
+        spec=spec,
+        legend=[(label, -1 - n, "") for n, (_, label, _, _) in enumerate(METRICS)]
+        + ([("ceiling", -3, "the most that the measured costs allow")] if ceiling else []),
+        columns=["candidate", "size", "metric", "ratio", "low", "high", "verdict", "blocks", "ceiling"],
+        rows=_table(panel, lines),
+        absent=absent(panel),
+        marks=("paper",) if paper else (),
+    )
+
+
+Lines = dict[tuple[int, int], int]
+
+
+def _rows(panel: Panel) -> tuple[Lines, list[dict[str, Any]], int]:
+    """Where each candidate and size goes, a heading for each candidate, and how many rows that makes."""
+    lines: Lines = {}
+    notes: list[dict[str, Any]] = []
+    row = 0
+    for s, series in enumerate(panel.series):
+        groups = [g for g in range(len(panel.groups)) if (s, g) in panel.slots]
+        if series.baseline or not groups:
+            continue
+        heading = f"<b>{text(series.label)}</b>"
+        notes.append(_note("heading", heading, xref="paper", x=0, xanchor="left", xshift=-70, y=-row))
+        for g in groups:
+            row += 1
+            lines[(s, g)] = row
+            said = _unmeasured(panel, panel.slots[(s, g)])
+            if said:
+                notes.append(
+                    _note("missing", text(said), xref="paper", x=0, xanchor="left", xshift=6, y=-row)
+                )
+        row += 1
+    return lines, notes, row
+
+
+def _unmeasured(panel: Panel, cell: Cell) -> str:
+    verdict = panel.verdicts.get((cell.id, "seconds"))
+    if cell.outcome != "measured":
+        return cell.outcome
+    if verdict is None:
+        return "baseline not measured"
+    return "" if verdict.ratio else f"{words.count(verdict.blocks, 'block')}: too few"
+
+
+def _range(panel: Panel) -> tuple[float, float]:
+    """Wide enough for every encrypted candidate and the paper's lines; unencrypted ones may be off the scale."""
+    values = [0.93, 1.5 if panel.suite.figure == 7 else 1.08]
+    cells = {cell.id: cell for cell in panel.slots.values()}
+    alone = all(cells[candidate].cipher in words.UNENCRYPTED for candidate, _ in panel.verdicts)
+    for (candidate, _), verdict in panel.verdicts.items():
+        if verdict.ratio and (alone or cells[candidate].cipher not in words.UNENCRYPTED):
+            limits = (verdict.ci_low or verdict.ratio, verdict.ratio, verdict.ci_high or verdict.ratio)
+            values += [min(max(v, verdict.ratio / 2), verdict.ratio * 2) for v in limits]
+    return min(values) * 0.97, max(values) * 1.03
+
+
+def _trace(
+    panel: Panel, metric: tuple[str, str, str, float], lines: Lines, low: float, high: float, notes: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    name, label, symbol, shift = metric
+    x, y, up, down, hover, colours = [], [], [], [], [], []
+    for (s, g), line in lines.items():
+        verdict = panel.verdicts.get((panel.slots[(s, g)].id, name))
+        if verdict is None or verdict.ratio is None:
+            continue
+        ratio = verdict.ratio
+        off = not low <= ratio <= high
+        if name == "seconds":
+            arrow = ("▸" if ratio > high else "◂") if off else {"faster": "▲", "slower": "▼", "same": "＝"}.get(
+                verdict.verdict, "?"
+            )
+            notes.append(
+                _note("value", f"{arrow} {words.ratio(ratio)}", xref="paper", x=1, xanchor="left", xshift=8, y=-line)
+            )
+        if off:
+            continue
+        x.append(float(f"{ratio:.5g}"))
+        y.append(-line + shift)
+        up.append(float(f"{(verdict.ci_high or ratio) - ratio:.4g}"))
+        down.append(float(f"{ratio - (verdict.ci_low or ratio):.4g}"))
+        colours.append(panel.series[s].colour)
+        hover.append(_hover(panel, s, g, verdict, label))
+    trace = {
+        "type": "scatter", "mode": "markers", "x": x, "y": y, "hovertext": hover, "hoverinfo": "text",
+        "name": label, "legendgroup": str(-1 if name == "seconds" else -2), "cliponaxis": True,
+        "marker": {"symbol": symbol, "size": 9, "line": {"width": 1.6}}, "meta": {"colours": colours},
+        "error_x": {"type": "data", "array": up, "arrayminus": down, "thickness": 1.6, "width": 4},
+    }  # fmt: skip
+    return [trace]
+
+
+def _hover(panel: Panel, s: int, g: int, verdict: Verdict, label: str) -> str:
+    named = words.VERDICTS if verdict.metric == "seconds" else words.CPU_VERDICTS
+    span = (
+        f" (95 % {words.ratio(verdict.ci_low)}–{words.ratio(verdict.ci_high)})"
+        if verdict.ci_low and verdict.ci_high
+        else ""
+    )
+    return (
+        f"<b>{text(panel.series[s].label)}</b>, {text(panel.groups[g])}<br>{label}: {words.ratio(verdict.ratio)}{span}"
+        f"<br>{named[verdict.verdict]}, {words.count(verdict.blocks, 'block')}"
+    )
+
+
+def _ceilings(panel: Panel, lines: Lines, low: float, high: float) -> dict[str, Any] | None:
+    x, y, hover = [], [], []
+    for (s, g), line in lines.items():
+        verdict = panel.verdicts.get((panel.slots[(s, g)].id, "seconds"))
+        if verdict and verdict.ceiling and low <= verdict.ceiling <= high:
+            x.append(verdict.ceiling)
+            y.append(-line + METRICS[0][3])
+            hover.append(f"ceiling from the measured costs: {words.ratio(verdict.ceiling)}")
+    if not x:
+        return None
+    return {
+        "type": "scatter", "mode": "markers", "x": x, "y": y, "hovertext": hover, "hoverinfo": "text",
+        "name": "ceiling", "legendgroup": "-3", "meta": {"ink": True},
+        "marker": {"symbol": "line-ns-open", "size": 13, "line": {"width": 2.2}},
+    }  # fmt: skip
+
+
+def _table(panel: Panel, lines: Lines) -> list[list[Any]]:
+    rows: list[list[Any]] = []
+    for s, g in lines:
+        for name, label, _, _ in METRICS:
+            verdict = panel.verdicts.get((panel.slots[(s, g)].id, name))
+            start: list[Any] = [panel.series[s].label, panel.groups[g], label]
+            if verdict is None:
+                if name == "seconds":
+                    rows.append([*start, None, None, None, _unmeasured(panel, panel.slots[(s, g)]), None, None])
+                continue
+            rows.append(
+                [*start, verdict.ratio, verdict.ci_low, verdict.ci_high, verdict.verdict, verdict.blocks, verdict.ceiling]
+            )
+    return rows
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round values at least a seventh of the axis apart, 1 always among them."""
+    apart = math.log(high / low) / 7
+    chosen = [1.0]
+    for tick in TICKS:
+        if low <= tick <= high and all(abs(math.log(tick / other)) >= apart for other in chosen):
+            chosen.append(float(tick))
+    return sorted(chosen)

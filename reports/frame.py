@@ -1,0 +1,141 @@
+"""A record as data frames: one row per sample, one row per cell.
+
+Only samples that are valid, not warm-up and of a cell that was measured count in a summary; the others stay in
+the frame, marked. Goodput is summarised by the geometric mean (so that it agrees with the verdicts, which are
+made of log ratios), CPU by the arithmetic mean (a tick clock gives zeros). Intervals are t intervals at 95 %.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from harness.record import HostSample, Run, Sample
+
+LEVEL = 0.95
+CELL_FIELDS = ("suite", "path", "cipher", "driver", "driver_found", "size_bytes", "buffer_bytes", "outcome")
+QUANTITIES = (
+    "seconds",
+    "goodput_bits_per_second",
+    "sender_cpu_seconds_per_gb",
+    "receiver_cpu_seconds_per_gb",
+    "latency_p50_us",
+)
+GEOMETRIC = ("seconds", "goodput_bits_per_second", "latency_p50_us")
+
+
+def samples(run: Run) -> pd.DataFrame:
+    """One row per sample in the order they were taken, with the fields of its cell."""
+    cells = {cell.id: cell for cell in run.head.cells}
+    rows: list[dict[str, Any]] = []
+    for sample in run.samples:
+        cell = cells.get(sample.cell)
+        row = {"cell": sample.cell} | {name: getattr(cell, name, None) for name in CELL_FIELDS}
+        row |= {"block": sample.block, "index": sample.index, "warmup": sample.warmup, "valid": sample.valid}
+        row["counted"] = (
+            cell is not None and cell.outcome == "measured" and sample.valid and not sample.warmup
+        ) and sample.seconds is not None
+        row |= _measured(sample)
+        rows.append(row)
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+
+
+def _measured(sample: Sample) -> dict[str, Any]:
+    gigabytes = sample.bytes / 1e9 if sample.bytes else None
+    goodput = sample.bytes * 8 / sample.seconds if sample.bytes and sample.seconds else None
+    latencies = sample.latencies_us or None
+    return {
+        "seconds": sample.seconds,
+        "handshake_seconds": sample.handshake_seconds,
+        "bytes": sample.bytes,
+        "goodput_bits_per_second": goodput,
+        **_host("sender", sample.sender, gigabytes),
+        **_host("receiver", sample.receiver, gigabytes),
+        "latency_p50_us": float(np.quantile(latencies, 0.5)) if latencies else None,
+        "latency_p99_us": float(np.quantile(latencies, 0.99)) if latencies else None,
+        "sha256_ok": sample.sha256_ok,
+        "witness": json.dumps(sample.witness, sort_keys=True) if sample.witness else "",
+        "reason": sample.reason or "",
+    }
+
+
+def _host(name: str, host: HostSample, gigabytes: float | None) -> dict[str, float | None]:
+    cpu = host.cpu_seconds
+    return {
+        f"{name}_cpu_seconds": cpu,
+        f"{name}_cpu_resolution_seconds": host.cpu_resolution_seconds,
+        f"{name}_cpu_seconds_per_gb": cpu / gigabytes if cpu is not None and gigabytes else None,
+    }
+
+
+def cells(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
+    """One row per cell of the record: its fields, how many samples count, and each quantity with its interval."""
+    counted = frame[frame["counted"]]
+    groups = counted.groupby("cell", sort=False).indices
+    columns = {name: counted[name].to_numpy(dtype=float) for name in QUANTITIES}
+    rows = []
+    for cell in run.head.cells:
+        mine = groups.get(cell.id, np.array([], dtype=np.intp))
+        row: dict[str, Any] = {"cell": cell.id} | {name: getattr(cell, name) for name in CELL_FIELDS}
+        row |= {"reason": cell.reason or "", "samples": len(mine)}
+        for name, values in columns.items():
+            row[name], row[f"{name}_low"], row[f"{name}_high"] = interval(values[mine], name in GEOMETRIC)
+        rows.append(row)
+    names = ["cell", *CELL_FIELDS, "reason", "samples"]
+    names += [name + end for name in QUANTITIES for end in ("", "_low", "_high")]
+    return pd.DataFrame(rows, columns=names)
+
+
+def interval(values: NDArray[np.float64], geometric: bool) -> tuple[float, float, float]:
+    """Mean and its t interval; NaN where there is nothing to say, limits NaN for fewer than two values."""
+    values = values[np.isfinite(values)]
+    if geometric:
+        values = np.log(values[values > 0])
+    if not len(values):
+        return float("nan"), float("nan"), float("nan")
+    mean = float(values.mean())
+    low = high = float("nan")
+    if len(values) > 1:
+        half = float(stdtrit(len(values) - 1, (1 + LEVEL) / 2)) * float(values.std(ddof=1)) / len(values) ** 0.5
+        low, high = mean - half, mean + half
+    if geometric:
+        return float(np.exp(mean)), float(np.exp(low)), float(np.exp(high))
+    return mean, max(low, 0.0) if low == low else low, high
+
+
+COLUMNS = {
+    "cell": "str",
+    "suite": "str",
+    "path": "str",
+    "cipher": "str",
+    "driver": "str",
+    "driver_found": "str",
+    "size_bytes": "Int64",
+    "buffer_bytes": "Int64",
+    "outcome": "str",
+    "block": "int64",
+    "index": "int64",
+    "warmup": "bool",
+    "valid": "bool",
+    "counted": "bool",
+    "seconds": "float64",
+    "handshake_seconds": "float64",
+    "bytes": "Int64",
+    "goodput_bits_per_second": "float64",
+    "sender_cpu_seconds": "float64",
+    "sender_cpu_resolution_seconds": "float64",
+    "sender_cpu_seconds_per_gb": "float64",
+    "receiver_cpu_seconds": "float64",
+    "receiver_cpu_resolution_seconds": "float64",
+    "receiver_cpu_seconds_per_gb": "float64",
+    "latency_p50_us": "float64",
+    "latency_p99_us": "float64",
+    "sha256_ok": "boolean",
+    "witness": "str",
+    "reason": "str",
+}

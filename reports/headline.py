@@ -1,0 +1,162 @@
+"""The sentence a manager can quote and an engineer can check, and its short form for the index."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from harness.record import Cell, Head, Run, SuiteEntry, Verdict
+from reports import words
+
+# Which comparison speaks for the run: the scheme itself first, its nearest relatives next.
+ORDER = ("so-crypt", "afalg-splice", "ktls", "ipsec", "https", "so-crypt-send", "ktls-write")
+
+
+def headline(run: Run) -> str:
+    """The run's result in one sentence, honest about what it does not show."""
+    chosen = main_verdict(run.head)
+    if chosen is None:
+        return _nothing(run)
+    text = sentence(run.head, chosen)
+    unfinished = {
+        "running": "So far, with the run still going: ",
+        "interrupted": "From what was measured before the run was interrupted: ",
+        "failed": "From what was measured before the run failed: ",
+    }
+    return unfinished.get(run.head.status, "") + text
+
+
+def short(head: Head) -> str:
+    """The headline for a row of the index."""
+    verdict = main_verdict(head)
+    if verdict is None:
+        return "nothing compared"
+    cell = _cells(head)[verdict.candidate]
+    base = _cells(head)[verdict.baseline]
+    kind = "" if cell.cipher in words.UNENCRYPTED else f"{words.cipher(cell.cipher)}, "
+    return (
+        f"{cell.path} against {base.path}, {kind}{words.size(cell.size_bytes)}: "
+        f"{words.VERDICTS[verdict.verdict]}{', ' + span(verdict) if verdict.ratio else ''}"
+    )
+
+
+def main_verdict(head: Head) -> Verdict | None:
+    """The comparison that speaks for the run: Figure 7 first, the scheme itself, the largest file."""
+    cells = _cells(head)
+    suites = {suite.name: (suite.figure != 7, n) for n, suite in enumerate(head.suites)}
+
+    def rank(verdict: Verdict) -> tuple[object, ...]:
+        cell = cells[verdict.candidate]
+        path = ORDER.index(cell.path) if cell.path in ORDER else len(ORDER)
+        return (
+            verdict.ratio is None,
+            suites.get(cell.suite, (True, len(suites))),
+            cell.cipher in words.UNENCRYPTED,
+            path,
+            -(cell.size_bytes or 0),
+        )
+
+    known = [
+        v for v in head.verdicts if v.metric == "seconds" and v.candidate in cells and v.baseline in cells
+    ]
+    return min(known, key=rank, default=None)
+
+
+def sentence(head: Head, verdict: Verdict) -> str:
+    """One comparison of times in words."""
+    cells = _cells(head)
+    cell, base = cells[verdict.candidate], cells[verdict.baseline]
+    subject = words.SUBJECTS.get(cell.path, f"Using {cell.path}")
+    baseline = words.BASELINES.get(base.path, base.path)
+    what = words.transfer(cell)
+    if verdict.ratio is None:
+        return (
+            f"This run cannot tell whether {_lower(subject)} changes {what} against {baseline}: "
+            f"{words.count(verdict.blocks, 'complete block')}, and at least two are needed."
+        )
+    checked = f"{span(verdict)}, {words.count(verdict.blocks, 'block')}"
+    margin = words.percent(verdict.margin)
+    if verdict.verdict == "faster":
+        text = f"{subject} made {what} {words.ratio(verdict.ratio)} times as fast as {baseline} ({checked})"
+    elif verdict.verdict == "slower":
+        text = (
+            f"{subject} made {what} slower: {words.ratio(verdict.ratio)} times as fast as {baseline} ({checked})"
+        )
+    elif verdict.verdict == "same":
+        text = f"{subject} made no difference beyond ±{margin} to {what} against {baseline} ({checked})"
+    else:
+        found = f"; a difference of {words.percent(verdict.detectable)} would likely have been found"
+        text = (
+            f"This run cannot tell whether {_lower(subject)} changes {what} against {baseline} "
+            f"({checked}{found if verdict.detectable else ''})"
+        )
+    if verdict.bottleneck:
+        text += f", with the {verdict.bottleneck} as the bottleneck"
+    return text + (f"; {paper}." if (paper := _paper(head, cell)) else ".")
+
+
+def span(verdict: Verdict) -> str:
+    """Ratio and interval: ``1.24, 95 % interval 1.20–1.28``."""
+    if verdict.ratio is None:
+        return "no ratio"
+    between = f"95 % interval {words.ratio(verdict.ci_low)}–{words.ratio(verdict.ci_high)}"
+    return f"{words.ratio(verdict.ratio)}, {between}" if verdict.ci_low and verdict.ci_high else words.ratio(
+        verdict.ratio
+    )
+
+
+def brief(head: Head) -> list[str]:
+    """One sentence for each further suite and cipher, in the record's order."""
+    main = main_verdict(head)
+    seen = []
+    cells = _cells(head)
+    groups: dict[tuple[str, str], list[Verdict]] = {}
+    for verdict in head.verdicts:
+        cell = cells.get(verdict.candidate)
+        if cell and verdict.baseline in cells and cell.cipher not in words.UNENCRYPTED:
+            groups.setdefault((cell.suite, cell.cipher), []).append(verdict)
+    for verdicts in groups.values():
+        part = head.model_copy(update={"verdicts": verdicts})
+        best = main_verdict(part)
+        if best is not None and best is not main:
+            seen.append(sentence(head, best))
+    return seen
+
+
+def _paper(head: Head, cell: Cell) -> str:
+    suite = next((s for s in head.suites if s.name == cell.suite), None)
+    return "the paper reports about 27 %" if suite and suite.figure == 7 and cell.cipher == "3des" else ""
+
+
+def _nothing(run: Run) -> str:
+    head = run.head
+    counts = Counter(cell.outcome for cell in head.cells)
+    if head.status == "running":
+        return f"The run is still going: {words.count(len(run.samples), 'sample')} so far, nothing compared yet."
+    if head.status in ("interrupted", "failed"):
+        why = f": {head.reason}" if head.reason else ""
+        return f"No result: the run {'failed' if head.status == 'failed' else 'was interrupted'} before anything could be compared{why}."
+    if not head.cells:
+        return "No result: the run had nothing to measure."
+    if not counts["measured"]:
+        listed = ", ".join(f"{n} {words.OUTCOMES[name]}" for name, n in counts.items())
+        return f"No result: none of {words.count(len(head.cells), 'cell')} could be measured ({listed})."
+    return (
+        f"Nothing could be compared: {counts['measured']} of {words.count(len(head.cells), 'cell')} measured, "
+        "but no path together with its baseline."
+    )
+
+
+def suite_of(head: Head, name: str) -> SuiteEntry:
+    """The suite called ``name``; a bare one where the record does not list it."""
+    for suite in head.suites:
+        if suite.name == name:
+            return suite
+    return SuiteEntry(name=name, figure=None, link_rate_bits_per_second=None, baseline="")
+
+
+def _cells(head: Head) -> dict[str, Cell]:
+    return {cell.id: cell for cell in head.cells}
+
+
+def _lower(text: str) -> str:
+    return text[0].lower() + text[1:]

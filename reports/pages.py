@@ -1,0 +1,261 @@
+"""One record as a page: everything the templates need, and nothing computed in a template."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from harness.record import Cell, Head, Run, Verdict
+from reports import facts, figures, forest, frame, headline, panels, words
+
+TEMPLATES = Path(__file__).parent / "templates"
+ASSETS = TEMPLATES / "assets"
+READING = (
+    "A ratio is baseline ÷ candidate from paired blocks, so above 1 the candidate needs less; the interval holds the "
+    "true ratio in 95 of 100 such runs.",
+    "It reads “faster” or “slower” only if the interval excludes 1, “same” if it lies within ± the margin, and "
+    "otherwise the run cannot tell; “detectable” is the difference that it would have found four times in five.",
+)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A rendered run: the page, its CSV files, and its row in the index."""
+
+    html: str
+    files: dict[str, pd.DataFrame]
+    row: dict[str, str]
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """Templates with everything escaped."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {
+        "number": words.number, "ratio": words.ratio, "percent": words.percent, "size": words.size,
+        "rate": words.rate, "when": words.when, "cipher": words.cipher, "path_title": words.path_title,
+        "raw": _raw,
+    }  # fmt: skip
+    made.globals |= {
+        "words": words, "version": assets_version(), "patterns": len(figures.PATTERNS)
+    }  # fmt: skip
+    return made
+
+
+@cache
+def assets_version() -> str:
+    """A short hash of scripts and styles, so that a browser does not mix old with new."""
+    digest = hashlib.sha256()
+    for path in sorted(ASSETS.iterdir()):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:8]
+
+
+def inline_json(value: object) -> str:
+    """JSON that is safe inside a script element: nothing in it can end the element or a line of script."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def render(run: Run) -> Page:
+    """The page of a record."""
+    head = run.head
+    samples = frame.samples(run)
+    cells = frame.cells(run, samples)
+    index = {cell.id: n for n, cell in enumerate(head.cells)}
+    sections = []
+    for panel in panels.panels(run, cells):
+        made = (figures.bars(panel, index), forest.forest(panel), figures.cpu(panel, index))
+        sections.append((panel, [figure for figure in made if figure is not None]))
+    data = {
+        "figures": {figure.id: figure.spec for _, some in sections for figure in some},
+        "samples": sample_columns(samples, [cell.id for cell in head.cells]),
+    }
+    html = environment().get_template("run.html.j2").render(
+        run=run,
+        head=head,
+        headline=headline.headline(run),
+        brief=headline.brief(head),
+        banners=banners(run),
+        counts=counts(run, samples),
+        verdicts=[verdict_row(head, verdict) for verdict in head.verdicts],
+        reading=READING,
+        sections=sections,
+        cells=_cell_rows(cells, samples),
+        unmeasured=unmeasured(head),
+        hosts=facts.side_by_side(head.hosts.get("sender", {}), head.hosts.get("receiver", {})),
+        profile=facts.side_by_side(head.profile.content),
+        data=inline_json(data),
+        emulated=words.KINDS.get(head.testbed.kind, ""),
+        label="emulated" if head.testbed.kind in words.EMULATED else head.testbed.kind,
+    )  # fmt: skip
+    return Page(html, {"samples.csv": samples, "cells.csv": cells}, index_row(run))
+
+
+def render_index(rows: list[dict[str, str]]) -> str:
+    """The index of all runs."""
+    return environment().get_template("index.html.j2").render(rows=rows)
+
+
+def index_row(run: Run) -> dict[str, str]:
+    """What the index says of a run."""
+    head = run.head
+    main = headline.main_verdict(head)
+    return {
+        "folder": run.path.name,
+        "started": words.when(head.started),
+        "profile": head.profile.name,
+        "testbed": head.testbed.name,
+        "kind": "emulated" if head.testbed.kind in words.EMULATED else head.testbed.kind,
+        "status": head.status,
+        "headline": headline.short(head) if main else headline.headline(run),
+        "verdict": main.verdict if main else "",
+    }
+
+
+def banners(run: Run) -> list[tuple[str, str]]:
+    """What a reader must know before believing the page: (kind, sentence)."""
+    head = run.head
+    why = f": {head.reason}" if head.reason else "."
+    found = []
+    if head.status == "interrupted":
+        found.append(("warning", f"This run was interrupted{why}"))
+    elif head.status == "failed":
+        found.append(("error", f"This run failed{why}"))
+    elif head.status == "running":
+        found.append(("warning", "This run is still going; the page shows it as it was when the page was made."))
+    if run.truncated:
+        found.append(("warning", "The last sample on disk was cut off in the middle and is left out."))
+    invalid = [cell for cell in head.cells if cell.outcome == "invalid"]
+    if invalid:
+        said = words.count(len(invalid), "cell is", "cells are")
+        found.append(("error", f"{said} invalid: a payload or a witness did not check, so none of it counts."))
+    strangers = {sample.cell for sample in run.samples} - {cell.id for cell in head.cells}
+    if strangers:
+        said = words.count(len(strangers), "cell")
+        found.append(("warning", f"Samples of {said} are in no figure: the run ended before the cell was closed."))
+    return found
+
+
+def counts(run: Run, samples: pd.DataFrame) -> dict[str, int]:
+    """How many samples and cells there are, and how many count."""
+    outcomes = Counter(cell.outcome for cell in run.head.cells)
+    return {
+        "cells": len(run.head.cells),
+        "measured": outcomes["measured"],
+        "samples": len(samples),
+        "counted": int(samples["counted"].sum()),
+        "warmup": int(samples["warmup"].sum()),
+        "invalid": int((~samples["valid"]).sum()),
+    }
+
+
+def verdict_row(head: Head, verdict: Verdict) -> dict[str, Any]:
+    """A verdict with its cells in words."""
+    cells = {cell.id: cell for cell in head.cells}
+    candidate, baseline = cells.get(verdict.candidate), cells.get(verdict.baseline)
+    named = words.VERDICTS if verdict.metric == "seconds" else words.CPU_VERDICTS
+    return {
+        "verdict": verdict,
+        "word": named[verdict.verdict] if verdict.ratio else "– not measured",
+        "what": f"{_named(candidate, verdict.candidate)} against {_named(baseline, verdict.baseline)}",
+        "detail": _detail(candidate),
+        "metric": words.METRICS[verdict.metric],
+    }
+
+
+def unmeasured(head: Head) -> list[tuple[str, str, str]]:
+    """Cells that gave no number: (id, outcome, reason)."""
+    return [
+        (cell.id, words.OUTCOMES[cell.outcome], cell.reason or "no reason was recorded")
+        for cell in head.cells
+        if cell.outcome != "measured"
+    ]
+
+
+def sample_columns(samples: pd.DataFrame, cells: list[str]) -> dict[str, Any]:
+    """The samples as compact columns for the page's script; six significant digits, the CSV file has all."""
+    index = {name: n for n, name in enumerate(dict.fromkeys([*cells, *samples["cell"]]))}
+    # 0 counts, 1 warm-up, 2 not valid, 3 valid but its cell does not count
+    state = [
+        0 if counted else 1 if warmup else 3 if valid else 2
+        for counted, warmup, valid in zip(samples["counted"], samples["warmup"], samples["valid"], strict=True)
+    ]
+    sizes = samples["size_bytes"].fillna(-1).tolist()
+    moved = samples["bytes"].fillna(-1).tolist()
+    return {
+        "cells": list(index),
+        "sizes": {index[name]: size for name, size in zip(samples["cell"], sizes, strict=True) if size >= 0},
+        "cell": [index[name] for name in samples["cell"]],
+        "block": samples["block"].tolist(),
+        "index": samples["index"].tolist(),
+        "state": state,
+        "seconds": _six(samples["seconds"]),
+        "handshake": _six(samples["handshake_seconds"]),
+        # only where it is not the size of the cell
+        "bytes": {n: (b if b >= 0 else None) for n, (b, s) in enumerate(zip(moved, sizes, strict=True)) if b != s or b < 0},
+        "sender": _six(samples["sender_cpu_seconds"]),
+        "receiver": _six(samples["receiver_cpu_seconds"]),
+        "latency": _six(samples["latency_p50_us"]),
+        "reason": {n: reason for n, reason in enumerate(samples["reason"]) if reason},
+    }
+
+
+def _six(column: pd.Series[float]) -> list[float | None] | None:
+    """None for a column without any value."""
+    values = [None if value != value else float(f"{value:.6g}") for value in column.tolist()]
+    return values if any(value is not None for value in values) else None
+
+
+def _cell_rows(cells: pd.DataFrame, samples: pd.DataFrame) -> list[dict[str, Any]]:
+    """The cells with what their witnesses saw: the range of each counter over the samples that count."""
+    seen: dict[str, dict[str, list[Any]]] = {}
+    for name, text in zip(samples["cell"][samples["counted"]], samples["witness"][samples["counted"]], strict=True):
+        for key, value in (json.loads(text) if text else {}).items():
+            seen.setdefault(name, {}).setdefault(key, []).append(value)
+    rows = []
+    for row in cells.to_dict("records"):
+        witness = "; ".join(f"{key} {_span(values)}" for key, values in seen.get(row["cell"], {}).items())
+        rows.append({str(key): value for key, value in row.items()} | {"witness": witness})
+    return rows
+
+
+def _span(values: list[Any]) -> str:
+    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    if len(numbers) < len(values):
+        return ", ".join(dict.fromkeys(str(v) for v in values))
+    low, high = min(numbers), max(numbers)
+    return f"{low:g}" if low == high else f"{low:g}–{high:g}"
+
+
+def _named(cell: Cell | None, name: str) -> str:
+    return cell.path if cell else name
+
+
+def _detail(cell: Cell | None) -> str:
+    if cell is None:
+        return "cell not in the record"
+    driver = "" if cell.driver == "any" else f", {cell.driver}"
+    kind = "" if cell.cipher in words.UNENCRYPTED else f"{words.cipher(cell.cipher)}, "
+    return f"{kind}{words.size(cell.size_bytes)}{driver} · {cell.suite}"
+
+
+def _raw(value: Any) -> str:
+    """A value in full, for sorting and download; empty where missing."""
+    if value is None or value is pd.NA or value != value:
+        return ""
+    return repr(value) if isinstance(value, float) else str(value)

@@ -1,0 +1,164 @@
+"""Which figures a record asks for: one panel for each suite and cipher, nothing tied to a profile."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from harness.record import Cell, Head, Run, SuiteEntry, Verdict
+from reports import frame, headline, words
+
+
+@dataclass(frozen=True)
+class Series:
+    """The bars of one colour: a path, with its driver where the panel has several."""
+
+    path: str
+    driver: str | None
+    colour: int
+    baseline: bool
+
+    @property
+    def label(self) -> str:
+        """Its name in figure and legend."""
+        return f"{self.path} · {self.driver}" if self.driver else self.path
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The cells shown together: one suite, one cipher, and the unencrypted cells to hold them against."""
+
+    key: str
+    suite: SuiteEntry
+    cipher: str
+    series: tuple[Series, ...]
+    groups: tuple[str, ...]
+    slots: dict[tuple[int, int], Cell]
+    summary: pd.DataFrame
+    verdicts: dict[tuple[str, str], Verdict] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """What the panel is about."""
+        name = words.FIGURES.get(self.suite.figure or 0, self.suite.name)
+        cipher = "" if self.cipher in words.UNENCRYPTED else f", {words.cipher(self.cipher)}"
+        return f"{name}{cipher}"
+
+    @property
+    def subtitle(self) -> str:
+        """Where the panel comes from and over which link."""
+        shown = f"answers Figure {self.suite.figure} of the paper; " if self.suite.figure else ""
+        limit = self.suite.link_rate_bits_per_second
+        return f"Suite {self.suite.name}; {shown}link rate {words.rate(limit)}"
+
+
+def panels(run: Run, summary: pd.DataFrame) -> list[Panel]:
+    """The panels of a record, in the order of its suites."""
+    head = run.head
+    colours = {path: n for n, path in enumerate(dict.fromkeys(cell.path for cell in head.cells))}
+    order = [suite.name for suite in head.suites]
+    names = list(dict.fromkeys([*order, *(cell.suite for cell in head.cells)]))
+    found = []
+    indexed = summary.set_index("cell", drop=False)
+    for name in names:
+        mine = [cell for cell in head.cells if cell.suite == name]
+        bare = [cell for cell in mine if cell.cipher in words.UNENCRYPTED]
+        ciphers = list(dict.fromkeys(cell.cipher for cell in mine if cell not in bare))
+        for cipher in ciphers or (["none"] if bare else []):
+            cells = [cell for cell in mine if cell in bare or cell.cipher == cipher]
+            found.append(_panel(head, name, cipher, len(found), cells, colours, indexed))
+    return found
+
+
+def _panel(
+    head: Head,
+    name: str,
+    cipher: str,
+    number: int,
+    cells: list[Cell],
+    colours: dict[str, int],
+    summary: pd.DataFrame,
+) -> Panel:
+    suite = headline.suite_of(head, name)
+    drivers: dict[str, set[str]] = {}
+    for cell in cells:
+        drivers.setdefault(cell.path, set()).add(cell.driver)
+    keys = list(dict.fromkeys((cell.path, cell.driver) for cell in cells))
+    series = []
+    extra = len(colours)
+    for path, driver in keys:
+        many = len(drivers[path]) > 1
+        first = not any(s.path == path for s in series)
+        series.append(Series(path, driver if many else None, colours[path] if first else extra, path == suite.baseline))
+        extra += not first
+    buffers = _buffers_matter(cells)
+    sizes = sorted({_size_key(cell, buffers) for cell in cells})
+    labels = tuple(_size_label(key, buffers) for key in sizes)
+    slots = {(keys.index((c.path, c.driver)), sizes.index(_size_key(c, buffers))): c for c in cells}
+    ids = [cell.id for cell in cells]
+    return Panel(
+        key=re.sub(r"[^a-z0-9]+", "-", f"p{number + 1}-{name}-{cipher}".lower()).strip("-")[:60],
+        suite=suite,
+        cipher=cipher,
+        series=tuple(series),
+        groups=labels,
+        slots=slots,
+        summary=summary.loc[ids],
+        verdicts={(v.candidate, v.metric): v for v in head.verdicts if v.candidate in set(ids)},
+    )
+
+
+def quantity(panel: Panel) -> str:
+    """What the panel's bars show: goodput, or the time of a request where single ones were timed."""
+    timed = panel.summary["latency_p50_us"].notna().any()
+    return "latency_p50_us" if timed else "goodput_bits_per_second"
+
+
+def absent(panel: Panel) -> list[tuple[str, str, str]]:
+    """What the figures of a panel cannot show: (path and sizes, outcome, reason), sizes of one reason together."""
+    merged: dict[tuple[str, str, str], list[str]] = {}
+    for (s, g), cell in sorted(panel.slots.items()):
+        reason = cell.reason or ""
+        outcome: str = cell.outcome
+        if outcome == "measured":
+            if panel.summary.loc[cell.id, "samples"]:
+                continue
+            outcome, reason = "no samples", "no sample of it counts"
+        merged.setdefault((panel.series[s].label, outcome, reason), []).append(panel.groups[g])
+    return [
+        (f"{label}, {', '.join(groups)}", outcome, reason or "no reason was recorded")
+        for (label, outcome, reason), groups in merged.items()
+    ]
+
+
+def value(panel: Panel, cell: Cell, name: str) -> tuple[float, float, float]:
+    """A cell's mean of a quantity with its interval."""
+    row = panel.summary.loc[cell.id]
+    return float(row[name]), float(row[f"{name}_low"]), float(row[f"{name}_high"])
+
+
+def has_cpu(panel: Panel) -> bool:
+    """Whether either host's CPU was counted."""
+    names = [name for name in frame.QUANTITIES if name.endswith("cpu_seconds_per_gb")]
+    return bool(panel.summary[names].notna().any(axis=None))
+
+
+def _buffers_matter(cells: list[Cell]) -> bool:
+    seen: dict[tuple[str, str, int | None], set[int | None]] = {}
+    for cell in cells:
+        seen.setdefault((cell.path, cell.driver, cell.size_bytes), set()).add(cell.buffer_bytes)
+    return any(len(buffers) > 1 for buffers in seen.values())
+
+
+def _size_key(cell: Cell, buffers: bool) -> tuple[int, int]:
+    return (cell.size_bytes or 0, (cell.buffer_bytes or 0) if buffers else 0)
+
+
+def _size_label(key: tuple[int, int], buffers: bool) -> str:
+    size_bytes, buffer_bytes = key
+    if not buffers:
+        return words.size(size_bytes or None)
+    buffer = f"{words.size(buffer_bytes)} buffer" if buffer_bytes else "no buffer"
+    return f"{words.size(size_bytes)}, {buffer}" if size_bytes else buffer

@@ -1,0 +1,217 @@
+"""Records for the tests. Every number in them is made up: seeded noise around plausible costs, no measurement."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import statistics
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from harness.record import Cell, Head, HostSample, ProfileEntry, Sample, SuiteEntry, TestbedEntry, Verdict
+
+MADE_UP = "made-up record for tests: no number in it was measured"
+MB = 10**6
+T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 8: 2.36, 10: 2.26, 12: 2.20, 20: 2.09}
+
+# Seconds per GB on the wire path, sender's and receiver's CPU-seconds per GB: invented.
+COSTS = {
+    "http": (8.3, 1.1, 2.0),
+    "plain": (8.3, 1.1, 2.0),
+    "https": (44.0, 40.0, 41.0),
+    "ipsec": (46.0, 43.0, 42.0),
+    "afalg-copy": (43.0, 41.0, 2.3),
+    "afalg-splice": (41.8, 39.5, 2.3),
+    "so-crypt-send": (38.0, 36.0, 2.2),
+    "so-crypt": (34.5, 32.0, 2.2),
+}
+LARGE_FILES = ("http", "https", "ipsec")
+SCHEMES = ("afalg-copy", "afalg-splice", "so-crypt-send", "so-crypt", "plain")
+NO_GNUTLS = "the server's TLS library has no 3DES suite (OpenSSL 3.5 was built without it)"
+
+
+def facts(host: str, rng: random.Random, extra: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Host facts of a plausible shape."""
+    found: dict[str, Any] = {
+        "hostname": host,
+        "cpu": {"model": "Example CPU at 2.1 GHz", "count": 1, "flags": ["aes", "avx2", "sha_ni"]},
+        "kernel": {"release": "6.12.0-example" if host == "sender" else "6.12.1-example", "machine": "x86_64"},
+        "mitigations": {"spectre_v2": "Mitigation: made up", "meltdown": "Not affected"},
+        "memory_bytes": 768 * MB + rng.randrange(9),
+        "crypto": [
+            {"name": "cbc(des3_ede)", "driver": "cbc-des3_ede-generic", "priority": 100},
+            {"name": "cbc(aes)", "driver": "cbc-aes-generic", "priority": 100},
+        ],
+        "nic": {"eth0": {"mtu": 1500, "offloads": {"tso": host == "sender", "gso": True}}},
+        "versions": {"nginx": "1.26.3", "openssl": "3.5.1"},
+    }
+    return found | (extra or {})
+
+
+def _cells(suite: str, paths: Sequence[str], cipher: str, sizes: Sequence[int]) -> Iterator[Cell]:
+    for path in paths:
+        used = "none" if path in ("http", "plain") else cipher
+        for size in sizes:
+            yield Cell(
+                id=f"{suite}/{path}/{used}/any/{size / MB:g}",
+                suite=suite,
+                path=path,
+                cipher=used,
+                driver="any",
+                size_bytes=size,
+                buffer_bytes=65536 if path.startswith("afalg") else None,
+                outcome="measured",
+                driver_found=None if used == "none" else f"cbc-{cipher}-generic",
+            )
+
+
+def _sample(cell: Cell, block: int, index: int, rng: random.Random) -> Sample:
+    size = cell.size_bytes or MB
+    cost, sender, receiver = COSTS.get(cell.path, (20.0, 10.0, 10.0))
+    if cell.cipher == "null":
+        cost, sender = 8.3 + cost / 30, 1.1 + sender / 12
+    noise = math.exp(rng.gauss(0, 0.02)) * (1.35 if block == 0 else 1)
+
+    def host(per_gb: float) -> HostSample:
+        return HostSample(
+            cpu_seconds=round(per_gb * size / 1e9 * noise, 6),
+            cpu_resolution_seconds=0.0001,
+            counters={"ctxt": rng.randrange(100, 900)},
+        )
+
+    return Sample(
+        cell=cell.id,
+        block=block,
+        index=index,
+        warmup=block == 0,
+        seconds=round(cost * size / 1e9 * noise + 0.001, 9),
+        handshake_seconds=round(0.004 * noise, 9) if cell.path == "https" else None,
+        bytes=size,
+        sha256_ok=True,
+        witness={"bytes_out": size, "requests": 1},
+        valid=True,
+        sender=host(sender),
+        receiver=host(receiver),
+    )
+
+
+def _verdict(baseline: Cell, candidate: Cell, metric: str, pairs: list[tuple[float, float]]) -> Verdict:
+    logs = [math.log(a / b) for a, b in pairs]
+    blocks = len(logs)
+    if blocks < 2:
+        return Verdict.model_validate(
+            dict(comparison=f"{candidate.path} against {baseline.path}", baseline=baseline.id, blocks=blocks,
+                 candidate=candidate.id, metric=metric, ratio=None, ci_low=None, ci_high=None,
+                 verdict="cannot_tell", margin=0.03, detectable=None)
+        )  # fmt: skip
+    mean, error = statistics.mean(logs), statistics.stdev(logs) / math.sqrt(blocks)
+    half = T_95.get(blocks, 2.0) * error
+    low, high = math.exp(mean - half), math.exp(mean + half)
+    word = "same" if 0.97 <= low and high <= 1.03 else "faster" if low > 1 else "slower" if high < 1 else "cannot_tell"
+    return Verdict.model_validate(
+        dict(comparison=f"{candidate.path} against {baseline.path}", baseline=baseline.id, candidate=candidate.id,
+             metric=metric, ratio=math.exp(mean), ci_low=low, ci_high=high, blocks=blocks, verdict=word, margin=0.03,
+             detectable=2.9 * error, ceiling=1.3 if candidate.path.startswith("so-") else None,
+             bottleneck="receiver" if candidate.cipher == "none" else None)
+    )  # fmt: skip
+
+
+def verdicts(suites: Sequence[SuiteEntry], cells: Sequence[Cell], samples: Sequence[Sample]) -> list[Verdict]:
+    """Verdicts of every measured cell against its suite's baseline, both metrics."""
+    found: list[Verdict] = []
+    by_block = {(s.cell, s.block): s for s in samples if s.valid and not s.warmup}
+    blocks = sorted({block for _, block in by_block})
+    for suite in suites:
+        mine = [c for c in cells if c.suite == suite.name and c.outcome == "measured"]
+        for base in (c for c in mine if c.path == suite.baseline):
+            for cell in (c for c in mine if c.size_bytes == base.size_bytes and c.path != suite.baseline):
+                both = [(by_block.get((base.id, b)), by_block.get((cell.id, b))) for b in blocks]
+                times = [(a.seconds, b.seconds) for a, b in both if a and b and a.seconds and b.seconds]
+                cpus = [
+                    (a.sender.cpu_seconds, b.sender.cpu_seconds)
+                    for a, b in both
+                    if a and b and a.sender.cpu_seconds and b.sender.cpu_seconds
+                ]
+                found.append(_verdict(base, cell, "seconds", times))
+                found.append(_verdict(base, cell, "cpu_seconds_per_gb", cpus))
+    return found
+
+
+def make_run(
+    results: Path,
+    *,
+    seed: int = 1,
+    run_id: str | None = None,
+    profile: str = "gigabit-3des",
+    kind: str = "uml",
+    status: str = "complete",
+    reason: str | None = None,
+    sizes: Sequence[int] = (1 * MB, 10 * MB, 100 * MB),
+    blocks: int = 6,
+    per_block: int = 1,
+    outcomes: dict[str, tuple[str, str]] | None = None,
+    suites: Sequence[tuple[SuiteEntry, Sequence[str], str]] | None = None,
+    extra_facts: dict[str, Any] | None = None,
+    notes: Sequence[str] = (MADE_UP,),
+) -> Path:
+    """Write a record below ``results`` and return its folder.
+
+    ``outcomes`` maps a cell id to an outcome and reason; ``suites`` are entries with their paths and cipher.
+    """
+    rng = random.Random(seed)  # noqa: S311 - made-up data
+    started = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=seed, minutes=seed)
+    run_id = run_id or f"{started:%Y%m%d-%H%M%S}-{profile}-{seed:04x}"
+    chosen = suites if suites is not None else default_suites()
+    entries = [suite for suite, _, _ in chosen]
+    cells = [cell for suite, paths, cipher in chosen for cell in _cells(suite.name, paths, cipher, sizes)]
+    outcomes = outcomes or {}
+    samples = []
+    for block in range(blocks + 1):
+        for cell in cells:
+            if outcomes.get(cell.id, ("measured",))[0] != "unsupported":
+                samples += [_sample(cell, block, index, rng) for index in range(per_block)]
+    for cell in cells:
+        if cell.id in outcomes:
+            cell.outcome, cell.reason = outcomes[cell.id]  # type: ignore[assignment]
+            if cell.outcome == "invalid":
+                bad = next(s for s in reversed(samples) if s.cell == cell.id)
+                bad.valid, bad.sha256_ok, bad.reason = False, False, cell.reason
+    content = {"link": "1 Gbit/s", "blocks": blocks, "sizes": list(sizes), "made_up": True}
+    head = Head.model_validate(
+        dict(schema=1, run_id=run_id, profile=ProfileEntry(name=profile, content=content, sha256="0" * 64),
+             testbed=TestbedEntry(name="lab" if kind in ("uml", "qemu") else "pair", kind=kind),
+             started=started, finished=None if status == "running" else started + timedelta(minutes=9),
+             status=status, reason=reason, harness="0.1.0", suites=entries, cells=cells,
+             hosts={"sender": facts("sender", rng, extra_facts), "receiver": facts("receiver", rng)},
+             verdicts=verdicts(entries, cells, samples), notes=list(notes))
+    )  # fmt: skip
+    folder = results / run_id
+    folder.mkdir(parents=True)
+    text = json.dumps(head.model_dump(mode="json", by_alias=True), indent=1)
+    (folder / "run.json").write_text(text + "\n", encoding="utf-8")
+    lines = "".join(sample.model_dump_json() + "\n" for sample in samples)
+    (folder / "samples.jsonl").write_text(lines, encoding="utf-8")
+    return folder
+
+
+def suite(name: str, figure: int | None, rate: int | None, baseline: str) -> SuiteEntry:
+    """A suite entry whose link measured a little under its rate."""
+    link = {"seconds_1mb": 0.0104, "goodput_bits_per_second": rate * 0.955} if rate else {}
+    return SuiteEntry(name=name, figure=figure, link_rate_bits_per_second=rate, baseline=baseline, link=link)
+
+
+def default_suites() -> list[tuple[SuiteEntry, Sequence[str], str]]:
+    """Figure 5, and Figure 7 at two link rates and ciphers."""
+    return [
+        (suite("large-files", 5, 10**9, "http"), LARGE_FILES, "3des"),
+        (suite("schemes", 7, 10**9, "afalg-copy"), SCHEMES, "3des"),
+        (suite("schemes-null", 7, None, "afalg-copy"), SCHEMES, "null"),
+    ]
+
+
+def unsupported_https(sizes: Sequence[float] = (1, 10, 100)) -> dict[str, tuple[str, str]]:
+    """Outcomes in which HTTPS could not be tried."""
+    return {f"large-files/https/3des/any/{size:g}": ("unsupported", NO_GNUTLS) for size in sizes}
