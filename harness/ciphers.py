@@ -17,8 +17,8 @@ class Cipher:
 
     ``skcipher``: kernel crypto API (AF_ALG, SO_CRYPT). ``xfrm_enc``/``xfrm_auth``: ESP algorithms as
     ``ip xfrm`` spells them, with key sizes in bytes. ``gnutls_priority``: a GnuTLS priority string that leaves
-    exactly one TLS suite; ``tls_suite`` is version and suite as libcurl reports them of GnuTLS, ``iana`` as the IANA registry
-    spells it. ``ktls``: the kernel's constant in linux/tls.h. ``evp``: OpenSSL's name, used to check payloads.
+    exactly one TLS suite; ``tls_suite`` is version and suite as libcurl reports them of GnuTLS, ``iana`` as the IANA
+    registry spells it. ``ktls``: the kernel's constant in linux/tls.h. ``evp``: OpenSSL's name, used to check payloads.
     """
 
     name: str
@@ -81,7 +81,7 @@ CIPHERS = {
             xfrm_auth="hmac(sha1)",
             xfrm_auth_key_bytes=20,
             gnutls_priority=_tls12("AES-128-CBC", "SHA1"),
-            gnutls_cipher_string="AES128-SHA",
+            gnutls_cipher_string="AES128",
             tls_suite="TLS1.2 / ECDHE_RSA_AES_128_CBC_SHA1",
             iana="TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
         ),

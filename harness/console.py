@@ -104,8 +104,8 @@ def summary(head: Head) -> list[str]:
             f"({verdict.blocks} blocks{limit})"
         )
     if any("afalg-copy / " in v.comparison for v in head.verdicts):
-        lines.append("the paper's scheme over the traditional one: about 27 % (time x1.27, or x1.37 if it means -27 % time)")
-    for cell in head.cells:
-        if cell.outcome != "measured":
-            lines.append(f"{cell.id}: {cell.outcome}: {cell.reason}")
+        lines.append(
+            "the paper's scheme over the traditional one: about 27 % (time x1.27, or x1.37 if it means -27 % time)"
+        )
+    lines += [f"{cell.id}: {cell.outcome}: {cell.reason}" for cell in head.cells if cell.outcome != "measured"]
     return lines

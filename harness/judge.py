@@ -56,6 +56,8 @@ def verdicts(
         for metric, value in METRICS.items():
             pairs = [(value(base[block]), value(other[block])) for block in sorted(base.keys() & other.keys())]
             known = [(a, b) for a, b in pairs if a is not None and b is not None]
+            if len(known) < len(pairs):
+                known = []  # the blocks that happen to be measurable are not a fair sample of all
             result = stats.compare([a for a, _ in known], [b for _, b in known], margin)
             found.append(
                 Verdict(

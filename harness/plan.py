@@ -60,11 +60,15 @@ def williams(count: int) -> list[list[int]]:
 
 
 def orders(count: int, blocks: int, seed: int) -> list[list[int]]:
-    """An order for each of ``blocks`` blocks: whole designs one after another, rows shuffled within each."""
+    """An order for each of ``blocks`` blocks: whole designs one after another, rows shuffled within each.
+
+    Where the number does not fit, the incomplete design stands first: there the warm-up is, so that the blocks
+    that count are whole designs wherever their own number allows.
+    """
     source = random.Random(seed)
     rows: list[list[int]] = []
     while len(rows) < blocks:
         design = williams(count)
         source.shuffle(design)
         rows += design
-    return rows[:blocks]
+    return rows[len(rows) - blocks :]

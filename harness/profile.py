@@ -22,7 +22,7 @@ RATES = {"kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
 
 def parse_size(text: object) -> int:
     """``"10MB"`` -> 10000000 (bytes; MB is 10^6). Raises ValueError."""
-    match = re.fullmatch(r"(\d+)\s*(B|kB|MB|GB)", str(text))
+    match = re.fullmatch(r"([0-9]+)\s*(B|kB|MB|GB)", str(text))
     if not match:
         raise ValueError(f"{text!r} is not a size like 15B, 1MB or 100MB")
     return int(match[1]) * UNITS[match[2]]
@@ -39,7 +39,7 @@ def size_name(size: int) -> str:
 def _rate(text: object) -> object:
     if text == "unshaped":
         return None
-    match = re.fullmatch(r"(\d+)\s*(kbit|mbit|gbit)", str(text))
+    match = re.fullmatch(r"([1-9][0-9]*)\s*(kbit|mbit|gbit)", str(text))
     if not match:
         raise ValueError(f"{text!r} is not a rate like 100mbit or 1gbit, nor unshaped")
     return int(match[1]) * RATES[match[2]]
@@ -48,7 +48,12 @@ def _rate(text: object) -> object:
 def _sizes(value: object) -> object:
     if not isinstance(value, dict):
         raise ValueError('sizes are a table of size and counted blocks: { "1MB" = 20 }')
-    return {parse_size(key): blocks for key, blocks in value.items()}
+    sizes = {parse_size(key): blocks for key, blocks in value.items()}
+    if len(sizes) < len(value):
+        raise ValueError("two of its sizes are the same")
+    if 0 in sizes:
+        raise ValueError("a file of no bytes cannot be timed")
+    return sizes
 
 
 Blocks = Annotated[int, Field(ge=2, le=1000)]
@@ -116,9 +121,10 @@ class Profile(_Model):
         """The same questions with fewer blocks and a smaller largest file."""
         suites = []
         for suite in self.suites:
-            kept = {s: self.quick.blocks for s in suite.sizes if s <= self.quick.largest}
-            smallest = min(suite.sizes)
-            suites.append(suite.model_copy(update={"sizes": kept or {smallest: self.quick.blocks}}))
+            fewer = {size: min(blocks, self.quick.blocks) for size, blocks in suite.sizes.items()}
+            largest = max(self.quick.largest, min(fewer))
+            kept = {size: blocks for size, blocks in fewer.items() if size <= largest}
+            suites.append(suite.model_copy(update={"sizes": kept}))
         return self.model_copy(update={"suites": tuple(suites)})
 
     def content(self) -> dict[str, Any]:
@@ -138,6 +144,8 @@ def load(name: str, folder: Path = PROFILES) -> Profile:
         raise ConfigError(f"no profile is called {name!r}", next_step=f"name one of: {', '.join(known)}")
     try:
         content = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"cannot read the profile {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"the profile {path} is not valid TOML: {error}") from error
     try:

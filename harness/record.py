@@ -180,9 +180,13 @@ class Writer:
         with _explained(self.path):
             self.path.mkdir(parents=True)
             self._lock = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._samples = (self.path / "samples.jsonl").open("a", encoding="utf-8")
-        self.write_head()
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                (self.path / "samples.jsonl").touch()
+                self.write_head()
+            except BaseException:
+                os.close(self._lock)
+                raise
 
     def __enter__(self) -> Writer:
         return self
@@ -196,11 +200,17 @@ class Writer:
                 self.finish("interrupted" if stopped else "failed", reason=str(error).split("\n")[0] or None)
 
     def append(self, sample: Sample) -> None:
-        """Add a sample; it is on disk when this returns."""
-        with _explained(self.path):
-            self._samples.write(sample.model_dump_json() + "\n")
-            self._samples.flush()
-            os.fsync(self._samples.fileno())
+        """Add a sample; it is on disk when this returns. One that does not fit leaves nothing of itself."""
+        data = (sample.model_dump_json() + "\n").encode()
+        with _explained(self.path), (self.path / "samples.jsonl").open("r+b", buffering=0) as file:
+            before = file.seek(0, os.SEEK_END)
+            try:
+                while data:
+                    data = data[file.write(data) :]
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(before)
+                raise
 
     def write_head(self) -> None:
         """Replace run.json atomically with the head as it is now."""
@@ -227,7 +237,6 @@ class Writer:
                     new.symlink_to(self.path.name)
                     new.replace(self.results / "latest")
         finally:
-            self._samples.close()
             os.close(self._lock)
 
 
@@ -296,7 +305,7 @@ def list_runs(results: Path) -> list[Path]:
 
 def _alive(path: Path) -> bool:
     try:
-        lock = os.open(path / "lock", os.O_RDWR | os.O_CLOEXEC)
+        lock = os.open(path / "lock", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
     try:

@@ -1,8 +1,8 @@
 """Every alteration of a host: looked up, journalled on the host, applied, verified, undone in reverse order.
 
-A change is plain data; the agent's journal carries it out (``hosts/agent/journal.py``). A ``Scope`` undoes what
-was applied through it when it is left, however it is left; should this program die first, the guardian on the
-host undoes the same entries.
+A change is plain data; the agent carries it out (``hosts/agent/kinds.py``) and keeps its journal. A ``Scope``
+undoes what was applied through it when it is left, however it is left; should this program die first, the guardian
+on the host undoes the same entries.
 """
 
 from __future__ import annotations

@@ -84,14 +84,15 @@ class RemoteHost:
 
     def _start(self, lease: float) -> Channel:
         data = agent_zip()
-        bootstrap = (AGENT / "bootstrap.py").read_text()
-        arguments = [str(len(data)), hashlib.sha256(data).hexdigest(), secrets.token_hex(8), f"{lease:g}"]
-        channel = self._connection.start(shlex.join(["python3", "-I", "-c", bootstrap, *arguments]))
+        channel = self._connection.start(shlex.join(agent_command(data, lease)))
         channel.write(data)
         return channel
 
     def call(self, op: str, deadline: float = 30.0, /, **args: Any) -> Any:
-        """Have the agent do ``op`` within ``deadline`` seconds; its result. Raises AgentError (refused) or SshError (gone, or too late)."""
+        """Have the agent do ``op`` within ``deadline`` seconds; its result.
+
+        Raises AgentError (refused) or SshError (gone, or too late).
+        """
         with self._lock:
             number = next(self._ids)
             self._channel.write((json.dumps({"id": number, "op": op, "args": args}) + "\n").encode())
@@ -168,7 +169,7 @@ class RemoteHost:
             self._channel.end_input()
             status = self._channel.wait(30.0)
             problems = [line for line in self._channel.errors() if line.startswith("not undone: ")]
-        except (OSError, EOFError, SshError):
+        except SshError:
             status, problems = 0, []
         finally:
             self._connection.close()
@@ -180,6 +181,15 @@ class RemoteHost:
                 host=self.name,
                 next_step="its guardian goes on by itself; look for /dev/shm/pathproof-* there",
             )
+
+
+def agent_command(data: bytes, lease: float) -> list[str]:
+    """What starts the agent on a host; ``data``, its zip file, is to come on standard input."""
+    bootstrap = (AGENT / "bootstrap.py").read_text()
+    return [
+        *("python3", "-I", "-c", bootstrap, str(len(data)), hashlib.sha256(data).hexdigest()),
+        *(secrets.token_hex(8), f"{lease:g}"),
+    ]
 
 
 def agent_zip() -> bytes:

@@ -6,11 +6,13 @@ import logging
 import socket
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 import fabric
 import paramiko
+from paramiko.ssh_exception import NoValidConnectionsError
 
 from hosts.errors import HarnessError
 from hosts.testbed import Host
@@ -55,9 +57,8 @@ class Channel:
                 piece = self._channel.recv(1 << 16)
             except TimeoutError as error:
                 raise SshError(
-                    f"no answer after {timeout:g} s",
+                    f"no answer after {timeout:g} s{self._last_words()}",
                     host=self.name,
-                    commands=self.errors(),
                     next_step="see whether the host still lives and the network between holds",
                 ) from error
             except (OSError, EOFError, paramiko.SSHException) as error:
@@ -73,8 +74,11 @@ class Channel:
         return list(self._errors)
 
     def end_input(self) -> None:
-        """Tell the remote command that nothing more comes."""
-        self._channel.shutdown_write()
+        """Tell the remote command that nothing more comes. Raises SshError when it is out of reach."""
+        try:
+            self._channel.shutdown_write()
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise self._gone(error) from error
 
     def wait(self, timeout: float) -> int | None:
         """The remote command's exit status, or None when it did not end in time."""
@@ -84,13 +88,17 @@ class Channel:
 
     def close(self) -> None:
         """Close the channel; harmless when it is closed."""
-        self._channel.close()
+        with suppress(OSError, EOFError, paramiko.SSHException):
+            self._channel.close()
 
     def _gone(self, error: BaseException | None) -> SshError:
         self._channel.status_event.wait(0.3)  # the last words of stderr come just behind the end of stdout
         said = f" ({error})" if error and str(error) else ""
-        return SshError(f"the SSH connection or the program behind it ended{said}", host=self.name,
-                        commands=self.errors())  # fmt: skip
+        return SshError(f"the SSH connection or the program behind it ended{said}{self._last_words()}", host=self.name)
+
+    def _last_words(self) -> str:
+        said = [line.strip() for line in self.errors() if line.strip()]
+        return f"; it said: {said[-1]}" if said else ""
 
 
 class Connection:
@@ -174,18 +182,20 @@ class Connection:
         return Channel(self.name, channel)
 
     def close(self) -> None:
-        """Close the connection and what it went through."""
-        self._connection.close()
-        gateway = self._connection.gateway
-        proxy = getattr(self._connection.client.get_transport(), "sock", None)
-        if isinstance(proxy, paramiko.ProxyCommand):
-            proxy.close()
-        del gateway
+        """Close the connection and what it went through; harmless when it is closed or cut."""
+        transport = self._connection.client.get_transport()
+        with suppress(OSError, EOFError, paramiko.SSHException):
+            self._connection.close()
+        if isinstance(proxy := getattr(transport, "sock", None), paramiko.ProxyCommand):
+            with suppress(OSError, paramiko.SSHException):
+                proxy.close()
 
 
 def _plain(error: BaseException) -> str:
     if isinstance(error, socket.gaierror):
         return "no such host name"
+    if isinstance(error, NoValidConnectionsError):
+        return "; ".join(sorted({getattr(cause, "strerror", None) or str(cause) for cause in error.errors.values()}))
     if isinstance(error, TimeoutError):
         return f"no answer within {CONNECT_SECONDS:g} s"
     if isinstance(error, EOFError):

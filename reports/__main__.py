@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         print(run_page(options.results, options.run).resolve())
     except HarnessError as error:
-        print(f"reports: {str(error).replace(chr(10), ';')}", file=sys.stderr)
+        print(f"reports: {'; '.join(line.strip() for line in str(error).splitlines())}", file=sys.stderr)
         return 1
     return 0
 

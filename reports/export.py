@@ -31,6 +31,4 @@ def to_csv(frame: pd.DataFrame) -> str:
 def _field(value: Any) -> Any:
     if isinstance(value, str):
         return f"'{value}" if value.startswith(FORMULA) else value
-    if value is None or value is pd.NA or value != value:
-        return ""
-    return value
+    return "" if pd.isna(value) else value

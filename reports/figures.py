@@ -8,11 +8,12 @@ samples as points (``meta.samples``, from the one table of samples in the page) 
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import Any
 
 from reports import words
-from reports.panels import Panel, absent, has_cpu, quantity, value
+from reports.panels import Panel, absent, counted, has_cpu, quantity, value
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
 PATTERNS = ("", "/", "\\", "x", "-", "|", ".", "+")
@@ -23,7 +24,6 @@ BARS = {
     "receiver_cpu_seconds_per_gb": ("Receiver", "CPU s/GB", 1.0),
 }
 SPREAD = 0.6  # of a bar's width, over which its samples are laid out in the order they were taken
-NARROW = 12  # bars in a row from which a word no longer fits into a bar's place
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,8 @@ class Figure:
     legend: list[tuple[str, int, str]]
     columns: list[str]
     rows: list[list[Any]]
-    absent: list[tuple[str, str, str]]
+    absent: list[tuple[str, str, str]] = field(default_factory=list)
     wide: bool = False
-    marks: tuple[str, ...] = ()
 
 
 def text(value: object) -> str:
@@ -77,9 +76,10 @@ def bars(panel: Panel, cell_index: dict[str, int]) -> Figure:
     top = max((row[3] * factor for row in rows if row[3] is not None), default=0.0)
     shapes = []
     if name == "goodput_bits_per_second" and limit and top > 0.4 * limit:
-        shapes.append(_line("link", "y", limit / factor))
+        shapes.append(line_across("link", "y", limit / factor))
+        said = f"– – link rate {words.rate(limit)}"
         notes.append(
-            _note("link", f"link rate {words.rate(limit)}", xref="paper", x=1, y=limit / factor, yshift=8, xanchor="right")
+            note("link", said, xref="paper", x=1, xanchor="right", yref="paper", y=1, yanchor="bottom", yshift=4)
         )
     groups = list(range(len(panel.groups)))
     spec = {
@@ -93,7 +93,7 @@ def bars(panel: Panel, cell_index: dict[str, int]) -> Figure:
                 range=[-0.5, len(groups) - 0.5],
                 showgrid=False,
             ),
-            yaxis=axis(f"{what} ({unit})", rangemode="tozero"),
+            yaxis=axis(f"{what} ({unit})", **_up(rows)),
             shapes=shapes,
             annotations=notes,
         ),
@@ -132,8 +132,8 @@ def cpu(panel: Panel, cell_index: dict[str, int]) -> Figure | None:
             400,
             margin={"l": 64},
             xaxis=axis("File size", range=[-0.5, len(groups) - 0.5], showgrid=False, anchor="y2", **ticks),
-            yaxis=axis("Sender (s/GB)", rangemode="tozero", domain=[0.56, 1]),
-            yaxis2=axis("Receiver (s/GB)", rangemode="tozero", domain=[0, 0.44]),
+            yaxis=axis("Sender (s/GB)", **_up(rows, "sender"), domain=[0.56, 1]),
+            yaxis2=axis("Receiver (s/GB)", **_up(rows, "receiver"), domain=[0, 0.44]),
             annotations=notes,
         ),
     }
@@ -143,10 +143,9 @@ def cpu(panel: Panel, cell_index: dict[str, int]) -> Figure | None:
         caption="Busy CPU-seconds of the whole host, interrupts and crypto workers included, per 10⁹ payload "
         "bytes. Bar: mean. Line: its 95 % interval. Points: samples.",
         spec=spec,
-        legend=_legend(panel),
+        legend=[(label, colour, "") for label, colour, _ in _legend(panel)],
         columns=["path", "size", "host", "samples", "mean (s/GB)", "low (s/GB)", "high (s/GB)", "outcome"],
         rows=rows,
-        absent=absent(panel),
     )
 
 
@@ -168,18 +167,19 @@ def _bars(panel: Panel, name: str, cell_index: dict[str, int], xaxis: str, yaxis
             if cell is None:
                 continue
             mean, low, high = (v / factor for v in value(panel, cell, name))
-            samples = int(panel.summary.loc[cell.id, "samples"])
+            samples = counted(panel, cell)
             at = round(g + (s - (len(panel.series) - 1) / 2) * width, 4)
             rows.append([series.label, group, samples, *(_or_none(v) for v in (mean, low, high)), cell.outcome])
-            if mean != mean:
+            if math.isnan(mean):
                 said = cell.outcome if cell.outcome != "measured" else "no samples"
                 notes.append(_missing(said, cell.reason or "", at, yaxis, total))
                 continue
+            known = not math.isnan(low)
             x.append(at)
             y.append(_compact(mean))
-            up.append(_compact(high - mean) if high == high else 0)
-            down.append(_compact(mean - low) if low == low else 0)
-            span = f" (95 % {words.number(low)}–{words.number(high)})" if low == low else ""
+            up.append(_compact(high - mean) if known else 0)
+            down.append(_compact(mean - low) if known else 0)
+            span = f" (95 % {words.number(low)}–{words.number(high)})" if known else ""
             hover.append(
                 f"<b>{text(series.label)}</b>, {text(group)}<br>{what}: {words.number(mean)} {unit}{span}"
                 f"<br>{words.count(samples, 'sample')}"
@@ -202,20 +202,30 @@ def _bars(panel: Panel, name: str, cell_index: dict[str, int], xaxis: str, yaxis
     return traces, notes, rows
 
 
+def _up(rows: list[list[Any]], host: str | None = None) -> dict[str, Any]:
+    """The range of an axis from zero up. A wild interval of few samples runs off it rather than flatten all bars."""
+    mine = [row for row in rows if host is None or row[2] == host]
+    means = [row[-4] for row in mine if row[-4] is not None]
+    highs = [row[-2] for row in mine if row[-2] is not None]
+    if means and max(highs, default=0) > 1.8 * max(means) > 0:
+        return {"range": [0, _compact(1.8 * max(means))]}
+    return {"rangemode": "tozero"}
+
+
 def _missing(said: str, reason: str, x: float, yref: str, total: int) -> dict[str, Any]:
     """A word in a bar's place: what became of the cell instead of a number."""
     word = said if total < 40 else "×"
-    return _note(
+    return note(
         "missing", word, x=x, y=0, yref=yref, yanchor="bottom", textangle=-90, yshift=3,
         hovertext=text(f"{said}: {reason[:120]}" if reason else said), font={"size": 11 if total < 25 else 9},
     )  # fmt: skip
 
 
-def _note(name: str, words_: str, **more: Any) -> dict[str, Any]:
+def note(name: str, words_: str, **more: Any) -> dict[str, Any]:
     return {"name": name, "text": words_, "showarrow": False, **more}
 
 
-def _line(name: str, along: str, at: float, dash: str = "dash") -> dict[str, Any]:
+def line_across(name: str, along: str, at: float, dash: str = "dash") -> dict[str, Any]:
     """A line across the plot at a value of the axis ``along``."""
     other = "x" if along == "y" else "y"
     return {
@@ -225,9 +235,7 @@ def _line(name: str, along: str, at: float, dash: str = "dash") -> dict[str, Any
 
 
 def _legend(panel: Panel) -> list[tuple[str, int, str]]:
-    return [
-        (s.label, s.colour, words.path_title(s.path) + (" (baseline)" if s.baseline else "")) for s in panel.series
-    ]
+    return [(s.label, s.colour, words.path_title(s.path) + (" (baseline)" if s.baseline else "")) for s in panel.series]
 
 
 def _compact(value: float) -> float:
@@ -235,4 +243,4 @@ def _compact(value: float) -> float:
 
 
 def _or_none(value: float) -> float | None:
-    return None if value != value else value
+    return None if math.isnan(value) else value

@@ -7,8 +7,8 @@ from typing import Any
 
 from harness.record import Cell, Verdict
 from reports import words
-from reports.figures import Figure, _line, _note, axis, layout, text
-from reports.panels import Panel, absent
+from reports.figures import Figure, axis, layout, line_across, note, text
+from reports.panels import Panel
 
 PAPER = (1.27, 1.37)  # "27 %" read as throughput x1.27, and as time -27 %: 1 / 0.73
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.75, 2, 2.5, 3,
@@ -31,12 +31,12 @@ def forest(panel: Panel) -> Figure | None:
     shapes: list[dict[str, Any]] = [
         {"name": "margin", "type": "rect", "layer": "below", "line": {"width": 0}, "yref": "paper", "y0": 0, "y1": 1,
          "x0": 1 - margin, "x1": 1 + margin},
-        _line("one", "x", 1, "solid"),
+        line_across("one", "x", 1, "solid"),
     ]  # fmt: skip
     if paper:
-        shapes += [_line("paper", "x", PAPER[0], "dash"), _line("paper", "x", PAPER[1], "dot")]
+        shapes += [line_across("paper", "x", PAPER[0], "dash"), line_across("paper", "x", PAPER[1], "dot")]
         middle = math.log10(PAPER[0] * PAPER[1]) / 2
-        notes.append(_note("paper", "paper: 27 %", x=middle, yref="paper", y=1, yanchor="bottom", yshift=2))
+        notes.append(note("paper", "paper: 27 %", x=middle, yref="paper", y=1, yanchor="bottom", yshift=2))
     ticks = _ticks(low, high)
     base = panel.suite.baseline
     spec = {
@@ -75,8 +75,6 @@ def forest(panel: Panel) -> Figure | None:
         + ([("ceiling", -3, "the most that the measured costs allow")] if ceiling else []),
         columns=["candidate", "size", "metric", "ratio", "low", "high", "verdict", "blocks", "ceiling"],
         rows=_table(panel, lines),
-        absent=absent(panel),
-        marks=("paper",) if paper else (),
     )
 
 
@@ -93,15 +91,13 @@ def _rows(panel: Panel) -> tuple[Lines, list[dict[str, Any]], int]:
         if series.baseline or not groups:
             continue
         heading = f"<b>{text(series.label)}</b>"
-        notes.append(_note("heading", heading, xref="paper", x=0, xanchor="left", xshift=-70, y=-row))
+        notes.append(note("heading", heading, xref="paper", x=0, xanchor="left", xshift=-70, y=-row))
         for g in groups:
             row += 1
             lines[(s, g)] = row
             said = _unmeasured(panel, panel.slots[(s, g)])
             if said:
-                notes.append(
-                    _note("missing", text(said), xref="paper", x=0, xanchor="left", xshift=6, y=-row)
-                )
+                notes.append(note("missing", text(said), xref="paper", x=0, xanchor="left", xshift=6, y=-row))
         row += 1
     return lines, notes, row
 
@@ -124,11 +120,17 @@ def _range(panel: Panel) -> tuple[float, float]:
         if verdict.ratio and (alone or cells[candidate].cipher not in words.UNENCRYPTED):
             limits = (verdict.ci_low or verdict.ratio, verdict.ratio, verdict.ci_high or verdict.ratio)
             values += [min(max(v, verdict.ratio / 2), verdict.ratio * 2) for v in limits]
-    return min(values) * 0.97, max(values) * 1.03
+    room = (max(values) / min(values)) ** 0.04
+    return min(values) / room, max(values) * room
 
 
 def _trace(
-    panel: Panel, metric: tuple[str, str, str, float], lines: Lines, low: float, high: float, notes: list[dict[str, Any]]
+    panel: Panel,
+    metric: tuple[str, str, str, float],
+    lines: Lines,
+    low: float,
+    high: float,
+    notes: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:
     name, label, symbol, shift = metric
     x, y, up, down, hover, colours = [], [], [], [], [], []
@@ -139,11 +141,13 @@ def _trace(
         ratio = verdict.ratio
         off = not low <= ratio <= high
         if name == "seconds":
-            arrow = ("▸" if ratio > high else "◂") if off else {"faster": "▲", "slower": "▼", "same": "＝"}.get(
-                verdict.verdict, "?"
+            arrow = (
+                ("▸" if ratio > high else "◂")
+                if off
+                else {"faster": "▲", "slower": "▼", "same": "="}.get(verdict.verdict, "?")
             )
             notes.append(
-                _note("value", f"{arrow} {words.ratio(ratio)}", xref="paper", x=1, xanchor="left", xshift=8, y=-line)
+                note("value", f"{arrow} {words.ratio(ratio)}", xref="paper", x=1, xanchor="left", xshift=8, y=-line)
             )
         if off:
             continue
@@ -203,7 +207,15 @@ def _table(panel: Panel, lines: Lines) -> list[list[Any]]:
                     rows.append([*start, None, None, None, _unmeasured(panel, panel.slots[(s, g)]), None, None])
                 continue
             rows.append(
-                [*start, verdict.ratio, verdict.ci_low, verdict.ci_high, verdict.verdict, verdict.blocks, verdict.ceiling]
+                [
+                    *start,
+                    verdict.ratio,
+                    verdict.ci_low,
+                    verdict.ci_high,
+                    verdict.verdict,
+                    verdict.blocks,
+                    verdict.ceiling,
+                ]
             )
     return rows
 

@@ -105,7 +105,7 @@ def interval(values: NDArray[np.float64], geometric: bool) -> tuple[float, float
         low, high = mean - half, mean + half
     if geometric:
         return float(np.exp(mean)), float(np.exp(low)), float(np.exp(high))
-    return mean, max(low, 0.0) if low == low else low, high
+    return mean, float(np.maximum(low, 0.0)), high
 
 
 COLUMNS = {

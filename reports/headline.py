@@ -22,7 +22,8 @@ def headline(run: Run) -> str:
         "interrupted": "From what was measured before the run was interrupted: ",
         "failed": "From what was measured before the run failed: ",
     }
-    return unfinished.get(run.head.status, "") + text
+    before = unfinished.get(run.head.status)
+    return before + _lower(text) if before else text
 
 
 def short(head: Head) -> str:
@@ -55,9 +56,7 @@ def main_verdict(head: Head) -> Verdict | None:
             -(cell.size_bytes or 0),
         )
 
-    known = [
-        v for v in head.verdicts if v.metric == "seconds" and v.candidate in cells and v.baseline in cells
-    ]
+    known = [v for v in head.verdicts if v.metric == "seconds" and v.candidate in cells and v.baseline in cells]
     return min(known, key=rank, default=None)
 
 
@@ -74,13 +73,13 @@ def sentence(head: Head, verdict: Verdict) -> str:
             f"{words.count(verdict.blocks, 'complete block')}, and at least two are needed."
         )
     checked = f"{span(verdict)}, {words.count(verdict.blocks, 'block')}"
+    times = words.ratio(verdict.ratio)
+    sure = checked.removeprefix(f"{times}, ")
     margin = words.percent(verdict.margin)
     if verdict.verdict == "faster":
-        text = f"{subject} made {what} {words.ratio(verdict.ratio)} times as fast as {baseline} ({checked})"
+        text = f"{subject} made {what} {times} times as fast as {baseline} ({sure})"
     elif verdict.verdict == "slower":
-        text = (
-            f"{subject} made {what} slower: {words.ratio(verdict.ratio)} times as fast as {baseline} ({checked})"
-        )
+        text = f"{subject} made {what} slower: {times} times as fast as {baseline} ({sure})"
     elif verdict.verdict == "same":
         text = f"{subject} made no difference beyond ±{margin} to {what} against {baseline} ({checked})"
     else:
@@ -91,7 +90,8 @@ def sentence(head: Head, verdict: Verdict) -> str:
         )
     if verdict.bottleneck:
         text += f", with the {verdict.bottleneck} as the bottleneck"
-    return text + (f"; {paper}." if (paper := _paper(head, cell)) else ".")
+    paper = _paper(head, cell) if verdict.verdict != "cannot_tell" else ""
+    return f"{text}; {paper}." if paper else f"{text}."
 
 
 def span(verdict: Verdict) -> str:
@@ -99,8 +99,8 @@ def span(verdict: Verdict) -> str:
     if verdict.ratio is None:
         return "no ratio"
     between = f"95 % interval {words.ratio(verdict.ci_low)}–{words.ratio(verdict.ci_high)}"
-    return f"{words.ratio(verdict.ratio)}, {between}" if verdict.ci_low and verdict.ci_high else words.ratio(
-        verdict.ratio
+    return (
+        f"{words.ratio(verdict.ratio)}, {between}" if verdict.ci_low and verdict.ci_high else words.ratio(verdict.ratio)
     )
 
 
@@ -133,8 +133,9 @@ def _nothing(run: Run) -> str:
     if head.status == "running":
         return f"The run is still going: {words.count(len(run.samples), 'sample')} so far, nothing compared yet."
     if head.status in ("interrupted", "failed"):
+        how = "failed" if head.status == "failed" else "was interrupted"
         why = f": {head.reason}" if head.reason else ""
-        return f"No result: the run {'failed' if head.status == 'failed' else 'was interrupted'} before anything could be compared{why}."
+        return f"No result: the run {how} before anything could be compared{why}."
     if not head.cells:
         return "No result: the run had nothing to measure."
     if not counts["measured"]:

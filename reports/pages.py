@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
@@ -47,6 +48,7 @@ def environment() -> jinja2.Environment:
     )
     made.filters |= {
         "number": words.number, "ratio": words.ratio, "percent": words.percent, "size": words.size,
+        "nobreak": words.nobreak,
         "rate": words.rate, "when": words.when, "cipher": words.cipher, "path_title": words.path_title,
         "raw": _raw,
     }  # fmt: skip
@@ -207,7 +209,9 @@ def sample_columns(samples: pd.DataFrame, cells: list[str]) -> dict[str, Any]:
         "seconds": _six(samples["seconds"]),
         "handshake": _six(samples["handshake_seconds"]),
         # only where it is not the size of the cell
-        "bytes": {n: (b if b >= 0 else None) for n, (b, s) in enumerate(zip(moved, sizes, strict=True)) if b != s or b < 0},
+        "bytes": {
+            n: (b if b >= 0 else None) for n, (b, s) in enumerate(zip(moved, sizes, strict=True)) if b != s or b < 0
+        },
         "sender": _six(samples["sender_cpu_seconds"]),
         "receiver": _six(samples["receiver_cpu_seconds"]),
         "latency": _six(samples["latency_p50_us"]),
@@ -217,7 +221,7 @@ def sample_columns(samples: pd.DataFrame, cells: list[str]) -> dict[str, Any]:
 
 def _six(column: pd.Series[float]) -> list[float | None] | None:
     """None for a column without any value."""
-    values = [None if value != value else float(f"{value:.6g}") for value in column.tolist()]
+    values = [None if math.isnan(value) else float(f"{value:.6g}") for value in column.tolist()]
     return values if any(value is not None for value in values) else None
 
 
@@ -255,7 +259,7 @@ def _detail(cell: Cell | None) -> str:
 
 
 def _raw(value: Any) -> str:
-    """A value in full, for sorting and download; empty where missing."""
-    if value is None or value is pd.NA or value != value:
+    """A value to six significant digits, for sorting and download; empty where missing."""
+    if pd.isna(value):
         return ""
-    return repr(value) if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -43,7 +43,7 @@ class Panel:
     def title(self) -> str:
         """What the panel is about."""
         name = words.FIGURES.get(self.suite.figure or 0, self.suite.name)
-        cipher = "" if self.cipher in words.UNENCRYPTED else f", {words.cipher(self.cipher)}"
+        cipher = "" if self.cipher in words.UNENCRYPTED else f" · {words.cipher(self.cipher)}"
         return f"{name}{cipher}"
 
     @property
@@ -57,10 +57,9 @@ class Panel:
 def panels(run: Run, summary: pd.DataFrame) -> list[Panel]:
     """The panels of a record, in the order of its suites."""
     head = run.head
-    colours = {path: n for n, path in enumerate(dict.fromkeys(cell.path for cell in head.cells))}
     order = [suite.name for suite in head.suites]
     names = list(dict.fromkeys([*order, *(cell.suite for cell in head.cells)]))
-    found = []
+    found: list[Panel] = []
     indexed = summary.set_index("cell", drop=False)
     for name in names:
         mine = [cell for cell in head.cells if cell.suite == name]
@@ -68,7 +67,7 @@ def panels(run: Run, summary: pd.DataFrame) -> list[Panel]:
         ciphers = list(dict.fromkeys(cell.cipher for cell in mine if cell not in bare))
         for cipher in ciphers or (["none"] if bare else []):
             cells = [cell for cell in mine if cell in bare or cell.cipher == cipher]
-            found.append(_panel(head, name, cipher, len(found), cells, colours, indexed))
+            found.append(_panel(head, name, cipher, len(found), cells, indexed))
     return found
 
 
@@ -78,7 +77,6 @@ def _panel(
     cipher: str,
     number: int,
     cells: list[Cell],
-    colours: dict[str, int],
     summary: pd.DataFrame,
 ) -> Panel:
     suite = headline.suite_of(head, name)
@@ -86,13 +84,10 @@ def _panel(
     for cell in cells:
         drivers.setdefault(cell.path, set()).add(cell.driver)
     keys = list(dict.fromkeys((cell.path, cell.driver) for cell in cells))
-    series = []
-    extra = len(colours)
-    for path, driver in keys:
-        many = len(drivers[path]) > 1
-        first = not any(s.path == path for s in series)
-        series.append(Series(path, driver if many else None, colours[path] if first else extra, path == suite.baseline))
-        extra += not first
+    series = [
+        Series(path, driver if len(drivers[path]) > 1 else None, n, path == suite.baseline)
+        for n, (path, driver) in enumerate(keys)
+    ]
     buffers = _buffers_matter(cells)
     sizes = sorted({_size_key(cell, buffers) for cell in cells})
     labels = tuple(_size_label(key, buffers) for key in sizes)
@@ -123,7 +118,7 @@ def absent(panel: Panel) -> list[tuple[str, str, str]]:
         reason = cell.reason or ""
         outcome: str = cell.outcome
         if outcome == "measured":
-            if panel.summary.loc[cell.id, "samples"]:
+            if counted(panel, cell):
                 continue
             outcome, reason = "no samples", "no sample of it counts"
         merged.setdefault((panel.series[s].label, outcome, reason), []).append(panel.groups[g])
@@ -135,8 +130,13 @@ def absent(panel: Panel) -> list[tuple[str, str, str]]:
 
 def value(panel: Panel, cell: Cell, name: str) -> tuple[float, float, float]:
     """A cell's mean of a quantity with its interval."""
-    row = panel.summary.loc[cell.id]
+    row = panel.summary.loc[cell.id].to_dict()
     return float(row[name]), float(row[f"{name}_low"]), float(row[f"{name}_high"])
+
+
+def counted(panel: Panel, cell: Cell) -> int:
+    """How many samples of a cell count."""
+    return int(panel.summary.loc[cell.id].to_dict()["samples"])
 
 
 def has_cpu(panel: Panel) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from datetime import UTC, datetime
 
 from harness.record import Cell
@@ -34,8 +36,8 @@ OUTCOMES = {
     "failed": "failed",
     "invalid": "invalid",
 }
-VERDICTS = {"faster": "▲ faster", "slower": "▼ slower", "same": "＝ same", "cannot_tell": "? cannot tell"}
-CPU_VERDICTS = {"faster": "▲ cheaper", "slower": "▼ dearer", "same": "＝ same", "cannot_tell": "? cannot tell"}
+VERDICTS = {"faster": "▲ faster", "slower": "▼ slower", "same": "= same", "cannot_tell": "? cannot tell"}
+CPU_VERDICTS = {"faster": "▲ cheaper", "slower": "▼ dearer", "same": "= same", "cannot_tell": "? cannot tell"}
 METRICS = {"seconds": "time", "cpu_seconds_per_gb": "CPU per GB"}
 FIGURES = {
     4: "Kernel cryptography by buffer size",
@@ -79,7 +81,7 @@ def rate(bits_per_second: float | None) -> str:
 
 def number(value: float | None, digits: int = 4) -> str:
     """A number to ``digits`` significant digits without an exponent where one can do without."""
-    if value is None or value != value:
+    if value is None or math.isnan(value):
         return "–"
     if value and not 1e-6 <= abs(value) < 1e12:
         return f"{value:.{digits}g}"
@@ -90,19 +92,27 @@ def number(value: float | None, digits: int = 4) -> str:
 
 def ratio(value: float | None) -> str:
     """A ratio: two decimals below 10, then three significant digits."""
-    if value is None or value != value:
+    if value is None or math.isnan(value):
         return "–"
     if value >= 9.995:
         return f"{value:.3g}" if value < 1e4 else f"{value:.1e}"
+    if abs(value - 1) < 0.005 and f"{value:.3f}" != "1.000":
+        return f"{value:.3f}"  # on which side of 1 it lies is the point
     return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def percent(fraction: float | None) -> str:
     """A fraction as a percentage."""
-    if fraction is None or fraction != fraction:
+    if fraction is None or math.isnan(fraction):
         return "–"
     value = fraction * 100
     return f"{value:.1f} %" if value < 9.95 and round(value, 1) != round(value) else f"{value:.0f} %"
+
+
+def nobreak(sentence: str) -> str:
+    """A sentence whose numbers stay together with their units, and intervals in one piece."""
+    sentence = re.sub(r"(\d) (%|[kMG]?B\b|Ki?B\b|blocks?\b)", "\\1\N{NO-BREAK SPACE}\\2", sentence)
+    return re.sub(r"(\d)–(\d)", "\\1\N{WORD JOINER}–\N{WORD JOINER}\\2", sentence)
 
 
 def when(moment: datetime | None) -> str:

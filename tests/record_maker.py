@@ -103,20 +103,41 @@ def _verdict(baseline: Cell, candidate: Cell, metric: str, pairs: list[tuple[flo
     blocks = len(logs)
     if blocks < 2:
         return Verdict.model_validate(
-            dict(comparison=f"{candidate.path} against {baseline.path}", baseline=baseline.id, blocks=blocks,
-                 candidate=candidate.id, metric=metric, ratio=None, ci_low=None, ci_high=None,
-                 verdict="cannot_tell", margin=0.03, detectable=None)
-        )  # fmt: skip
+            {
+                "comparison": f"{candidate.path} against {baseline.path}",
+                "baseline": baseline.id,
+                "blocks": blocks,
+                "candidate": candidate.id,
+                "metric": metric,
+                "ratio": None,
+                "ci_low": None,
+                "ci_high": None,
+                "verdict": "cannot_tell",
+                "margin": 0.03,
+                "detectable": None,
+            }
+        )
     mean, error = statistics.mean(logs), statistics.stdev(logs) / math.sqrt(blocks)
     half = T_95.get(blocks, 2.0) * error
     low, high = math.exp(mean - half), math.exp(mean + half)
-    word = "same" if 0.97 <= low and high <= 1.03 else "faster" if low > 1 else "slower" if high < 1 else "cannot_tell"
+    word = "same" if low >= 0.97 and high <= 1.03 else "faster" if low > 1 else "slower" if high < 1 else "cannot_tell"
     return Verdict.model_validate(
-        dict(comparison=f"{candidate.path} against {baseline.path}", baseline=baseline.id, candidate=candidate.id,
-             metric=metric, ratio=math.exp(mean), ci_low=low, ci_high=high, blocks=blocks, verdict=word, margin=0.03,
-             detectable=2.9 * error, ceiling=1.3 if candidate.path.startswith("so-") else None,
-             bottleneck="receiver" if candidate.cipher == "none" else None)
-    )  # fmt: skip
+        {
+            "comparison": f"{candidate.path} against {baseline.path}",
+            "baseline": baseline.id,
+            "candidate": candidate.id,
+            "metric": metric,
+            "ratio": math.exp(mean),
+            "ci_low": low,
+            "ci_high": high,
+            "blocks": blocks,
+            "verdict": word,
+            "margin": 0.03,
+            "detectable": 2.9 * error,
+            "ceiling": 1.3 if candidate.path.startswith("so-") else None,
+            "bottleneck": "receiver" if candidate.cipher == "none" else None,
+        }
+    )
 
 
 def verdicts(suites: Sequence[SuiteEntry], cells: Sequence[Cell], samples: Sequence[Sample]) -> list[Verdict]:
@@ -161,7 +182,7 @@ def make_run(
 
     ``outcomes`` maps a cell id to an outcome and reason; ``suites`` are entries with their paths and cipher.
     """
-    rng = random.Random(seed)  # noqa: S311 - made-up data
+    rng = random.Random(seed)
     started = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=seed, minutes=seed)
     run_id = run_id or f"{started:%Y%m%d-%H%M%S}-{profile}-{seed:04x}"
     chosen = suites if suites is not None else default_suites()
@@ -181,13 +202,23 @@ def make_run(
                 bad.valid, bad.sha256_ok, bad.reason = False, False, cell.reason
     content = {"link": "1 Gbit/s", "blocks": blocks, "sizes": list(sizes), "made_up": True}
     head = Head.model_validate(
-        dict(schema=1, run_id=run_id, profile=ProfileEntry(name=profile, content=content, sha256="0" * 64),
-             testbed=TestbedEntry(name="lab" if kind in ("uml", "qemu") else "pair", kind=kind),
-             started=started, finished=None if status == "running" else started + timedelta(minutes=9),
-             status=status, reason=reason, harness="0.1.0", suites=entries, cells=cells,
-             hosts={"sender": facts("sender", rng, extra_facts), "receiver": facts("receiver", rng)},
-             verdicts=verdicts(entries, cells, samples), notes=list(notes))
-    )  # fmt: skip
+        {
+            "schema": 1,
+            "run_id": run_id,
+            "profile": ProfileEntry(name=profile, content=content, sha256="0" * 64),
+            "testbed": TestbedEntry(name="lab" if kind in ("uml", "qemu") else "pair", kind=kind),
+            "started": started,
+            "finished": None if status == "running" else started + timedelta(minutes=9),
+            "status": status,
+            "reason": reason,
+            "harness": "0.1.0",
+            "suites": entries,
+            "cells": cells,
+            "hosts": {"sender": facts("sender", rng, extra_facts), "receiver": facts("receiver", rng)},
+            "verdicts": verdicts(entries, cells, samples),
+            "notes": list(notes),
+        }
+    )
     folder = results / run_id
     folder.mkdir(parents=True)
     text = json.dumps(head.model_dump(mode="json", by_alias=True), indent=1)
@@ -199,7 +230,7 @@ def make_run(
 
 def suite(name: str, figure: int | None, rate: int | None, baseline: str) -> SuiteEntry:
     """A suite entry whose link measured a little under its rate."""
-    link = {"seconds_1mb": 0.0104, "goodput_bits_per_second": rate * 0.955} if rate else {}
+    link: dict[str, float | None] = {"seconds_1mb": 0.0104, "goodput_bits_per_second": rate * 0.955} if rate else {}
     return SuiteEntry(name=name, figure=figure, link_rate_bits_per_second=rate, baseline=baseline, link=link)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from hosts.errors import HarnessError
 from hosts.lab import image, mmdebstrap
 from hosts.progress import Progress, silent
 
+LINGERING = "sleep 987.654"
 LAST_WORDS = "E: write error: No space left on device"
 
 
@@ -176,14 +178,25 @@ def test_progress_follows_the_builders_words_without_passwords() -> None:
     assert "Get:1 https://mirror/debian" in last
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="starts the builder in namespaces, as root")
-def test_a_builder_that_fails_is_quoted_and_its_tree_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    fake = tmp_path / "bin" / "mmdebstrap"
-    fake.parent.mkdir()
-    fake.write_text(f'#!/bin/sh\necho "I: extracting archives..." >&2\necho "{LAST_WORDS}" >&2\nexit 25\n')
-    fake.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+@pytest.fixture
+def fake_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], None]]:
+    """Makes a script the mmdebstrap that is found; it runs in namespaces of its own, as the real one does."""
+    if os.geteuid() != 0:
+        pytest.skip("starts the builder as root does")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(image, "cache", lambda: tmp_path / "images")
+    fake = tmp_path / "mmdebstrap"
+
+    def write(script: str) -> None:
+        fake.write_text(f"#!/bin/sh\necho 'I: extracting archives...' >&2\n{script}\n")
+        fake.chmod(0o755)
+
+    yield write
+    assert LINGERING not in subprocess.run(["ps", "axo", "args"], capture_output=True, text=True, check=True).stdout
+
+
+def test_a_builder_that_fails_is_quoted(fake_program: Callable[[str], None]) -> None:
+    fake_program(f'echo "{LAST_WORDS}" >&2; exit 25')
     with pytest.raises(HarnessError) as caught:
         image.obtain("trixie", silent)
     assert LAST_WORDS in str(caught.value)
@@ -191,14 +204,8 @@ def test_a_builder_that_fails_is_quoted_and_its_tree_removed(monkeypatch: pytest
     assert names() == []
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="starts the builder in namespaces, as root")
-def test_a_build_interrupted_by_ctrl_c_leaves_no_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    fake = tmp_path / "bin" / "mmdebstrap"
-    fake.parent.mkdir()
-    fake.write_text('#!/bin/sh\necho "I: extracting archives..." >&2\nexec sleep 987.654\n')
-    fake.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr(image, "cache", lambda: tmp_path / "images")
+def test_a_build_interrupted_by_ctrl_c_leaves_nothing(fake_program: Callable[[str], None]) -> None:
+    fake_program(f"exec {LINGERING}")
 
     def interrupt(_what: str, done: float | None) -> None:
         if done:
@@ -207,5 +214,19 @@ def test_a_build_interrupted_by_ctrl_c_leaves_no_process(monkeypatch: pytest.Mon
     with pytest.raises(KeyboardInterrupt):
         image.obtain("trixie", interrupt)
     assert names() == []
-    listed = subprocess.run(["ps", "axo", "args"], capture_output=True, text=True, check=True).stdout
-    assert "sleep 987.654" not in listed
+
+
+def test_a_build_dies_with_its_controller(fake_program: Callable[[str], None]) -> None:
+    fake_program(f"exec {LINGERING}")
+    reader, writer = os.pipe()
+    controller = os.fork()
+    if controller == 0:
+        image.obtain("trixie", lambda _what, done: done and os.write(writer, b"building"))
+        os._exit(0)
+    assert os.read(reader, 100) == b"building"
+    os.kill(controller, signal.SIGKILL)
+    os.waitpid(controller, 0)
+    os.close(writer)
+    os.close(reader)
+    time.sleep(0.5)
+    assert names() == [image.location("trixie").name + image.BUILDING]

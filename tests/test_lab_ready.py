@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,11 +98,12 @@ def test_a_machine_without_tun_is_told_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes an ordinary user, which only root can")
-def test_an_ordinary_user_is_told_what_is_missing(tmp_path: Path) -> None:
-    here = machine(tmp_path, *ALL)
-    tmp_path.chmod(0o755)
-    here.tun.chmod(0o600)
-    said = message_as_user(lambda: ready.check_tun(here))
+def test_an_ordinary_user_is_told_what_is_missing() -> None:
+    with tempfile.TemporaryDirectory() as open_to_all:
+        Path(open_to_all).chmod(0o755)
+        here = machine(Path(open_to_all), *ALL)
+        here.tun.chmod(0o600)
+        said = message_as_user(lambda: ready.check_tun(here))
     assert f"needs {here.tun}, which user {NOBODY_KNOWN} may not read and write" in said
     assert f"next: as root: chmod 0666 {here.tun}" in said
 

@@ -21,7 +21,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from .journal import ChangeError, Journal
+from .journal import Journal
+from .kinds import ChangeError
 from .ops import Operations
 
 PREFIX = "pathproof-"
@@ -33,12 +34,10 @@ def main(directory: Path, lease: float) -> int:
     """Serve until the channel ends; the host is then as it was. Returns the exit status."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    lock = os.open(LOCK, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    taken(directory)
+    if not taken(LOCK):
         say({"fatal": "another run is using this host"})
-        shutil.rmtree(directory)
+        shutil.rmtree(directory, ignore_errors=True)
         return 3
     recovered = recover(directory)
     wake_read, wake_write = os.pipe()
@@ -71,6 +70,17 @@ def main(directory: Path, lease: float) -> int:
     return 1 if problems else 0
 
 
+def taken(directory: str | Path) -> bool:
+    """Take the lock of a directory, kept until this process and its worker have ended; False if another has it."""
+    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return False
+    return True
+
+
 def watch(pidfd: int, wake: int) -> None:
     """Sleep, without a timer of its own, until the worker ends, the channel hangs up or a signal comes."""
     poll = select.poll()
@@ -87,17 +97,15 @@ def clean(directory: Path, pidfd: int) -> list[str]:
     except ProcessLookupError:
         pass
     for _ in range(200):
-        children = descendants()
-        if not children:
-            break
-        for pid in children:
+        for pid in descendants():
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-        _reap()
+        if not _children():
+            break
         time.sleep(0.01)
-    problems = Journal(directory).undo()
+    problems = [f"process {pid} would not end" for pid in descendants()] + Journal(directory).undo()
     if not problems:
         shutil.rmtree(directory, ignore_errors=True)
     return problems
@@ -112,27 +120,31 @@ def descendants() -> list[int]:
             fields = stat.read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if fields[1] == me and fields[0] != "Z":
+        if fields[1] == me:
             found.append(int(stat.parent.name))
     return found
 
 
-def _reap() -> None:
+def _children() -> bool:
+    """Collect those that ended; whether there are others. The kernel's own word: a listing of /proc may miss one."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
     except ChildProcessError:
-        pass
+        return False
+    return True
 
 
 def recover(own: Path) -> list[str]:
     """Undo what earlier agents of this user left, who were killed together with their guardians.
 
-    This agent holds the host's lock, so any other run's directory is of a dead one.
+    A living agent holds the lock of its directory: none is touched (hosts that share /dev/shm may have them).
     """
     told = []
     for old in sorted(own.parent.glob(PREFIX + "*")):
         if old == own or not old.is_dir() or old.is_symlink() or old.stat().st_uid != os.getuid():
+            continue
+        if not taken(old):
             continue
         problems = Journal(old).undo()
         told.append(f"{old.name}: " + ("; ".join(problems) or "put back"))

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from . import fetch as receiver
-from .journal import ChangeError, Journal, start_time, write_atomically
+from .journal import Journal
+from .kinds import ChangeError, start_time, write_atomically
 
 OUTPUT_LIMIT = 1 << 20
 
@@ -55,7 +56,7 @@ class Operations:
         except subprocess.TimeoutExpired:
             timed_out = True
             os.killpg(process.pid, signal.SIGKILL)
-            out, err = process.communicate()
+            out, err = _rest(process)
         return {
             "status": None if timed_out else process.returncode,
             "stdout": out[-OUTPUT_LIMIT:].decode(errors="replace"),
@@ -85,7 +86,7 @@ class Operations:
 
     def payload(self, path: str, size: int, seed: int) -> str:
         """Make a file of ``size`` random bytes from ``seed`` in the run's directory; returns its SHA-256."""
-        source = random.Random(seed)  # noqa: S311 (test data, not keys)
+        source = random.Random(seed)  # test data, not keys
         hashed = hashlib.sha256()
         with (self.directory / path).open("wb") as file:
             while size:
@@ -127,7 +128,7 @@ class Operations:
         try:
             ended, _ = os.waitpid(undo["group"], os.WNOHANG)
         except ChildProcessError:
-            return start_time(undo["group"]) != undo["start"]
+            return bool(start_time(undo["group"]) != undo["start"])
         return ended != 0
 
     def observe(self, counters: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -226,6 +227,17 @@ class Operations:
             return receiver.digest(str(self.directory / path), count, cipher)
         except (receiver.PayloadError, OSError) as error:
             return {"sha256": None, "error": str(error)}
+
+
+def _rest(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
+    """What a killed command had written. One that left its group may hold the pipes: it is not waited for."""
+    try:
+        return process.communicate(timeout=1.0)
+    except subprocess.TimeoutExpired as left:
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe:
+                pipe.close()
+        return left.output or b"", left.stderr or b""
 
 
 def _field(text: str | None, name: str) -> int | None:

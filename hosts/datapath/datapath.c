@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 const struct mode *const modes[] = {
@@ -91,7 +92,7 @@ static void parse(int argc, char **argv, struct options *o, char **ciphers, int 
 		case 'o': o->op = optarg; break;
 		case 's': o->size = number(optarg, "size", 1, MAX_CHUNK); break;
 		case 't': o->seconds = duration(optarg); break;
-		case 'b': o->batch = number(optarg, "batch", 1, 1000000); break;
+		case 'b': o->batch = number(optarg, "batch", 1, 10000); break;
 		case 'h': help(); exit(0);
 		default: exit(EXIT_USAGE);
 		}
@@ -156,6 +157,7 @@ static int run_serve(const struct options *o)
 	if (!s.buf)
 		die(EXIT_RUNTIME, "out of memory");
 	if (s.mode->cipher) {
+		(void)setrlimit(RLIMIT_CORE, &(struct rlimit){ 0 });	/* a core file would have the key in it */
 		set_cipher(&s.cipher, o->cipher);
 		read_secret("key", s.cipher.key, sizeof(s.cipher.key), &s.cipher.key_len);
 		read_secret("IV", s.cipher.iv, sizeof(s.cipher.iv), &s.cipher.iv_len);

@@ -16,6 +16,7 @@ void afalg_setup(struct server *s)
 	int err;
 
 	alg_ready(&s->cipher, &s->tfm, false);
+	explicit_bzero(s->cipher.key, sizeof(s->cipher.key));		/* the kernel has it now */
 	if (s->chunk % s->cipher.block)
 		die(EXIT_USAGE, "--chunk %zu is no multiple of %s's block size %u", s->chunk, s->cipher.driver,
 		    s->cipher.block);

@@ -86,10 +86,10 @@ def obtain(suite: str, progress: Progress = silent) -> Image:
     Raises HarnessError when it cannot be built: then nothing is left of the attempt.
     """
     path = location(suite)
-    image = _open(path)
-    if image:
-        return image
     try:
+        image = _open(path)
+        if image:
+            return image
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _only_builder(path.parent, suite, progress):
             for leftover in path.parent.glob(f"{suite}-*{BUILDING}"):

@@ -34,7 +34,9 @@ class MemoryFile:
         return Path(f"/proc/{os.getpid()}/fd/{self.fd}")
 
     def text(self) -> str:
-        """All of it, however it was written."""
+        """All of it, whoever wrote it; "" once it is closed."""
+        if self.fd < 0:
+            return ""
         return os.pread(self.fd, os.fstat(self.fd).st_size, 0).decode(errors="replace")
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from typing import TextIO, cast
 
 from hosts.errors import HarnessError
 from hosts.lab import apt
-from hosts.lab.processes import end_namespaces
+from hosts.lab.processes import SYSTEM_PATH, end_namespaces
 from hosts.progress import Progress
 
 OPTIONS = ("--mode=root", "--variant=minbase")
@@ -33,8 +33,19 @@ STAGES = {
     "success": 1.0,
 }
 
-# A build's processes and mounts are in namespaces of their own: killed in any way, it leaves none behind.
-_NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+# A build's processes and mounts are in namespaces of their own, and it dies with the controller: killed in any way,
+# it leaves none behind. (The signal comes when the thread that started the build ends; it waits for the build.)
+_NAMESPACES = (
+    "setpriv",
+    "--pdeathsig",
+    "KILL",
+    "unshare",
+    "--mount",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+)
 # An ordinary user's build works in memory: files of other owners that a killed one left would be out of that
 # user's reach.
 _IN_MEMORY = ("sh", "-c", 'mount -t tmpfs -o mode=1777 lab /tmp && exec "$@"', "sh", "env", "TMPDIR=/tmp")
@@ -119,7 +130,12 @@ def _started(command: list[str], unpack_into: Path | None) -> Iterator[subproces
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        env={**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"},
+        env={
+            **os.environ,
+            "PATH": f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}",
+            "LC_ALL": "C",
+            "DEBIAN_FRONTEND": "noninteractive",
+        },
         umask=0o022,
         start_new_session=True,
     )

@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 END_SECONDS = 10.0
+# Where the system's programs are: an ordinary user's PATH often lacks half of it.
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def children(pid: int) -> list[int]:

@@ -11,16 +11,17 @@ from pathlib import Path
 
 from hosts.errors import HarnessError
 from hosts.lab import apt, packages
+from hosts.lab.processes import SYSTEM_PATH
 from hosts.progress import Progress, silent
 
 TUN = Path("/dev/net/tun")
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 BOOT = {
     "ip": "iproute2",
     "unshare": "util-linux",
     "nsenter": "util-linux",
     "taskset": "util-linux",
+    "setpriv": "util-linux",
     "mount": "mount",
 }
 BUILD = {"mmdebstrap": "mmdebstrap"}

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from hosts.errors import ConfigError, HarnessError
-from hosts.lab import ready
-from hosts.lab.processes import arguments, children
+from hosts.lab.processes import SYSTEM_PATH, arguments, children
 from hosts.lab.uml import LAB_INIT, MANAGEMENT
 
 
@@ -76,10 +75,10 @@ def enter(lab: RunningLab, role: str, command: Sequence[str]) -> NoReturn:
         *("-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10"),
         *(f"root@{MANAGEMENT[role]}", *command),
     ]
-    nsenter = shutil.which("nsenter", path=ready.SYSTEM_PATH)
+    nsenter = shutil.which("nsenter", path=SYSTEM_PATH)
     if not nsenter:
         raise HarnessError("this machine lacks nsenter", next_step="as root: apt-get install util-linux")
-    os.execve(nsenter, argv, {"TERM": os.environ.get("TERM", "dumb"), "PATH": ready.SYSTEM_PATH})  # noqa: S606
+    os.execve(nsenter, argv, {"TERM": os.environ.get("TERM", "dumb"), "PATH": SYSTEM_PATH})  # noqa: S606
 
 
 def _lab(pid: int) -> RunningLab | None:

@@ -19,7 +19,7 @@ from typing import IO, cast
 from hosts.errors import HarnessError
 from hosts.lab import image, keys, processors, ready
 from hosts.lab.accounting import CpuMeter
-from hosts.lab.processes import arguments, children, end_namespaces
+from hosts.lab.processes import SYSTEM_PATH, arguments, children, end_namespaces
 from hosts.progress import Progress, silent
 from hosts.testbed import Host, HostsTestbed, UmlTestbed
 
@@ -28,6 +28,7 @@ PROXY = LAB_INIT.with_name("proxy.py")
 NUMBERS = {"sender": 2, "receiver": 3}
 MANAGEMENT = {role: f"10.97.0.{number}" for role, number in NUMBERS.items()}
 DATA = {role: f"10.98.0.{number}" for role, number in NUMBERS.items()}
+START_SECONDS = 3.0
 BOOT_SECONDS = 60.0
 CLOSE_SECONDS = 10.0
 
@@ -61,7 +62,7 @@ class UmlLab:
             stderr=self._errors.fd,
             # The image's lock goes along: it is in use until the lab's last process is gone.
             pass_fds=[guests.fd, *(file.fd for file in files)],
-            env={"PATH": ready.SYSTEM_PATH, "LC_ALL": "C"},
+            env={"PATH": SYSTEM_PATH, "LC_ALL": "C"},
             # Ctrl-C is for the controller: the guests stay until it has put them back as they were.
             start_new_session=True,
         )
@@ -120,8 +121,11 @@ class UmlLab:
     def failure(self, what: str, role: str | None = None) -> HarnessError:
         """An error that quotes what the lab and its guests said last."""
         said = {"lab": self._errors, **self._consoles} if role is None else {role: self._consoles[role]}
-        lines = ((name, line) for name, file in said.items() for line in file.text().splitlines()[-8:])
-        quoted = [f"    {name}: {line}" for name, line in lines if line]
+        quoted = []
+        for name, file in said.items():
+            # A kernel that panics says first what happened, then where it was: addresses that tell nobody anything.
+            lines = [line for line in file.text().splitlines() if line.strip() and "[<" not in line]
+            quoted += [f"    {name}: {line}" for line in lines[-12:]]
         return HarnessError("\n".join([what, *quoted]), host=role or "the lab")
 
     def wait_until_ready(self, started: float, progress: Progress) -> None:
@@ -135,13 +139,14 @@ class UmlLab:
             try:
                 for role, probe in zip(NUMBERS, probes, strict=True):
                     selector.register(cast(IO[bytes], probe.stdout), selectors.EVENT_READ, role)
-                deadline = time.monotonic() + BOOT_SECONDS
+                now = time.monotonic()
+                deadline, all_started = now + BOOT_SECONDS, now + START_SECONDS
                 told = len(NUMBERS) + 1
                 while waiting := [str(key.data) for key in selector.get_map().values()]:
                     if len(waiting) < told:
                         told = len(waiting)
                         progress(f"booting {' and '.join(waiting)}", 1 - told / len(NUMBERS))
-                    if self._process.poll() is not None:
+                    if self._process.poll() is not None or (time.monotonic() > all_started and not self.alive()):
                         raise self.failure("it ended while it booted")
                     if time.monotonic() > deadline:
                         raise self.failure(f"{' and '.join(waiting)} did not boot in {BOOT_SECONDS:.0f} s")

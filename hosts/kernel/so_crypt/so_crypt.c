@@ -55,7 +55,7 @@
 #define SOC_CONTENDED	0	/* soc_ctx.state: someone got EAGAIN for tx_lock */
 
 struct soc_ctx {
-	struct mutex tx_lock;
+	struct mutex tx_lock;		/* senders; see above */
 	unsigned long state;
 	struct sock *sk;
 	struct proto *base;		/* TCP's own operations */
@@ -944,6 +944,10 @@ static int __init soc_register(void)
 {
 	BUILD_BUG_ON(sizeof(struct so_crypt_set) != 160);
 	BUILD_BUG_ON(sizeof(struct so_crypt_info) != 168);
+	/* Without symbol versions a module of another build loads too. */
+	if (tcp_prot.obj_size != sizeof(struct tcp_sock) || tcp_prot.sendmsg != tcp_sendmsg ||
+	    tcp_prot.close != tcp_close)
+		return -ENOEXEC;
 	return tcp_register_ulp(&soc_ulp_ops);
 }
 

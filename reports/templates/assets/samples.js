@@ -80,7 +80,7 @@ var Samples = (function () {
       COLUMNS.forEach(function (c) {
         var td = tr.insertCell();
         td.textContent = shown(c[2](n), c[3]);
-        td.className = c[3] !== undefined ? "n" : c[0] === "cell" ? "mono" : "";
+        td.className = c[3] !== undefined ? "n" : { cell: "mono", reason: "long" }[c[0]] || "";
       });
     });
     el("sample-table").tBodies[0].replaceWith(body);

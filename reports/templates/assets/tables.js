@@ -50,6 +50,11 @@
       count.textContent = (shown === rows.length ? "" : shown + " of ") + rows.length + " " + count.dataset.noun;
     }
 
+    if (table.closest(".cards")) {
+      rows.forEach(function (row) {
+        Array.from(row.cells).forEach(function (cell, n) { cell.dataset.label = heads[n].textContent.trim(); });
+      });
+    }
     heads.forEach(function (head, n) {
       head.firstElementChild.addEventListener("click", function () {
         var now = View.get("sort." + id);

@@ -1,0 +1,1 @@
+"""The kernel module so_crypt, and what builds it for a kernel."""

@@ -1,0 +1,78 @@
+"""One lab for all tests that need hosts, and ways to look at its guests from outside the harness."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.paths.ipsec import RANDOM
+from hosts import testbed
+from hosts.errors import HarnessError
+from hosts.lab import uml
+from hosts.ssh import Connection, SshError
+from hosts.testbed import Host, HostsTestbed
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[uml.UmlLab]:
+    """The embedded lab, booted once."""
+    spec = testbed.load("lab")
+    assert isinstance(spec, testbed.UmlTestbed)
+    try:
+        booted = uml.boot(spec)
+    except HarnessError as error:
+        pytest.skip(f"the lab does not boot here: {error}")
+    with booted:
+        yield booted
+
+
+@pytest.fixture
+def hosts_file(lab: uml.UmlLab, tmp_path: Path) -> Path:
+    """The lab's guests named in a testbed file, as a user names two hosts."""
+    path = tmp_path / "two-hosts.toml"
+    path.write_text(testbed_toml(lab.testbed))
+    return path
+
+
+def testbed_toml(bed: HostsTestbed) -> str:
+    """A testbed as the file that says it."""
+    lines = ['kind = "hosts"', "shape = true"]
+    for role in ("sender", "receiver"):
+        host: Host = getattr(bed, role)
+        lines.append(f"[{role}]")
+        for name, value in host.model_dump(mode="json", exclude_none=True).items():
+            lines.append(f"{name} = {value}" if isinstance(value, int) else f"{name} = '{value}'")
+    return "\n".join(lines) + "\n"
+
+
+def shell(host: Host, command: str) -> str:
+    """Output of a shell command on a host, over a connection of its own."""
+    with Connection("test", host) as connection:
+        channel = connection.start(command)
+        lines = []
+        try:
+            for _ in range(10_000):
+                lines.append(channel.read_line(30.0).decode(errors="replace"))
+        except SshError:
+            pass
+        return "\n".join(lines)
+
+
+STATE = (
+    "echo policies; ip xfrm policy list; echo states; ip xfrm state list nokeys; echo qdiscs; tc qdisc show; "
+    "echo modules; cut -d' ' -f1 /proc/modules | sort; echo shm; ls -A /dev/shm; echo files; "
+    "ls -A /run /tmp /root /data; echo addresses; ip -o address; echo processes; "
+    "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline | grep . ; done; true"
+)
+
+
+def state(host: Host) -> list[str]:
+    """What a run could leave behind on a host: IPsec, queueing, modules, files, addresses, processes."""
+    lines = shell(host, STATE).splitlines()
+    # the shell that looks, its connection, and modules the kernel itself never lets go of
+    passing = re.compile(r"sshd-session|sh -c echo policies|^tr |^sleep |ls -A|^bash -c|valid_lft|^sort|^cut|^grep")
+    staying = set(RANDOM)
+    return [line for line in lines if not passing.search(line) and line not in staying]

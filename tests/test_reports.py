@@ -1,0 +1,450 @@
+"""Records into frames, sentences, figures, CSV and a site; no browser."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+import math
+import re
+from pathlib import Path
+
+import plotly.graph_objects as go
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import reports
+from harness import record
+from reports import export, facts, figures, forest, frame, headline, pages, panels, site, words
+from reports.__main__ import main
+from tests import record_maker
+from tests.record_maker import MB, make_run, suite
+
+HOSTILE = "</script><script>alert(1)</script>\"'&\u2028<img src=x onerror=alert(1)>"
+INVALID = "schemes/so-crypt/3des/any/100"
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    folder = tmp_path / "results"
+    folder.mkdir()
+    return folder
+
+
+def page_data(page: str) -> dict[str, dict[str, object]]:
+    """The JSON that a page carries for its scripts."""
+    found = re.search(r'<script type="application/json" id="report-data">(.*?)</script>', page, re.S)
+    assert found
+    data: dict[str, dict[str, object]] = json.loads(found[1])
+    return data
+
+
+def edit(folder: Path, **changes: object) -> None:
+    """Change top-level fields of a record's head."""
+    head = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(head | changes))
+
+
+class TestFrame:
+    def test_goodput_and_cpu_come_from_bytes(self, results: Path) -> None:
+        run = record.read(make_run(results))
+        samples = frame.samples(run)
+        first, row = run.samples[0], samples.iloc[0]
+        assert first.bytes and first.seconds and first.sender.cpu_seconds
+        assert row["goodput_bits_per_second"] == pytest.approx(first.bytes * 8 / first.seconds)
+        assert row["sender_cpu_seconds_per_gb"] == pytest.approx(first.sender.cpu_seconds * 1e9 / first.bytes)
+        assert row["path"] == "http" and row["size_bytes"] == MB
+
+    def test_only_valid_samples_of_measured_cells_count(self, results: Path) -> None:
+        run = record.read(make_run(results, blocks=4, outcomes={INVALID: ("invalid", "hash differs")}))
+        samples = frame.samples(run)
+        counted = samples[samples["counted"]]
+        assert not counted["warmup"].any()
+        assert counted["valid"].all()
+        assert INVALID not in set(counted["cell"])
+        assert INVALID in set(samples["cell"])
+        cells = frame.cells(run, samples).set_index("cell")
+        assert cells.loc[INVALID, "samples"] == 0
+        assert math.isnan(float(cells["seconds"][INVALID]))
+        assert (cells["samples"].drop(INVALID) == 4).all()
+
+    def test_missing_stays_missing(self, results: Path) -> None:
+        folder = make_run(results, blocks=1, sizes=[MB])
+        lines = (folder / "samples.jsonl").read_text().splitlines()
+        bare = {"cell": "large-files/http/none/any/1", "block": 9, "index": 0, "warmup": False, "seconds": None}
+        lines.append(json.dumps(bare | {"valid": False}))
+        (folder / "samples.jsonl").write_text("\n".join(lines) + "\n")
+        last = frame.samples(record.read(folder)).iloc[-1]
+        for name in ("seconds", "bytes", "goodput_bits_per_second", "sender_cpu_seconds", "latency_p50_us"):
+            assert last.isna()[name], name
+        assert not last["counted"]
+
+    def test_an_empty_record_has_frames(self, results: Path) -> None:
+        run = record.read(make_run(results, suites=[]))
+        samples = frame.samples(run)
+        assert len(samples) == 0
+        assert len(frame.cells(run, samples)) == 0
+
+    @given(st.lists(st.floats(1e-3, 1e3), min_size=2, max_size=20), st.booleans())
+    def test_the_interval_holds_its_mean(self, values: list[float], geometric: bool) -> None:
+        import numpy as np
+
+        mean, low, high = frame.interval(np.array(values), geometric)
+        assert low <= mean * (1 + 1e-9)
+        assert mean <= high * (1 + 1e-9)
+        assert min(values) * (1 - 1e-9) <= mean <= max(values) * (1 + 1e-9)
+
+    def test_the_interval_is_the_t_interval(self) -> None:
+        import numpy as np
+
+        mean, low, high = frame.interval(np.array([1.0, 2.0, 3.0]), geometric=False)
+        assert mean == 2
+        assert high - mean == pytest.approx(4.3027 / math.sqrt(3), rel=1e-4)
+        assert low == 0  # CPU time is never below zero
+        assert math.isnan(frame.interval(np.array([1.0]), geometric=True)[1])
+        assert math.isnan(frame.interval(np.array([]), geometric=True)[0])
+
+
+def verdict(word: str, ratio: float | None, low: float | None, high: float | None, **more: object) -> record.Verdict:
+    """A verdict on so-crypt, 3DES, 100 MB."""
+    fields = {"comparison": "x", "baseline": "schemes/afalg-copy/3des/any/100", "candidate": INVALID}
+    fields |= {"metric": "seconds"}
+    numbers = {"ratio": ratio, "ci_low": low, "ci_high": high, "blocks": 6, "margin": 0.03, "detectable": 0.04}
+    return record.Verdict.model_validate(fields | numbers | {"verdict": word} | more)
+
+
+class TestHeadline:
+    @pytest.mark.parametrize(
+        ("given_", "expected"),
+        [
+            (
+                verdict("faster", 1.242, 1.20, 1.28),
+                "Taking the data off user space (so-crypt) made 100 MB 3DES transfers 1.24 times as fast as the "
+                "traditional scheme (95 % interval 1.20–1.28, 6 blocks); the paper reports about 27 %.",
+            ),
+            (
+                verdict("same", 1.004, 0.99, 1.02),
+                "Taking the data off user space (so-crypt) made no difference beyond ±3 % to 100 MB 3DES transfers "
+                "against the traditional scheme (1.004, 95 % interval 0.99–1.02, 6 blocks); the paper reports about "
+                "27 %.",
+            ),
+            (
+                verdict("slower", 0.8, 0.75, 0.85, bottleneck="link"),
+                "Taking the data off user space (so-crypt) made 100 MB 3DES transfers slower: 0.80 times as fast as "
+                "the traditional scheme (95 % interval 0.75–0.85, 6 blocks), with the link as the bottleneck; the "
+                "paper reports about 27 %.",
+            ),
+            (
+                verdict("cannot_tell", 1.05, 0.9, 1.2),
+                "This run cannot tell whether taking the data off user space (so-crypt) changes 100 MB 3DES transfers "
+                "against the traditional scheme (1.05, 95 % interval 0.90–1.20, 6 blocks; a difference of 4 % would "
+                "likely have been found).",
+            ),
+            (
+                verdict("cannot_tell", None, None, None, blocks=1),
+                "This run cannot tell whether taking the data off user space (so-crypt) changes 100 MB 3DES transfers "
+                "against the traditional scheme: 1 complete block, and at least two are needed.",
+            ),
+        ],
+    )
+    def test_every_word_has_its_sentence(self, results: Path, given_: record.Verdict, expected: str) -> None:
+        run = record.read(make_run(results))
+        run.head.verdicts = [given_]
+        assert headline.headline(run) == expected
+
+    def test_the_scheme_and_the_largest_file_speak_for_the_run(self, results: Path) -> None:
+        main_one = headline.main_verdict(record.read(make_run(results)).head)
+        assert main_one and main_one.candidate == INVALID
+
+    def test_an_interrupted_run_says_so_first(self, results: Path) -> None:
+        run = record.read(make_run(results, status="interrupted", reason="Ctrl-C"))
+        assert headline.headline(run).startswith("From what was measured before the run was interrupted: taking ")
+
+    @pytest.mark.parametrize(
+        ("changes", "expected"),
+        [
+            ({"status": "failed", "reason": "no route"}, "the run failed before anything could be compared: no route."),
+            ({"status": "interrupted"}, "the run was interrupted before anything could be compared."),
+            ({"cells": []}, "the run had nothing to measure."),
+            ({}, "Nothing could be compared: 39 of 39 cells measured"),
+        ],
+    )
+    def test_without_a_verdict(self, results: Path, changes: dict[str, object], expected: str) -> None:
+        folder = make_run(results)
+        edit(folder, **({"verdicts": []} | changes))
+        assert expected in headline.headline(record.read(folder))
+
+    def test_nothing_measured(self, results: Path) -> None:
+        every = [cell.id for cell in record.read(make_run(results)).head.cells]
+        folder = make_run(results, seed=2, outcomes=dict.fromkeys(every, ("unsupported", "no module")))
+        assert "none of 39 cells could be measured (39 unsupported)" in headline.headline(record.read(folder))
+
+
+class TestWords:
+    @pytest.mark.parametrize(
+        ("given_", "expected"),
+        [(100 * MB, "100 MB"), (65536, "64 KiB"), (15, "15 B"), (1500, "1.5 kB"), (10**9, "1 GB"), (None, "any size")],
+    )
+    def test_size(self, given_: int | None, expected: str) -> None:
+        assert words.size(given_) == expected
+
+    @pytest.mark.parametrize(
+        ("given_", "expected"),
+        [
+            (1.2345, "1.23"),
+            (1.004, "1.004"),
+            (0.996, "0.996"),
+            (1.0, "1.00"),
+            (0.0251, "0.025"),
+            (12.34, "12.3"),
+            (None, "–"),
+        ],
+    )
+    def test_ratio(self, given_: float | None, expected: str) -> None:
+        assert words.ratio(given_) == expected
+
+    @given(st.floats(allow_nan=True, allow_infinity=False))
+    def test_number_is_close(self, value: float) -> None:
+        text = words.number(value)
+        if not math.isnan(value):
+            assert float(text) == pytest.approx(value, rel=2e-3, abs=1e-9)
+
+
+class TestFigures:
+    def test_figures_are_valid_plotly(self, results: Path) -> None:
+        run = record.read(make_run(results, outcomes=record_maker.unsupported_https()))
+        specs = page_data(pages.render(run).html)["figures"]
+        assert len(specs) == 9
+        for spec in specs.values():
+            go.Figure(spec)  # raises on any property that Plotly does not know
+
+    def test_suites_decide_which_figures_exist(self, results: Path) -> None:
+        chosen = [
+            (suite("Ünnamed · one", None, None, "http"), ("http", "https"), "aes128cbc"),
+            (suite("Ünnamed / one", None, None, "http"), ("http", "https"), "aes128cbc"),
+        ]
+        run = record.read(make_run(results, suites=chosen))
+        found = panels.panels(run, frame.cells(run, frame.samples(run)))
+        assert [panel.title for panel in found] == ["Ünnamed · one · AES-128-CBC", "Ünnamed / one · AES-128-CBC"]
+        assert len({panel.key for panel in found}) == 2
+        assert [s.label for s in found[0].series] == ["http", "https"]
+        assert "paper" not in found[0].subtitle
+
+    def test_what_was_not_measured_is_a_word_in_its_place(self, results: Path) -> None:
+        run = record.read(make_run(results, outcomes=record_maker.unsupported_https()))
+        panel = panels.panels(run, frame.cells(run, frame.samples(run)))[0]
+        made = figures.bars(panel, {cell.id: 0 for cell in run.head.cells})
+        said = [note for note in made.spec["layout"]["annotations"] if note["name"] == "missing"]
+        assert [note["text"] for note in said] == ["unsupported"] * 3
+        assert made.absent == [("https, 1 MB, 10 MB, 100 MB", "unsupported", record_maker.NO_GNUTLS)]
+        ratio = forest.forest(panel)
+        assert ratio and sum(note["text"] == "unsupported" for note in ratio.spec["layout"]["annotations"]) == 3
+
+    def test_the_papers_two_lines(self, results: Path) -> None:
+        run = record.read(make_run(results))
+        five, seven, _ = panels.panels(run, frame.cells(run, frame.samples(run)))
+        for panel, expected in ((five, []), (seven, [1.27, 1.37])):
+            made = forest.forest(panel)
+            assert made and [s["x0"] for s in made.spec["layout"]["shapes"] if s["name"] == "paper"] == expected
+
+    def test_several_drivers_are_several_series(self, results: Path) -> None:
+        folder = make_run(results, sizes=[MB])
+        head = json.loads((folder / "run.json").read_text())
+        twin = head["cells"][1] | {"id": "large-files/https/3des/card/1", "driver": "card"}
+        edit(folder, cells=[*head["cells"], twin])
+        run = record.read(folder)
+        panel = panels.panels(run, frame.cells(run, frame.samples(run)))[0]
+        assert [s.label for s in panel.series] == ["http", "https · any", "ipsec", "https · card"]
+
+    def test_every_axis_has_a_unit(self, results: Path) -> None:
+        specs = page_data(pages.render(record.read(make_run(results))).html)["figures"]
+        for spec in specs.values():
+            titles = [a["title"]["text"] for a in spec["layout"].values() if isinstance(a, dict) and "title" in a]  # type: ignore[attr-defined]
+            assert titles
+            assert all("(" in title or title.startswith("File size") for title in titles)
+
+
+class TestPage:
+    def test_the_same_record_gives_the_same_bytes(self, results: Path) -> None:
+        run = record.read(make_run(results))
+        assert pages.render(run).html == pages.render(run).html
+
+    def test_counts_warmup_and_unmeasured_are_told(self, results: Path) -> None:
+        outcomes = record_maker.unsupported_https() | {INVALID: ("invalid", "payload differs")}
+        text = pages.render(record.read(make_run(results, outcomes=outcomes))).html
+        assert "Not measured, and why" in text
+        assert html.escape(record_maker.NO_GNUTLS, quote=True).replace("&#x27;", "&#39;") in text
+        assert "payload differs" in text
+        assert "1 cell is invalid" in text
+        assert "emulated" in text
+
+    def test_hostile_strings_are_text(self, results: Path) -> None:
+        chosen = [(suite(HOSTILE, 7, None, "afalg-copy"), ("afalg-copy", "so-crypt", HOSTILE), HOSTILE)]
+        bad = {f"{HOSTILE}/{HOSTILE}/{HOSTILE}/any/1": ("failed", HOSTILE * 200)}
+        folder = make_run(
+            results, suites=chosen, sizes=[MB], outcomes=bad, profile="p", reason=HOSTILE, status="failed",
+            extra_facts={HOSTILE: {HOSTILE: [HOSTILE]}}, notes=[HOSTILE], run_id="hostile",
+        )  # fmt: skip
+        text = pages.render(record.read(folder)).html
+        assert "<script>alert" not in text
+        assert "<img" not in text
+        assert len(re.findall(r"<script\b", text)) == 6
+        data = page_data(text)
+        assert "\u2028" not in re.search(r'id="report-data">(.*?)</script>', text, re.S)[1]  # type: ignore[index]
+        assert HOSTILE in json.dumps(data, ensure_ascii=False).replace('\\"', '"')
+        for spec in data["figures"].values():
+            assert "<img" not in json.dumps(spec)
+
+    @given(st.text())
+    def test_inline_json_is_safe_and_true(self, text: str) -> None:
+        made = pages.inline_json({"x": text})
+        assert json.loads(made) == {"x": text}
+        assert not re.search("[<>&\u2028\u2029]", made)
+
+    @given(st.text())
+    def test_figure_text_has_no_tags(self, text: str) -> None:
+        made = figures.text(text)
+        assert "<" not in made and ">" not in made and "%{" not in made
+        assert html.unescape(made) == html.unescape(html.escape(text))
+
+    def test_ten_thousand_samples_stay_light(self, results: Path) -> None:
+        folder = make_run(results, blocks=42, per_block=6)
+        run = record.read(folder)
+        assert len(run.samples) > 10_000
+        assert len(pages.render(run).html.encode()) < 600_000
+
+    def test_samples_of_unknown_cells_are_shown_but_do_not_count(self, results: Path) -> None:
+        folder = make_run(results, blocks=2)
+        edit(folder, cells=[], verdicts=[], status="interrupted")
+        made = pages.render(record.read(folder))
+        assert "the run ended before the cell was closed" in made.html
+        assert not made.files["samples.csv"]["counted"].any()
+
+
+class TestFacts:
+    def test_sides_and_differences(self) -> None:
+        left = {"host": "a", "cpu": {"model": "x", "flags": ["b", "c"]}, "n": 1}
+        right = {"host": "b", "cpu": {"model": "x"}, "crypto": [{"driver": "d", "priority": 3}]}
+        rows = facts.side_by_side(left, right)
+        assert list(rows) == ["", "cpu", "crypto"]
+        assert rows[""][0] == facts.Row("host", ("a", "b"), True)
+        assert facts.Row("model", ("x", "x"), False) in rows["cpu"]
+        assert facts.Row("flags", ("b, c", facts.ABSENT), True) in rows["cpu"]
+        assert rows["crypto"] == [facts.Row("d", (facts.ABSENT, "priority 3"), True)]
+
+    values = st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)
+    )
+
+    @given(st.dictionaries(st.text(), values), st.dictionaries(st.text(), values))
+    def test_any_shape_has_rows(self, left: dict[str, object], right: dict[str, object]) -> None:
+        rows = facts.side_by_side(left, right)
+        assert bool(rows) == bool(left or right)
+        assert not any(row.differs for some in facts.side_by_side(left, left).values() for row in some)
+
+
+class TestExport:
+    def test_csv_keeps_every_digit(self, results: Path) -> None:
+        run = record.read(make_run(results, blocks=2))
+        rows = list(csv.DictReader(io.StringIO(export.to_csv(frame.samples(run)))))
+        assert len(rows) == len(run.samples)
+        for row, sample in zip(rows, run.samples, strict=True):
+            assert float(row["seconds"]) == sample.seconds
+            assert row["warmup"] == str(sample.warmup)
+        assert rows[0]["handshake_seconds"] == ""
+
+    def test_no_field_is_a_formula(self) -> None:
+        import pandas as pd
+
+        text = export.to_csv(pd.DataFrame({"reason": ["=1+1", 'a"b,c\nd', None], "n": [-1.5, 2, 3]}))
+        assert list(csv.reader(io.StringIO(text))) == [
+            ["reason", "n"], ["'=1+1", "-1.5"], ['a"b,c\nd', "2.0"], ["", "3.0"],
+        ]  # fmt: skip
+
+
+class TestSite:
+    def test_pages_index_and_files(self, results: Path) -> None:
+        names = [make_run(results, seed=n, kind=kind).name for n, kind in ((1, "uml"), (2, "hosts"))]
+        index = reports.build_site(results)
+        assert index == results / "site" / "index.html"
+        text = index.read_text()
+        assert text.index(names[1]) < text.index(names[0]), "newest first"
+        for name in names:
+            assert {p.name for p in (results / "site" / name).iterdir()} == {"index.html", "samples.csv", "cells.csv"}
+        assert (results / "site" / "assets" / "plotly.min.js").stat().st_size > 10**6
+
+    def test_only_what_changed_is_rebuilt(self, results: Path) -> None:
+        first, second = (make_run(results, seed=n) for n in (1, 2))
+        reports.build_site(results)
+        page, other = (results / "site" / folder.name / "index.html" for folder in (first, second))
+        page.write_text("old")
+        other.write_text("old")
+        edit(second, notes=["changed"])
+        reports.build_site(results)
+        assert page.read_text() == "old"
+        assert "changed" in other.read_text()
+
+    @pytest.mark.parametrize("damage", ['{"schema": 2}', "not JSON", "", '{"schema": 1, "cells": NaN}'])
+    def test_a_damaged_record_is_a_row(self, results: Path, damage: str) -> None:
+        good, bad = make_run(results, seed=1), make_run(results, seed=2)
+        reports.build_site(results)
+        (bad / "run.json").write_text(damage)
+        text = reports.build_site(results).read_text()
+        assert "damaged" in text and "Cannot be read" in text and good.name in text
+        assert not (results / "site" / bad.name).exists()
+
+    def test_a_cut_last_line_is_told(self, results: Path) -> None:
+        folder = make_run(results)
+        with (folder / "samples.jsonl").open("a") as file:
+            file.write('{"cell": "large-fi')
+        reports.build_site(results)
+        assert "cut off in the middle" in (results / "site" / folder.name / "index.html").read_text()
+
+    def test_a_removed_run_disappears(self, results: Path) -> None:
+        import shutil
+
+        folder = make_run(results)
+        reports.build_site(results)
+        shutil.rmtree(folder)
+        assert "No run has been recorded" in reports.build_site(results).read_text()
+        assert not (results / "site" / folder.name).exists()
+
+    def test_a_strange_manifest_is_built_over(self, results: Path) -> None:
+        folder = make_run(results)
+        reports.build_site(results)
+        for strange in ("[]", "{", '{"../../x": {"key": "", "row": {}}}', f'{{"{folder.name}": 3}}'):
+            (results / "site" / site.MANIFEST).write_text(strange)
+            assert folder.name in reports.build_site(results).read_text()
+
+    def test_progress_is_told(self, results: Path) -> None:
+        make_run(results)
+        told: list[float | None] = []
+        reports.build_site(results, lambda _what, done: told.append(done))
+        assert told == [0.0, 1.0]
+
+
+class TestCommand:
+    def test_prints_the_page(self, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        folder = make_run(results)
+        assert main(["--results", str(results)]) == 0
+        assert main(["--results", str(results), folder.name]) == 0
+        assert capsys.readouterr().out.split() == [
+            str(results / "site" / "index.html"),
+            str(results / "site" / folder.name / "index.html"),
+        ]
+
+    def test_errors_are_one_line(self, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        folder = make_run(results)
+        (folder / "run.json").write_text("{}")
+        for arguments in ([folder.name], ["nothing"], ["latest"], ["--results", str(results / "none")]):
+            assert main(["--results", str(results), *arguments]) == 1
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 4
+        assert all(line.startswith("reports: ") for line in lines)
+
+    def test_an_unwritable_folder(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "site").write_text("in the way")
+        assert main(["--results", str(tmp_path)]) == 1
+        assert "cannot write the reports" in capsys.readouterr().err

@@ -1,0 +1,317 @@
+"""Whole runs on the real lab: every path at a small size, records, hosts as they were, and sabotage."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from harness import paths, plan, record
+from harness.bed import Bed, opened
+from harness.bench import Bench
+from harness.campaign import Campaign
+from harness.events import Events
+from harness.paths import Deployed
+from harness.profile import Profile
+from harness.record import Cell
+from harness.session import Session
+from hosts.errors import HarnessError
+from hosts.lab.uml import UmlLab
+from hosts.testbed import Host
+from tests.conftest import shell, state
+
+pytestmark = pytest.mark.lab
+ROOT = Path(__file__).parent.parent
+ALL = ["http", "https", "ipsec", "ktls", "plain", "afalg-copy", "afalg-splice"]
+
+
+def small(*names: str, size: str = "1MB", blocks: int = 2) -> Profile:
+    """A profile of one suite."""
+    suite = {
+        "name": "small",
+        "question": "schemes",
+        "cipher": "3des",
+        "link_rate": "1gbit",
+        "baseline": names[0],
+        "paths": names,
+        "sizes": {size: blocks},
+    }
+    return Profile.model_validate({"name": "test", "description": "a test", "suites": [suite]})
+
+
+def campaign(
+    lab: UmlLab,
+    results: Path,
+    profile: Profile,
+    sabotage: Callable[[Bench, dict[str, Deployed]], None] | None = None,
+) -> dict[str, Cell]:
+    """Run a profile on the lab's guests; its cells by path."""
+    head = record.Head(
+        run_id=record.new_run_id("test"),
+        profile=record.ProfileEntry(name="test", content=profile.content(), sha256=profile.sha256()),
+        testbed=record.TestbedEntry(name="lab", kind="uml"),
+        started=datetime.now(UTC),
+        status="running",
+        harness="test",
+    )
+    events = Events()
+    known = paths.discover()
+    suite = profile.suites[0]
+    clear = frozenset(name for name, path in known.items() if path.clear)
+    with ExitStack() as stack:
+        writer = stack.enter_context(record.Writer(results, head))
+        bed: Bed = stack.enter_context(opened(lab.testbed, events))
+        Campaign(bed, profile, suite, known, writer, events, sabotage).run(plan.cells(profile, clear))
+    return {cell.path: cell for cell in record.read(writer.path).head.cells}
+
+
+def test_every_path_is_measured_and_witnessed(lab: UmlLab, tmp_path: Path) -> None:
+    before = {role: state(getattr(lab.testbed, role)) for role in ("sender", "receiver")}
+    cells = campaign(lab, tmp_path, small(*ALL))
+    assert {path: cell.outcome for path, cell in cells.items()} == {
+        path: "unsupported" if path == "ktls" else "measured" for path in ALL
+    }, [cell.reason for cell in cells.values()]
+    assert "AEAD" in (cells["ktls"].reason or "")
+    run = record.read(record.list_runs(tmp_path)[0])
+    for path in ALL:
+        samples = [s for s in run.samples if s.cell == cells[path].id]
+        assert len(samples) == (0 if path == "ktls" else 3), path
+        assert all(s.valid and s.sha256_ok and s.seconds and s.seconds > 0 for s in samples), path
+        assert [s.warmup for s in sorted(samples, key=lambda s: s.block)][:1] in ([], [True])
+        assert all(s.sender.cpu_seconds and s.receiver.cpu_seconds for s in samples), path
+        assert all(s.sender.counters["tcp_retransmitted_segments"] is not None for s in samples), path
+        assert all(s.receiver.counters["ip_truncated_packets"] == 0 for s in samples), path
+    by_path = {s.cell.split("/")[1]: s.witness for s in run.samples}
+    assert by_path["https"]["suite"] == "TLS1.2 / ECDHE_RSA_3DES_EDE_CBC_SHA1"
+    assert int(by_path["ipsec"]["sender_sa_bytes"] or 0) >= 1_000_000
+    assert by_path["afalg-copy"]["driver"] == cells["afalg-copy"].driver_found == "cbc(des3_ede-generic)"
+    assert int(by_path["afalg-copy"]["crossing_bytes"] or 0) >= 4_000_000
+    assert int(by_path["afalg-splice"]["crossing_bytes"] or 0) < 100
+    assert run.head.status == "complete"
+    link = run.head.suites[0].link
+    assert link["goodput_bits_per_second"] and 0.8e9 < link["goodput_bits_per_second"] < 1.02e9
+    for role, was in before.items():
+        _eventually_as_before(getattr(lab.testbed, role), was)
+
+
+def test_nothing_secret_is_in_the_record(lab: UmlLab, tmp_path: Path) -> None:
+    seen: dict[str, str] = {}
+
+    def look(bench: Bench, deployed: dict[str, Deployed]) -> None:
+        decipher = deployed["afalg-copy"].decipher
+        assert decipher is not None
+        seen["key"] = decipher["key"]
+        seen["states"] = shell(bench.sender.host, "ip xfrm state list | grep -o '0x[0-9a-f]\\{32,\\}'")
+        seen["journal"] = shell(bench.sender.host, "cat /dev/shm/pathproof-*/journal.jsonl")
+        seen["arguments"] = shell(bench.sender.host, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+        seen["modes"] = shell(bench.sender.host, "stat -c '%a %F %n' /dev/shm/pathproof-* /dev/shm/pathproof-*/*")
+
+    campaign(lab, tmp_path, small("http", "https", "ipsec", "afalg-copy"), look)
+    secrets = [seen["key"], *(line.removeprefix("0x") for line in seen["states"].split())]
+    assert len(secrets) >= 5
+    written = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+    for secret in secrets:
+        assert secret not in written
+        assert secret not in seen["journal"]
+        assert secret not in seen["arguments"]
+    assert "BEGIN" not in written
+    assert all(line.split()[0] in ("600", "700") for line in seen["modes"].splitlines()), seen["modes"]
+
+
+def _remove_sa(bench: Bench, _deployed: dict[str, Deployed]) -> None:
+    bench.sender.check(["ip", "xfrm", "state", "deleteall"])
+
+
+def _flip_byte(bench: Bench, _deployed: dict[str, Deployed]) -> None:
+    script = f"printf X | dd of={bench.payload_directory}/1000000.bin bs=1 seek=500000 conv=notrunc"
+    bench.sender.check(["sh", "-c", script])
+
+
+def _wrong_key(bench: Bench, deployed: dict[str, Deployed]) -> None:
+    right = deployed["afalg-copy"]
+    assert right.decipher is not None
+    deployed["afalg-copy"] = replace(right, decipher=right.decipher | {"key": "00112233445566778899aabbccddeeff0011223344556677"})
+
+
+def _offer_aes(bench: Bench, _deployed: dict[str, Deployed]) -> None:
+    run = f"{bench.sender.directory}/https"
+    script = (
+        f"sed -i s/3DES/AES128/ {run}/lighttpd.conf && kill $(pidof lighttpd) && sleep 0.5 && "
+        f"lighttpd -f {run}/lighttpd.conf"
+    )
+    bench.sender.check(["sh", "-c", script])
+
+
+def _other_esp(bench: Bench, _deployed: dict[str, Deployed]) -> None:
+    """The SAs go and others with the null cipher come in their place: traffic flows, 3DES does not."""
+    for host in (bench.sender, bench.receiver):
+        listed = host.check(["ip", "xfrm", "state", "list"])
+        host.check(["ip", "xfrm", "state", "deleteall"])
+        lines = []
+        for text in listed.split("\nsrc "):
+            words = text.removeprefix("src ").split()
+            value = {name: words[words.index(name) + 1] for name in ("dst", "spi", "reqid")}
+            lines.append(
+                f"xfrm state add src {words[0]} dst {value['dst']} proto esp spi {value['spi']} "
+                f"reqid {value['reqid']} mode transport auth-trunc hmac(sha1) 0x{'11' * 20} 96 enc ecb(cipher_null) ''"
+            )
+        host.check(["ip", "-batch", "-"], stdin="\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("path", "sabotage", "outcome", "reason"),
+    [
+        ("ipsec", _remove_sa, "failed", "SA of this cipher is not there"),
+        ("ipsec", _other_esp, "invalid", "SA of this cipher is not there"),
+        ("http", _flip_byte, "invalid", "SHA-256"),
+        ("afalg-copy", _wrong_key, "invalid", "padding is wrong"),
+        ("https", _offer_aes, "failed", "libcurl"),
+    ],
+)
+def test_sabotage_is_never_a_number(
+    lab: UmlLab,
+    tmp_path: Path,
+    path: str,
+    sabotage: Callable[[Bench, dict[str, Deployed]], None],
+    outcome: str,
+    reason: str,
+) -> None:
+    """The sabotaged cell says what happened; its neighbour is measured all the same."""
+    neighbour = "http" if sabotage is not _flip_byte else None
+    names = [path, neighbour] if neighbour and neighbour != path else [path]
+    cells = campaign(lab, tmp_path, small(*names), sabotage)
+    assert cells[path].outcome == outcome, cells[path].reason
+    assert reason in (cells[path].reason or "")
+    if neighbour and neighbour != path:
+        assert cells[neighbour].outcome == "measured", cells[neighbour].reason
+    run = record.read(record.list_runs(tmp_path)[0])
+    assert not any(s.valid for s in run.samples if s.cell == cells[path].id)
+    assert not run.head.verdicts
+
+
+def test_a_cut_connection_ends_readable_and_puts_the_host_back(lab: UmlLab, tmp_path: Path) -> None:
+    before = state(lab.testbed.sender)
+
+    def cut(bench: Bench, _deployed: dict[str, Deployed]) -> None:
+        # end the very connection that the sender's agent hangs on
+        shell(bench.sender.host, "kill -9 $(ps -o ppid= -p $(pgrep -o -f 'python3 -I /dev/shm'))")
+
+    with pytest.raises(HarnessError, match="ended"):
+        campaign(lab, tmp_path, small("http", "afalg-copy"), cut)
+    run = record.read(record.list_runs(tmp_path)[0])
+    assert run.head.status == "failed"
+    assert {cell.outcome for cell in run.head.cells} == {"failed"}
+    assert all("ended" in (cell.reason or "") for cell in run.head.cells)
+    _eventually_as_before(lab.testbed.sender, before)
+
+
+def _eventually_as_before(host: Host, before: list[str]) -> None:
+    """The guardian works by itself: give it a while."""
+    now: list[str] = []
+    for _ in range(20):
+        now = state(host)
+        if now == before:
+            return
+        time.sleep(0.5)
+    assert now == before
+
+
+def _eventually(true: Callable[[], bool], show: Callable[[], object], tries: int = 60) -> None:
+    for _ in range(tries):
+        if true():
+            return
+        time.sleep(0.25)
+    pytest.fail(f"still: {show()}")
+
+
+def _pytest(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "pytest", "suites", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_killed_in_the_middle_of_a_transfer(
+    lab: UmlLab, hosts_file: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """On two hosts that stay: they come back as they were, and the record is readable."""
+    before = {role: state(getattr(lab.testbed, role)) for role in ("sender", "receiver")}
+    results = tmp_path / "results"
+    run = _pytest(
+        *("--profile", "gigabit-3des", "--testbed", str(hosts_file), "--results", str(results)),
+        *("-k", "ipsec or (schemes and 100MB)"),
+    )
+    try:
+        _eventually(lambda: bool(list(results.glob("*/samples.jsonl"))) and _samples(results) > 1, lambda: "", 200)
+    finally:
+        os.kill(run.pid, number)
+        output, _ = run.communicate(timeout=60)
+    assert run.returncode != 0
+    read = record.read(record.list_runs(results)[0])
+    assert read.head.status == "interrupted", output
+    assert read.samples
+    for role, was in before.items():
+        _eventually_as_before(getattr(lab.testbed, role), was)
+    if number is not signal.SIGKILL:
+        assert "Traceback" not in output
+        assert all(cell.reason for cell in read.head.cells if cell.outcome != "measured")
+
+
+def _samples(results: Path) -> int:
+    return sum(len(path.read_text().splitlines()) for path in results.glob("*/samples.jsonl"))
+
+
+def test_the_command_line_run_on_two_named_hosts(lab: UmlLab, hosts_file: Path, tmp_path: Path) -> None:
+    """Through pytest, on hosts from a file: verdicts, record, pytest-benchmark's JSON and the report."""
+    results, table = tmp_path / "results", tmp_path / "benchmark.json"
+    run = _pytest(
+        *("--profile", "gigabit-3des", "--testbed", str(hosts_file), "--results", str(results), "--quick"),
+        *("-k", "schemes and 1MB or ktls", f"--benchmark-json={table}"),
+    )
+    output, _ = run.communicate(timeout=300)
+    assert run.returncode == 0, output
+    assert "afalg-copy / afalg-splice, schemes 1MB: time x" in output
+    assert "AEAD" in output
+    page = Path(output.strip().splitlines()[-1].removeprefix("report: "))
+    assert (ROOT / page).is_file() or page.is_file()
+    read = record.read(results / "latest")
+    assert {cell.outcome for cell in read.head.cells if cell.path != "ktls"} == {"measured"}
+    rows = {row["extra_info"]["cell"]: row["stats"] for row in json.loads(table.read_text())["benchmarks"]}
+    for cell in read.head.cells:
+        counted = [s.seconds for s in read.samples if s.cell == cell.id and s.valid and not s.warmup and s.seconds]
+        if cell.outcome == "measured":
+            assert rows[cell.id]["min"] == pytest.approx(min(counted), rel=1e-3)
+            assert rows[cell.id]["rounds"] == len(counted)
+
+
+def test_missing_programs_are_named_with_their_packages(lab: UmlLab, tmp_path: Path) -> None:
+    """A host without nginx and lighttpd still runs what it can, and says what to install for the rest."""
+
+    session = Session(small("plain", "http", "https"), lab.testbed, tmp_path, Events())
+    hide = "mount -t tmpfs none /usr/sbin && echo hidden"
+    keep = "for p in ip tc modprobe insmod rmmod sshd lsmod; do cp -a /usr/sbin/$p /tmp/keep/; done"
+    shell(lab.testbed.sender, f"mkdir /tmp/keep && {keep} && {hide} && cp -a /tmp/keep/. /usr/sbin/")
+    try:
+        outcomes = {cell.split("/")[1]: session.result(cell)[0] for cell in session.cells}
+        session.close()
+    finally:
+        shell(lab.testbed.sender, "umount /usr/sbin; rm -r /tmp/keep")
+    assert outcomes["plain"].outcome == "measured", outcomes["plain"].reason
+    assert outcomes["http"].outcome == "unsupported"
+    assert "apt-get install nginx" in (outcomes["http"].reason or "")
+    assert "lighttpd-mod-gnutls" in (outcomes["https"].reason or "")
