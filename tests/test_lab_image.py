@@ -219,9 +219,14 @@ def test_a_build_interrupted_by_ctrl_c_leaves_nothing(fake_program: Callable[[st
 def test_a_build_dies_with_its_controller(fake_program: Callable[[str], None]) -> None:
     fake_program(f"exec {LINGERING}")
     reader, writer = os.pipe()
+
+    def tell(_what: str, done: float | None) -> None:
+        if done:
+            os.write(writer, b"building")
+
     controller = os.fork()
     if controller == 0:
-        image.obtain("trixie", lambda _what, done: done and os.write(writer, b"building"))
+        image.obtain("trixie", tell)
         os._exit(0)
     assert os.read(reader, 100) == b"building"
     os.kill(controller, signal.SIGKILL)

@@ -94,7 +94,8 @@ def test_every_path_is_measured_and_witnessed(lab: UmlLab, tmp_path: Path) -> No
     by_path = {s.cell.split("/")[1]: s.witness for s in run.samples}
     assert by_path["https"]["suite"] == "TLS1.2 / ECDHE_RSA_3DES_EDE_CBC_SHA1"
     assert int(by_path["ipsec"]["sender_sa_bytes"] or 0) >= 1_000_000
-    assert by_path["afalg-copy"]["driver"] == cells["afalg-copy"].driver_found == "cbc(des3_ede-generic)"
+    assert by_path["afalg-copy"]["driver"] == cells["afalg-copy"].driver_found
+    assert "des3_ede-generic" in (cells["afalg-copy"].driver_found or "")
     assert int(by_path["afalg-copy"]["crossing_bytes"] or 0) >= 4_000_000
     assert int(by_path["afalg-splice"]["crossing_bytes"] or 0) < 100
     assert run.head.status == "complete"

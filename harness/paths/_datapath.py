@@ -93,6 +93,8 @@ def serve(
             "crossing_bytes": line["crossing_bytes"],
             "copied_bytes": line["copied_bytes"],
         }
+        if "splice" in listening:
+            facts["splice"] = listening["splice"]  # kernels differ: by reference, or with a copy inside the kernel
         facts |= {f"calls_{call}": count for call, count in line["calls"].items() if count}
         if line.get("error"):
             return Witness(facts, f"the server says: {line['error']}")

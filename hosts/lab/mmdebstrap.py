@@ -149,12 +149,16 @@ def _started(command: list[str], unpack_into: Path | None) -> Iterator[subproces
             tar = subprocess.Popen(
                 ["tar", "-x", "-C", str(unpack_into), "--no-same-owner", "--exclude=./dev/*"],
                 stdin=build.stdout,
+                stderr=subprocess.DEVNULL,  # as many complaints as files; its status says enough
                 umask=0o022,
                 start_new_session=True,
             )
         yield build
         if tar and tar.wait(timeout=60) != 0:
-            raise HarnessError(f"the image could not be unpacked: tar ended with status {tar.returncode}")
+            raise HarnessError(
+                f"the image could not be unpacked: tar ended with status {tar.returncode}",
+                next_step=f"see that {unpack_into} has room",
+            )
     finally:
         timer.cancel()
         end_namespaces(build)

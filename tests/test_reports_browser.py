@@ -1,0 +1,271 @@
+"""The pages in a real browser, from file://, with no network."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import reports
+from tests import record_maker
+from tests.record_maker import MB, make_run, suite
+
+playwright = pytest.importorskip("playwright.sync_api")
+
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright  # noqa: E402
+
+pytestmark = pytest.mark.browser
+ARGUMENTS = (
+    "--no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update "
+    "--disable-sync"
+).split()
+HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=1>\"'`${1}%{x}"
+GOODPUT = "p2-schemes-3des-goodput"
+SAMPLES = "#sample-table"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        reason = "no Chromium here: apt-get install -y --no-install-recommends chromium"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as started:
+        one = started.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield one
+        one.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A fresh profile; any console message, page error or request over a network fails the test."""
+    with browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light") as one:
+        wrong: list[str] = []
+        one.on("console", lambda message: wrong.append(f"{message.type}: {message.text}"))
+        one.on("weberror", lambda error: wrong.append(str(error.error)))
+        one.on("request", lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else wrong.append(r.url))
+        one.set_default_timeout(20_000)
+        yield one
+        assert wrong == []
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Page:
+    """A page of the context."""
+    return context.new_page()
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A site with a good, an interrupted and a damaged record; its folder."""
+    results = tmp_path_factory.mktemp("results")
+    make_run(results, seed=1, run_id="good", outcomes=record_maker.unsupported_https())
+    make_run(results, seed=2, run_id="broken-off", status="interrupted", blocks=2, kind="hosts", profile="other")
+    make_run(results, seed=3, run_id="damaged")
+    (results / "damaged" / "run.json").write_text("{")
+    return reports.build_site(results).parent
+
+
+@pytest.fixture
+def good(page: Page, built: Path) -> Page:
+    """The page of the good record."""
+    page.goto((built / "good" / "index.html").as_uri())
+    return page
+
+
+def drawn(page: Page, figure: str) -> None:
+    """Scroll to a figure and wait until it is drawn."""
+    page.locator(f"#{figure}").scroll_into_view_if_needed()
+    expect(page.locator(f"#{figure} .main-svg").first).to_be_visible()
+
+
+def saved(page: Page, button: str) -> str:
+    """What a button downloads."""
+    with page.expect_download() as download:
+        page.locator(button).click()
+    return Path(download.value.path()).read_bytes().decode()
+
+
+def column(page: Page, table: str, number: int) -> list[str]:
+    """The texts of a column of the rows shown."""
+    return page.locator(f"{table} tbody tr:visible td:nth-child({number})").all_inner_texts()
+
+
+def test_every_figure_is_drawn(good: Page) -> None:
+    figures = [place.get_attribute("data-figure") or "" for place in good.locator("[data-figure]").all()]
+    assert len(figures) == 9
+    for figure in figures:
+        drawn(good, figure)
+    assert good.locator(f"#{GOODPUT} .bars .point").count() == 15
+    assert good.locator(f"#{GOODPUT} .scatterlayer .point").count() == 15 * 6, "every sample that counts, no warm-up"
+    expect(good.locator("#p1-large-files-3des-goodput .annotation-text", has_text="unsupported")).to_have_count(3)
+
+
+def test_the_headline_comes_first(good: Page) -> None:
+    expect(good.locator("h1")).to_contain_text("times as fast as the traditional scheme")
+    expect(good.locator("main")).to_contain_text("Emulated:")
+
+
+def test_hover_tells_the_sample(good: Page) -> None:
+    drawn(good, GOODPUT)
+    good.locator(f"#{GOODPUT} .scatterlayer .point").first.hover(force=True)
+    expect(good.locator(f"#{GOODPUT} .hoverlayer")).to_contain_text("block")
+
+
+def test_tables_sort_and_filter_and_download_what_they_show(good: Page) -> None:
+    table = "table[data-table=verdict-table]"
+    good.fill("[data-filter=verdict-table]", "so-crypt 3des time")
+    expect(good.locator("[data-count=verdict-table]")).to_have_text("6 of 54 verdicts")
+    good.get_by_role("button", name="Ratio", exact=True).click()
+    ratios = [float(text) for text in column(good, table, 4)]
+    assert ratios == sorted(ratios)
+    good.get_by_role("button", name="Ratio", exact=True).click()
+    assert [float(text) for text in column(good, table, 4)] == ratios[::-1]
+    rows = list(csv.DictReader(saved(good, "[data-csv=verdict-table]").splitlines()))
+    assert [f"{float(row['Ratio']):.2f}" for row in rows] == [f"{ratio:.2f}" for ratio in ratios[::-1]]
+
+
+def test_samples_filter_sort_page_and_download(good: Page) -> None:
+    expect(good.locator("#sample-count")).to_have_text("252 samples")
+    assert "warm-up" in column(good, SAMPLES, 4)
+    good.locator("#sample-on").click()
+    expect(good.locator("#sample-page")).to_have_text("101–200 of 252")
+    good.select_option("#sample-kind", "0")
+    good.select_option("#sample-cell", "schemes/so-crypt/3des/any/100")
+    expect(good.locator("#sample-count")).to_have_text("6 of 252 samples")
+    good.locator(f"{SAMPLES} thead button", has_text="Time").click()
+    times = [float(text) for text in column(good, SAMPLES, 5)]
+    assert times == sorted(times) and len(times) == 6
+    rows = list(csv.DictReader(saved(good, "#sample-csv").splitlines()))
+    assert [float(row["seconds"]) for row in rows] == pytest.approx(times, rel=1e-3)
+    assert {row["kind"] for row in rows} == {"counted"}
+
+
+def test_figure_data_is_the_data_shown(good: Page) -> None:
+    rows = list(csv.DictReader(saved(good, f"[data-csv={GOODPUT}-data]").splitlines()))
+    drawn(good, GOODPUT)
+    heights = good.evaluate(
+        "id => document.querySelector(`[data-figure=${id}]`).data.filter(t => t.type == 'bar').flatMap(t => t.y)",
+        GOODPUT,
+    )
+    assert [float(row["mean (Mbit/s)"]) for row in rows] == pytest.approx(heights, rel=1e-5)
+    picture = saved(good, f"[data-image={GOODPUT}]")
+    assert picture.startswith("<svg") and "Goodput" in picture
+
+
+def test_the_csv_beside_the_page_has_all_samples(built: Path) -> None:
+    with (built / "good" / "samples.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 252
+
+
+def test_the_address_restores_the_view(good: Page, context: BrowserContext) -> None:
+    good.fill("[data-filter=verdict-table]", "splice")
+    good.select_option("#sample-kind", "1")
+    good.get_by_role("button", name="Ratio", exact=True).click()
+    good.locator(f"#{GOODPUT} .legend button", has_text="plain").click()
+    good.locator("#theme").click()
+    link = good.locator(f"[data-link={GOODPUT}]").evaluate("link => link.href")
+    other = context.new_page()
+    other.goto(link)
+    expect(other.locator("[data-filter=verdict-table]")).to_have_value("splice")
+    expect(other.locator("#sample-kind")).to_have_value("1")
+    expect(other.locator("th[aria-sort=ascending]").first).to_have_text("Ratio")
+    expect(other.locator(f"#{GOODPUT} .legend button", has_text="plain")).to_have_attribute("aria-pressed", "false")
+    expect(other.locator(f"#{GOODPUT}")).to_be_in_viewport()
+    drawn(other, GOODPUT)
+    assert other.locator(f"#{GOODPUT} .bars .point").count() == 12
+    assert other.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_light_and_dark(browser: Browser, built: Path) -> None:
+    shades = {}
+    for scheme in ("light", "dark"):
+        with browser.new_context(color_scheme="dark" if scheme == "dark" else "light") as one:
+            page = one.new_page()
+            page.goto((built / "good" / "index.html").as_uri())
+            shade = "getComputedStyle(document.body).backgroundColor"
+            shades[scheme] = page.evaluate(shade)
+            page.locator("#theme").click()
+            page.goto((built / "broken-off" / "index.html").as_uri())
+            shades[f"{scheme}, switched"] = page.evaluate(shade)
+    assert shades["light"] == shades["dark, switched"] != shades["dark"] == shades["light, switched"]
+
+
+@pytest.mark.parametrize("name", ["index.html", "good/index.html", "broken-off/index.html"])
+@pytest.mark.parametrize("width", [360, 390, 768, 1280])
+def test_no_page_scrolls_sideways(page: Page, built: Path, name: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto((built / name).as_uri())
+    for place in page.locator("[data-figure]").all():
+        place.scroll_into_view_if_needed()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_index_lists_filters_and_leads_on(page: Page, built: Path) -> None:
+    page.goto((built / "index.html").as_uri())
+    table = "table[data-table=runs]"
+    assert page.locator(f"{table} tbody tr").count() == 3
+    expect(page.locator(f"{table} tbody")).to_contain_text("Cannot be read")
+    page.fill("[data-filter=runs]", "interrupted other")
+    assert page.locator(f"{table} tbody tr:visible").count() == 1
+    page.locator(f"{table} tbody tr:visible a").click()
+    expect(page.locator(".banner")).to_contain_text("interrupted")
+
+
+def test_the_keyboard_is_enough(good: Page) -> None:
+    drawn(good, GOODPUT)
+    button = good.locator(f"#{GOODPUT} .legend button").first
+    button.focus()
+    good.keyboard.press("Enter")
+    expect(button).to_have_attribute("aria-pressed", "false")
+    head = good.locator("table[data-table=cell-table] thead button").first
+    head.focus()
+    good.keyboard.press("Space")
+    expect(good.locator("table[data-table=cell-table] th").first).to_have_attribute("aria-sort", "ascending")
+
+
+def test_printing_draws_all_in_light(good: Page) -> None:
+    good.locator("#theme").click()
+    good.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert good.evaluate("document.documentElement.dataset.theme") == "light"
+    assert good.evaluate("[...document.querySelectorAll('[data-figure]')].every(p => p.querySelector('.main-svg'))")
+    good.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert good.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert len(good.pdf()) > 10_000
+
+
+def test_a_hostile_record_is_inert(page: Page, tmp_path: Path) -> None:
+    chosen = [(suite(HOSTILE, 7, 10**9, "afalg-copy"), ("afalg-copy", "so-crypt", HOSTILE), HOSTILE)]
+    cell = f"{HOSTILE}/{HOSTILE}/{HOSTILE}/any/1"
+    make_run(
+        tmp_path, run_id="hostile", suites=chosen, sizes=[MB, 10 * MB], outcomes={cell: ("failed", HOSTILE * 100)},
+        profile=HOSTILE, status="failed", reason=HOSTILE * 3, extra_facts={HOSTILE: {HOSTILE: [HOSTILE]}}, notes=[HOSTILE],
+    )  # fmt: skip
+    index = reports.build_site(tmp_path)
+    page.set_viewport_size({"width": 360, "height": 800})
+    for name in (index, index.parent / "hostile" / "index.html"):
+        page.goto(name.as_uri())
+        for place in page.locator("[data-figure]").all():
+            place.scroll_into_view_if_needed()
+            expect(place.locator(".main-svg").first).to_be_visible()
+        assert page.evaluate("window.hacked === undefined")
+        assert page.locator("img").count() == 0
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    expect(page.locator("main")).to_contain_text("onerror=window.hacked")
+
+
+def test_ten_thousand_samples_are_quick(page: Page, tmp_path: Path) -> None:
+    make_run(tmp_path, run_id="big", blocks=42, per_block=6)
+    page.goto((reports.build_site(tmp_path).parent / "big" / "index.html").as_uri())
+    took = page.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd")
+    sort = "() => { const t = performance.now(); document.querySelectorAll('#sample-table thead button')[4].click(); "
+    assert page.evaluate(sort + "return performance.now() - t; }") < 1000
+    assert took < 10_000, "far above what it takes on a quiet machine"
+    drawn(page, GOODPUT)
