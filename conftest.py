@@ -129,7 +129,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     error = config.stash.get(STOPPED, None) or (stopped[0] if stopped else None)
     with _talking(config):
-        config.stash[SESSION].close(error)
+        try:
+            config.stash[SESSION].close(error)
+        except HarnessError as problem:
+            print(problem)
+            session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -143,7 +147,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         print(line)
     print(f"record: {writer.path} ({writer.head.status})")
     try:
-        reports.build_site(writer.results)
         page = reports.run_page(writer.results, writer.head.run_id)
     except HarnessError as error:
         print(f"no report: {error}")

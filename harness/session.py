@@ -90,7 +90,10 @@ class Session:
             self.writer.head.notes.append(event.text)
 
     def close(self, error: BaseException | None = None) -> None:
-        """Put the hosts back, then finish the record: ``complete``, or what ``error`` makes of it."""
+        """Put the hosts back, then finish the record: ``complete``, or what ``error`` makes of it.
+
+        Raises RecordError when the record cannot be written.
+        """
         try:
             self._stack.__exit__(type(error) if error else None, error, None)
         except HarnessError as problem:
@@ -99,13 +102,13 @@ class Session:
         writer, self.writer = self.writer, None
         if writer is None:
             return
+        self.finished = writer
         self._fill(writer, error)
         with writer:
             if error is not None:
                 stopped = isinstance(error, KeyboardInterrupt | SystemExit)
                 said = error.what if isinstance(error, HarnessError) else str(error)
                 writer.finish("interrupted" if stopped else "failed", said or "stopped by a signal or Ctrl-C")
-        self.finished = writer
 
     finished: Writer | None = None
 

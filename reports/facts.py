@@ -21,7 +21,7 @@ class Row:
 
 def side_by_side(*sides: dict[str, Any]) -> dict[str, list[Row]]:
     """Rows by the first part of their name; top-level scalars under ``""``. Names in the order first met."""
-    flats = [flatten(side) for side in sides]
+    flats = [flatten(side) if side else {} for side in sides]
     names = list(dict.fromkeys(name for flat in flats for name in flat))
     found: dict[str, list[Row]] = {"": []}
     for name in names:

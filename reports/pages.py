@@ -190,7 +190,7 @@ def unmeasured(head: Head) -> list[tuple[str, str, str]]:
 
 
 def sample_columns(samples: pd.DataFrame, cells: list[str]) -> dict[str, Any]:
-    """The samples as compact columns for the page's script; six significant digits, the CSV file has all."""
+    """The samples as compact columns for the page's script; five significant digits, the CSV file has all."""
     index = {name: n for n, name in enumerate(dict.fromkeys([*cells, *samples["cell"]]))}
     # 0 counts, 1 warm-up, 2 not valid, 3 valid but its cell does not count
     state = [
@@ -206,23 +206,23 @@ def sample_columns(samples: pd.DataFrame, cells: list[str]) -> dict[str, Any]:
         "block": samples["block"].tolist(),
         "index": samples["index"].tolist(),
         "state": state,
-        "seconds": _six(samples["seconds"]),
-        "handshake": _six(samples["handshake_seconds"]),
+        "seconds": _five(samples["seconds"]),
+        "handshake": _five(samples["handshake_seconds"]),
         # only where it is not the size of the cell
         "bytes": {
             n: (b if b >= 0 else None) for n, (b, s) in enumerate(zip(moved, sizes, strict=True)) if b != s or b < 0
         },
-        "sender": _six(samples["sender_cpu_seconds"]),
-        "receiver": _six(samples["receiver_cpu_seconds"]),
-        "latency": _six(samples["latency_p50_us"]),
+        "sender": _five(samples["sender_cpu_seconds"]),
+        "receiver": _five(samples["receiver_cpu_seconds"]),
+        "latency": _five(samples["latency_p50_us"]),
         "reason": {n: reason for n, reason in enumerate(samples["reason"]) if reason},
     }
 
 
-def _six(column: pd.Series[float]) -> list[float | None] | None:
-    """None for a column without any value."""
-    values = [None if math.isnan(value) else float(f"{value:.6g}") for value in column.tolist()]
-    return values if any(value is not None for value in values) else None
+def _five(column: pd.Series[float]) -> list[float | None] | dict[int, float]:
+    """The values of a column to five significant digits; by row number where most are missing."""
+    known = {n: float(f"{value:.5g}") for n, value in enumerate(column.tolist()) if not math.isnan(value)}
+    return known if len(known) < len(column) / 2 else [known.get(n) for n in range(len(column))]
 
 
 def _cell_rows(cells: pd.DataFrame, samples: pd.DataFrame) -> list[dict[str, Any]]:

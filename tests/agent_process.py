@@ -66,11 +66,11 @@ class LocalAgent:
         assert self.first is not None
         return int(self.first["ready"]["pid"])
 
-    @property
-    def recovered(self) -> list[str]:
-        """What it says that it put back for others."""
+    def recovered(self, other: LocalAgent) -> list[str]:
+        """What it says that it put back for ``other``."""
         assert self.first is not None
-        return list(self.first["recovered"])
+        start = f"{other.directory.name}: "
+        return [line.removeprefix(start) for line in self.first["recovered"] if line.startswith(start)]
 
     def line(self) -> dict[str, Any] | None:
         """The next line it says; None at its end. Fails when nothing comes."""

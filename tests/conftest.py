@@ -64,7 +64,7 @@ def shell(host: Host, command: str) -> str:
 STATE = (
     "echo policies; ip xfrm policy list; echo states; ip xfrm state list nokeys; echo qdiscs; tc qdisc show; "
     "echo modules; cut -d' ' -f1 /proc/modules | sort; echo shm; ls -A /dev/shm; echo files; "
-    "ls -A /run /tmp /root /data; echo addresses; ip -o address; echo processes; "
+    "ls -A /run /tmp /root; echo addresses; ip -o address; echo processes; "
     "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline | grep . ; done; true"
 )
 

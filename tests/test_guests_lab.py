@@ -34,7 +34,7 @@ def test_datapath_in_a_guest(guest: RemoteHost) -> None:
     sources = put(guest, [*sorted((SOURCES / "datapath").glob("*.[ch]")), SOURCES / "kernel/so_crypt/so_crypt.h"])
     guest.check([*COMPILE, "datapath", *sources], timeout=120)
     put(guest, [HERE / "datapath_guest.py"])
-    command = f"TMPDIR=/data python3 datapath_guest.py {guest.directory}/datapath --modprobe --strace"
+    command = f"TMPDIR={guest.directory} python3 datapath_guest.py {guest.directory}/datapath --modprobe --strace"
     done = guest.run(["sh", "-c", command], timeout=400)
     assert done.ok, done.stdout[-3000:] + done.stderr[-3000:]
     assert "all well" in done.stdout

@@ -336,10 +336,12 @@ class TestFacts:
         assert rows["crypto"] == [facts.Row("d", (facts.ABSENT, "priority 3"), True)]
 
     values = st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)
+        st.none() | st.booleans() | st.integers() | st.text(max_size=4),
+        lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(max_size=4), v, max_size=3),
+        max_leaves=8,
     )
 
-    @given(st.dictionaries(st.text(), values), st.dictionaries(st.text(), values))
+    @given(*[st.dictionaries(st.text(max_size=4), values, max_size=3)] * 2)
     def test_any_shape_has_rows(self, left: dict[str, object], right: dict[str, object]) -> None:
         rows = facts.side_by_side(left, right)
         assert bool(rows) == bool(left or right)

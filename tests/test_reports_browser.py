@@ -19,10 +19,15 @@ playwright = pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright  # noqa: E402
 
 pytestmark = pytest.mark.browser
-ARGUMENTS = (
-    "--no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update "
-    "--disable-sync"
-).split()
+expect.set_options(timeout=20_000)  # a busy machine is no defect of the pages
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=1>\"'`${1}%{x}"
 GOODPUT = "p2-schemes-3des-goodput"
 SAMPLES = "#sample-table"
@@ -246,7 +251,8 @@ def test_a_hostile_record_is_inert(page: Page, tmp_path: Path) -> None:
     cell = f"{HOSTILE}/{HOSTILE}/{HOSTILE}/any/1"
     make_run(
         tmp_path, run_id="hostile", suites=chosen, sizes=[MB, 10 * MB], outcomes={cell: ("failed", HOSTILE * 100)},
-        profile=HOSTILE, status="failed", reason=HOSTILE * 3, extra_facts={HOSTILE: {HOSTILE: [HOSTILE]}}, notes=[HOSTILE],
+        profile=HOSTILE, status="failed", reason=HOSTILE * 3, extra_facts={HOSTILE: {HOSTILE: [HOSTILE]}},
+        notes=[HOSTILE],
     )  # fmt: skip
     index = reports.build_site(tmp_path)
     page.set_viewport_size({"width": 360, "height": 800})

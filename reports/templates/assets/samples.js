@@ -6,12 +6,12 @@ var Samples = (function () {
   var data = JSON.parse(document.getElementById("report-data").textContent);
   var s = data.samples;
 
-  function column(name) { return function (n) { return s[name] ? s[name][n] : null; }; }
+  function column(name) { return function (n) { return s[name][n] ?? null; }; }
   function bytes(n) { return n in s.bytes ? s.bytes[n] : s.sizes[s.cell[n]]; }
-  function goodput(n) { return s.seconds && s.seconds[n] && bytes(n) ? bytes(n) * 8 / s.seconds[n] : null; }
+  function goodput(n) { return s.seconds[n] && bytes(n) ? bytes(n) * 8 / s.seconds[n] : null; }
   function perGB(name) {
     return function (n) {
-      var cpu = s[name] ? s[name][n] : null;
+      var cpu = s[name][n] ?? null;
       return cpu === null || !bytes(n) ? null : cpu * 1e9 / bytes(n);
     };
   }

@@ -1,0 +1,187 @@
+"""Statistics: intervals hold their level, comparisons are fair to both sides, and what is detectable is detected."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import stats
+
+TRIALS = 3000
+times = st.floats(1e-6, 1e6)
+margins = st.floats(0.001, 0.5)
+
+
+@st.composite
+def paired(draw: st.DrawFn, fewest: int = 0) -> tuple[list[float], list[float]]:
+    """Two lists of times, of the same length."""
+    count = draw(st.integers(fewest, 12))
+    lists = st.lists(times, min_size=count, max_size=count)
+    return draw(lists), draw(lists)
+
+
+def simulated(source: random.Random, shift: float, noise: float, blocks: int) -> stats.Comparison:
+    """A comparison whose true log ratio is ``shift``; whole blocks are slowed down, which must not matter."""
+    base, other = [], []
+    for _ in range(blocks):
+        slow = math.exp(source.gauss(0, 0.5))
+        base.append(slow * math.exp(source.gauss(shift, noise)))
+        other.append(slow)
+    return stats.compare(base, other, 0.03)
+
+
+def within(found: int, probability: float) -> bool:
+    """Whether so many hits of TRIALS fit this probability, within four standard errors."""
+    return abs(found / TRIALS - probability) < 4 * math.sqrt(probability * (1 - probability) / TRIALS)
+
+
+@pytest.mark.parametrize("blocks", [3, 6, 20])
+def test_the_interval_holds_its_level(blocks: int) -> None:
+    source = random.Random(blocks)
+    truth = math.log(1.1)
+    found = 0
+    for _ in range(TRIALS):
+        result = simulated(source, truth, 0.05, blocks)
+        assert result.low is not None
+        assert result.high is not None
+        found += result.low <= 1.1 <= result.high
+    assert within(found, stats.LEVEL)
+
+
+def test_without_a_difference_no_verdict_says_one_more_often_than_five_times_in_a_hundred() -> None:
+    source = random.Random(1)
+    wrong = sum(simulated(source, 0.0, 0.08, 6).verdict in ("faster", "slower") for _ in range(TRIALS))
+    assert wrong / TRIALS < 0.05 + 4 * math.sqrt(0.05 * 0.95 / TRIALS)
+
+
+@pytest.mark.parametrize("blocks", [4, 6, 12])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_is_called_detectable_is_found_four_times_in_five(blocks: int, sign: int) -> None:
+    source = random.Random(10 * blocks + sign)
+    noise = 0.05
+    effect = stats.detectable(noise, blocks)
+    assert effect is not None
+    found = 0
+    for _ in range(TRIALS):
+        result = simulated(source, sign * math.log1p(effect), noise, blocks)
+        assert result.low is not None
+        assert result.high is not None
+        found += result.low > 1 if sign > 0 else result.high < 1
+    assert within(found, stats.POWER)
+
+
+@given(st.floats(1e-4, 1.0), st.integers(3, 200))
+def test_more_blocks_or_less_noise_find_smaller_effects(noise: float, blocks: int) -> None:
+    effect = stats.detectable(noise, blocks)
+    assert effect is not None
+    assert effect > 0
+    fewer, louder = stats.detectable(noise, 2 * blocks), stats.detectable(2 * noise, blocks)
+    assert fewer is not None
+    assert louder is not None
+    assert fewer < effect < louder
+
+
+@given(paired(), margins)
+def test_swapping_the_sides_turns_the_result_round(pair: tuple[list[float], list[float]], margin: float) -> None:
+    there, back = stats.compare(*pair, margin), stats.compare(*reversed(pair), margin)
+    mirrored = {"faster": "slower", "slower": "faster"}
+    assert mirrored.get(there.verdict, there.verdict) == back.verdict or _on_an_edge(there, margin)
+    assert there.blocks == back.blocks
+    assert there.detectable == pytest.approx(back.detectable)
+    for one, other in ((there.ratio, back.ratio), (there.low, back.high), (there.high, back.low)):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            assert math.log(one) == pytest.approx(-math.log(other), rel=1e-9, abs=1e-9)
+
+
+def _on_an_edge(result: stats.Comparison, margin: float) -> bool:
+    """An end of the interval so near to a limit that rounding decides."""
+    ends = [end for end in (result.low, result.high) if end is not None]
+    return any(math.isclose(end, edge, rel_tol=1e-9) for end in ends for edge in (1, 1 + margin, 1 / (1 + margin)))
+
+
+@given(paired(), margins, st.floats(1e-3, 1e3))
+def test_units_do_not_matter(pair: tuple[list[float], list[float]], margin: float, scale: float) -> None:
+    plain = stats.compare(*pair, margin)
+    scaled = stats.compare(*([scale * value for value in side] for side in pair), margin)
+    assert scaled.verdict == plain.verdict or _on_an_edge(plain, margin)
+    for field in ("ratio", "low", "high"):
+        one, other = getattr(plain, field), getattr(scaled, field)
+        assert (one is None) == (other is None)
+        if one is not None:
+            assert math.log(one) == pytest.approx(math.log(other), rel=1e-9, abs=1e-9)
+
+
+@given(paired(fewest=3), margins, st.randoms(use_true_random=False))
+def test_the_order_of_blocks_does_not_matter(
+    pair: tuple[list[float], list[float]], margin: float, source: random.Random
+) -> None:
+    places = list(range(len(pair[0])))
+    source.shuffle(places)
+    plain, mixed = stats.compare(*pair, margin), stats.compare(*([side[p] for p in places] for side in pair), margin)
+    assert (mixed.ratio, mixed.verdict) == (plain.ratio, plain.verdict) or _on_an_edge(plain, margin)
+
+
+@given(paired(), margins)
+def test_the_verdict_is_what_the_interval_says(pair: tuple[list[float], list[float]], margin: float) -> None:
+    result = stats.compare(*pair, margin)
+    if result.low is None or result.high is None:
+        assert result.verdict == "cannot_tell"
+        assert result.blocks < stats.FEWEST
+        assert result.detectable is None
+        return
+    assert result.ratio is not None
+    assert result.low <= result.ratio * (1 + 1e-12)
+    assert result.ratio <= result.high * (1 + 1e-12)
+    expected = "cannot_tell"
+    if result.low >= 1 / (1 + margin) and result.high <= 1 + margin:
+        expected = "same"
+    elif result.low > 1:
+        expected = "faster"
+    elif result.high < 1:
+        expected = "slower"
+    assert result.verdict == expected
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"),
+    [
+        (0.98, 1.02, "same"),
+        (1.01, 1.02, "same"),
+        (0.90, 1.02, "cannot_tell"),
+        (0.98, 1.04, "cannot_tell"),
+        (1.01, 1.04, "faster"),
+        (0.90, 0.99, "slower"),
+        (0.50, 2.00, "cannot_tell"),
+    ],
+)
+def test_words(low: float, high: float, word: str) -> None:
+    assert stats.word(low, high, 0.03) == word
+
+
+def test_over_one_the_candidate_is_better() -> None:
+    result = stats.compare([2.0, 2.02, 1.98, 2.01], [1.0, 1.0, 1.0, 1.0], 0.03)
+    assert result.verdict == "faster"
+    assert result.ratio == pytest.approx(2.0, rel=0.01)
+
+
+def test_nothing_is_known_of_noise_that_was_not_seen() -> None:
+    result = stats.compare([2.0] * 5, [2.0] * 5, 0.03)
+    assert (result.ratio, result.verdict, result.detectable) == (1.0, "same", None)
+    assert stats.detectable(0.1, 2) is None
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
+def test_what_cannot_be_a_time_is_refused(bad: float) -> None:
+    for base, other in (([1.0, bad], [1.0, 1.0]), ([1.0, 1.0], [bad, 1.0])):
+        with pytest.raises(ValueError, match="positive and finite"):
+            stats.compare(base, other, 0.03)
+
+
+def test_samples_without_a_partner_are_refused() -> None:
+    with pytest.raises(ValueError, match="equal numbers"):
+        stats.compare([1.0, 2.0], [1.0], 0.03)
