@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
-from harness.bench import Payload
+from harness.bench import Bench, Payload
 from harness.events import Events, Note
 from hosts import facts
+from hosts.changes import Scope
 from hosts.errors import HarnessError
+from hosts.kernel import build as kernel
 from hosts.lab import processors, uml
-from hosts.remote import RemoteHost
+from hosts.remote import AgentError, RemoteHost
+from hosts.ssh import SshError
 from hosts.testbed import HostsTestbed, UmlTestbed
 
 
@@ -45,6 +50,19 @@ class Bed:
         """Where the sender's files are."""
         return f"{self.sender.directory}/payloads"
 
+    def bench(self, stack: ExitStack) -> Bench:
+        """A bench for one suite, whose changes are undone when ``stack`` is left."""
+        return Bench(
+            sender=self.sender,
+            receiver=self.receiver,
+            on_sender=stack.enter_context(Scope(self.sender)),
+            on_receiver=stack.enter_context(Scope(self.receiver)),
+            payload_directory=self.payload_directory,
+            ports=[],
+            shared=self.shared,
+            built=self.sender_facts.built,
+        )
+
     def payload(self, size: int, seed: int) -> Payload:
         """The sender's file of ``size`` bytes, made when first asked for."""
         if size not in self.payloads:
@@ -57,15 +75,20 @@ class Bed:
 
 
 @contextmanager
-def opened(spec: HostsTestbed | UmlTestbed, events: Events) -> Iterator[Bed]:
-    """Boot or connect; on leaving, hosts are as they were and a lab is gone. Raises HarnessError."""
+def opened(spec: HostsTestbed | UmlTestbed, events: Events, builds: frozenset[str] = frozenset()) -> Iterator[Bed]:
+    """Boot or connect; on leaving, hosts are as they were and a lab is gone. Raises HarnessError.
+
+    ``builds``: kernel modules of ours to build for the sender; one that cannot be is a fact with its reason.
+    """
     with ExitStack() as stack:
         meter: CpuMeter | None = None
+        build: Callable[[RemoteHost, facts.Facts], str] = _build_there
         pinned: list[int] = []
         if isinstance(spec, UmlTestbed):
             lab = stack.enter_context(uml.boot(spec, events.progress))
             hosts, may_shape = lab.testbed, True
             meter = CpuMeter(lab.cpu_seconds, lambda: lab.cpu_resolution_seconds)
+            build = partial(_build_here, spec.suite, lab.image_path, events)
             pinned = list(lab.processors.values())
             if len(set(pinned)) < 2:
                 events(Note("both guests share one processor: times say little"))
@@ -90,7 +113,32 @@ def opened(spec: HostsTestbed | UmlTestbed, events: Events) -> Iterator[Bed]:
             shared={},
         )
         _require(bed)
+        for name in sorted(builds):
+            events.progress(f"building the kernel module {name} for the sender")
+            try:
+                bed.sender_facts.built[name] = build(sender, bed.sender_facts)
+            except AgentError as error:
+                bed.sender_facts.not_built[name] = str(error)
+            except SshError:
+                raise
+            except HarnessError as error:
+                bed.sender_facts.not_built[name] = f"{error.what}; {error.next_step or ''}".rstrip("; ")
+        bed.sender_facts.shown["modules_built"] = {
+            **dict.fromkeys(bed.sender_facts.built, "built"),
+            **bed.sender_facts.not_built,
+        }
         yield bed
+
+
+def _build_here(suite: str, image: Path, events: Events, sender: RemoteHost, _facts: facts.Facts) -> str:
+    """The module for a lab's kernel, built on this machine (cached) and sent over."""
+    module = kernel.for_uml(suite, image, events.progress)
+    return sender.put(module.path.read_bytes(), kernel.MODULE)
+
+
+def _build_there(sender: RemoteHost, about: facts.Facts) -> str:
+    """The module for a host's own kernel, built there with its headers."""
+    return kernel.on_host(sender, about.shown.get("os"))
 
 
 def _require(bed: Bed) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 
@@ -40,7 +39,8 @@ def new_key(cipher: Cipher) -> Key:
 class Bench:
     """Both hosts during one suite. ``scope`` undoes a deployment's changes when the suite is over.
 
-    ``datapath`` is the compiled server on the sender, once a path needed it; ``certificate`` likewise.
+    ``built`` are kernel modules of ours on the sender, ``loaded`` those that this suite has loaded; ``shared`` keeps
+    what paths made once a run: the compiled server, the certificate.
     """
 
     sender: RemoteHost
@@ -49,7 +49,9 @@ class Bench:
     on_receiver: Scope
     payload_directory: str
     ports: list[int]
-    shared: dict[str, str] = field(default_factory=dict)
+    shared: dict[str, str]
+    built: dict[str, str]
+    loaded: set[str] = field(default_factory=set)
 
     @property
     def address(self) -> IPv4Address | IPv6Address:
@@ -70,18 +72,3 @@ class Bench:
         """``http://10.98.0.2:18080``, with brackets round an IPv6 address."""
         host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
         return f"{scheme}://{host}:{port}"
-
-
-def open_bench(
-    stack: ExitStack, sender: RemoteHost, receiver: RemoteHost, payload_directory: str, shared: dict[str, str]
-) -> Bench:
-    """A bench whose changes are undone when ``stack`` is left."""
-    return Bench(
-        sender=sender,
-        receiver=receiver,
-        on_sender=stack.enter_context(Scope(sender)),
-        on_receiver=stack.enter_context(Scope(receiver)),
-        payload_directory=payload_directory,
-        ports=[],
-        shared=shared,
-    )

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from harness import judge, link, measure, plan
 from harness.bed import Bed
-from harness.bench import Bench, open_bench
+from harness.bench import Bench
 from harness.ciphers import CIPHERS
 from harness.events import Events, Note, Sampled, Sampling, SuiteEnded, SuiteStarted
 from harness.paths import DataPath, Deployed
@@ -86,7 +86,7 @@ class Campaign:
             return
         blocks = {size: count + self.profile.warmup_blocks for size, count in self.suite.sizes.items()}
         with ExitStack() as stack:
-            bench = open_bench(stack, self.bed.sender, self.bed.receiver, self.bed.payload_directory, self.bed.shared)
+            bench = self.bed.bench(stack)
             self.events.progress(f"{self.suite.name}: making files")
             for size in {cell.size for cell in live}:
                 self.bed.payload(size, self.profile.seed)

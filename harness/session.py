@@ -77,13 +77,17 @@ class Session:
             self.writer = Writer(self.results, head)
             self.events.subscribers.append(self._keep_notes)
         if self._bed is None:
-            self._bed = self._stack.enter_context(bed.opened(self.testbed, self.events))
+            self._bed = self._stack.enter_context(bed.opened(self.testbed, self.events, self._builds()))
             self.writer.head.hosts = {
                 "sender": self._bed.sender_facts.shown,
                 "receiver": self._bed.receiver_facts.shown,
             }
             self.writer.write_head()
         return self._bed, self.writer
+
+    def _builds(self) -> frozenset[str]:
+        """Kernel modules of ours that the wanted cells need."""
+        return frozenset(name for cell in self.wanted for name in self.paths[self.cells[cell].path].builds)
 
     def _keep_notes(self, event: Event) -> None:
         if isinstance(event, Note) and self.writer is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from scipy import optimize, stats
@@ -52,7 +53,7 @@ def compare(baseline: Sequence[float], candidate: Sequence[float], margin: float
     if count < FEWEST:
         return Comparison(math.exp(mean), None, None, count, "cannot_tell", None)
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in logs) / (count - 1))
-    half = float(stats.t.ppf((1 + LEVEL) / 2, count - 1)) * deviation / math.sqrt(count)
+    half = _critical(count) * deviation / math.sqrt(count)
     low, high = math.exp(mean - half), math.exp(mean + half)
     return Comparison(
         ratio=math.exp(mean),
@@ -81,10 +82,21 @@ def detectable(deviation: float, count: int) -> float | None:
     """
     if deviation <= 0 or count < FEWEST:
         return None
-    freedom = count - 1
-    critical = float(stats.t.ppf((1 + LEVEL) / 2, freedom))
+    return math.expm1(_shift(count) * deviation / math.sqrt(count))
+
+
+@cache
+def _critical(count: int) -> float:
+    """Half the width of the interval of the mean of ``count`` values, in standard errors."""
+    return float(stats.t.ppf((1 + LEVEL) / 2, count - 1))
+
+
+@cache
+def _shift(count: int) -> float:
+    """The true mean, in standard errors, that a t test of ``count`` values finds with POWER."""
+    critical = _critical(count)
 
     def missing(shift: float) -> float:
-        return float(stats.nct.sf(critical, freedom, shift)) - POWER
+        return float(stats.nct.sf(critical, count - 1, shift)) - POWER
 
-    return math.expm1(float(optimize.brentq(missing, 0.0, 10.0 * critical)) * deviation / math.sqrt(count))
+    return float(optimize.brentq(missing, 0.0, 10.0 * critical))

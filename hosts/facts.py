@@ -27,12 +27,15 @@ LIGHTTPD_GNUTLS = ["find", "/usr/lib/lighttpd", "/usr/lib64/lighttpd", "-name", 
 @dataclass(frozen=True)
 class Facts:
     """One host. ``programs``: version, or None where missing. ``modules``: names of the kernel modules that can
-    be loaded or are built in. ``shown`` is what goes into the record for readers."""
+    be loaded or are built in. ``built``: paths there of kernel modules that the harness built for this host,
+    ``not_built``: why others could not be. ``shown`` is what goes into the record for readers."""
 
     role: str
     kernel: str
     programs: dict[str, str | None]
     modules: frozenset[str]
+    built: dict[str, str] = field(default_factory=dict)
+    not_built: dict[str, str] = field(default_factory=dict)
     shown: dict[str, Any] = field(default_factory=dict)
 
     def missing(self, programs: tuple[str, ...]) -> list[str]:

@@ -243,7 +243,7 @@ def _span(values: list[Any]) -> str:
     if len(numbers) < len(values):
         return ", ".join(dict.fromkeys(str(v) for v in values))
     low, high = min(numbers), max(numbers)
-    return f"{low:g}" if low == high else f"{low:g}–{high:g}"
+    return words.number(low, 12) if low == high else f"{words.number(low, 12)}–{words.number(high, 12)}"
 
 
 def _named(cell: Cell | None, name: str) -> str:

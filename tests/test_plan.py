@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -24,7 +25,7 @@ def test_every_cell_stands_in_every_place_equally_often(count: int) -> None:
 @given(st.integers(2, 24))
 def test_every_cell_follows_every_other_equally_often(count: int) -> None:
     rows = plan.williams(count)
-    pairs = Counter(pair for row in rows for pair in zip(row, row[1:], strict=False))
+    pairs = Counter(pair for row in rows for pair in pairwise(row))
     assert set(pairs) == {(a, b) for a in range(count) for b in range(count) if a != b}
     assert set(pairs.values()) == {len(rows) // count}
 

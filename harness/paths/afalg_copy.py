@@ -25,6 +25,7 @@ class AfalgCopy:
     name = "afalg-copy"
     title = "Traditional (read, AF_ALG, send)"
     clear = False
+    builds = ()
 
     def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
         return _datapath.unsupported_alg(cipher, sender, receiver)

@@ -21,6 +21,7 @@ class AfalgSplice:
     name = "afalg-splice"
     title = "Splice (sendfile, AF_ALG, splice)"
     clear = False
+    builds = ()
 
     def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
         return _datapath.unsupported_alg(cipher, sender, receiver)

@@ -24,6 +24,7 @@ class Http:
     name = "http"
     title = "HTTP (nginx, sendfile)"
     clear = True
+    builds = ()
 
     def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
         return _need.missing(sender, receiver, sender_programs=("nginx",))

@@ -42,6 +42,7 @@ class Https:
     name = "https"
     title = "HTTPS (TLS in user space)"
     clear = False
+    builds = ()
 
     def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
         if cipher is None or cipher.gnutls_priority is None:

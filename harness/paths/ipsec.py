@@ -99,6 +99,7 @@ class Ipsec:
     name = "ipsec"
     title = "HTTP over IPsec (ESP transport mode)"
     clear = False
+    builds = ()
 
     def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
         if cipher is None or cipher.xfrm_enc is None:

@@ -17,6 +17,7 @@ class Ktls:
     name = "ktls"
     title = "Kernel TLS + sendfile"
     clear = False
+    builds = ()
 
     def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
         title = cipher.title if cipher else "no cipher"

@@ -19,6 +19,7 @@ class Plain:
     name = "plain"
     title = "Plain sendfile"
     clear = True
+    builds = ()
 
     def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
         return _need.missing(sender, receiver, sender_programs=("cc",))

@@ -46,6 +46,10 @@ class Likeness:
     changed: int
     contradicting: tuple[str, ...]
 
+    def __str__(self) -> str:
+        others = f"{', '.join(self.contradicting[:3])} with other offsets" if self.contradicting else "none with others"
+        return f"{self.alike} functions alike, {others}"
+
     @property
     def good(self) -> bool:
         """Whether the structures are the same as far as that can be seen."""
@@ -71,7 +75,7 @@ def functions(disassembly: str) -> dict[str, Function]:
         elif instruction := _INSTRUCTION.match(line):
             text = _TARGET.sub("TARGET", instruction["text"])
             offsets += [found_offset for found_offset, _register in _OFFSET.findall(text)]
-            # Immediate numbers are line numbers in warnings, addresses yet to be filled in, and sizes.
+            # Immediate numbers are line numbers in warnings and addresses yet to be filled in (and, alas, sizes).
             shape.append(_IMMEDIATE.sub("$", _OFFSET.sub(r"(\2)", text)))
     close()
     return {key: value for key, value in found.items() if key not in twice}

@@ -81,10 +81,10 @@ def versions(madison: str) -> list[Version]:
     return sorted({Version(line[0], line[1]) for line in fields if len(line) == 3}, key=lambda found: found.text)
 
 
-def nearest(found: Iterable[Version], release: str) -> Version | None:
-    """The version for ``release``, or else the one fewest point releases away, rather newer than older."""
+def nearest(found: Iterable[Version], release: str) -> list[Version]:
+    """All versions, the one for ``release`` or the fewest point releases away first, the newer of two the same way."""
     wanted = point(release)
-    return min(found, key=lambda version: (abs(version.level - wanted), -version.level, version.text), default=None)
+    return sorted(found, key=lambda version: (abs(version.level - wanted), -version.level, version.text))
 
 
 class Archive:
@@ -169,15 +169,15 @@ def _failed(command: Iterable[str], said: str) -> HarnessError:
     )
 
 
-def find(suite: str, release: str, directory: Path) -> tuple[Archive, Version]:
-    """The version of linux-source nearest to kernel ``release`` in ``suite``. Raises HarnessError."""
+def find(suite: str, release: str, directory: Path) -> tuple[Archive, list[Version]]:
+    """The versions of linux-source for kernel ``release`` that ``suite`` has, nearest first. Raises HarnessError."""
     archive = Archive(suite, directory)
     archive.run("apt-get", "update")
     package = f"linux-source-{series(release)}"
-    version = nearest(versions(archive.run("apt-cache", "madison", package)), release)
-    if not version:
+    found = nearest(versions(archive.run("apt-cache", "madison", package)), release)
+    if not found:
         raise HarnessError(f"{suite} has no {package}, and the lab's kernel is {release}")
-    return archive, version
+    return archive, found
 
 
 def unpack(package: Path, target: Path, progress: Progress) -> Path:

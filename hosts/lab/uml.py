@@ -42,6 +42,7 @@ class UmlLab:
 
     def __init__(self, spec: UmlTestbed, guests: image.Image, pinned: dict[str, int]) -> None:
         self.processors = pinned
+        self.image_path = guests.path
         self.ready_seconds = 0.0
         self._image = guests
         self._keys = keys.make(MANAGEMENT)

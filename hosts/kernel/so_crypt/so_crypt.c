@@ -945,8 +945,8 @@ static int __init soc_register(void)
 	BUILD_BUG_ON(sizeof(struct so_crypt_set) != 160);
 	BUILD_BUG_ON(sizeof(struct so_crypt_info) != 168);
 	/* Without symbol versions a module of another build loads too. */
-	if (tcp_prot.obj_size != sizeof(struct tcp_sock) || tcp_prot.sendmsg != tcp_sendmsg ||
-	    tcp_prot.close != tcp_close)
+	if (tcp_prot.obj_size != sizeof(struct tcp_sock) || strcmp(tcp_prot.name, "TCP") ||
+	    tcp_prot.sendmsg != tcp_sendmsg || tcp_prot.close != tcp_close)
 		return -ENOEXEC;
 	return tcp_register_ulp(&soc_ulp_ops);
 }

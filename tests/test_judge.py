@@ -1,0 +1,153 @@
+"""Judging: only what counts is compared, in pairs of one block; a full resource is named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness import judge
+from harness.record import Cell, HostSample, Outcome, Sample
+
+BASE, OTHER = "s/base/3des/any/1MB", "s/other/3des/any/1MB"
+
+
+def cell(ident: str, outcome: Outcome = "measured") -> Cell:
+    suite, path, cipher, driver, _ = ident.split("/")
+    return Cell(id=ident, suite=suite, path=path, cipher=cipher, driver=driver, size_bytes=10**6, outcome=outcome)
+
+
+def sample(ident: str, block: int, seconds: float | None = 1.0, cpu: float | None = 1.0, **more: Any) -> Sample:
+    host = HostSample(cpu_seconds=cpu, cpu_resolution_seconds=0.01)
+    content: dict[str, Any] = {
+        "cell": ident,
+        "block": block,
+        "index": 0,
+        "warmup": False,
+        "seconds": seconds,
+        "bytes": 10**6,
+        "valid": True,
+        "sender": host,
+        "receiver": HostSample(cpu_seconds=0.0, cpu_resolution_seconds=0.01),
+    }
+    return Sample.model_validate(content | more)
+
+
+def times(base: list[float], other: list[float]) -> list[Sample]:
+    """Samples of both cells, a block each."""
+    return [
+        sample(ident, block, value)
+        for ident, values in ((BASE, base), (OTHER, other))
+        for block, value in enumerate(values)
+    ]
+
+
+BOTH = [cell(BASE), cell(OTHER)]
+
+
+def test_a_verdict_names_both_cells_and_divides_baseline_by_candidate() -> None:
+    found = judge.verdicts(BOTH, times([2.0, 2.2, 1.9], [1.0, 1.1, 1.0]), "base", 0.03, {OTHER: "link"})
+    assert [verdict.metric for verdict in found] == ["seconds", "cpu_seconds_per_gb"]
+    first = found[0]
+    assert (first.baseline, first.candidate, first.blocks) == (BASE, OTHER, 3)
+    assert first.comparison == "base / other, s 1MB"
+    assert first.ratio == pytest.approx((2.0 * 2.0 * 1.9) ** (1 / 3))
+    assert (first.verdict, first.bottleneck, first.margin) == ("faster", "link", 0.03)
+
+
+def test_warm_ups_invalid_samples_and_other_cells_do_not_count() -> None:
+    kept = sample(BASE, 3)
+    dropped = [
+        sample(BASE, 0, warmup=True),
+        sample(BASE, 1, valid=False),
+        sample(BASE, 2, seconds=None, valid=False),
+        sample(OTHER, 4),
+    ]
+    assert judge.counted([kept, *dropped], BASE) == {3: kept}
+
+
+def test_only_blocks_that_both_have_are_compared() -> None:
+    samples = times([1.0, 2.0, 4.0, 8.0], [1.0, 2.0, 4.0, 8.0])
+    del samples[1], samples[-2]
+    found = judge.verdicts(BOTH, samples, "base", 0.03, {})[0]
+    assert (found.blocks, found.ratio) == (2, 1.0)
+
+
+@pytest.mark.parametrize("outcome", ["unsupported", "failed", "invalid"])
+def test_what_was_not_measured_gets_no_verdict(outcome: Outcome) -> None:
+    samples = times([1.0] * 4, [2.0] * 4)
+    assert judge.verdicts([cell(BASE), cell(OTHER, outcome)], samples, "base", 0.03, {}) == []
+    assert judge.verdicts([cell(BASE, outcome), cell(OTHER)], samples, "base", 0.03, {}) == []
+
+
+def test_without_samples_there_is_a_row_that_says_nothing() -> None:
+    found = judge.verdicts(BOTH, [], "base", 0.03, {})
+    assert {(v.ratio, v.blocks, v.verdict, v.detectable) for v in found} == {(None, 0, "cannot_tell", None)}
+
+
+@pytest.mark.parametrize(
+    ("cpu", "resolution", "size", "expected"),
+    [
+        (1.0, 0.01, 10**6, 1000.0),
+        (0.1, 0.01, 10**6, 100.0),
+        (0.099, 0.01, 10**6, None),
+        (0.0, 0.01, 10**6, None),
+        (None, 0.01, 10**6, None),
+        (1.0, None, 10**6, None),
+        (1.0, 0.01, None, None),
+        (1.0, 0.01, 0, None),
+    ],
+)
+def test_processor_time_is_compared_only_where_its_clock_is_fine_enough(
+    cpu: float | None, resolution: float | None, size: int | None, expected: float | None
+) -> None:
+    host = HostSample(cpu_seconds=cpu, cpu_resolution_seconds=resolution)
+    one = sample(BASE, 0, bytes=size, sender=host, receiver=host)
+    for role in ("sender", "receiver"):
+        found = judge.cpu_seconds_per_gb(one, role)  # type: ignore[arg-type]
+        assert found == (None if expected is None else pytest.approx(expected))
+
+
+def test_one_block_that_the_clock_cannot_tell_leaves_no_comparison() -> None:
+    """To keep only the blocks that took long enough would be to choose the slow ones."""
+    base = [sample(BASE, block) for block in range(6)]
+    other = [sample(OTHER, block, cpu=0.05 if block == 2 else 1.0) for block in range(6)]
+    seconds, cpu = judge.verdicts(BOTH, base + other, "base", 0.03, {})
+    assert (cpu.ratio, cpu.blocks, cpu.verdict) == (None, 0, "cannot_tell")
+    assert (seconds.blocks, seconds.verdict) == (6, "same")
+
+
+def bottleneck(seconds: float, sender: float | None, receiver: float | None, link: float | None) -> str | None:
+    hosts = [HostSample(cpu_seconds=cpu, cpu_resolution_seconds=0.01) for cpu in (sender, receiver)]
+    samples = [sample(BASE, block, seconds, sender=hosts[0], receiver=hosts[1]) for block in range(3)]
+    return judge.bottleneck(samples, {"sender": 1, "receiver": 2}, link)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "sender", "receiver", "link", "expected"),
+    [
+        (0.008, 0.0, 0.0, 10**9, "link"),
+        (0.0085, 0.0, 0.0, 10**9, "link"),
+        (0.009, 0.0, 0.0, 10**9, None),
+        (1.0, 0.95, 0.1, 10**9, "sender"),
+        (1.0, 0.85, 0.1, 10**9, None),
+        (1.0, 0.1, 1.9, 10**9, "receiver"),
+        (1.0, 0.1, 1.0, 10**9, None),
+        (1.0, 0.92, 1.9, 10**9, "receiver"),
+        (1.0, 0.95, None, None, "sender"),
+        (1.0, None, None, None, None),
+    ],
+)
+def test_the_full_resource_is_named(
+    seconds: float, sender: float | None, receiver: float | None, link: float | None, expected: str | None
+) -> None:
+    assert bottleneck(seconds, sender, receiver, link) == expected
+
+
+def test_of_nothing_there_is_no_bottleneck() -> None:
+    assert judge.bottleneck([], {"sender": 1, "receiver": 1}, 10**9) is None
+
+
+def test_one_slow_transfer_does_not_change_the_bottleneck() -> None:
+    samples = [sample(BASE, block, 5.0 if block == 0 else 0.008) for block in range(5)]
+    assert judge.bottleneck(samples, {"sender": 1, "receiver": 1}, 10**9) == "link"
