@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -85,7 +85,7 @@ def measured(request: pytest.FixtureRequest) -> Callable[[str], None]:
     def show(cell: str) -> None:
         config = request.config
         try:
-            with _talking(config):
+            with Talking(config):
                 result = config.stash[SESSION].result(cell)
         except HarnessError as error:
             config.stash[STOPPED] = error
@@ -95,7 +95,7 @@ def measured(request: pytest.FixtureRequest) -> Callable[[str], None]:
     return show
 
 
-class _talking:
+class Talking:
     """While the harness works, its progress goes to the real terminal."""
 
     def __init__(self, config: pytest.Config) -> None:
@@ -120,15 +120,13 @@ def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[BaseException]) -> N
     stopped.append(excinfo.value)
 
 
-
-
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
     if SESSION not in config.stash:
         return
     error = config.stash.get(STOPPED, None) or (stopped[0] if stopped else None)
-    with _talking(config):
+    with Talking(config):
         try:
             config.stash[SESSION].close(error)
         except HarnessError as problem:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from harness import judge, link, measure, plan
+from harness import ceiling, judge, link, measure, plan
 from harness.bed import Bed
 from harness.bench import Bench
 from harness.ciphers import CIPHERS
 from harness.events import Events, Note, Sampled, Sampling, SuiteEnded, SuiteStarted
-from harness.paths import DataPath, Deployed
+from harness.paths import DataPath, Deployed, _datapath
 from harness.plan import CellPlan
 from harness.profile import Profile, Suite
-from harness.record import Cell, Sample, SuiteEntry, Writer
+from harness.record import Cell, Metric, Sample, SuiteEntry, Writer
 from hosts.errors import HarnessError
 from hosts.ssh import SshError
 
@@ -40,6 +40,7 @@ class Campaign:
         self.samples: list[Sample] = []
         self.cells: dict[str, Cell] = {}
         self._taken = 0
+        self._prices: dict[str, ceiling.Price] = {}
 
     def run(self, wanted: list[CellPlan]) -> None:
         """Measure the wanted cells. Raises SshError when a host is lost, after giving every cell its outcome."""
@@ -95,6 +96,7 @@ class Campaign:
             entry = self._entry()
             entry.link = link.prepare(bench, self.suite.link_rate, self.bed.may_shape)
             deployed = self._deploy(bench, live)
+            self._price(bench, entry, deployed)
             if self.sabotage:
                 self.sabotage(bench, deployed)
             sizes = {cell.size: [c for c in live if c.size == cell.size and c.path in deployed] for cell in live}
@@ -115,6 +117,29 @@ class Campaign:
         )
         self.writer.head.suites.append(entry)
         return entry
+
+    def _price(self, bench: Bench, entry: SuiteEntry, deployed: dict[str, Deployed]) -> None:
+        """What the steps of the deployed paths cost on the sender, measured by our own server, untimed."""
+        skcipher = CIPHERS[self.suite.cipher].skcipher
+        if skcipher and any(self.paths[name].steps for name in deployed):
+            self.events.progress(f"{self.suite.name}: measuring what calls, copies and the cipher cost")
+            self._prices = _datapath.prices(bench, skcipher if self.suite.driver == "any" else self.suite.driver)
+            for name, price in self._prices.items():
+                entry.prices |= {f"{name}_call_ns": price.call_ns, f"{name}_byte_ns": price.byte_ns}
+
+    def _ceiling(self, size: int, cells: list[Cell]) -> Callable[[Metric, str], float | None]:
+        """The predicted ratio of the baseline to a path, for one size."""
+        clear = next((c for c in cells if c.path == "plain" and c.outcome == "measured"), None)
+        base = judge.plain(judge.counted(self.samples, clear.id).values()) if clear else None
+        first = self.paths[self.suite.baseline].steps
+
+        def predict(metric: Metric, path: str) -> float | None:
+            second = self.paths[path].steps
+            if base is None or first is None or second is None or not self._prices:
+                return None
+            return ceiling.predicted(metric, first, second, self._prices, base, size)
+
+        return predict
 
     def _deploy(self, bench: Bench, live: list[CellPlan]) -> dict[str, Deployed]:
         """Every path once, for all sizes. One that cannot be deployed fails its cells and leaves the others."""
@@ -171,6 +196,6 @@ class Campaign:
                 for cell in cells
             }
             self.writer.head.verdicts += judge.verdicts(
-                cells, self.samples, self.suite.baseline, self.profile.margin, limits
+                cells, self.samples, self.suite.baseline, self.profile.margin, limits, self._ceiling(size, cells)
             )
         self.writer.write_head()

@@ -8,6 +8,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from harness import ceiling
 from harness.events import Doing, Event, Note, Sampled, Sampling, SuiteEnded, SuiteStarted
 from harness.record import Head
 
@@ -99,6 +100,9 @@ def summary(head: Head) -> list[str]:
             f"[{verdict.ci_low:.3f}, {verdict.ci_high:.3f}]" if verdict.ci_low and verdict.ci_high else "[no interval]"
         )
         limit = f", limited by the {verdict.bottleneck}" if verdict.bottleneck else ""
+        if verdict.ceiling and verdict.ci_low and verdict.ci_high:
+            fits = ceiling.agrees(verdict.ceiling, verdict.ci_low, verdict.ci_high, verdict.margin)
+            limit += f"; predicted x{verdict.ceiling:.3f}: {'agrees' if fits else 'does not agree'}"
         lines.append(
             f"{verdict.comparison}: {what} x{verdict.ratio:.3f} {interval} {verdict.verdict.replace('_', ' ')} "
             f"({verdict.blocks} blocks{limit})"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 from harness import stats
+from harness.ceiling import Plain
 from harness.record import Cell, Metric, Sample, Verdict
 
 TICKS = 10
@@ -42,8 +43,12 @@ def verdicts(
     baseline: str,
     margin: float,
     limits: dict[str, str | None],
+    ceiling: Callable[[Metric, str], float | None],
 ) -> list[Verdict]:
-    """Every measured cell of one suite and size against the measured one whose path is ``baseline``."""
+    """Every measured cell of one suite and size against the measured one whose path is ``baseline``.
+
+    ``ceiling`` of a metric and a candidate's path: the ratio predicted from prices, None where there is none.
+    """
     measured = {cell.path: cell for cell in cells if cell.outcome == "measured"}
     if baseline not in measured:
         return []
@@ -72,10 +77,19 @@ def verdicts(
                     verdict=result.verdict,
                     margin=margin,
                     detectable=result.detectable,
+                    ceiling=ceiling(metric, path) if result.blocks else None,
                     bottleneck=limits.get(cell.id),
                 )
             )
     return found
+
+
+def plain(samples: Iterable[Sample]) -> Plain | None:
+    """Medians of plain sendfile's counted samples; None where it was not measured or its CPU not finely enough."""
+    rows = [(s.seconds, s.sender.cpu_seconds) for s in samples if s.seconds and cpu_seconds_per_gb(s)]
+    if not rows:
+        return None
+    return Plain(statistics.median(a for a, _ in rows), statistics.median(b for _, b in rows if b is not None))
 
 
 def bottleneck(samples: Iterable[Sample], processors: dict[str, int], link_bits_per_second: float | None) -> str | None:

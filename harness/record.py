@@ -120,7 +120,8 @@ class TestbedEntry(_Model):
 class SuiteEntry(_Model):
     """What a suite asked, for readers of the record: its figure in the paper, its link, its baseline path.
 
-    ``link`` holds what measuring the link gave: ``seconds_1mb`` and ``goodput_bits_per_second``.
+    ``link`` holds what measuring the link gave: ``seconds_1mb`` and ``goodput_bits_per_second``; ``prices`` what
+    steps cost on the sender (``{step}_call_ns``, ``{step}_byte_ns``), where a ceiling was computed.
     """
 
     name: str
@@ -128,6 +129,7 @@ class SuiteEntry(_Model):
     link_rate_bits_per_second: int | None
     baseline: str
     link: dict[str, float | None] = {}
+    prices: dict[str, float] = {}
 
 
 class Head(_Model):

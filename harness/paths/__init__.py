@@ -14,6 +14,7 @@ from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 from harness.bench import Bench
+from harness.ceiling import Step
 from harness.ciphers import Cipher
 from hosts.errors import ConfigError
 from hosts.facts import Facts
@@ -72,6 +73,8 @@ class DataPath(Protocol):
     """True where nothing is encrypted: the suite's cipher does not apply."""
     builds: tuple[str, ...]
     """Kernel modules of ours that the sender needs (``hosts/kernel``)."""
+    steps: tuple[Step, ...] | None
+    """What it does beyond plain sendfile, for the ceiling; None where no prices are known."""
 
     def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
         """Why this path cannot run here, or None. Pure."""

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import hosts
+from harness import ceiling
 from harness.bench import Bench, Key, new_key
+from harness.ceiling import Price
 from harness.ciphers import Cipher
 from harness.paths import Deployed, Observed, Witness, _need
 from hosts import changes
@@ -112,6 +114,12 @@ def serve(
     return Deployed(
         url=lambda payload: f"{base}/{payload}", log=log, judge=judge, decipher=decipher, driver_found=found
     )
+
+
+def prices(bench: Bench, cipher: str) -> dict[str, Price]:
+    """What calls, copies and the cipher cost on the sender, by the same program that serves."""
+    said = bench.sender.check([compiled(bench), "costs", "--cipher", cipher, "--seconds", "3"], timeout=60)
+    return ceiling.prices(json.loads(line) for line in said.splitlines())
 
 
 def load_modules(bench: Bench, cipher: Cipher | None) -> None:

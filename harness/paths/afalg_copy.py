@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.bench import Bench
+from harness.ceiling import Step
 from harness.ciphers import Cipher
 from harness.paths import Deployed, Observed, _datapath
 from hosts.facts import Facts
@@ -26,6 +27,7 @@ class AfalgCopy:
     title = "Traditional (read, AF_ALG, send)"
     clear = False
     builds = ()
+    steps = (Step("read"), Step("alg_send"), Step("cipher"), Step("tcp_copy"))
 
     def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
         return _datapath.unsupported_alg(cipher, sender, receiver)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.bench import Bench
+from harness.ceiling import Step
 from harness.ciphers import Cipher
 from harness.paths import Deployed, Observed, _datapath
 from hosts.facts import Facts
@@ -22,6 +23,7 @@ class AfalgSplice:
     title = "Splice (sendfile, AF_ALG, splice)"
     clear = False
     builds = ()
+    steps = (Step("alg_sendfile"), Step("cipher"), Step("syscall"))
 
     def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
         return _datapath.unsupported_alg(cipher, sender, receiver)

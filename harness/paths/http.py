@@ -25,6 +25,7 @@ class Http:
     title = "HTTP (nginx, sendfile)"
     clear = True
     builds = ()
+    steps = None
 
     def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
         return _need.missing(sender, receiver, sender_programs=("nginx",))

@@ -43,6 +43,7 @@ class Https:
     title = "HTTPS (TLS in user space)"
     clear = False
     builds = ()
+    steps = None
 
     def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
         if cipher is None or cipher.gnutls_priority is None:

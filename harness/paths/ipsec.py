@@ -100,6 +100,7 @@ class Ipsec:
     title = "HTTP over IPsec (ESP transport mode)"
     clear = False
     builds = ()
+    steps = None
 
     def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
         if cipher is None or cipher.xfrm_enc is None:

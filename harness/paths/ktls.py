@@ -18,6 +18,7 @@ class Ktls:
     title = "Kernel TLS + sendfile"
     clear = False
     builds = ()
+    steps = None
 
     def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
         title = cipher.title if cipher else "no cipher"

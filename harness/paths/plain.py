@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.bench import Bench
+from harness.ceiling import Step
 from harness.ciphers import Cipher
 from harness.paths import Deployed, Observed, _datapath, _need
 from hosts.facts import Facts
@@ -20,6 +21,7 @@ class Plain:
     title = "Plain sendfile"
     clear = True
     builds = ()
+    steps: tuple[Step, ...] = ()
 
     def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
         return _need.missing(sender, receiver, sender_programs=("cc",))

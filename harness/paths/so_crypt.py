@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.bench import Bench
+from harness.ceiling import Step
 from harness.ciphers import Cipher
 from harness.paths import Deployed, _so_crypt
 from hosts.facts import Facts
@@ -13,6 +14,7 @@ class SoCrypt:
     title = "SO_CRYPT + sendfile"
     clear = False
     builds = (_so_crypt.MODULE,)
+    steps = (Step("cipher", calls=0),)
 
     def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
         return _so_crypt.unsupported(cipher, sender, receiver)

@@ -105,8 +105,8 @@ def for_uml(suite: str, image: Path, progress: Progress = silent) -> Module:
 
 def _build(suite: str, image: Path, release: str, place: Path, progress: Progress) -> None:
     started = time.monotonic()
-    for old in place.parent.glob("*.building"):
-        shutil.rmtree(old, ignore_errors=True)
+    for leftover in place.parent.glob("*.building"):
+        shutil.rmtree(leftover, ignore_errors=True)
     work = Path(tempfile.mkdtemp(dir=place.parent, suffix=".building"))
     try:
         progress("looking for the kernel's source", 0.0)
@@ -115,17 +115,18 @@ def _build(suite: str, image: Path, release: str, place: Path, progress: Progres
         for version in versions[:TRIES]:
             exact = version.kernel == release
             package = archive.download(version, _part(progress, 0.05, 0.35))
-            tree = linux_source.unpack(package, work, _part(progress, 0.35, 0.60))
+            for old in (work / "linux", work / "so_crypt"):
+                shutil.rmtree(old, ignore_errors=True)
+            unpacked = work / "unpacked"
+            unpacked.mkdir(exist_ok=True)
+            linux_source.unpack(package, unpacked, _part(progress, 0.35, 0.60)).rename(work / "linux")
             package.unlink()
-            tree.rename(work / "linux")
-            shutil.rmtree(work / "so_crypt", ignore_errors=True)
             shutil.copytree(SOURCE, work / "so_crypt")
             found = _compile(image, work, release, exact, _part(progress, 0.60, 1.0))
             if exact or found.good:
                 break
             tried.append(f"{version.text}: {found}")
             progress(f"{version.text} is not the kernel {release}: {found}", None)
-            shutil.rmtree(work / "linux")
         else:
             raise HarnessError(
                 f"no source in {suite} fits the lab's kernel {release}: {'; '.join(tried)}",

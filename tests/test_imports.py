@@ -1,0 +1,109 @@
+"""Imports point one way, and a module can be read in one sitting."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LAYERS = ("harness", "hosts", "reports", "suites")
+LONGEST = 400
+
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+    for layer in LAYERS
+    for path in (ROOT / layer).rglob("*.py")
+}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+
+MAY_IMPORT = {
+    "suites": {"suites", "harness", "hosts", "pytest"},
+    "harness": {"harness", "hosts", "pydantic", "rich", "scipy"},
+    "reports": {"reports", "harness", "hosts", "jinja2", "numpy", "pandas", "plotly", "scipy"},
+    "hosts": {"hosts", "cryptography", "fabric", "paramiko", "platformdirs", "pydantic"},
+}
+REPORTS_MAY = {"harness.record", "harness.stats", "hosts.errors", "hosts.progress"}
+SSH = {"fabric", "invoke", "paramiko"}
+
+
+def imported(name: str, tree: ast.AST) -> Iterator[tuple[str, ast.stmt]]:
+    """Whole names of the modules that a module imports, at its top and inside functions."""
+    package = name if MODULES[name].name == "__init__.py" else name.rpartition(".")[0]
+    package = package.removesuffix(".__init__")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = package.split(".")
+                parent = ".".join(parts[: len(parts) - node.level + 1])
+                base = f"{parent}.{base}".rstrip(".")
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                yield (inner if inner in MODULES or f"{inner}.__init__" in MODULES else base), node
+
+
+def outside(name: str) -> set[str]:
+    """Imports of a module that are not in the standard library."""
+    return {found for found, _ in imported(name, TREES[name]) if found.split(".")[0] not in sys.stdlib_module_names}
+
+
+modules = pytest.mark.parametrize("name", MODULES)
+
+
+def test_there_is_something_to_look_at() -> None:
+    assert {name.split(".")[0] for name in MODULES} == set(LAYERS)
+    assert outside("hosts.ssh") >= {"fabric", "paramiko", "hosts.errors", "hosts.testbed"}
+    assert "hosts.agent.journal" in outside("hosts.agent.ops"), "relative imports are seen"
+    assert "pycurl" in outside("hosts.agent.fetch"), "imports inside functions are seen"
+
+
+@modules
+def test_a_module_is_short(name: str) -> None:
+    lines = len(MODULES[name].read_text(encoding="utf-8").splitlines())
+    assert lines <= LONGEST, f"{name} has {lines} lines"
+
+
+@modules
+def test_imports_point_one_way(name: str) -> None:
+    layer = name.partition(".")[0]
+    strange = {found for found in outside(name) if found.split(".")[0] not in MAY_IMPORT[layer]}
+    if layer == "hosts" and name.startswith("hosts.agent."):
+        strange -= {"pycurl"}
+    assert not strange, f"{name} imports {sorted(strange)}"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("reports")])
+def test_reports_know_the_record_and_nothing_of_how_it_was_made(name: str) -> None:
+    mine = {found for found in outside(name) if found.split(".")[0] in ("harness", "hosts")}
+    assert mine <= REPORTS_MAY
+
+
+@modules
+def test_only_one_file_speaks_ssh(name: str) -> None:
+    if name != "hosts.ssh":
+        assert not {found for found in outside(name) if found.split(".")[0] in SSH}
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("hosts.agent")])
+def test_the_agent_needs_python_and_nothing_else(name: str) -> None:
+    """It runs on hosts where nothing was installed for it; pycurl is asked for when it is used, and told if missing."""
+    assert all(found.startswith("hosts.agent.") for found in outside(name) - {"pycurl"})
+    for statement in TREES[name].body:
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            assert "pycurl" not in {found for found, node in imported(name, TREES[name]) if node is statement}
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("hosts.agent")])
+def test_the_agent_names_its_own_package_relatively(name: str) -> None:
+    """On a host it is called ``agent``: there is no ``hosts`` there."""
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            assert not str(node.module).startswith("hosts")
+        if isinstance(node, ast.Import):
+            assert not any(alias.name.startswith("hosts") for alias in node.names)
