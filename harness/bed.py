@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.bench import Bench, Payload
 from harness.events import Events, Note
-from hosts import facts
+from hosts import changes, facts
 from hosts.changes import Scope
 from hosts.errors import HarnessError
 from hosts.kernel import build as kernel
@@ -50,18 +50,21 @@ class Bed:
         """Where the sender's files are."""
         return f"{self.sender.directory}/payloads"
 
-    def bench(self, stack: ExitStack) -> Bench:
+    def bench(self, suite: str, stack: ExitStack) -> Bench:
         """A bench for one suite, whose changes are undone when ``stack`` is left."""
-        return Bench(
+        bench = Bench(
             sender=self.sender,
             receiver=self.receiver,
             on_sender=stack.enter_context(Scope(self.sender)),
             on_receiver=stack.enter_context(Scope(self.receiver)),
+            folder=suite,
             payload_directory=self.payload_directory,
             ports=[],
             shared=self.shared,
             built=self.sender_facts.built,
         )
+        bench.on_sender.apply(changes.directory(bench.directory))
+        return bench
 
     def payload(self, size: int, seed: int) -> Payload:
         """The sender's file of ``size`` bytes, made when first asked for."""

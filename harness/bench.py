@@ -39,7 +39,7 @@ def new_key(cipher: Cipher) -> Key:
 class Bench:
     """Both hosts during one suite. ``scope`` undoes a deployment's changes when the suite is over.
 
-    ``built`` are kernel modules of ours on the sender, ``loaded`` those that this suite has loaded; ``shared`` keeps
+    ``folder``, on the sender below the run's own directory, is this suite's. ``built`` are kernel modules of ours on the sender, ``loaded`` those that this suite has loaded; ``shared`` keeps
     what paths made once a run: the compiled server, the certificate.
     """
 
@@ -47,11 +47,17 @@ class Bench:
     receiver: RemoteHost
     on_sender: Scope
     on_receiver: Scope
+    folder: str
     payload_directory: str
     ports: list[int]
     shared: dict[str, str]
     built: dict[str, str]
     loaded: set[str] = field(default_factory=set)
+
+    @property
+    def directory(self) -> str:
+        """The suite's own directory on the sender: what servers keep and say."""
+        return f"{self.sender.directory}/{self.folder}"
 
     @property
     def address(self) -> IPv4Address | IPv6Address:

@@ -87,7 +87,7 @@ class Campaign:
             return
         blocks = {size: count + self.profile.warmup_blocks for size, count in self.suite.sizes.items()}
         with ExitStack() as stack:
-            bench = self.bed.bench(stack)
+            bench = self.bed.bench(self.suite.name, stack)
             self.events.progress(f"{self.suite.name}: making files")
             for size in {cell.size for cell in live}:
                 self.bed.payload(size, self.profile.seed)

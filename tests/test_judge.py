@@ -104,7 +104,7 @@ def test_processor_time_is_compared_only_where_its_clock_is_fine_enough(
     host = HostSample(cpu_seconds=cpu, cpu_resolution_seconds=resolution)
     one = sample(BASE, 0, bytes=size, sender=host, receiver=host)
     for role in ("sender", "receiver"):
-        found = judge.cpu_seconds_per_gb(one, role)  # type: ignore[arg-type]
+        found = judge.cpu_seconds_per_gb(one, role)
         assert found == (None if expected is None else pytest.approx(expected))
 
 

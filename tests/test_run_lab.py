@@ -115,7 +115,7 @@ def test_nothing_secret_is_in_the_record(lab: UmlLab, tmp_path: Path) -> None:
         seen["states"] = shell(bench.sender.host, "ip xfrm state list | grep -o '0x[0-9a-f]\\{32,\\}'")
         seen["journal"] = shell(bench.sender.host, "cat /dev/shm/pathproof-*/journal.jsonl")
         seen["arguments"] = shell(bench.sender.host, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
-        seen["modes"] = shell(bench.sender.host, "stat -c '%a %F %n' /dev/shm/pathproof-* /dev/shm/pathproof-*/*")
+        seen["modes"] = shell(bench.sender.host, "find /dev/shm -mindepth 1 -exec stat -c '%a %F %n' {} +")
 
     campaign(lab, tmp_path, small("http", "https", "ipsec", "afalg-copy"), look)
     secrets = [seen["key"], *(line.removeprefix("0x") for line in seen["states"].split())]
@@ -147,7 +147,7 @@ def _wrong_key(bench: Bench, deployed: dict[str, Deployed]) -> None:
 
 
 def _offer_aes(bench: Bench, _deployed: dict[str, Deployed]) -> None:
-    run = f"{bench.sender.directory}/https"
+    run = f"{bench.directory}/https"
     script = (
         f"sed -i s/3DES/AES128/ {run}/lighttpd.conf && kill $(pidof lighttpd) && sleep 0.5 && "
         f"lighttpd -f {run}/lighttpd.conf >/dev/null 2>&1"

@@ -73,7 +73,7 @@ def serve(
         algorithm = cipher.skcipher if driver == "any" else driver
         argv += ["--cipher", str(algorithm)]
     stdin = f"{key.key}\n{key.iv}\n" if key else None
-    log = bench.on_sender.serve(f"datapath for {name}", argv, str(bench.address), port, name, stdin)
+    log = bench.on_sender.serve(f"datapath for {name}", argv, str(bench.address), port, f"{bench.folder}/{name}", stdin)
     said = bench.sender.call("lines", path=log, offset=0, count=1, timeout=5.0)
     if not said:
         raise HarnessError("datapath did not say what it bound", host=bench.sender.name, commands=[" ".join(argv)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.bench import Bench
+from hosts import changes
 
 CONFIGURATION = """\
 daemon off;
@@ -36,8 +37,8 @@ http {{
 
 def serve(bench: Bench, name: str, port: int, tls: Sequence[str] = ()) -> str:
     """Start nginx on the sender at ``port``; the path of its log. ``tls``: lines for the server block."""
-    run = f"{bench.sender.directory}/{name}"
-    bench.on_sender.apply({"kind": "directory", "what": f"directory of {name}", "path": run, "mode": 0o700})
+    run = f"{bench.directory}/{name}"
+    bench.on_sender.apply(changes.directory(run))
     address = f"[{bench.address}]" if bench.address.version == 6 else str(bench.address)
     text = CONFIGURATION.format(
         run=run,
@@ -46,7 +47,7 @@ def serve(bench: Bench, name: str, port: int, tls: Sequence[str] = ()) -> str:
         root=bench.payload_directory,
         server="".join(f"        {line}\n" for line in tls),
     )
-    configuration = bench.sender.put(text.encode(), f"{name}/nginx.conf")
+    configuration = bench.sender.put(text.encode(), f"{bench.folder}/{name}/nginx.conf")
     bench.on_sender.serve(
         f"nginx for {name}", ["nginx", "-e", "stderr", "-p", run, "-c", configuration], str(bench.address), port, name
     )

@@ -12,6 +12,7 @@ import json
 from harness.bench import Bench
 from harness.ciphers import Cipher
 from harness.paths import Deployed, Observed, Witness, _certificate, _need
+from hosts import changes
 from hosts.errors import HarnessError
 from hosts.facts import Facts
 
@@ -60,8 +61,8 @@ class Https:
             raise HarnessError(f"the client would offer {len(offered)} suites, not one: {', '.join(offered)}")
         certificate, key, authority = _certificate.make(bench)
         port = bench.port()
-        run = f"{bench.sender.directory}/{self.name}"
-        bench.on_sender.apply({"kind": "directory", "what": "directory of https", "path": run, "mode": 0o700})
+        run = f"{bench.directory}/{self.name}"
+        bench.on_sender.apply(changes.directory(run))
         text = CONFIGURATION.format(
             root=bench.payload_directory,
             port=port,
@@ -72,9 +73,13 @@ class Https:
             log_format=LOG_FORMAT,
             ciphers=cipher.gnutls_cipher_string,
         )
-        configuration = bench.sender.put(text.encode(), f"{self.name}/lighttpd.conf")
+        configuration = bench.sender.put(text.encode(), f"{bench.folder}/{self.name}/lighttpd.conf")
         bench.on_sender.serve(
-            "lighttpd for https", ["lighttpd", "-D", "-f", configuration], str(bench.address), port, self.name
+            "lighttpd for https",
+            ["lighttpd", "-D", "-f", configuration],
+            str(bench.address),
+            port,
+            f"{bench.folder}/{self.name}",
         )
         base = bench.base_url("https", port)
         suite = cipher.tls_suite
