@@ -49,6 +49,10 @@ def serve(bench: Bench, name: str, port: int, tls: Sequence[str] = ()) -> str:
     )
     configuration = bench.sender.put(text.encode(), f"{bench.folder}/{name}/nginx.conf")
     bench.on_sender.serve(
-        f"nginx for {name}", ["nginx", "-e", "stderr", "-p", run, "-c", configuration], str(bench.address), port, name
+        f"nginx for {name}",
+        ["nginx", "-e", "stderr", "-p", run, "-c", configuration],
+        str(bench.address),
+        port,
+        f"{bench.folder}/{name}",
     )
     return f"{run}/access.log"
