@@ -89,14 +89,14 @@ def opened(spec: HostsTestbed | UmlTestbed, events: Events, builds: frozenset[st
         pinned: list[int] = []
         if isinstance(spec, UmlTestbed):
             lab = stack.enter_context(uml.boot(spec, events.progress))
-            hosts, may_shape = lab.testbed, True
+            hosts = lab.testbed
             meter = CpuMeter(lab.cpu_seconds, lambda: lab.cpu_resolution_seconds)
             build = partial(_build_here, spec.suite, lab.image_path, events)
             pinned = list(lab.processors.values())
             if len(set(pinned)) < 2:
                 events(Note("both guests share one processor: times say little"))
         else:
-            hosts, may_shape = spec, spec.shape
+            hosts = spec
         events.progress("connecting to sender and receiver")
         sender = stack.enter_context(RemoteHost("sender", hosts.sender))
         receiver = stack.enter_context(RemoteHost("receiver", hosts.receiver))
@@ -109,7 +109,7 @@ def opened(spec: HostsTestbed | UmlTestbed, events: Events, builds: frozenset[st
             receiver=receiver,
             sender_facts=facts.gather(sender, "sender"),
             receiver_facts=facts.gather(receiver, "receiver"),
-            may_shape=may_shape,
+            may_shape=hosts.shape,
             meter=meter,
             measuring=lambda: processors.measuring(pinned, events.progress) if pinned else nullcontext(),
             payloads={},

@@ -137,6 +137,12 @@ class Scope:
 
         Raises AgentError with the server's own last words when it does not come up.
         """
+        if self.host.call("port_taken", address=address, port=port):
+            raise AgentError(
+                f"{what} cannot start: port {port} of {address} is in use",
+                host=self.host.name,
+                next_step=f"find out by whom (ss -ltnp 'sport = :{port}') and end it, or wait",
+            )
         stdout, stderr = f"{self.host.directory}/{log}.out", f"{self.host.directory}/{log}.err"
         number = self.apply(process(what, argv, stdout, stderr, stdin))
         why = self.host.call("wait_port", timeout + 10, address=address, port=port, number=number, timeout=timeout)
@@ -146,6 +152,5 @@ class Scope:
                 f"{what} did not start: {why}: {said.strip()[-600:] or 'it said nothing'}",
                 host=self.host.name,
                 commands=[" ".join(argv)],
-                next_step=f"see whether something else uses port {port}" if "in use" in said else None,
             )
         return stdout

@@ -610,8 +610,8 @@ def test_a_journal_cut_at_any_byte_undoes_what_it_still_tells(tmp_path: Path, mo
         assert Journal(again).undo() == []
         whole = text[:cut].count(b"\n") + (cut > 0 and text[cut : cut + 1] == b"\n")
         assert sorted(path.name for path in room.iterdir()) == ["a", "b", "c"][whole:]
-        assert Journal(again).undo() == []
         assert all(entry["undone"] for entry in Journal(again).entries), "the torn line swallowed no later one"
+        assert len(Journal(again).entries) == whole
 
 
 def test_lines_that_make_no_sense_do_not_stop_the_undoing(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from harness import judge
-from harness.record import Cell, HostSample, Outcome, Sample
+from harness.record import Cell, HostSample, Outcome, Sample, Verdict
 
+CEILINGS = {("seconds", "other"): 1.5, ("cpu_seconds_per_gb", "other"): 2.5}
 BASE, OTHER = "s/base/3des/any/1MB", "s/other/3des/any/1MB"
 
 
@@ -45,14 +46,19 @@ def times(base: list[float], other: list[float]) -> list[Sample]:
 BOTH = [cell(BASE), cell(OTHER)]
 
 
+def verdicts(cells: list[Cell], samples: list[Sample], limits: dict[str, str | None] | None = None) -> list[Verdict]:
+    return judge.verdicts(cells, samples, "base", 0.03, limits or {}, lambda metric, path: CEILINGS[metric, path])
+
+
 def test_a_verdict_names_both_cells_and_divides_baseline_by_candidate() -> None:
-    found = judge.verdicts(BOTH, times([2.0, 2.2, 1.9], [1.0, 1.1, 1.0]), "base", 0.03, {OTHER: "link"})
+    found = verdicts(BOTH, times([2.0, 2.2, 1.9], [1.0, 1.1, 1.0]), {OTHER: "link"})
     assert [verdict.metric for verdict in found] == ["seconds", "cpu_seconds_per_gb"]
     first = found[0]
     assert (first.baseline, first.candidate, first.blocks) == (BASE, OTHER, 3)
     assert first.comparison == "base / other, s 1MB"
     assert first.ratio == pytest.approx((2.0 * 2.0 * 1.9) ** (1 / 3))
     assert (first.verdict, first.bottleneck, first.margin) == ("faster", "link", 0.03)
+    assert [verdict.ceiling for verdict in found] == [1.5, 2.5]
 
 
 def test_warm_ups_invalid_samples_and_other_cells_do_not_count() -> None:
@@ -69,20 +75,21 @@ def test_warm_ups_invalid_samples_and_other_cells_do_not_count() -> None:
 def test_only_blocks_that_both_have_are_compared() -> None:
     samples = times([1.0, 2.0, 4.0, 8.0], [1.0, 2.0, 4.0, 8.0])
     del samples[1], samples[-2]
-    found = judge.verdicts(BOTH, samples, "base", 0.03, {})[0]
+    found = verdicts(BOTH, samples)[0]
     assert (found.blocks, found.ratio) == (2, 1.0)
 
 
 @pytest.mark.parametrize("outcome", ["unsupported", "failed", "invalid"])
 def test_what_was_not_measured_gets_no_verdict(outcome: Outcome) -> None:
     samples = times([1.0] * 4, [2.0] * 4)
-    assert judge.verdicts([cell(BASE), cell(OTHER, outcome)], samples, "base", 0.03, {}) == []
-    assert judge.verdicts([cell(BASE, outcome), cell(OTHER)], samples, "base", 0.03, {}) == []
+    assert verdicts([cell(BASE), cell(OTHER, outcome)], samples) == []
+    assert verdicts([cell(BASE, outcome), cell(OTHER)], samples) == []
 
 
 def test_without_samples_there_is_a_row_that_says_nothing() -> None:
-    found = judge.verdicts(BOTH, [], "base", 0.03, {})
-    assert {(v.ratio, v.blocks, v.verdict, v.detectable) for v in found} == {(None, 0, "cannot_tell", None)}
+    found = verdicts(BOTH, [])
+    said = {(v.ratio, v.blocks, v.verdict, v.detectable, v.ceiling) for v in found}
+    assert said == {(None, 0, "cannot_tell", None, None)}
 
 
 @pytest.mark.parametrize(
@@ -112,7 +119,7 @@ def test_one_block_that_the_clock_cannot_tell_leaves_no_comparison() -> None:
     """To keep only the blocks that took long enough would be to choose the slow ones."""
     base = [sample(BASE, block) for block in range(6)]
     other = [sample(OTHER, block, cpu=0.05 if block == 2 else 1.0) for block in range(6)]
-    seconds, cpu = judge.verdicts(BOTH, base + other, "base", 0.03, {})
+    seconds, cpu = verdicts(BOTH, base + other)
     assert (cpu.ratio, cpu.blocks, cpu.verdict) == (None, 0, "cannot_tell")
     assert (seconds.blocks, seconds.verdict) == (6, "same")
 

@@ -224,6 +224,12 @@ def test_ipsec_is_only_what_both_associations_carried(
     assert (ipsec.judge(observed).reason is None) == (enough and sent == [size])
 
 
+@pytest.mark.parametrize(("carried", "arrived"), [(10**6 - 1, 10**6), (10**6, 10**6 - 1)])
+def test_ipsec_that_lacks_one_byte_is_told(carried: int, arrived: int) -> None:
+    observed = seen(10**6, [nginx_line(10**6)], sender={"sa_out_bytes": carried}, receiver={"sa_in_bytes": arrived})
+    assert "SA carried 999999 bytes of a payload of 1000000" in str(ipsec.judge(observed).reason)
+
+
 @given(payloads, st.integers(0, 10**6), st.integers(0, 10**6))
 def test_ipsec_with_its_overhead_is_valid(size: int, more: int, less: int) -> None:
     observed = seen(

@@ -302,6 +302,18 @@ def test_the_command_line_run_on_two_named_hosts(lab: UmlLab, hosts_file: Path, 
             assert rows[cell.id]["rounds"] == len(counted)
 
 
+def test_a_busy_port_is_named_and_spoils_nothing_else(lab: UmlLab, tmp_path: Path) -> None:
+    script = "import socket, time; s = socket.create_server(('10.98.0.2', 18080)); time.sleep(60)"
+    shell(lab.testbed.sender, f'python3 -c "{script}" >/dev/null 2>&1 & sleep 1')
+    try:
+        cells = campaign(lab, tmp_path, small("http", "plain"))
+    finally:
+        shell(lab.testbed.sender, "pkill -f create_server")
+    assert cells["http"].outcome == "failed"
+    assert "port 18080 of 10.98.0.2 is in use" in (cells["http"].reason or "")
+    assert cells["plain"].outcome == "measured"
+
+
 def test_missing_programs_are_named_with_their_packages(lab: UmlLab, tmp_path: Path) -> None:
     """A host without nginx and lighttpd still runs what it can, and says what to install for the rest."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import hashlib
 import os
 import random
@@ -103,6 +104,16 @@ class Operations:
     def undo(self, numbers: list[int]) -> list[str]:
         """Undo these changes, newest first; what could not be undone."""
         return self.journal.undo(numbers)
+
+    def port_taken(self, address: str, port: int) -> bool:
+        """Whether somebody has this port of this host: what answers there later must be the server we start."""
+        try:
+            socket.create_server((address, port), family=_family(address)).close()
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return True
+        return False
 
     def wait_port(self, address: str, port: int, number: int, timeout: float) -> str | None:
         """Wait until the process of change ``number`` lets a connection in; else why not, in a line."""

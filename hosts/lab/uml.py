@@ -68,7 +68,11 @@ class UmlLab:
             start_new_session=True,
         )
         self.testbed = HostsTestbed(
-            kind="hosts", name=spec.name, sender=self._host("sender"), receiver=self._host("receiver")
+            kind="hosts",
+            name=spec.name,
+            sender=self._host("sender"),
+            receiver=self._host("receiver"),
+            shape=True,
         )
 
     @property
