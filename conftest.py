@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import reports
 from harness import profile
 from harness.console import Reporter, summary
 from harness.events import Events
@@ -145,6 +144,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         print(line)
     print(f"record: {writer.path} ({writer.head.status})")
     try:
+        import reports  # plotting libraries take a second to load: only once there is something to show
+
         page = reports.run_page(writer.results, writer.head.run_id)
     except HarnessError as error:
         print(f"no report: {error}")

@@ -39,8 +39,9 @@ def new_key(cipher: Cipher) -> Key:
 class Bench:
     """Both hosts during one suite. ``scope`` undoes a deployment's changes when the suite is over.
 
-    ``folder``, on the sender below the run's own directory, is this suite's. ``built`` are kernel modules of ours on the sender, ``loaded`` those that this suite has loaded; ``shared`` keeps
-    what paths made once a run: the compiled server, the certificate.
+    ``folder``, on the sender below the run's own directory, is this suite's. ``built`` are kernel modules of ours on
+    the sender, ``loaded`` those that this suite has loaded; ``shared`` keeps what paths made once a run: the
+    compiled server, the certificate.
     """
 
     sender: RemoteHost

@@ -119,7 +119,8 @@ class Session:
     def _fill(self, writer: Writer, error: BaseException | None) -> None:
         """Cells that were never reached are rows too."""
         known = {cell.id for cell in writer.head.cells}
-        reason = "the run ended before it" if error else "not asked for"
+        why = error.what if isinstance(error, HarnessError) else None
+        reason = f"the run ended before it{f': {why}' if why else ''}"
         for cell in self.cells.values():
             if cell.id in self.wanted and cell.id not in known:
                 writer.head.cells.append(

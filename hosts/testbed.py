@@ -91,5 +91,8 @@ def explain(error: ValidationError) -> str:
     parts = []
     for item in error.errors():
         where = ".".join(str(p) for p in item["loc"] if p not in ("testbed", "hosts", "uml"))
-        parts.append(f"{where or 'file'}: {item['msg']}")
+        said = (
+            "there is no such key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
+        )
+        parts.append(f"{where or 'file'}: {said}")
     return "; ".join(parts)

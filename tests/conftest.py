@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -52,12 +53,9 @@ def shell(host: Host, command: str) -> str:
     """Output of a shell command on a host, over a connection of its own."""
     with Connection("test", host) as connection:
         channel = connection.start(command)
-        lines = []
-        try:
-            for _ in range(10_000):
-                lines.append(channel.read_line(30.0).decode(errors="replace"))
-        except SshError:
-            pass
+        lines: list[str] = []
+        with suppress(SshError):
+            lines.extend(channel.read_line(30.0).decode(errors="replace") for _ in range(10_000))
         return "\n".join(lines)
 
 

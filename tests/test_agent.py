@@ -375,8 +375,10 @@ def test_a_server_is_waited_for_or_its_end_is_told(agent: LocalAgent, tmp_path: 
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     argv = [sys.executable, "-I", "-S", "-c", SERVER, str(port)]
+    assert agent.call("port_taken", address="127.0.0.1", port=port) is False
     number = agent.call("apply", change=changes.process("s", argv, f"{tmp_path}/o", f"{tmp_path}/e"))
     assert agent.call("wait_port", address="127.0.0.1", port=port, number=number, timeout=15.0) is None
+    assert agent.call("port_taken", address="127.0.0.1", port=port) is True
     agent.call("undo", numbers=[number])
     number = agent.call("apply", change=changes.process("f", ["false"], f"{tmp_path}/o2", f"{tmp_path}/e2"))
     why = agent.call("wait_port", address="127.0.0.1", port=port, number=number, timeout=15.0)

@@ -112,7 +112,7 @@ def commands(room: Path, closed_port: int) -> Iterator[dict[str, Future[Done]]]:
     ("name", "message"),
     [
         ("unknown profile", "no profile is called 'nope'\n  next: name one of: "),
-        ("unknown testbed", "no testbed is called 'nope'\n  next: name one of: lab; or give a file that ends in .toml"),
+        ("unknown testbed", "no testbed is called 'nope'\n  next: name one of: lab"),
         ("no testbed file", "none.toml: No such file or directory"),
         ("typo", "sender.data_adress: "),
         ("no toml", "broken.toml is not valid TOML: "),

@@ -180,6 +180,7 @@ def bench(**answers: Any) -> tuple[Bench, Noted]:
         receiver=anything,
         on_sender=anything,
         on_receiver=anything,
+        folder="suite",
         payload_directory="/payloads",
         ports=[],
         shared=shared,
@@ -331,7 +332,7 @@ def test_the_servers_log_is_a_json_object_a_request() -> None:
 def test_nginx_is_told_all_it_needs(tls: tuple[str, ...]) -> None:
     where, host = bench()
     log = _nginx.serve(where, "name", 18080, tls)
-    text = host.written["name/nginx.conf"]
+    text = host.written["suite/name/nginx.conf"]
     assert text.count("{") == text.count("}")
     assert f"access_log {log} witness;" in text
     assert f"listen 10.98.0.2:18080{' ssl' if tls else ''};" in text

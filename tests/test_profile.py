@@ -50,7 +50,7 @@ def load(folder: Path, text: str | bytes) -> profile.Profile:
 @pytest.mark.parametrize(
     ("old", "new", "where", "what"),
     [
-        ("margin = 0.03", "margn = 0.03", "margn", "not permitted"),
+        ("margin = 0.03", "margn = 0.03", "margn", "there is no such key"),
         ("margin = 0.03", "margin = 0", "margin", "greater than 0"),
         ("margin = 0.03", 'margin = "wide"', "margin", "number"),
         ("warmup_blocks = 1", "warmup_blocks = 0", "warmup_blocks", "greater than or equal to 1"),
@@ -58,7 +58,7 @@ def load(folder: Path, text: str | bytes) -> profile.Profile:
         ('largest = "10MB"', 'largest = "10 megabytes"', "quick.largest", "'10 megabytes' is not a size"),
         ("blocks = 4", "blocks = 1", "quick.blocks", "greater than or equal to 2"),
         ('cipher = "3des"', 'cipher = "3dse"', "suites.0", "no cipher is called '3dse' (known: "),
-        ('cipher = "3des"', 'cypher = "3des"', "suites.0.cypher", "not permitted"),
+        ('cipher = "3des"', 'cypher = "3des"', "suites.0.cypher", "there is no such key"),
         ('baseline = "http"', 'baseline = "htpp"', "suites.0", "the baseline 'htpp' is not among its paths"),
         ('["http", "https"]', '["http", "http"]', "suites.0", "named twice"),
         ('["http", "https"]', "[]", "suites.0.paths", "at least 1"),

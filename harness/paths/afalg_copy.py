@@ -26,8 +26,8 @@ class AfalgCopy:
     name = "afalg-copy"
     title = "Traditional (read, AF_ALG, send)"
     clear = False
-    builds = ()
-    steps = (Step("read"), Step("alg_send"), Step("cipher"), Step("tcp_copy"))
+    builds: tuple[str, ...] = ()
+    steps: tuple[Step, ...] | None = (Step("read"), Step("alg_send"), Step("cipher"), Step("tcp_copy"))
 
     def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
         return _datapath.unsupported_alg(cipher, sender, receiver)

@@ -22,8 +22,8 @@ class AfalgSplice:
     name = "afalg-splice"
     title = "Splice (sendfile, AF_ALG, splice)"
     clear = False
-    builds = ()
-    steps = (Step("alg_sendfile"), Step("cipher"), Step("syscall"))
+    builds: tuple[str, ...] = ()
+    steps: tuple[Step, ...] | None = (Step("alg_sendfile"), Step("cipher"), Step("syscall"))
 
     def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
         return _datapath.unsupported_alg(cipher, sender, receiver)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.bench import Bench
+from harness.ceiling import Step
 from harness.ciphers import Cipher
 from harness.paths import Deployed, Observed, Witness, _need, _nginx
 from hosts.facts import Facts
@@ -24,8 +25,8 @@ class Http:
     name = "http"
     title = "HTTP (nginx, sendfile)"
     clear = True
-    builds = ()
-    steps = None
+    builds: tuple[str, ...] = ()
+    steps: tuple[Step, ...] | None = None
 
     def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
         return _need.missing(sender, receiver, sender_programs=("nginx",))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 
 from harness.bench import Bench
+from harness.ceiling import Step
 from harness.ciphers import Cipher
 from harness.paths import Deployed, Observed, Witness, _certificate, _need
 from hosts import changes
@@ -43,8 +44,8 @@ class Https:
     name = "https"
     title = "HTTPS (TLS in user space)"
     clear = False
-    builds = ()
-    steps = None
+    builds: tuple[str, ...] = ()
+    steps: tuple[Step, ...] | None = None
 
     def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
         if cipher is None or cipher.gnutls_priority is None:

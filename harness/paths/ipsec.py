@@ -11,6 +11,7 @@ import secrets
 from dataclasses import dataclass
 
 from harness.bench import Bench
+from harness.ceiling import Step
 from harness.ciphers import Cipher
 from harness.paths import Counter, Deployed, Observed, Witness, _need, _nginx
 from hosts import changes
@@ -99,8 +100,8 @@ class Ipsec:
     name = "ipsec"
     title = "HTTP over IPsec (ESP transport mode)"
     clear = False
-    builds = ()
-    steps = None
+    builds: tuple[str, ...] = ()
+    steps: tuple[Step, ...] | None = None
 
     def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
         if cipher is None or cipher.xfrm_enc is None:

@@ -7,6 +7,7 @@ no cipher of the table can take this path yet; it stands in the results with tha
 from __future__ import annotations
 
 from harness.bench import Bench
+from harness.ceiling import Step
 from harness.ciphers import Cipher
 from harness.paths import Deployed
 from hosts.errors import HarnessError
@@ -17,8 +18,8 @@ class Ktls:
     name = "ktls"
     title = "Kernel TLS + sendfile"
     clear = False
-    builds = ()
-    steps = None
+    builds: tuple[str, ...] = ()
+    steps: tuple[Step, ...] | None = None
 
     def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
         title = cipher.title if cipher else "no cipher"

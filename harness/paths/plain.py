@@ -20,8 +20,8 @@ class Plain:
     name = "plain"
     title = "Plain sendfile"
     clear = True
-    builds = ()
-    steps: tuple[Step, ...] = ()
+    builds: tuple[str, ...] = ()
+    steps: tuple[Step, ...] | None = ()
 
     def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
         return _need.missing(sender, receiver, sender_programs=("cc",))

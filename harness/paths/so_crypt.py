@@ -13,8 +13,8 @@ class SoCrypt:
     name = "so-crypt"
     title = "SO_CRYPT + sendfile"
     clear = False
-    builds = (_so_crypt.MODULE,)
-    steps = (Step("cipher", calls=0),)
+    builds: tuple[str, ...] = (_so_crypt.MODULE,)
+    steps: tuple[Step, ...] | None = (Step("cipher", calls=0),)
 
     def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
         return _so_crypt.unsupported(cipher, sender, receiver)

@@ -13,8 +13,8 @@ class SoCryptSend:
     name = "so-crypt-send"
     title = "SO_CRYPT + read and send"
     clear = False
-    builds = (_so_crypt.MODULE,)
-    steps = (Step("read"), Step("tcp_copy"), Step("cipher", calls=0))
+    builds: tuple[str, ...] = (_so_crypt.MODULE,)
+    steps: tuple[Step, ...] | None = (Step("read"), Step("tcp_copy"), Step("cipher", calls=0))
 
     def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
         return _so_crypt.unsupported(cipher, sender, receiver)
