@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 from harness.bench import Bench, Payload
 from harness.events import Events, Note
@@ -15,9 +13,11 @@ from hosts.changes import Scope
 from hosts.errors import HarnessError
 from hosts.kernel import build as kernel
 from hosts.lab import processors, uml
-from hosts.remote import AgentError, RemoteHost
+from hosts.remote import RemoteHost
 from hosts.ssh import SshError
 from hosts.testbed import HostsTestbed, UmlTestbed
+
+SO_CRYPT = "so_crypt"
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,15 @@ def opened(spec: HostsTestbed | UmlTestbed, events: Events, builds: frozenset[st
     """
     with ExitStack() as stack:
         meter: CpuMeter | None = None
-        build: Callable[[RemoteHost, facts.Facts], str] = _build_there
+        module: kernel.Module | None = None
+        not_built: dict[str, str] = {}
         pinned: list[int] = []
         if isinstance(spec, UmlTestbed):
-            lab = stack.enter_context(uml.boot(spec, events.progress))
+            if builds:
+                module = _for_lab(spec, events, not_built)
+            lab = stack.enter_context(uml.boot(spec, events.progress, module.kernel if module else None))
             hosts = lab.testbed
             meter = CpuMeter(lab.cpu_seconds, lambda: lab.cpu_resolution_seconds)
-            build = partial(_build_here, spec.suite, lab.image_path, events)
             pinned = list(lab.processors.values())
             if len(set(pinned)) < 2:
                 events(Note("both guests share one processor: times say little"))
@@ -116,32 +118,42 @@ def opened(spec: HostsTestbed | UmlTestbed, events: Events, builds: frozenset[st
             shared={},
         )
         _require(bed)
-        for name in sorted(builds):
-            events.progress(f"building the kernel module {name} for the sender")
-            try:
-                bed.sender_facts.built[name] = build(sender, bed.sender_facts)
-            except AgentError as error:
-                bed.sender_facts.not_built[name] = str(error)
-            except SshError:
-                raise
-            except HarnessError as error:
-                bed.sender_facts.not_built[name] = f"{error.what}; {error.next_step or ''}".rstrip("; ")
-        bed.sender_facts.shown["modules_built"] = {
-            **dict.fromkeys(bed.sender_facts.built, "built"),
-            **bed.sender_facts.not_built,
-        }
+        if builds:
+            _place_module(bed, module, not_built, events)
         yield bed
 
 
-def _build_here(suite: str, image: Path, events: Events, sender: RemoteHost, _facts: facts.Facts) -> str:
-    """The module for a lab's kernel, built on this machine (cached) and sent over."""
-    module = kernel.for_uml(suite, image, events.progress)
-    return sender.put(module.path.read_bytes(), kernel.MODULE)
+def _for_lab(spec: UmlTestbed, events: Events, not_built: dict[str, str]) -> kernel.Module | None:
+    """SO_CRYPT for the kernel that the lab is going to boot, from the cache or built now; None with the reason."""
+    with closing(uml.obtain_image(spec, events.progress)) as image:
+        try:
+            return kernel.for_uml(spec.suite, image.path, events.progress)
+        except HarnessError as error:
+            not_built[SO_CRYPT] = _in_a_line(error)
+            return None
 
 
-def _build_there(sender: RemoteHost, about: facts.Facts) -> str:
-    """The module for a host's own kernel, built there with its headers."""
-    return kernel.on_host(sender, about.shown.get("os"))
+def _place_module(bed: Bed, module: kernel.Module | None, not_built: dict[str, str], events: Events) -> None:
+    """SO_CRYPT onto the sender: sent over where it was built here, else built there with the kernel's headers."""
+    about = bed.sender_facts
+    events.progress("bringing the kernel module so_crypt to the sender")
+    if module:
+        about.built[SO_CRYPT] = bed.sender.put(module.path.read_bytes(), kernel.MODULE)
+    elif not not_built:
+        try:
+            about.built[SO_CRYPT] = kernel.on_host(bed.sender, about.shown.get("os"))
+        except SshError:
+            raise
+        except HarnessError as error:
+            not_built[SO_CRYPT] = _in_a_line(error)
+    about.not_built.update(not_built)
+    about.shown["so_crypt"] = not_built.get(SO_CRYPT) or (
+        f"built from linux-source {module.linux_source}" if module else "built with the host's kernel headers"
+    )
+
+
+def _in_a_line(error: HarnessError) -> str:
+    return "; ".join(part for part in (error.what, error.next_step) if part)
 
 
 def _require(bed: Bed) -> None:

@@ -1,4 +1,4 @@
-"""The ratio figure: every candidate against its baseline, with interval, ceiling, and the paper's two lines."""
+"""The ratio figure: every candidate against its baseline, with interval, prediction, and the paper's two lines."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from harness.record import Cell, Verdict
-from reports import words
+from reports import costs, words
 from reports.figures import Figure, axis, layout, line_across, note, text
 from reports.panels import Panel
 
@@ -21,7 +21,8 @@ def forest(panel: Panel) -> Figure | None:
     """Ratios to the baseline by candidate and size. None where the record has no verdict for the panel."""
     if not panel.verdicts:
         return None
-    lines, notes, height = _rows(panel)
+    left = min(150, max(74, round(16 + 6.2 * max(map(len, panel.groups)))))
+    lines, notes, height = _rows(panel, left)
     low, high = _range(panel)
     traces = [trace for metric in METRICS for trace in _trace(panel, metric, lines, low, high, notes)]
     ceiling = _ceilings(panel, lines, low, high)
@@ -43,7 +44,7 @@ def forest(panel: Panel) -> Figure | None:
         "data": traces,
         "layout": layout(
             84 + ROW * height,
-            margin={"l": 74, "r": 70, "t": 30},
+            margin={"l": left, "r": 70, "t": 30},
             xaxis=axis(
                 f"Ratio to {text(base)} (times as good)",
                 type="log",
@@ -72,8 +73,8 @@ def forest(panel: Panel) -> Figure | None:
         ),
         spec=spec,
         legend=[(label, -1 - n, "") for n, (_, label, _, _) in enumerate(METRICS)]
-        + ([("ceiling", -3, "the most that the measured costs allow")] if ceiling else []),
-        columns=["candidate", "size", "metric", "ratio", "low", "high", "verdict", "blocks", "ceiling"],
+        + ([("predicted", -3, "from the measured prices")] if ceiling else []),
+        columns=["candidate", "size", "metric", "ratio", "low", "high", "verdict", "blocks", "predicted"],
         rows=_table(panel, lines),
     )
 
@@ -81,7 +82,7 @@ def forest(panel: Panel) -> Figure | None:
 Lines = dict[tuple[int, int], int]
 
 
-def _rows(panel: Panel) -> tuple[Lines, list[dict[str, Any]], int]:
+def _rows(panel: Panel, left: int) -> tuple[Lines, list[dict[str, Any]], int]:
     """Where each candidate and size goes, a heading for each candidate, and how many rows that makes."""
     lines: Lines = {}
     notes: list[dict[str, Any]] = []
@@ -91,18 +92,21 @@ def _rows(panel: Panel) -> tuple[Lines, list[dict[str, Any]], int]:
         if series.baseline or not groups:
             continue
         heading = f"<b>{text(series.label)}</b>"
-        notes.append(note("heading", heading, xref="paper", x=0, xanchor="left", xshift=-70, y=-row))
+        notes.append(note("heading", heading, xref="paper", x=0, xanchor="left", xshift=4 - left, y=-row))
         for g in groups:
             row += 1
             lines[(s, g)] = row
-            said = _unmeasured(panel, panel.slots[(s, g)])
+            said = unmeasured(panel, panel.slots[(s, g)])
             if said:
-                notes.append(note("missing", text(said), xref="paper", x=0, xanchor="left", xshift=6, y=-row))
+                why = text((panel.slots[(s, g)].reason or said)[:120])
+                place = {"xref": "paper", "x": 0, "xanchor": "left", "xshift": 6, "y": -row}
+                notes.append(note("missing", text(said), hovertext=why, **place))
         row += 1
     return lines, notes, row
 
 
-def _unmeasured(panel: Panel, cell: Cell) -> str:
+def unmeasured(panel: Panel, cell: Cell) -> str:
+    """Why a candidate has no ratio, in a word or two; empty where it has one."""
     verdict = panel.verdicts.get((cell.id, "seconds"))
     if cell.outcome != "measured":
         return cell.outcome
@@ -186,12 +190,12 @@ def _ceilings(panel: Panel, lines: Lines, low: float, high: float) -> dict[str, 
         if verdict and verdict.ceiling and low <= verdict.ceiling <= high:
             x.append(verdict.ceiling)
             y.append(-line + METRICS[0][3])
-            hover.append(f"ceiling from the measured costs: {words.ratio(verdict.ceiling)}")
+            hover.append(f"predicted from the measured prices: {words.ratio(verdict.ceiling)}<br>{costs.fits(verdict)}")
     if not x:
         return None
     return {
         "type": "scatter", "mode": "markers", "x": x, "y": y, "hovertext": hover, "hoverinfo": "text",
-        "name": "ceiling", "legendgroup": "-3", "meta": {"ink": True},
+        "name": "predicted", "legendgroup": "-3", "meta": {"ink": True},
         "marker": {"symbol": "line-ns-open", "size": 13, "line": {"width": 2.2}},
     }  # fmt: skip
 
@@ -204,7 +208,7 @@ def _table(panel: Panel, lines: Lines) -> list[list[Any]]:
             start: list[Any] = [panel.series[s].label, panel.groups[g], label]
             if verdict is None:
                 if name == "seconds":
-                    rows.append([*start, None, None, None, _unmeasured(panel, panel.slots[(s, g)]), None, None])
+                    rows.append([*start, None, None, None, unmeasured(panel, panel.slots[(s, g)]), None, None])
                 continue
             rows.append(
                 [

@@ -15,7 +15,7 @@ import jinja2
 import pandas as pd
 
 from harness.record import Cell, Head, Run, Verdict
-from reports import facts, figures, forest, frame, headline, panels, words
+from reports import costs, facts, figures, forest, frame, headline, panels, words
 
 TEMPLATES = Path(__file__).parent / "templates"
 ASSETS = TEMPLATES / "assets"
@@ -53,7 +53,7 @@ def environment() -> jinja2.Environment:
         "raw": _raw,
     }  # fmt: skip
     made.globals |= {
-        "words": words, "version": assets_version(), "patterns": len(figures.PATTERNS)
+        "words": words, "costs": costs, "version": assets_version(), "patterns": len(figures.PATTERNS)
     }  # fmt: skip
     return made
 
@@ -95,7 +95,9 @@ def render(run: Run) -> Page:
         banners=banners(run),
         counts=counts(run, samples),
         verdicts=[verdict_row(head, verdict) for verdict in head.verdicts],
-        reading=READING,
+        reading=[*READING, *costs.reading(head.verdicts)],
+        priced=[suite.name for suite in head.suites if suite.prices],
+        prices=costs.prices([suite.prices for suite in head.suites if suite.prices]),
         sections=sections,
         cells=_cell_rows(cells, samples),
         unmeasured=unmeasured(head),
@@ -103,14 +105,14 @@ def render(run: Run) -> Page:
         profile=facts.side_by_side(head.profile.content),
         data=inline_json(data),
         emulated=words.KINDS.get(head.testbed.kind, ""),
-        label="emulated" if head.testbed.kind in words.EMULATED else head.testbed.kind,
+        label=words.kind(head.testbed.kind),
     )  # fmt: skip
     return Page(html, {"samples.csv": samples, "cells.csv": cells}, index_row(run))
 
 
-def render_index(rows: list[dict[str, str]]) -> str:
-    """The index of all runs."""
-    return environment().get_template("index.html.j2").render(rows=rows)
+def render_index(rows: list[dict[str, str]], kernels: list[dict[str, str]]) -> str:
+    """The index of all runs, and of the pages that hold runs on several kernels side by side."""
+    return environment().get_template("index.html.j2").render(rows=rows, kernels=kernels)
 
 
 def index_row(run: Run) -> dict[str, str]:
@@ -122,11 +124,18 @@ def index_row(run: Run) -> dict[str, str]:
         "started": words.when(head.started),
         "profile": head.profile.name,
         "testbed": head.testbed.name,
-        "kind": "emulated" if head.testbed.kind in words.EMULATED else head.testbed.kind,
+        "kernel": kernel(head),
+        "kind": words.kind(head.testbed.kind),
         "status": head.status,
         "headline": headline.short(head) if main else headline.headline(run),
         "verdict": main.verdict if main else "",
     }
+
+
+def kernel(head: Head) -> str:
+    """The release of the sender's kernel; empty where the record does not say it."""
+    found = head.hosts.get("sender", {}).get("kernel")
+    return found if isinstance(found, str) else ""
 
 
 def banners(run: Run) -> list[tuple[str, str]]:

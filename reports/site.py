@@ -12,7 +12,7 @@ from typing import Any
 from harness import record
 from hosts.errors import HarnessError
 from hosts.progress import Progress, silent
-from reports import export, pages
+from reports import export, kernels, pages
 
 MANIFEST = "built.json"
 PAGE = "index.html"
@@ -38,11 +38,13 @@ def build_site(results: Path, progress: Progress = silent) -> Path:
         for n, path in enumerate(runs):
             progress(f"report of {path.name}", n / len(runs))
             after[path.name] = _run(site, path, before.get(path.name))
+        rows = sorted((entry["row"] for entry in after.values()), key=_newest, reverse=True)
+        compared = _kernels(results, after, before)
+        after |= compared
         for name in before.keys() - after.keys():
             _forget(site / name)
-        rows = sorted((entry["row"] for entry in after.values()), key=_newest, reverse=True)
         index = site / PAGE
-        _write(index, pages.render_index(rows))
+        _write(index, pages.render_index(rows, [entry["row"] for entry in compared.values()]))
         _write(site / MANIFEST, json.dumps(after, indent=0, sort_keys=True))
     except OSError as error:
         raise ReportError(
@@ -90,16 +92,58 @@ def _run(site: Path, path: Path, before: dict[str, Any] | None) -> dict[str, Any
     except HarnessError as error:
         _forget(folder)
         return {"key": key, "row": _damaged(path, str(error).split("\n")[0])}
-    folder.mkdir(exist_ok=True)
-    for name, table in page.files.items():
-        _write(folder / name, export.to_csv(table))
-    _write(folder / PAGE, page.html)
+    _put(folder, page)
     # A run that is going on can end without its files changing, when its writer dies.
     return {"key": "" if run.head.status == "running" else key, "row": page.row}
 
 
+def _kernels(results: Path, runs: dict[str, Any], before: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Entries of the pages that hold a profile's runs on several kernels side by side, written where they changed."""
+    found: dict[str, dict[str, Any]] = {}
+    rows = [entry["row"] for entry in runs.values()]
+    for profile in sorted({row["profile"] for row in rows if row["kernel"]}):
+        name, chosen = kernels.folder(profile), kernels.newest(rows, profile)
+        if not name or name in runs or len({row["kernel"] for row in chosen}) < 2:
+            continue
+        key = " ".join(runs[row["folder"]]["key"] for row in chosen)
+        folder = results / "site" / name
+        if before.get(name, {}).get("key") == key and (folder / PAGE).exists():
+            found[name] = before[name]
+            continue
+        page = kernels.render([record.read(results / row["folder"]) for row in chosen])
+        _put(folder, page)
+        found[name] = {"key": key, "row": page.row}
+    return found
+
+
+def kernels_page(results: Path, profile: str) -> Path:
+    """The page that holds a profile's newest runs on several kernels side by side. Raises ReportError."""
+    run_page(results)
+    entries = _manifest(results / "site")
+    name = kernels.folder(profile)
+    if entries.get(name, {}).get("row", {}).get("status") == "kernels":
+        return results / "site" / name / PAGE
+    chosen = kernels.newest([entry["row"] for entry in entries.values()], profile)
+    seen = ", ".join(f"{row['testbed']} (kernel {row['kernel']})" for row in chosen)
+    missing = [bed for bed in kernels.TESTBEDS if bed not in {row["testbed"] for row in chosen}]
+    wanted = f"; missing: {', '.join(missing)}" if missing else ""
+    raise ReportError(
+        f"two kernels are needed, and {profile!r} was run to its end on {seen or 'none'}{wanted}",
+        next_step="; ".join(f"pytest suites --profile {profile} --testbed {bed}" for bed in missing)
+        or "run it on a testbed with another kernel",
+    )
+
+
+def _put(folder: Path, page: pages.Page) -> None:
+    """Write a page and its files."""
+    folder.mkdir(exist_ok=True)
+    for name, table in page.files.items():
+        _write(folder / name, export.to_csv(table))
+    _write(folder / PAGE, page.html)
+
+
 def _damaged(path: Path, reason: str) -> dict[str, str]:
-    found = {"folder": path.name, "started": "", "profile": "", "testbed": "", "kind": "", "verdict": ""}
+    found = {"folder": path.name, "started": "", "profile": "", "testbed": "", "kind": "", "verdict": "", "kernel": ""}
     return found | {"status": "damaged", "headline": f"Cannot be read: {reason}"}
 
 
@@ -160,7 +204,7 @@ def _assets(site: Path) -> None:
 
 def _forget(folder: Path) -> None:
     """Remove a page that this module made, and its folder if nothing else is in it."""
-    for name in (PAGE, "samples.csv", "cells.csv"):
+    for name in (PAGE, "samples.csv", "cells.csv", "kernels.csv"):
         (folder / name).unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()

@@ -22,6 +22,14 @@ PATHS = {
 }
 CIPHERS = {"3des": "3DES", "aes128cbc": "AES-128-CBC", "null": "null-cipher", "none": "unencrypted"}
 BASELINES = {"afalg-copy": "the traditional scheme", "http": "plain HTTP", "https": "HTTPS in user space"}
+NAMES = {
+    "so-crypt": "SO_CRYPT",
+    "so-crypt-send": "SO_CRYPT with read and send",
+    "afalg-splice": "AF_ALG with splice",
+    "ktls": "kernel TLS",
+    "ipsec": "IPsec",
+    "https": "HTTPS",
+}
 SUBJECTS = {
     "so-crypt": "Taking the data off user space (so-crypt)",
     "afalg-splice": "Taking the data off user space (afalg-splice)",
@@ -55,6 +63,11 @@ KINDS = {
     "sender and receiver slow each other down as two machines would not.",
 }
 EMULATED = ("uml", "qemu")
+
+
+def kind(testbed: str) -> str:
+    """A testbed's kind as a label."""
+    return "emulated" if testbed in EMULATED else testbed
 
 
 def size(n: float | None) -> str:

@@ -6,7 +6,7 @@ import json
 import math
 import random
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ MB = 10**6
 T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 8: 2.36, 10: 2.26, 12: 2.20, 20: 2.09}
 
 # Seconds per GB on the wire path, sender's and receiver's CPU-seconds per GB: invented.
-COSTS = {
+Costs = Mapping[str, tuple[float, float, float]]
+COSTS: Costs = {
     "http": (8.3, 1.1, 2.0),
     "plain": (8.3, 1.1, 2.0),
     "https": (44.0, 40.0, 41.0),
@@ -38,7 +39,7 @@ def facts(host: str, rng: random.Random, extra: dict[str, Any] | None = None) ->
     found: dict[str, Any] = {
         "hostname": host,
         "cpu": {"model": "Example CPU at 2.1 GHz", "count": 1, "flags": ["aes", "avx2", "sha_ni"]},
-        "kernel": {"release": "6.12.0-example" if host == "sender" else "6.12.1-example", "machine": "x86_64"},
+        "kernel": "6.12.0-example" if host == "sender" else "6.12.1-example",
         "mitigations": {"spectre_v2": "Mitigation: made up", "meltdown": "Not affected"},
         "memory_bytes": 768 * MB + rng.randrange(9),
         "crypto": [
@@ -51,7 +52,7 @@ def facts(host: str, rng: random.Random, extra: dict[str, Any] | None = None) ->
     return found | (extra or {})
 
 
-def _cells(suite: str, paths: Sequence[str], cipher: str, sizes: Sequence[int]) -> Iterator[Cell]:
+def _cells(suite: str, paths: Sequence[str], cipher: str, sizes: Sequence[int], driver: str) -> Iterator[Cell]:
     for path in paths:
         used = "none" if path in ("http", "plain") else cipher
         for size in sizes:
@@ -64,13 +65,13 @@ def _cells(suite: str, paths: Sequence[str], cipher: str, sizes: Sequence[int]) 
                 size_bytes=size,
                 buffer_bytes=65536 if path.startswith("afalg") else None,
                 outcome="measured",
-                driver_found=None if used == "none" else f"cbc-{cipher}-generic",
+                driver_found=None if used == "none" else driver.format(cipher),
             )
 
 
-def _sample(cell: Cell, block: int, index: int, rng: random.Random) -> Sample:
+def _sample(cell: Cell, block: int, index: int, rng: random.Random, costs: Costs) -> Sample:
     size = cell.size_bytes or MB
-    cost, sender, receiver = COSTS.get(cell.path, (20.0, 10.0, 10.0))
+    cost, sender, receiver = costs.get(cell.path, (20.0, 10.0, 10.0))
     if cell.cipher == "null":
         cost, sender = 8.3 + cost / 30, 1.1 + sender / 12
     noise = math.exp(rng.gauss(0, 0.02)) * (1.35 if block == 0 else 1)
@@ -176,24 +177,32 @@ def make_run(
     outcomes: dict[str, tuple[str, str]] | None = None,
     suites: Sequence[tuple[SuiteEntry, Sequence[str], str]] | None = None,
     extra_facts: dict[str, Any] | None = None,
+    testbed: str | None = None,
+    prices: Mapping[str, float] | None = None,
+    costs: Costs | None = None,
+    driver: str = "cbc-{}-generic",
     notes: Sequence[str] = (MADE_UP,),
 ) -> Path:
     """Write a record below ``results`` and return its folder.
 
     ``outcomes`` maps a cell id to an outcome and reason; ``suites`` are entries with their paths and cipher.
+    ``prices`` go to the suites of Figure 7, ``costs`` stand in for those of single paths, ``driver`` is what was
+    found for a cipher. The kernel is a fact of the sender: give it in ``extra_facts``.
     """
     rng = random.Random(seed)
     started = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=seed, minutes=seed)
     run_id = run_id or f"{started:%Y%m%d-%H%M%S}-{profile}-{seed:04x}"
     chosen = suites if suites is not None else default_suites()
     entries = [suite for suite, _, _ in chosen]
-    cells = [cell for suite, paths, cipher in chosen for cell in _cells(suite.name, paths, cipher, sizes)]
+    for entry in entries:
+        entry.prices = dict(prices or {}) if entry.figure == 7 else {}
+    cells = [cell for suite, paths, cipher in chosen for cell in _cells(suite.name, paths, cipher, sizes, driver)]
     outcomes = outcomes or {}
     samples = []
     for block in range(blocks + 1):
         for cell in cells:
             if outcomes.get(cell.id, ("measured",))[0] != "unsupported":
-                samples += [_sample(cell, block, index, rng) for index in range(per_block)]
+                samples += [_sample(cell, block, index, rng, {**COSTS, **(costs or {})}) for index in range(per_block)]
     for cell in cells:
         if cell.id in outcomes:
             cell.outcome, cell.reason = outcomes[cell.id]  # type: ignore[assignment]
@@ -206,7 +215,7 @@ def make_run(
             "schema": 1,
             "run_id": run_id,
             "profile": ProfileEntry(name=profile, content=content, sha256="0" * 64),
-            "testbed": TestbedEntry(name="lab" if kind in ("uml", "qemu") else "pair", kind=kind),
+            "testbed": TestbedEntry(name=testbed or ("lab" if kind in ("uml", "qemu") else "pair"), kind=kind),
             "started": started,
             "finished": None if status == "running" else started + timedelta(minutes=9),
             "status": status,

@@ -42,13 +42,13 @@ def madison(*texts: str) -> str:
 )
 def test_the_nearest_source_is_taken_and_the_newer_of_two(release: str, expected: str) -> None:
     found = linux_source.versions(madison("6.12.117-1", "6.12.107-1"))
-    nearest = linux_source.nearest(found, release)
-    assert nearest[0].text == expected
-    assert len(nearest) == 2
+    version = linux_source.nearest(found, release)
+    assert version is not None
+    assert version.text == expected
 
 
 def test_no_source_is_no_version() -> None:
-    assert linux_source.nearest(linux_source.versions(""), "6.12.1") == []
+    assert linux_source.nearest(linux_source.versions(""), "6.12.1") is None
 
 
 def test_a_release_names_its_series_and_point_release() -> None:

@@ -1,10 +1,10 @@
 """Builds so_crypt: for the lab's kernel on this machine, in the lab's image; for a host's own kernel on the host.
 
 Debian's User Mode Linux package has no headers, and the archive seldom keeps the source of exactly its point
-release. So the module is built from the nearest linux-source under the running kernel's release, and
-:mod:`hosts.kernel.likeness` finds out whether that was right; if not, from the next nearest. (It does happen:
-struct proto grew by two pointers between 6.12.113 and 6.12.117.) Building the lab a kernel of its own instead would
-take the same download and some minutes of compiling, and the lab would no longer run Debian's kernel.
+release. The module is built from the nearest linux-source, and :mod:`hosts.kernel.likeness` finds out whether that
+source has the running kernel's structures. Often enough it has not (struct proto grew by two pointers between
+6.12.113 and 6.12.117): then the same source, with Debian's configuration less what a guest has no use for, becomes a
+kernel of the lab's own, once, and the lab boots that instead of the image's.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 import platformdirs
 
 from hosts.errors import HarnessError
 from hosts.kernel import likeness, linux_source
-from hosts.lab.processes import end_namespaces
+from hosts.lab.processes import END_SECONDS, end_namespaces
 from hosts.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -38,8 +39,9 @@ SOURCE = Path(__file__).parent / "so_crypt"
 MODULE = "so_crypt.ko"
 IN_IMAGE = Path(__file__).with_name("in-image")
 MODULES = Path("usr/lib/uml/modules")
-TRIES = 3  # sources, nearest first
-STEP_SECONDS = 900.0
+LAB_CONFIG = Path(__file__).with_name("lab.config")
+STEP_SECONDS = 1800.0
+KERNEL_OBJECTS = 1150  # compiled for a kernel of the lab's own, about
 WAIT_SECONDS = 1800.0
 HEADERS_SECONDS = 300.0
 
@@ -50,7 +52,12 @@ class NoHeaders(HarnessError):  # noqa: N818 - says what is missing, not that so
 
 @dataclass(frozen=True)
 class Module:
-    """A module that was built: for which kernel, from which source, and how that was found to fit."""
+    """A module that was built: for which kernel, from which source, and how that was found to fit.
+
+    ``kernel`` is None where the image's own kernel is meant. Otherwise it is a directory with ``linux``, to be
+    booted in place of the image's ``/usr/bin/linux.uml``, and ``modules``, in place of ``/usr/lib/uml/modules``.
+    ``exact`` says that the source is the very kernel's, else ``alike`` functions were found to be the same.
+    """
 
     path: Path
     release: str
@@ -58,6 +65,7 @@ class Module:
     exact: bool
     alike: int
     seconds: float
+    kernel: Path | None = None
 
 
 def source_hash() -> str:
@@ -83,14 +91,13 @@ def uml_release(image: Path) -> str:
 
 
 def for_uml(suite: str, image: Path, progress: Progress = silent) -> Module:
-    """The module for the kernel of the lab's image, built now if it is not in the cache.
+    """The module for a lab with this image, and the kernel that lab must boot; built now if not in the cache.
 
-    Raises HarnessError when it cannot be built or the source found does not fit the kernel: then the cache is as
-    it was before.
+    Raises HarnessError when it cannot be built: then the cache is as it was before.
     """
     release = uml_release(image)
     kernel = hashlib.sha256((image / "usr/bin/linux.uml").read_bytes()).hexdigest()
-    key = hashlib.sha256(f"{source_hash()} {kernel}".encode()).hexdigest()[:12]
+    key = hashlib.sha256(f"{source_hash()} {kernel} {LAB_CONFIG.read_text()}".encode()).hexdigest()[:12]
     place = cache() / f"{release}-{key}"
     try:
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -100,7 +107,8 @@ def for_uml(suite: str, image: Path, progress: Progress = silent) -> Module:
             built = json.loads((place / "build.json").read_text())
     except OSError as error:
         raise HarnessError(f"cannot keep modules in {place.parent}: {error.strerror or error}") from error
-    return Module(path=place / MODULE, **built)
+    own = place / "kernel"
+    return Module(path=place / MODULE, kernel=own if own.exists() else None, **built)
 
 
 def _build(suite: str, image: Path, release: str, place: Path, progress: Progress) -> None:
@@ -110,41 +118,31 @@ def _build(suite: str, image: Path, release: str, place: Path, progress: Progres
     work = Path(tempfile.mkdtemp(dir=place.parent, suffix=".building"))
     try:
         progress("looking for the kernel's source", 0.0)
-        archive, versions = linux_source.find(suite, release, work / "apt")
-        found, tried = likeness.Likeness(0, 0, ()), list[str]()
-        for version in versions[:TRIES]:
-            exact = version.kernel == release
-            package = archive.download(version, _part(progress, 0.05, 0.35))
-            for old in (work / "linux", work / "so_crypt"):
-                shutil.rmtree(old, ignore_errors=True)
-            unpacked = work / "unpacked"
-            unpacked.mkdir(exist_ok=True)
-            linux_source.unpack(package, unpacked, _part(progress, 0.35, 0.60)).rename(work / "linux")
-            package.unlink()
-            shutil.copytree(SOURCE, work / "so_crypt")
-            found = _compile(image, work, release, exact, _part(progress, 0.60, 1.0))
-            if exact or found.good:
-                break
-            tried.append(f"{version.text}: {found}")
-            progress(f"{version.text} is not the kernel {release}: {found}", None)
-        else:
-            raise HarnessError(
-                f"no source in {suite} fits the lab's kernel {release}: {'; '.join(tried)}",
-                next_step="build the image anew (remove it from the cache): a newer kernel may have its source",
-            )
-        facts = Module(
-            path=place,
-            release=release,
-            linux_source=version.text,
-            exact=exact,
-            alike=found.alike,
-            seconds=round(time.monotonic() - started, 1),
-        )
+        archive, version = linux_source.find(suite, release, work / "apt")
+        exact = version.kernel == release
+        package = archive.download(version, _part(progress, 0.02, 0.07))
+        unpacked = work / "unpacked"
+        unpacked.mkdir()
+        linux_source.unpack(package, unpacked, _part(progress, 0.07, 0.17)).rename(work / "linux")
+        package.unlink()
         result = work / "result"
         result.mkdir()
-        shutil.copy(work / "so_crypt" / MODULE, result)
-        content = {key: value for key, value in asdict(facts).items() if key != "path"}
-        (result / "build.json").write_text(json.dumps(content))
+        tree = Tree(image, work, _part(progress, 0.17, 0.27))
+        tree.configure(release)
+        alike = 0 if exact else tree.likeness(release).good_or_none()
+        if alike is None:
+            tree.progress = _part(progress, 0.27, 0.97)
+            release, exact, alike = tree.own_kernel(version, result / "kernel"), True, 0
+        tree.progress = _part(progress, 0.97, 1.0)
+        shutil.copy(tree.module(), result)
+        facts = {
+            "release": release,
+            "linux_source": version.text,
+            "exact": exact,
+            "alike": alike,
+            "seconds": round(time.monotonic() - started, 1),
+        }
+        (result / "build.json").write_text(json.dumps(facts))
         shutil.rmtree(place, ignore_errors=True)
         result.rename(place)
     finally:
@@ -156,75 +154,129 @@ def _part(progress: Progress, start: float, end: float) -> Progress:
     return lambda what, done: progress(what, None if done is None else start + (end - start) * done)
 
 
-def _compile(image: Path, work: Path, release: str, exact: bool, progress: Progress) -> likeness.Likeness:
-    """Configure the tree as the running kernel is, build the module, and unless it is exactly its source, compare."""
-    makefile = work / "linux" / "Makefile"
-    level = f"SUBLEVEL = {linux_source.point(release)}"
-    makefile.write_text(re.sub(r"^SUBLEVEL = .*$", level, makefile.read_text(), flags=re.MULTILINE))
-    make = f"make -s -C /mnt/linux ARCH=um -j{os.cpu_count() or 1}"
-    progress("configuring the kernel's source", 0.0)
-    _in_image(image, work, "linux.uml --showconfig >/mnt/linux/.config")
-    _in_image(image, work, f"{make} olddefconfig && {make} modules_prepare")
-    made = (work / "linux/include/config/kernel.release").read_text().strip()
-    if made != release:
-        raise HarnessError(f"the source calls itself {made}, but the lab's kernel is {release}")
-    progress("building so_crypt", 0.5)
-    # There is no Module.symvers without building the whole kernel: modpost can only warn. The kernel itself
-    # refuses a module with a symbol that it does not have.
-    _in_image(image, work, f"{make} M=/mnt/so_crypt KBUILD_MODPOST_WARN=1 modules")
-    found = likeness.Likeness(0, 0, ())
-    if not exact:
-        progress("comparing the source with the running kernel", 0.6)
-        found = _likeness(image, work, release, make)
-    progress("so_crypt is built", 1.0)
-    return found
+class Tree:
+    """The source of a kernel at ``work/linux``, being made into something in the image, where it is /mnt/linux."""
 
+    def __init__(self, image: Path, work: Path, progress: Progress) -> None:
+        self.image = image
+        self.work = work
+        self.progress = progress
+        self.make = (
+            f"make -C /mnt/linux ARCH=um KBUILD_BUILD_USER=pathproof KBUILD_BUILD_HOST=lab -j{os.cpu_count() or 1}"
+        )
 
-def _likeness(image: Path, work: Path, release: str, make: str) -> likeness.Likeness:
-    objects = " ".join(name for group in likeness.WITNESSES.values() for name in group)
-    _in_image(image, work, f"{make} KBUILD_MODPOST_WARN=1 {objects}")
-    disassemble = "objdump -d --no-show-raw-insn -j .text"
-    theirs, ours = dict[str, likeness.Function](), dict[str, likeness.Function]()
-    for module, parts in likeness.WITNESSES.items():
-        shipped = f"/{MODULES}/{release}/kernel/{module}.ko"
-        if not (image / shipped[1:]).exists():
-            continue
-        theirs |= _named(module, _in_image(image, work, f"{disassemble} {shipped}"))
-        for part in parts:
-            ours |= _named(module, _in_image(image, work, f"{disassemble} /mnt/linux/{part}"))
-    return likeness.compare(theirs, ours)
+    def configure(self, release: str) -> None:
+        """Make it the image's kernel as far as its name and configuration go."""
+        self.progress("configuring the kernel's source", 0.0)
+        self._set_point(linux_source.point(release))
+        self._run("linux.uml --showconfig >/mnt/linux/.config")
+        self._run(f"{self.make} -s olddefconfig && {self.make} -s modules_prepare")
+        if self._release() != release:
+            raise HarnessError(f"the source calls itself {self._release()}, but the lab's kernel is {release}")
+
+    def likeness(self, release: str) -> likeness.Likeness:
+        """How alike it and the image's kernel are."""
+        self.progress("comparing the source with the running kernel", 0.5)
+        objects = " ".join(name for group in likeness.WITNESSES.values() for name in group)
+        self._run(f"{self.make} -s KBUILD_MODPOST_WARN=1 {objects}")
+        disassemble = "objdump -d --no-show-raw-insn -j .text"
+        theirs, ours = dict[str, likeness.Function](), dict[str, likeness.Function]()
+        for module, parts in likeness.WITNESSES.items():
+            shipped = MODULES / release / "kernel" / f"{module}.ko"
+            if not (self.image / shipped).exists():
+                continue
+            theirs |= _named(module, self._run(f"{disassemble} /{shipped}"))
+            for part in parts:
+                ours |= _named(module, self._run(f"{disassemble} /mnt/linux/{part}"))
+        return likeness.compare(theirs, ours)
+
+    def own_kernel(self, version: linux_source.Version, target: Path) -> str:
+        """Make a kernel of it, with its modules, in ``target``; its release."""
+        self._set_point(version.level)
+        shutil.copy(LAB_CONFIG, self.work)
+        # Debian's configuration without its modules, then the lab's.
+        left_out = r"s/^\(CONFIG_[A-Za-z0-9_]*\)=m$/# \1 is not set/; /^CONFIG_DEBUG_INFO/d; /^CONFIG_LOCALVERSION/d"
+        self._run(f"cd /mnt/linux; linux.uml --showconfig | sed '{left_out}' | cat - /mnt/lab.config >.config")
+        self._run(f"{self.make} -s olddefconfig")
+        count = 0
+
+        def line(said: str) -> None:
+            nonlocal count
+            count += said.startswith("  CC")
+            self.progress("building a kernel for the lab", min(count / KERNEL_OBJECTS, 1.0))
+
+        self._run(f"{self.make} linux modules", line)
+        self._run(f"{self.make} -s INSTALL_MOD_PATH=/mnt/installed modules_install")
+        target.mkdir()
+        shutil.copy(self.work / "linux" / "linux", target)
+        shutil.move(self.work / "installed/lib/modules", target / "modules")
+        for link in ("build", "source"):
+            (target / "modules" / self._release() / link).unlink(missing_ok=True)
+        return self._release()
+
+    def module(self) -> Path:
+        """Build so_crypt with it."""
+        self.progress("building so_crypt", 0.0)
+        shutil.copytree(SOURCE, self.work / "so_crypt")
+        # Where only a module is built there is no Module.symvers and modpost can but warn. The kernel itself refuses
+        # a module with a symbol that it does not have.
+        self._run(f"{self.make} -s M=/mnt/so_crypt KBUILD_MODPOST_WARN=1 modules")
+        self.progress("so_crypt is built", 1.0)
+        return self.work / "so_crypt" / MODULE
+
+    def _release(self) -> str:
+        return (self.work / "linux/include/config/kernel.release").read_text().strip()
+
+    def _set_point(self, level: int) -> None:
+        makefile = self.work / "linux/Makefile"
+        makefile.write_text(re.sub(r"^SUBLEVEL = .*$", f"SUBLEVEL = {level}", makefile.read_text(), flags=re.MULTILINE))
+
+    def _run(self, script: str, line: Callable[[str], None] | None = None) -> str:
+        return _in_image(self.image, self.work, script, line)
 
 
 def _named(module: str, disassembly: str) -> dict[str, likeness.Function]:
     return {f"{module}:{name}": function for name, function in likeness.functions(disassembly).items()}
 
 
-def _in_image(image: Path, work: Path, script: str) -> str:
-    """Output of a shell script run in the image, with ``work`` as /mnt. Raises HarnessError."""
+def _in_image(image: Path, work: Path, script: str, line: Callable[[str], None] | None = None) -> str:
+    """Output of a shell script run in the image, with ``work`` as /mnt, told line by line. Raises HarnessError."""
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    process = subprocess.Popen(
-        [
-            *("unshare", *user, "--mount", "--pid", "--ipc", "--fork", "--kill-child"),
-            *("/bin/sh", str(IN_IMAGE), str(image), str(work), "sh", "-ec", script),
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"},
-        start_new_session=True,
-    )
-    try:
-        out, err = process.communicate(timeout=STEP_SECONDS)
-    except subprocess.TimeoutExpired:
-        raise HarnessError(f"building so_crypt took over {STEP_SECONDS:.0f} s", commands=[script]) from None
-    finally:
-        end_namespaces(process)
-    if process.returncode:
-        last = "\n".join(f"    {line}" for line in (err or out).strip().splitlines()[-12:])
-        raise HarnessError(f"so_crypt could not be built:\n{last}", commands=[script])
-    return out
+    with tempfile.TemporaryFile("w+", errors="replace") as errors:
+        process = subprocess.Popen(
+            [
+                *("unshare", *user, "--mount", "--pid", "--ipc", "--fork", "--kill-child"),
+                *("/bin/sh", str(IN_IMAGE), str(image), str(work), "sh", "-ec", script),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            errors="replace",
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"},
+            start_new_session=True,
+        )
+        timer = threading.Timer(STEP_SECONDS, end_namespaces, (process,))
+        timer.daemon = True
+        timer.start()
+        said: list[str] = []
+        try:
+            with cast(IO[str], process.stdout) as out:
+                for text in out:
+                    said.append(text)
+                    if line:
+                        line(text)
+            process.wait(END_SECONDS)
+        finally:
+            timer.cancel()
+            end_namespaces(process)
+        if process.returncode:
+            errors.seek(0)
+            last = (errors.read() or "".join(said)).strip().splitlines()[-12:]
+            raise HarnessError(
+                "so_crypt could not be built:\n" + "\n".join(f"    {text}" for text in last), commands=[script]
+            )
+    return "".join(said)
 
 
 @contextmanager

@@ -46,14 +46,14 @@ class Likeness:
     changed: int
     contradicting: tuple[str, ...]
 
-    def __str__(self) -> str:
-        others = f"{', '.join(self.contradicting[:3])} with other offsets" if self.contradicting else "none with others"
-        return f"{self.alike} functions alike, {others}"
-
     @property
     def good(self) -> bool:
         """Whether the structures are the same as far as that can be seen."""
         return not self.contradicting and self.alike >= MINIMUM_ALIKE
+
+    def good_or_none(self) -> int | None:
+        """How many functions are the same, or None where that is no proof."""
+        return self.alike if self.good else None
 
 
 def functions(disassembly: str) -> dict[str, Function]:

@@ -40,9 +40,8 @@ class UmlLab:
     it took, with the image built, until both answered by SSH.
     """
 
-    def __init__(self, spec: UmlTestbed, guests: image.Image, pinned: dict[str, int]) -> None:
+    def __init__(self, spec: UmlTestbed, guests: image.Image, pinned: dict[str, int], kernel: Path | None) -> None:
         self.processors = pinned
-        self.image_path = guests.path
         self.ready_seconds = 0.0
         self._image = guests
         self._keys = keys.make(MANAGEMENT)
@@ -54,7 +53,7 @@ class UmlLab:
             [
                 *("unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])),
                 *("--net", "--mount", "--ipc", "--uts", "--pid", "--fork", "--kill-child"),
-                *("/bin/sh", str(LAB_INIT), str(guests.path), str(spec.memory_mb)),
+                *("/bin/sh", str(LAB_INIT), str(guests.path), str(kernel or ""), str(spec.memory_mb)),
                 *(str(pinned[role]) for role in NUMBERS),
                 *(f"{file.name}={file.fd}" for file in files),
             ],
@@ -207,10 +206,11 @@ def obtain_image(spec: UmlTestbed, progress: Progress = silent) -> image.Image:
     return image.obtain(spec.suite, progress)
 
 
-def boot(spec: UmlTestbed, progress: Progress = silent) -> UmlLab:
+def boot(spec: UmlTestbed, progress: Progress = silent, kernel: Path | None = None) -> UmlLab:
     """Make the machine ready, build the image if needed, boot both guests and wait until they answer.
 
-    Raises HarnessError, with nothing left behind, when any of this fails.
+    ``kernel``: a directory with another kernel than the image's, ``linux``, and its ``modules``. Raises HarnessError,
+    with nothing left behind, when any of this fails.
     """
     ready.check_memory(len(NUMBERS), spec.memory_mb)
     guests = obtain_image(spec, progress)
@@ -219,7 +219,7 @@ def boot(spec: UmlTestbed, progress: Progress = silent) -> UmlLab:
     if len(set(pinned)) < len(pinned):
         progress("both guests share this machine's only processor", None)
     try:
-        lab = UmlLab(spec, guests, dict(zip(NUMBERS, pinned, strict=True)))
+        lab = UmlLab(spec, guests, dict(zip(NUMBERS, pinned, strict=True)), kernel)
     except BaseException:
         guests.close()
         raise

@@ -5,6 +5,9 @@
   probe.hidden = true;
   document.body.append(probe);
 
+  /* a page without a table of samples has its figures alone */
+  var figures = window.Samples ? Samples.figures : JSON.parse(document.getElementById("report-data").textContent).figures;
+
   function colour(name) {
     probe.style.color = "var(--" + name + ")";
     return getComputedStyle(probe).color;
@@ -56,7 +59,7 @@
   }
 
   function setUp(place) {
-    var id = place.dataset.figure, spec = Samples.figures[id], figure = place.parentElement;
+    var id = place.dataset.figure, spec = figures[id], figure = place.parentElement;
     var buttons = Array.from(figure.querySelectorAll("[data-series]"));
     var drawn = false;
 

@@ -1,0 +1,173 @@
+"""What can be said across the runs of one profile on several kernels, in sentences."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from harness.record import Cell, Head, Run, Verdict
+from reports import costs, frame, headline, pages, panels, words
+from reports.panels import Panel
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One run of the profile: its kernel's full release, and a label that tells it from the others."""
+
+    run: Run
+    release: str
+    label: str
+    cells: pd.DataFrame
+    panels: list[Panel]
+
+
+def kernels(runs: Sequence[Run]) -> list[Kernel]:
+    """Runs with what the page shows of them; labels as short as they can be and still differ."""
+    releases = [pages.kernel(run.head) for run in runs]
+    named = [f"{release} ({run.head.testbed.name})" for release, run in zip(releases, runs, strict=True)]
+    series = [match[0] if (match := re.match(r"\d+\.\d+", release)) else release for release in releases]
+    labels = next((some for some in (series, releases) if len(set(some)) == len(runs)), named)
+    found = []
+    for run, release, label in zip(runs, releases, labels, strict=True):
+        cells = frame.cells(run, frame.samples(run))
+        found.append(Kernel(run, release, label, cells, panels.panels(run, cells)))
+    return found
+
+
+def overlap(one: Verdict, other: Verdict) -> bool | None:
+    """Whether two intervals overlap; None where either is missing."""
+    if not (one.ci_low and one.ci_high and other.ci_low and other.ci_high):
+        return None
+    return one.ci_low <= other.ci_high and other.ci_low <= one.ci_high
+
+
+def change(a: Verdict | None, b: Verdict | None, first: Kernel, then: Kernel) -> str:
+    """What one path did from a kernel to the next, as far as two runs can tell."""
+    if a is None or b is None or a.ratio is None or b.ratio is None:
+        missing = [kernel.label for kernel, verdict in ((first, a), (then, b)) if verdict is None]
+        return f"nothing to compare: no ratio on {' and '.join(missing)}"
+    common = overlap(a, b)
+    if common is None:
+        return "nothing to compare: no interval"
+    if common:
+        return "intervals overlap: no change can be claimed"
+    way = "higher" if b.ratio > a.ratio else "lower"
+    return f"{way} on {then.label} (x{words.ratio(a.ratio)} to x{words.ratio(b.ratio)}): intervals apart"
+
+
+def headline_of(found: Sequence[Kernel]) -> str:
+    """What became of the comparison that speaks for the profile, from the oldest kernel to the newest."""
+    main = headline.main_verdict(_all(found))
+    chosen = _common(found, main) if main else None
+    if chosen is None:
+        return f"Nothing can be compared on {_listed(kernel.label for kernel in found)}: no run has a verdict."
+    return _sentence(found, chosen)
+
+
+def _all(found: Sequence[Kernel], suite: str | None = None) -> Head:
+    """A head that holds the cells and verdicts of all runs, or of one suite in them."""
+    heads = [kernel.run.head for kernel in found]
+    cells = [cell for head in heads for cell in head.cells if suite in (None, cell.suite)]
+    wanted = {cell.id for cell in cells}
+    verdicts = [v for head in heads for v in head.verdicts if v.candidate in wanted]
+    return heads[-1].model_copy(update={"cells": cells, "verdicts": verdicts})
+
+
+def _verdicts(found: Sequence[Kernel], name: str) -> list[Verdict | None]:
+    """What each kernel says of a candidate's time; None where it has no ratio."""
+    return [
+        next((v for v in k.run.head.verdicts if v.candidate == name and v.metric == "seconds" and v.ratio), None)
+        for k in found
+    ]
+
+
+def _common(found: Sequence[Kernel], main: Verdict) -> Cell:
+    """The cell of the largest size that every kernel has a ratio for, of the main one's kind; else the main one."""
+    cells = {cell.id: cell for kernel in found for cell in kernel.run.head.cells}
+    like = cells[main.candidate]
+
+    def kind(cell: Cell) -> tuple[str, ...]:
+        return cell.suite, cell.path, cell.cipher, cell.driver
+
+    same = [cell for cell in cells.values() if kind(cell) == kind(like) and all(_verdicts(found, cell.id))]
+    return max(same, key=lambda cell: cell.size_bytes or 0, default=like)
+
+
+def _sentence(found: Sequence[Kernel], cell: Cell) -> str:
+    known = _verdicts(found, cell.id)
+    verdict = next(v for v in known if v)
+    cells = {c.id: c for kernel in found for c in kernel.run.head.cells}
+    base = cells[verdict.baseline].path if verdict.baseline in cells else verdict.baseline
+    subject = f"{words.NAMES.get(cell.path, cell.path)} against {words.BASELINES.get(base, base)}"
+    kind = "" if cell.cipher in words.UNENCRYPTED else f" {words.cipher(cell.cipher)}"
+    what = f"for {words.size(cell.size_bytes)}{kind}"
+    first, last = known[0], known[-1]
+    if first is None or last is None or not all(known):
+        parts = [
+            f"{_span(v)} on {kernel.label}" if v else f"gave no ratio on {kernel.label} ({_why(kernel, cell)})"
+            for kernel, v in zip(found, known, strict=True)
+        ]
+        return f"{subject} {what}: {', '.join(parts)}; nothing can be said of a change."
+    labels = [kernel.label for kernel in found]
+    spans = " to ".join(_span(v) for v in known if v)
+    between = "the intervals overlap" if len(found) == 2 else f"the intervals of {labels[0]} and {labels[-1]} overlap"
+    common = overlap(first, last)
+    if common is None:
+        end = "without intervals no change can be claimed"
+    elif common:
+        end = f"{between}, so no change can be claimed"
+    else:
+        end = f"{between.replace('overlap', 'do not overlap')}: the ratio differs between these runs"
+    return f"From {' to '.join(labels)}, {subject} went from {spans} {what}; {end}."
+
+
+def _span(verdict: Verdict) -> str:
+    between = f" [{words.ratio(verdict.ci_low)}–{words.ratio(verdict.ci_high)}]" if verdict.ci_low else ""
+    return f"x{words.ratio(verdict.ratio)}{between}"
+
+
+def _why(kernel: Kernel, wanted: Cell) -> str:
+    cell = next((cell for cell in kernel.run.head.cells if cell.id == wanted.id), None)
+    if cell is None:
+        return "not in this run"
+    why = f": {cell.reason}" if cell.reason else ""
+    return f"{words.OUTCOMES[cell.outcome]}{why}" if cell.outcome != "measured" else "too few blocks or no baseline"
+
+
+def brief(found: Sequence[Kernel]) -> list[str]:
+    """The same sentence for each further suite, and what a system call and the cipher cost."""
+    main = headline.main_verdict(_all(found))
+    said = []
+    for name in dict.fromkeys(cell.suite for kernel in found for cell in kernel.run.head.cells):
+        best = headline.main_verdict(_all(found, name))
+        if best is None:
+            continue
+        cell = _common(found, best)
+        if main and cell.id != _common(found, main).id and cell.cipher not in words.UNENCRYPTED:
+            said.append(_sentence(found, cell))
+        said += _priced(found, name, cell.cipher)
+    return said
+
+
+def _priced(found: Sequence[Kernel], suite: str, cipher: str) -> list[str]:
+    entries = [headline.suite_of(kernel.run.head, suite).prices for kernel in found]
+    rows = {(price.name, price.unit): price.values for price in costs.prices(entries)}
+    parts = []
+    for step, unit, what in (
+        ("syscall", "µs per call", "a system call"),
+        ("read", "ns per byte", "a copy by read"),
+        ("cipher", "ns per byte", words.cipher(cipher)),
+    ):
+        values = rows.get((costs.STEPS[step], unit))
+        if values:
+            shown = ", ".join(f"{value} on {kernel.label}" for value, kernel in zip(values, found, strict=True))
+            parts.append(f"{what} {shown} ({unit})")
+    return [f"What the steps cost the sender in suite {suite}: {'; '.join(parts)}."] if parts else []
+
+
+def _listed(names: Iterable[str]) -> str:
+    *some, last = names
+    return f"{', '.join(some)} and {last}" if some else last
