@@ -138,9 +138,9 @@ def _why(kernel: Kernel, wanted: Cell) -> str:
 
 
 def brief(found: Sequence[Kernel]) -> list[str]:
-    """The same sentence for each further suite, and what a system call and the cipher cost."""
+    """The same sentence for each further suite, then for each suite what a call, a copy and the cipher cost."""
     main = headline.main_verdict(_all(found))
-    said = []
+    said, priced = [], []
     for name in dict.fromkeys(cell.suite for kernel in found for cell in kernel.run.head.cells):
         best = headline.main_verdict(_all(found, name))
         if best is None:
@@ -148,8 +148,8 @@ def brief(found: Sequence[Kernel]) -> list[str]:
         cell = _common(found, best)
         if main and cell.id != _common(found, main).id and cell.cipher not in words.UNENCRYPTED:
             said.append(_sentence(found, cell))
-        said += _priced(found, name, cell.cipher)
-    return said
+        priced += _priced(found, name, cell.cipher)
+    return said + priced
 
 
 def _priced(found: Sequence[Kernel], suite: str, cipher: str) -> list[str]:
@@ -157,15 +157,16 @@ def _priced(found: Sequence[Kernel], suite: str, cipher: str) -> list[str]:
     rows = {(price.name, price.unit): price.values for price in costs.prices(entries)}
     parts = []
     for step, unit, what in (
-        ("syscall", "µs per call", "a system call"),
-        ("read", "ns per byte", "a copy by read"),
+        ("syscall", "µs per call", "a system call cost"),
+        ("read", "ns per byte", "read's copy"),
         ("cipher", "ns per byte", words.cipher(cipher)),
     ):
         values = rows.get((costs.STEPS[step], unit))
         if values:
-            shown = ", ".join(f"{value} on {kernel.label}" for value, kernel in zip(values, found, strict=True))
-            parts.append(f"{what} {shown} ({unit})")
-    return [f"What the steps cost the sender in suite {suite}: {'; '.join(parts)}."] if parts else []
+            short = unit.removesuffix(" per call")
+            told = [value if value == costs.UNKNOWN else f"{value} {short}" for value in values]
+            parts.append(f"{what} {_listed(f'{t} on {k.label}' for t, k in zip(told, found, strict=True))}")
+    return [f"On the sender, suite {suite}: {'; '.join(parts)}."] if parts else []
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -23,8 +23,8 @@ TESTBEDS = ("lab-bookworm", "lab")
 READING = (
     "The runs were made one after another: a ratio pairs two paths block by block within one run and can be held "
     "against the same ratio of another run; times and processor seconds of different runs are shown, never judged.",
-    "A change is claimed only where the two 95 % intervals do not overlap. An interval covers the blocks of one run, not "
-    "what differs from boot to boot, and the hosts differ in more than the kernel: see the facts below.",
+    "A change is claimed only where the two 95 % intervals do not overlap. An interval covers the blocks of one run, "
+    "not what differs from boot to boot, and the hosts differ in more than the kernel: see the facts below.",
 )
 
 
@@ -198,7 +198,7 @@ def _drivers(kernel: Kernel) -> dict[str, Any]:
 
 def _differing(found: Sequence[Kernel]) -> dict[str, list[facts.Row]]:
     """The facts of senders and receivers that are not the same on all kernels."""
-    rows = facts.side_by_side(*(dict(kernel.run.head.hosts) for kernel in found))
+    rows = facts.side_by_side(*({str(role): told for role, told in kernel.run.head.hosts.items()} for kernel in found))
     return {group: differ for group, some in rows.items() if (differ := [row for row in some if row.differs])}
 
 

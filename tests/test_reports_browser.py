@@ -13,6 +13,7 @@ import pytest
 import reports
 from tests import record_maker
 from tests.record_maker import MB, make_run, suite
+from tests.test_reports_kernels import NO_PAGES, two
 
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -268,6 +269,44 @@ def test_a_hostile_record_is_inert(page: Page, tmp_path: Path) -> None:
         assert page.locator("img").count() == 0
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
     expect(page.locator("main")).to_contain_text("onerror=window.hacked")
+
+
+def test_kernels_side_by_side(page: Page, tmp_path: Path) -> None:
+    lacks = {f"schemes/afalg-splice/3des/any/{size}": ("unsupported", NO_PAGES) for size in (1, 100)}
+    place, figure = two(tmp_path, outcomes=lacks), "k1-schemes-3des-ratio"
+    page.goto((tmp_path / "site" / "index.html").as_uri())
+    page.locator("ul.kernels a").click()
+    expect(page.locator("h1")).to_contain_text("From 6.1 to 6.12, SO_CRYPT")
+    for width in (360, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        drawn(page, figure)
+        drawn(page, "k2-schemes-null-null-ratio")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    expect(page.locator(f"#{figure} .annotation-text", has_text="unsupported")).to_have_count(2)
+    expect(page.locator(f"#{figure} .absent")).to_contain_text(NO_PAGES)
+    marks = page.locator(f"#{figure} .scatterlayer .point")
+    shown = marks.count()
+    button = page.locator(f"#{figure} .legend button", has_text="CPU")
+    button.focus()
+    page.keyboard.press("Enter")
+    expect(button).to_have_attribute("aria-pressed", "false")
+    assert marks.count() < shown
+    page.locator("table.kernels thead button").nth(1).press("Space")
+    expect(page.locator("table.kernels th").nth(1)).to_have_attribute("aria-sort", "ascending")
+    page.locator("#theme").click()
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 720, "height": 1000})  # A4 within its margins
+    for _ in range(50):  # figures follow the window a moment later
+        if page.evaluate("document.documentElement.scrollWidth") <= 720:
+            break
+        page.wait_for_timeout(100)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 720
+    assert place.as_uri() in page.url
+    page.locator("table[data-table=run-table] a").first.click()
+    expect(page.locator("h2#prices")).to_be_visible()
 
 
 def test_ten_thousand_samples_are_quick(page: Page, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -131,9 +132,12 @@ def guest(request: pytest.FixtureRequest) -> Iterator[tuple[str, RemoteHost]]:
     """A guest of each suite: kernels 6.12 and 6.1."""
     spec = UmlTestbed(kind="uml", name=f"lab-{request.param}", suite=request.param)
     try:
-        lab = uml.boot(spec)
+        guests = uml.obtain_image(spec)
     except HarnessError as error:
-        pytest.skip(f"the {request.param} lab does not boot here: {error}")
+        pytest.skip(f"the {request.param} lab cannot be had here: {error}")
+    with contextlib.closing(guests):
+        kernel = build.for_uml(spec.suite, guests.path).kernel
+    lab = uml.boot(spec, kernel=kernel)
     with lab, RemoteHost("sender", lab.testbed.sender) as host:
         yield spec.suite, host
 

@@ -93,25 +93,34 @@ def uml_release(image: Path) -> str:
 def for_uml(suite: str, image: Path, progress: Progress = silent) -> Module:
     """The module for a lab with this image, and the kernel that lab must boot; built now if not in the cache.
 
+    The kernel and the tree it was built from stay in the cache, so that another version of the module takes seconds.
     Raises HarnessError when it cannot be built: then the cache is as it was before.
     """
     release = uml_release(image)
     kernel = hashlib.sha256((image / "usr/bin/linux.uml").read_bytes()).hexdigest()
-    key = hashlib.sha256(f"{source_hash()} {kernel} {LAB_CONFIG.read_text()}".encode()).hexdigest()[:12]
+    key = hashlib.sha256(f"{kernel} {LAB_CONFIG.read_text()}".encode()).hexdigest()[:12]
     place = cache() / f"{release}-{key}"
+    module = place / f"so_crypt-{source_hash()[:12]}.ko"
     try:
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _only_builder(place.parent, progress):
-            if not (place / MODULE).exists():
-                _build(suite, image, release, place, progress)
-            built = json.loads((place / "build.json").read_text())
+            if not place.exists():
+                _prepare(suite, image, release, place, _part(progress, 0.0, 0.97))
+            if not module.exists():
+                built = Tree(image, place, _part(progress, 0.97, 1.0)).module()
+                for old in place.glob("so_crypt-*.ko"):
+                    old.unlink()
+                built.rename(module)
+                shutil.rmtree(built.parent)
+            facts = json.loads((place / "tree.json").read_text())
     except OSError as error:
         raise HarnessError(f"cannot keep modules in {place.parent}: {error.strerror or error}") from error
     own = place / "kernel"
-    return Module(path=place / MODULE, kernel=own if own.exists() else None, **built)
+    return Module(path=module, kernel=own if own.exists() else None, **facts)
 
 
-def _build(suite: str, image: Path, release: str, place: Path, progress: Progress) -> None:
+def _prepare(suite: str, image: Path, release: str, place: Path, progress: Progress) -> None:
+    """Make ``place``: a tree that modules are built with, and a kernel where the image's does not fit the tree."""
     started = time.monotonic()
     for leftover in place.parent.glob("*.building"):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -121,29 +130,21 @@ def _build(suite: str, image: Path, release: str, place: Path, progress: Progres
         archive, version = linux_source.find(suite, release, work / "apt")
         exact = version.kernel == release
         package = archive.download(version, _part(progress, 0.02, 0.07))
-        unpacked = work / "unpacked"
-        unpacked.mkdir()
-        linux_source.unpack(package, unpacked, _part(progress, 0.07, 0.17)).rename(work / "linux")
-        package.unlink()
         result = work / "result"
-        result.mkdir()
-        tree = Tree(image, work, _part(progress, 0.17, 0.27))
+        (result / "unpacked").mkdir(parents=True)
+        unpacked = linux_source.unpack(package, result / "unpacked", _part(progress, 0.07, 0.17))
+        unpacked.rename(result / "linux")
+        (result / "unpacked").rmdir()
+        tree = Tree(image, result, _part(progress, 0.17, 0.27))
         tree.configure(release)
         alike = 0 if exact else tree.likeness(release).good_or_none()
         if alike is None:
-            tree.progress = _part(progress, 0.27, 0.97)
-            release, exact, alike = tree.own_kernel(version, result / "kernel"), True, 0
-        tree.progress = _part(progress, 0.97, 1.0)
-        shutil.copy(tree.module(), result)
-        facts = {
-            "release": release,
-            "linux_source": version.text,
-            "exact": exact,
-            "alike": alike,
-            "seconds": round(time.monotonic() - started, 1),
-        }
-        (result / "build.json").write_text(json.dumps(facts))
-        shutil.rmtree(place, ignore_errors=True)
+            tree.progress = _part(progress, 0.27, 1.0)
+            release, exact, alike = tree.own_kernel(version), True, 0
+        tree.prune()
+        seconds = round(time.monotonic() - started, 1)
+        facts = {"release": release, "linux_source": version.text, "exact": exact, "alike": alike, "seconds": seconds}
+        (result / "tree.json").write_text(json.dumps(facts))
         result.rename(place)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -190,8 +191,8 @@ class Tree:
                 ours |= _named(module, self._run(f"{disassemble} /mnt/linux/{part}"))
         return likeness.compare(theirs, ours)
 
-    def own_kernel(self, version: linux_source.Version, target: Path) -> str:
-        """Make a kernel of it, with its modules, in ``target``; its release."""
+    def own_kernel(self, version: linux_source.Version) -> str:
+        """Make a kernel of it, with its modules, in ``work/kernel``; its release."""
         self._set_point(version.level)
         shutil.copy(LAB_CONFIG, self.work)
         # Debian's configuration without its modules, then the lab's.
@@ -207,16 +208,32 @@ class Tree:
 
         self._run(f"{self.make} linux modules", line)
         self._run(f"{self.make} -s INSTALL_MOD_PATH=/mnt/installed modules_install")
+        target = self.work / "kernel"
         target.mkdir()
         shutil.copy(self.work / "linux" / "linux", target)
         shutil.move(self.work / "installed/lib/modules", target / "modules")
         for link in ("build", "source"):
             (target / "modules" / self._release() / link).unlink(missing_ok=True)
+        shutil.rmtree(self.work / "installed")
         return self._release()
+
+    def prune(self) -> None:
+        """Keep what modules are built with, as a package of headers does."""
+        for path in (self.work / "linux").rglob("*"):
+            inside = path.relative_to(self.work / "linux").parts[0]
+            if path.suffix in {".c", ".o", ".ko", ".a", ".S", ".cmd", ".rst"} and inside not in {
+                "include",
+                "scripts",
+                "tools",
+            }:
+                path.unlink()
+        for name in ("linux", "vmlinux"):
+            (self.work / "linux" / name).unlink(missing_ok=True)
 
     def module(self) -> Path:
         """Build so_crypt with it."""
         self.progress("building so_crypt", 0.0)
+        shutil.rmtree(self.work / "so_crypt", ignore_errors=True)
         shutil.copytree(SOURCE, self.work / "so_crypt")
         # Where only a module is built there is no Module.symvers and modpost can but warn. The kernel itself refuses
         # a module with a symbol that it does not have.

@@ -35,7 +35,9 @@
  * disconnecting (connect() to AF_UNSPEC) fails with EOPNOTSUPP.
  *
  * The end of the stream, shutdown(SHUT_WR) or close() (which is also what
- * happens to a killed process), encrypts what was held back, and pads.
+ * happens to a killed process), encrypts what was held back, and pads.  If that
+ * cannot be done (TCP had no memory for two seconds) the connection is reset: a
+ * stream that ends in order is whole, as far as this end can tell.
  */
 #ifndef _UAPI_SO_CRYPT_H
 #define _UAPI_SO_CRYPT_H
