@@ -127,6 +127,12 @@ class Campaign:
             for name, price in self._prices.items():
                 entry.prices |= {f"{name}_call_ns": price.call_ns, f"{name}_byte_ns": price.byte_ns}
 
+    def _enciphering(self, cell: Cell, size: int) -> float | None:
+        """Seconds that the cipher alone takes for one transfer, by its price; None where it is not known."""
+        steps = self.paths[cell.path].steps or ()
+        known = self._prices.get("cipher")
+        return size * known.byte_ns / 1e9 if known and any(step.price == "cipher" for step in steps) else None
+
     def _ceiling(self, size: int, cells: list[Cell]) -> Callable[[Metric, str], float | None]:
         """The predicted ratio of the baseline to a path, for one size."""
         clear = next((c for c in cells if c.path == "plain" and c.outcome == "measured"), None)
@@ -192,7 +198,9 @@ class Campaign:
         for size in self.suite.sizes:
             cells = [cell for cell in self.cells.values() if cell.size_bytes == size]
             limits = {
-                cell.id: judge.bottleneck(judge.counted(self.samples, cell.id).values(), processors, goodput)
+                cell.id: judge.bottleneck(
+                    judge.counted(self.samples, cell.id).values(), processors, goodput, self._enciphering(cell, size)
+                )
                 for cell in cells
             }
             self.writer.head.verdicts += judge.verdicts(

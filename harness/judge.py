@@ -92,10 +92,16 @@ def plain(samples: Iterable[Sample]) -> Plain | None:
     return Plain(statistics.median(a for a, _ in rows), statistics.median(b for _, b in rows if b is not None))
 
 
-def bottleneck(samples: Iterable[Sample], processors: dict[str, int], link_bits_per_second: float | None) -> str | None:
-    """What a cell's transfers waited for: ``link``, ``sender`` or ``receiver``; None where nothing was full.
+def bottleneck(
+    samples: Iterable[Sample],
+    processors: dict[str, int],
+    link_bits_per_second: float | None,
+    cipher_seconds: float | None = None,
+) -> str | None:
+    """What a cell's transfers waited for: ``link``, ``cipher``, ``sender`` or ``receiver``; None where nothing was full.
 
-    From medians: goodput against the link's own measured goodput, busy time against elapsed time and processors.
+    From medians: goodput against the link's own measured goodput, busy time against elapsed time and processors. ``cipher``
+    is a full sender that spent over half of its time enciphering, by the measured price (``cipher_seconds``).
     """
     rows = [s for s in samples if s.seconds and s.bytes]
     if not rows:
@@ -110,4 +116,7 @@ def bottleneck(samples: Iterable[Sample], processors: dict[str, int], link_bits_
             ratios = [value / s.seconds for value, s in zip(busy, rows, strict=True)]
             shares[role] = statistics.median(ratios) / max(1, processors.get(role, 1))
     fullest = max(shares, key=lambda role: shares[role], default=None)
-    return fullest if fullest and shares[fullest] >= BUSY_SHARE else None
+    if fullest is None or shares[fullest] < BUSY_SHARE:
+        return None
+    busy = statistics.median(s.sender.cpu_seconds or 0.0 for s in rows)
+    return "cipher" if fullest == "sender" and cipher_seconds and cipher_seconds > busy / 2 else fullest

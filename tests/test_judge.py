@@ -158,3 +158,10 @@ def test_of_nothing_there_is_no_bottleneck() -> None:
 def test_one_slow_transfer_does_not_change_the_bottleneck() -> None:
     samples = [sample(BASE, block, 5.0 if block == 0 else 0.008) for block in range(5)]
     assert judge.bottleneck(samples, {"sender": 1, "receiver": 1}, 10**9) == "link"
+
+
+def test_a_full_sender_that_mostly_enciphers_waits_for_the_cipher() -> None:
+    full = [sample(BASE, n, 1.0, 0.98) for n in range(3)]
+    assert judge.bottleneck(full, {"sender": 1, "receiver": 1}, None, 0.9) == "cipher"
+    assert judge.bottleneck(full, {"sender": 1, "receiver": 1}, None, 0.3) == "sender"
+    assert judge.bottleneck(full, {"sender": 1, "receiver": 1}, None, None) == "sender"
