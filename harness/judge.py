@@ -98,9 +98,9 @@ def bottleneck(
     link_bits_per_second: float | None,
     cipher_seconds: float | None = None,
 ) -> str | None:
-    """What a cell's transfers waited for: ``link``, ``cipher``, ``sender`` or ``receiver``; None where nothing was full.
+    """What a cell waited for: ``link``, ``cipher``, ``sender`` or ``receiver``; None where nothing was full.
 
-    From medians: goodput against the link's own measured goodput, busy time against elapsed time and processors. ``cipher``
+    From medians: goodput against the link's measured goodput, busy time against elapsed time and processors. ``cipher``
     is a full sender that spent over half of its time enciphering, by the measured price (``cipher_seconds``).
     """
     rows = [s for s in samples if s.seconds and s.bytes]
