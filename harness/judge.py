@@ -118,5 +118,5 @@ def bottleneck(
     fullest = max(shares, key=lambda role: shares[role], default=None)
     if fullest is None or shares[fullest] < BUSY_SHARE:
         return None
-    busy = statistics.median(s.sender.cpu_seconds or 0.0 for s in rows)
-    return "cipher" if fullest == "sender" and cipher_seconds and cipher_seconds > busy / 2 else fullest
+    spent = statistics.median(s.sender.cpu_seconds or 0.0 for s in rows)
+    return "cipher" if fullest == "sender" and cipher_seconds and cipher_seconds > spent / 2 else fullest

@@ -492,6 +492,9 @@ def sockets_it_is_not_for() -> None:
     with pair() as (sender, receiver):
         receiver.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         receiver.close()
+        hung_up = select.poll()
+        hung_up.register(sender, select.POLLHUP)
+        assert hung_up.poll(5000), "no reset arrived"
         refused(errno.ENOTCONN, lambda: ulp(sender), "reset")
     with encrypted() as (sender, receiver):
         libc = ctypes.CDLL(None, use_errno=True)

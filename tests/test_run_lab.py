@@ -293,7 +293,12 @@ def test_the_command_line_run_on_two_named_hosts(lab: UmlLab, hosts_file: Path, 
     page = Path(output.strip().splitlines()[-1].removeprefix("report: "))
     assert (ROOT / page).is_file() or page.is_file()
     read = record.read(results / "latest")
-    assert {cell.outcome for cell in read.head.cells if cell.path != "ktls"} == {"measured"}
+    for cell in read.head.cells:
+        if cell.path.startswith("so-crypt"):  # this host's kernel has no headers: said, with what to install
+            assert cell.outcome == "unsupported"
+            assert "install linux-headers-" in (cell.reason or "")
+        elif cell.path != "ktls":
+            assert cell.outcome == "measured", cell.reason
     rows = {row["extra_info"]["cell"]: row["stats"] for row in json.loads(table.read_text())["benchmarks"]}
     for cell in read.head.cells:
         counted = [s.seconds for s in read.samples if s.cell == cell.id and s.valid and not s.warmup and s.seconds]

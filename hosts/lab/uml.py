@@ -53,8 +53,9 @@ class UmlLab:
             [
                 *("unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])),
                 *("--net", "--mount", "--ipc", "--uts", "--pid", "--fork", "--kill-child"),
-                *("/bin/sh", str(LAB_INIT), str(guests.path), str(kernel or ""), str(spec.memory_mb)),
+                *("/bin/sh", str(LAB_INIT), str(guests.path), str(spec.memory_mb)),
                 *(str(pinned[role]) for role in NUMBERS),
+                str(kernel or ""),
                 *(f"{file.name}={file.fd}" for file in files),
             ],
             stdin=subprocess.PIPE,
