@@ -69,6 +69,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("cell", ids, ids=ids)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A profile need not ask every question: pytest leaves an empty item for one without cells."""
+    if SESSION in config.stash:
+        known = config.stash[SESSION].cells
+        items[:] = [
+            item
+            for item in items
+            if not isinstance(item, pytest.Function)
+            or "cell" not in item.fixturenames
+            or item.callspec.params["cell"] in known
+        ]
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     if SESSION in session.config.stash:
         items = [item for item in session.items if isinstance(item, pytest.Function)]
@@ -89,6 +102,9 @@ def measured(request: pytest.FixtureRequest) -> Callable[[str], None]:
         except HarnessError as error:
             config.stash[STOPPED] = error
             pytest.exit(str(error), returncode=pytest.ExitCode.INTERNAL_ERROR)
+        except Exception as error:
+            config.stash[STOPPED] = error
+            raise
         replay(*result, lambda: request.getfixturevalue("benchmark"))
 
     return show
