@@ -118,22 +118,6 @@ def commands(room: Path, closed_port: int) -> Iterator[dict[str, Future[Done]]]:
         ("no toml", "broken.toml is not valid TOML: "),
     ],
 )
-def test_a_profile_need_not_ask_every_question() -> None:
-    """``servers`` has no schemes: no empty item stands in for them."""
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "suites", "--profile", "servers", "--collect-only", "-q"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        cwd=Path(__file__).parent.parent,
-    )
-    assert run.returncode == 0, run.stdout
-    assert "[servers/plain/none/any/100MB]" in run.stdout
-    assert "NotSet" not in run.stdout
-    assert "test_scheme" not in run.stdout
-
-
 def test_bad_input_ends_before_anything_begins(commands: dict[str, Future[Done]], name: str, message: str) -> None:
     done = commands[name].result()
     done.says_once(message)
@@ -207,3 +191,19 @@ def test_only_what_was_selected_stands_in_the_record(commands: dict[str, Future[
     done = commands["no identity"].result()
     run = record.read(record.list_runs(done.results)[0])
     assert [cell.id for cell in run.head.cells] == ["large-files/ipsec/3des/any/10MB"]
+
+
+def test_a_profile_need_not_ask_every_question() -> None:
+    """``servers`` has no schemes: no empty item stands in for them."""
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "suites", "--profile", "servers", "--collect-only", "-q"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=Path(__file__).parent.parent,
+    )
+    assert run.returncode == 0, run.stdout
+    assert "[servers/plain/none/any/100MB]" in run.stdout
+    assert "NotSet" not in run.stdout
+    assert "test_scheme" not in run.stdout
