@@ -65,16 +65,7 @@ class Campaign:
         reason = self.paths[cell.path].unsupported(
             CIPHERS.get(cell.cipher), cell.driver, self.bed.sender_facts, self.bed.receiver_facts
         )
-        self.cells[cell.id] = Cell(
-            id=cell.id,
-            suite=cell.suite,
-            path=cell.path,
-            cipher=cell.cipher,
-            driver=cell.driver,
-            size_bytes=cell.size,
-            outcome="unsupported" if reason else "measured",
-            reason=reason,
-        )
+        self.cells[cell.id] = cell.row("unsupported" if reason else "measured", reason)
         return self.cells[cell.id]
 
     def _whole(self, cell: Cell) -> bool:

@@ -11,6 +11,7 @@ import random
 from dataclasses import dataclass
 
 from harness.profile import Profile, Suite, size_name
+from harness.record import Cell, Outcome
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,19 @@ class CellPlan:
     def id(self) -> str:
         """``suite/path/cipher/driver/size``."""
         return f"{self.suite}/{self.path}/{self.cipher}/{self.driver}/{size_name(self.size)}"
+
+    def row(self, outcome: Outcome, reason: str | None) -> Cell:
+        """Its row in the record."""
+        return Cell(
+            id=self.id,
+            suite=self.suite,
+            path=self.path,
+            cipher=self.cipher,
+            driver=self.driver,
+            size_bytes=self.size,
+            outcome=outcome,
+            reason=reason,
+        )
 
 
 def cells(profile: Profile, clear_paths: frozenset[str]) -> list[CellPlan]:

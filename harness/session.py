@@ -123,18 +123,7 @@ class Session:
         reason = f"the run ended before it{f': {why}' if why else ''}"
         for cell in self.cells.values():
             if cell.id in self.wanted and cell.id not in known:
-                writer.head.cells.append(
-                    Cell(
-                        id=cell.id,
-                        suite=cell.suite,
-                        path=cell.path,
-                        cipher=cell.cipher,
-                        driver=cell.driver,
-                        size_bytes=cell.size,
-                        outcome="failed",
-                        reason=reason,
-                    )
-                )
+                writer.head.cells.append(cell.row("failed", reason))
 
 
 def harness_version() -> str:

@@ -18,7 +18,6 @@ from hosts.errors import HarnessError
 from hosts.lab import apt
 from hosts.progress import Progress
 
-DEFAULT_MIRROR = "http://deb.debian.org/debian"
 DOWNLOAD_SECONDS = 1200.0
 # What a build for User Mode Linux never reads: half of the source. Kconfig files and Makefiles stay.
 LEAVE_OUT = (
@@ -103,10 +102,13 @@ class Archive:
             (directory / name).mkdir(parents=True)
         options = "".join(f"{option};\n" for option in apt.options(apt.config_dump()))
         sources = apt.sources(suite, apt.index_targets())
+        if not sources:
+            raise HarnessError(
+                "this machine's apt knows no Debian mirror to take the kernel's source from",
+                next_step="run the lab on a Debian machine, or leave the so-crypt paths out",
+            )
         (directory / "status").touch()
-        (directory / "sources.list").write_text(
-            sources or f"deb [signed-by={apt.KEYRING}] {DEFAULT_MIRROR} {suite} main\n"
-        )
+        (directory / "sources.list").write_text(sources)
         self._conf = directory / "apt.conf"
         self._conf.write_text(_APT_CONF.format(directory=directory, options=options))
 
