@@ -1088,14 +1088,16 @@ def in_child(function: Callable[[], object]) -> None:
 @check
 def memory_stays_flat() -> str:
     in_child(lambda: some_transfers(150, random.Random(9)))
-    before = memory_kb()
-    in_child(lambda: some_transfers(500, random.Random(10)))
-    after = memory_kb()
-    grown = [b - a for a, b in zip(before, after, strict=True)]
-    assert grown[0] < 3000, f"used memory grew by {grown[0]} kB"
-    assert grown[1] < 2000, f"slab grew by {grown[1]} kB"
-    assert grown[2] < 300, f"TCP keeps {grown[2]} pages more"  # each processor may keep 256 in reserve
-    return f"500 transfers: used {grown[0]:+} kB, slab {grown[1]:+} kB, TCP's pages {grown[2]:+}"
+    # What leaks grows every time; what the kernel merely keeps for a while (free lists, page tables) does not.
+    for attempt in range(3):
+        before = memory_kb()
+        in_child(lambda: some_transfers(500, random.Random(10)))
+        grown = [b - a for a, b in zip(before, memory_kb(), strict=True)]
+        said = f"used {grown[0]:+} kB, slab {grown[1]:+} kB, TCP's pages {grown[2]:+}"
+        # each processor may keep 256 pages of TCP's in reserve
+        if grown[0] < 3000 and grown[1] < 2000 and grown[2] < 300:
+            return f"500 transfers: {said}, in round {attempt + 1}"
+    raise AssertionError(f"it grows in every round of 500 transfers, in the last one: {said}")
 
 
 # ------------------------------------------------------------------------------------------------ running
