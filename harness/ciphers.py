@@ -15,7 +15,8 @@ from hosts.errors import ConfigError
 class Cipher:
     """A cipher by all its names.
 
-    ``skcipher``: kernel crypto API (AF_ALG, SO_CRYPT). ``xfrm_enc``/``xfrm_auth``: ESP algorithms as
+    ``skcipher``: kernel crypto API (AF_ALG, SO_CRYPT); ``kernel_modules`` what it stands on there (newer kernels build
+    cbc upon ecb, and would load that by themselves, past the journal). ``xfrm_enc``/``xfrm_auth``: ESP algorithms as
     ``ip xfrm`` spells them, with key sizes in bytes. ``gnutls_priority``: a GnuTLS priority string that leaves
     exactly one TLS suite; ``tls_suite`` is version and suite as libcurl reports them of GnuTLS, ``iana`` as the IANA
     registry spells it. ``ktls``: the kernel's constant in linux/tls.h. ``evp``: OpenSSL's name, used to check payloads.
@@ -58,7 +59,7 @@ CIPHERS = {
             iv_bytes=8,
             block_bytes=8,
             skcipher="cbc(des3_ede)",
-            kernel_modules=("cbc", "des_generic"),
+            kernel_modules=("ecb", "cbc", "des_generic"),
             evp="DES-EDE3-CBC",
             xfrm_enc="cbc(des3_ede)",
             xfrm_auth="hmac(sha1)",
@@ -75,7 +76,7 @@ CIPHERS = {
             iv_bytes=16,
             block_bytes=16,
             skcipher="cbc(aes)",
-            kernel_modules=("cbc", "aes_generic"),
+            kernel_modules=("ecb", "cbc", "aes_generic"),
             evp="AES-128-CBC",
             xfrm_enc="cbc(aes)",
             xfrm_auth="hmac(sha1)",
