@@ -351,7 +351,7 @@ def serve(
 ) -> Deployed:
     said = json.dumps({"event": "listening", "driver": bound if cipher else None})
     where, _ = bench(lines=[said])
-    return _datapath.serve(where, "name", "mode", cipher, driver, rule or (lambda _seen, _line: None))
+    return _datapath.serve(where, "mode", cipher, driver, rule or (lambda _seen, _line: None))
 
 
 def request(size: int, cipher: Cipher | None = TRIPLE, **more: Any) -> dict[str, Any]:
@@ -409,7 +409,7 @@ def test_another_driver_than_the_one_asked_for_is_not_deployed() -> None:
 def test_a_server_that_does_not_say_what_it_bound_is_not_deployed() -> None:
     where, _ = bench(lines=[])
     with pytest.raises(HarnessError, match="did not say what it bound"):
-        _datapath.serve(where, "name", "mode", TRIPLE, "any", lambda _seen, _line: None)
+        _datapath.serve(where, "mode", TRIPLE, "any", lambda _seen, _line: None)
 
 
 def test_the_key_goes_by_standard_input_only() -> None:

@@ -58,14 +58,13 @@ def unsupported_alg(cipher: Cipher | None, sender: Facts, receiver: Facts) -> st
 def serve(
     bench: Bench,
     name: str,
-    mode: str,
     cipher: Cipher | None,
     driver: str,
     rule: Callable[[Observed, dict[str, int]], str | None],
 ) -> Deployed:
-    """Start it in ``mode``. ``rule`` says, from one request's counts, what speaks against the claimed path."""
+    """Start it in the mode called like the path. ``rule`` says what of a request's counts speaks against that path."""
     program, port = compiled(bench), bench.port()
-    argv = [program, "serve", "--mode", mode, "--address", str(bench.address), "--port", str(port)]
+    argv = [program, "serve", "--mode", name, "--address", str(bench.address), "--port", str(port)]
     argv += ["--root", bench.payload_directory]
     key: Key | None = None
     if cipher:

@@ -51,4 +51,4 @@ def deploy(bench: Bench, name: str, cipher: Cipher | None, driver: str, crossing
             return f"{crossed} bytes crossed, not {crossings} for each of {seen.payload}"
         return None
 
-    return _datapath.serve(bench, name, name, cipher, driver, rule)
+    return _datapath.serve(bench, name, cipher, driver, rule)

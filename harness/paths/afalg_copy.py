@@ -34,7 +34,7 @@ class AfalgCopy:
 
     def deploy(self, bench: Bench, cipher: Cipher | None, driver: str) -> Deployed:
         _datapath.load_modules(bench, cipher)
-        return _datapath.serve(bench, self.name, "afalg-copy", cipher, driver, rule)
+        return _datapath.serve(bench, self.name, cipher, driver, rule)
 
 
 PATH = AfalgCopy()

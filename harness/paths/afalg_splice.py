@@ -30,7 +30,7 @@ class AfalgSplice:
 
     def deploy(self, bench: Bench, cipher: Cipher | None, driver: str) -> Deployed:
         _datapath.load_modules(bench, cipher)
-        return _datapath.serve(bench, self.name, "afalg-splice", cipher, driver, rule)
+        return _datapath.serve(bench, self.name, cipher, driver, rule)
 
 
 PATH = AfalgSplice()

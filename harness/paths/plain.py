@@ -27,7 +27,7 @@ class Plain:
         return _need.missing(sender, receiver, sender_programs=("cc",))
 
     def deploy(self, bench: Bench, cipher: Cipher | None, driver: str) -> Deployed:
-        return _datapath.serve(bench, self.name, "plain", None, "any", rule)
+        return _datapath.serve(bench, self.name, None, "any", rule)
 
 
 PATH = Plain()
