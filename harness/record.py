@@ -48,7 +48,11 @@ class HostSample(_Model):
 
 
 class Sample(_Model):
-    """One line of samples.jsonl: one transfer. ``valid`` is ``sha256_ok`` and the witness together."""
+    """One line of samples.jsonl: one transfer, or a batch of small ones. ``valid``: ``sha256_ok`` and the witness.
+
+    Of raw kernel crypto it is a timed batch of operations on one buffer: ``seconds``, ``bytes`` and the hosts' CPU are
+    those of one operation, ``witness["operations"]`` says of how many.
+    """
 
     cell: str
     block: int = Field(ge=0)
@@ -69,7 +73,8 @@ class Sample(_Model):
 class Cell(_Model):
     """One bar of a figure. ``id`` is suite/path/cipher/driver/size, with the driver as requested.
 
-    ``figure`` is the paper's figure the suite answers; ``driver_found`` what the kernel or library bound.
+    Cells of raw kernel crypto have ``buffer_bytes`` and ``depth`` (requests under way at once) instead of a file's
+    size. ``driver_found`` is what the kernel or library bound.
     """
 
     id: str
@@ -79,6 +84,7 @@ class Cell(_Model):
     driver: str
     size_bytes: int | None = Field(default=None, ge=0)
     buffer_bytes: int | None = Field(default=None, ge=1)
+    depth: int | None = Field(default=None, ge=1)
     outcome: Outcome
     reason: str | None = None
     driver_found: str | None = None
@@ -117,11 +123,32 @@ class TestbedEntry(_Model):
     kind: str
 
 
+class Crossing(_Model):
+    """What one untimed transfer took across the border of user and kernel memory on the sender.
+
+    ``calls``: system calls by name; ``crossing_bytes``: bytes in or out of user memory; ``copied_bytes``: those that a
+    processor copied, where known. ``source``: ``server`` where our own server counted them (exact), ``strace``
+    where they were seen from outside. ``buffer_bytes``: the path's buffer or record size, where it has one.
+    """
+
+    path: str
+    cipher: str
+    size_bytes: int = Field(ge=1)
+    buffer_bytes: int | None = Field(default=None, ge=1)
+    calls: dict[str, int]
+    crossing_bytes: int = Field(ge=0)
+    copied_bytes: int | None = Field(default=None, ge=0)
+    source: Literal["server", "strace"]
+
+
 class SuiteEntry(_Model):
     """What a suite asked, for readers of the record: its figure in the paper, its link, its baseline path.
 
     ``link`` holds what measuring the link gave: ``seconds_1mb`` and ``goodput_bits_per_second``; ``prices`` what
-    steps cost on the sender (``{step}_call_ns``, ``{step}_byte_ns``), where a ceiling was computed.
+    steps cost on the sender (``{step}_call_ns``, ``{step}_byte_ns``), where a ceiling was computed. ``tls``: the
+    version of TLS (``1.2``, ``1.3``) of its TLS paths. ``connection``: whether every request has a connection of its
+    own (``new``), resumes a TLS session (``resumed``) or shares one connection (``kept``); ``requests`` in a sample.
+    ``instructions``: ``masked`` where AES and vector instructions were hidden from user space.
     """
 
     name: str
@@ -130,6 +157,12 @@ class SuiteEntry(_Model):
     baseline: str
     link: dict[str, float | None] = {}
     prices: dict[str, float] = {}
+    question: str | None = None
+    tls: str | None = None
+    connection: Literal["new", "resumed", "kept"] | None = None
+    requests: int = Field(default=1, ge=1)
+    instructions: Literal["all", "masked"] = "all"
+    crossings: list[Crossing] = []
 
 
 class Head(_Model):
