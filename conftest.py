@@ -27,7 +27,7 @@ FINISHED = pytest.StashKey[Writer]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("pathproof", "secure data paths")
     group.addoption("--profile", help="what to measure: a file's name in suites/profiles")
-    group.addoption("--testbed", default="lab", help="where: lab, or a TOML file that names two hosts")
+    group.addoption("--testbed", help="where: lab, or a TOML file that names two hosts (default: the profile's)")
     group.addoption("--results", default="results", type=Path, help="where records and reports go")
     group.addoption("--quick", action="store_true", help="fewer blocks and a smaller largest file")
 
@@ -42,7 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[EVENTS] = events
         config.stash[SESSION] = Session(
             wanted.quickened() if config.getoption("--quick") else wanted,
-            testbed.load(config.getoption("--testbed")),
+            testbed.load(config.getoption("--testbed") or wanted.testbeds[0]),
             config.getoption("--results"),
             events,
         )

@@ -18,6 +18,9 @@ from hosts.ssh import SshError
 from hosts.testbed import HostsTestbed, UmlTestbed
 
 SO_CRYPT = "so_crypt"
+MASK = {"OPENSSL_ia32cap": "0:0:0:0:0", "GNUTLS_CPUID_OVERRIDE": "0x1", "NETTLE_FAT_OVERRIDE": "vendor:other"}
+"""What hides AES and vector instructions from OpenSSL (OPENSSL_ia32cap(3)), from GnuTLS and from the Nettle beneath it
+on x86: see ``hosts/agent/gnutls.py``."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Bed:
     measuring: Callable[[], AbstractContextManager[None]]
     payloads: dict[int, Payload]
     shared: dict[str, str]
+    environment: dict[str, str]
 
     @property
     def payload_directory(self) -> str:
@@ -62,6 +66,7 @@ class Bed:
             ports=[],
             shared=self.shared,
             built=self.sender_facts.built,
+            environment=self.environment,
         )
         bench.on_sender.apply(changes.directory(bench.directory))
         return bench
@@ -78,10 +83,13 @@ class Bed:
 
 
 @contextmanager
-def opened(spec: HostsTestbed | UmlTestbed, events: Events, builds: frozenset[str] = frozenset()) -> Iterator[Bed]:
+def opened(
+    spec: HostsTestbed | UmlTestbed, events: Events, builds: frozenset[str] = frozenset(), masked: bool = False
+) -> Iterator[Bed]:
     """Boot or connect; on leaving, hosts are as they were and a lab is gone. Raises HarnessError.
 
     ``builds``: kernel modules of ours to build for the sender; one that cannot be is a fact with its reason.
+    ``masked``: user space on both hosts is to believe that its processor has no AES and no vector instructions.
     """
     with ExitStack() as stack:
         meter: CpuMeter | None = None
@@ -105,6 +113,8 @@ def opened(spec: HostsTestbed | UmlTestbed, events: Events, builds: frozenset[st
         for host in (sender, receiver):
             for line in host.recovered:
                 events(Note(f"{host.name}: an earlier run had left changes: {line}"))
+            if masked:
+                host.call("environment", values=MASK)
         events.progress("asking both hosts what they can do")
         bed = Bed(
             sender=sender,
@@ -116,6 +126,7 @@ def opened(spec: HostsTestbed | UmlTestbed, events: Events, builds: frozenset[st
             measuring=lambda: processors.measuring(pinned, events.progress) if pinned else nullcontext(),
             payloads={},
             shared={},
+            environment=dict(MASK) if masked else {},
         )
         _require(bed)
         if builds:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 
 from harness.ciphers import Cipher
@@ -41,7 +43,7 @@ class Bench:
 
     ``folder``, on the sender below the run's own directory, is this suite's. ``built`` are kernel modules of ours on
     the sender, ``loaded`` those that this suite has loaded; ``shared`` keeps what paths made once a run: the
-    compiled server, the certificate.
+    compiled server, the certificate. ``environment`` is what servers in user space are started with.
     """
 
     sender: RemoteHost
@@ -54,6 +56,7 @@ class Bench:
     shared: dict[str, str]
     built: dict[str, str]
     loaded: set[str] = field(default_factory=set)
+    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def directory(self) -> str:
@@ -69,6 +72,16 @@ class Bench:
     def peer(self) -> IPv4Address | IPv6Address:
         """The receiver's address on the measured link."""
         return self.receiver.host.data_address
+
+    @contextmanager
+    def anew(self) -> Iterator[Bench]:
+        """The same bench with scopes of its own: what is deployed on it is gone when this is left."""
+        with Scope(self.sender) as on_sender, Scope(self.receiver) as on_receiver:
+            yield replace(self, on_sender=on_sender, on_receiver=on_receiver)
+
+    def in_environment(self) -> list[str]:
+        """What stands before a server's command to start it with the bench's environment."""
+        return ["env", *(f"{name}={value}" for name, value in self.environment.items())] if self.environment else []
 
     def port(self) -> int:
         """A port of the sender that no other deployment of this run uses."""

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 
-from harness import ceiling, judge, link, measure, plan
+from harness import ceiling, crossings, judge, link, measure, plan, prices
 from harness.bed import Bed
 from harness.bench import Bench
 from harness.ciphers import CIPHERS
 from harness.events import Events, Note, Sampled, Sampling, SuiteEnded, SuiteStarted
-from harness.paths import DataPath, Deployed, _datapath
+from harness.measure import Batch
+from harness.paths import DataPath, Deployed
 from harness.plan import CellPlan
-from harness.profile import Profile, Suite
+from harness.profile import Profile, TransferSuite, size_name
 from harness.record import Cell, Metric, Sample, SuiteEntry, Writer
+from harness.setup import Setup
 from hosts.errors import HarnessError
 from hosts.ssh import SshError
+
+CLEAR = ("plain", "http")
+"""Paths that a prediction may stand on: sendfile in clear."""
+CIPHERING = frozenset({"cipher", "kernel_cipher", "openssl", "gnutls", "esp"})
+"""Prices of the sender that are the cipher's (and its MAC's) own."""
+CROSSING_BYTES = 10**7
+"""Crossings are counted with the largest file of a suite up to this size."""
 
 
 class Campaign:
@@ -28,7 +38,7 @@ class Campaign:
         self,
         bed: Bed,
         profile: Profile,
-        suite: Suite,
+        suite: TransferSuite,
         paths: dict[str, DataPath],
         writer: Writer,
         events: Events,
@@ -60,11 +70,15 @@ class Campaign:
             self._conclude()
             self.events(SuiteEnded(self.suite.name))
 
+    def _setup(self, cell: CellPlan) -> Setup:
+        """What the suite asks of a cell's path."""
+        clear = Setup(None, connection=self.suite.connection)
+        return self.suite.setup if cell.cipher in CIPHERS else clear
+
     def _decide(self, cell: CellPlan) -> Cell:
         """Its first outcome: unsupported with a reason, or measured until something else is seen."""
-        reason = self.paths[cell.path].unsupported(
-            CIPHERS.get(cell.cipher), cell.driver, self.bed.sender_facts, self.bed.receiver_facts
-        )
+        path, setup = self.paths[cell.path], self._setup(cell)
+        reason = path.impossible(setup) or path.unsupported(setup, self.bed.sender_facts, self.bed.receiver_facts)
         self.cells[cell.id] = cell.row("unsupported" if reason else "measured", reason)
         return self.cells[cell.id]
 
@@ -80,7 +94,7 @@ class Campaign:
         with ExitStack() as stack:
             bench = self.bed.bench(self.suite.name, stack)
             self.events.progress(f"{self.suite.name}: making files")
-            for size in {cell.size for cell in live}:
+            for size in self.suite.sizes:
                 self.bed.payload(size, self.profile.seed)
             stack.enter_context(self.bed.measuring())
             self.events.progress(f"{self.suite.name}: preparing and measuring the link")
@@ -90,10 +104,12 @@ class Campaign:
             self._price(bench, entry, deployed)
             if self.sabotage:
                 self.sabotage(bench, deployed)
-            sizes = {cell.size: [c for c in live if c.size == cell.size and c.path in deployed] for cell in live}
+            sizes = {size: [c for c in live if c.size == size and c.path in deployed] for size in self.suite.sizes}
             self.events(SuiteStarted(self.suite.name, sum(len(cells) * blocks[s] for s, cells in sizes.items())))
             for size, cells in sizes.items():
-                self._blocks(cells, deployed, blocks[size])
+                self._blocks(cells, size, deployed, blocks[size])
+            if self.suite.requests == 1:
+                self._cross(bench, entry, live, deployed)
 
     def _entry(self) -> SuiteEntry:
         rate = self.suite.link_rate
@@ -105,38 +121,83 @@ class Campaign:
             figure=self.suite.figure,
             link_rate_bits_per_second=rate,
             baseline=self.suite.baseline,
+            question=self.suite.question,
+            tls=self.suite.setup.tls if CIPHERS[self.suite.cipher].tls else None,
+            connection=self.suite.connection if self.suite.requests > 1 else None,
+            requests=self.suite.requests,
+            instructions=self.profile.instructions,
         )
         self.writer.head.suites.append(entry)
         return entry
 
+    def _steps(self, path: str) -> ceiling.Steps | None:
+        return self.paths[path].steps(Setup(None) if self.paths[path].clear else self.suite.setup)
+
     def _price(self, bench: Bench, entry: SuiteEntry, deployed: dict[str, Deployed]) -> None:
-        """What the steps of the deployed paths cost on the sender, measured by our own server, untimed."""
-        skcipher = CIPHERS[self.suite.cipher].skcipher
-        if skcipher and any(self.paths[name].steps for name in deployed):
-            self.events.progress(f"{self.suite.name}: measuring what calls, copies and the cipher cost")
-            self._prices = _datapath.prices(bench, skcipher if self.suite.driver == "any" else self.suite.driver)
-            for name, price in self._prices.items():
-                entry.prices |= {f"{name}_call_ns": price.call_ns, f"{name}_byte_ns": price.byte_ns}
+        """What the steps of the deployed paths cost on these hosts, measured untimed.
+
+        Not for small files, where handshakes and connections are the cost: no price is known for those.
+        """
+        if self.suite.requests > 1:
+            return
+        needed = {name for path in deployed for name in (self._steps(path) or ceiling.Steps()).names()}
+        if not needed:
+            return
+        self.events.progress(f"{self.suite.name}: measuring what calls, copies and the cipher cost")
+        try:
+            self._prices = prices.measure(bench, self.suite.setup, needed)
+        except SshError:
+            raise
+        except HarnessError as error:
+            self.events(Note(f"{self.suite.name}: no prices, so no prediction: {error.what}"))
+        for name, price in self._prices.items():
+            entry.prices |= {f"{name}_call_ns": price.call_ns, f"{name}_byte_ns": price.byte_ns}
 
     def _enciphering(self, cell: Cell, size: int) -> float | None:
-        """Seconds that the cipher alone takes for one transfer, by its price; None where it is not known."""
-        steps = self.paths[cell.path].steps or ()
-        known = self._prices.get("cipher")
-        return size * known.byte_ns / 1e9 if known and any(step.price == "cipher" for step in steps) else None
+        """Seconds that the cipher alone takes the sender for one transfer, by its price; None where not known."""
+        steps = self._steps(cell.path)
+        known = [step for step in steps.sender if step.price in CIPHERING] if steps else []
+        if not known or any(step.price not in self._prices for step in known):
+            return None
+        return sum(size * self._prices[step.price].byte_ns for step in known) / 1e9
 
     def _ceiling(self, size: int, cells: list[Cell]) -> Callable[[Metric, str], float | None]:
         """The predicted ratio of the baseline to a path, for one size."""
-        clear = next((c for c in cells if c.path == "plain" and c.outcome == "measured"), None)
-        base = judge.plain(judge.counted(self.samples, clear.id).values()) if clear else None
-        first = self.paths[self.suite.baseline].steps
+        clear = next((c for c in cells if c.path in CLEAR and c.outcome == "measured"), None)
+        base = judge.clear(judge.counted(self.samples, clear.id).values()) if clear else None
+        first = self._steps(self.suite.baseline)
 
         def predict(metric: Metric, path: str) -> float | None:
-            second = self.paths[path].steps
+            second = self._steps(path)
             if base is None or first is None or second is None or not self._prices:
                 return None
             return ceiling.predicted(metric, first, second, self._prices, base, size)
 
         return predict
+
+    def _cross(self, bench: Bench, entry: SuiteEntry, live: list[CellPlan], deployed: dict[str, Deployed]) -> None:
+        """Count what each path takes across the border, with its usual buffer and others; untimed."""
+        size = max([size for size in self.suite.sizes if size <= CROSSING_BYTES], default=min(self.suite.sizes))
+        payload = self.bed.payload(size, self.profile.seed)
+        for cell in {cell.path: cell for cell in live if self.cells[cell.id].outcome == "measured"}.values():
+            if cell.path not in deployed:
+                continue
+            self.events.progress(f"{self.suite.name}: counting the crossings of {cell.path} (untimed)")
+            for buffer in (None, *self.paths[cell.path].buffers):
+                try:
+                    with bench.anew() as other:
+                        setup = replace(self._setup(cell), buffer_bytes=buffer)
+                        how = deployed[cell.path] if buffer is None else self.paths[cell.path].deploy(other, setup)
+                        entry.crossings.append(crossings.count(self.bed, bench, how, payload, cell.path, cell.cipher))
+                except SshError:
+                    raise
+                except HarnessError as error:
+                    what = f" with {size_name(buffer)}" if buffer else ""
+                    self.events(Note(f"{self.suite.name}: crossings of {cell.path}{what} not counted: {error.what}"))
+                    if "not what it is said to be" in error.what:
+                        same = [c for c in live if c.path == cell.path]
+                        self._give_up(same, "invalid", error.what)
+        self.writer.write_head()
 
     def _deploy(self, bench: Bench, live: list[CellPlan]) -> dict[str, Deployed]:
         """Every path once, for all sizes. One that cannot be deployed fails its cells and leaves the others."""
@@ -144,7 +205,7 @@ class Campaign:
         for cell in {cell.path: cell for cell in live}.values():
             self.events.progress(f"{self.suite.name}: deploying {cell.path}")
             try:
-                deployed[cell.path] = self.paths[cell.path].deploy(bench, CIPHERS.get(cell.cipher), cell.driver)
+                deployed[cell.path] = self.paths[cell.path].deploy(bench, self._setup(cell))
             except SshError:
                 raise
             except HarnessError as error:
@@ -156,16 +217,18 @@ class Campaign:
                     self.cells[other.id].driver_found = deployed[cell.path].driver_found
         return deployed
 
-    def _blocks(self, cells: list[CellPlan], deployed: dict[str, Deployed], blocks: int) -> None:
+    def _blocks(self, cells: list[CellPlan], size: int, deployed: dict[str, Deployed], blocks: int) -> None:
         """Blocks of one size; a cell that failed or is invalid is not sampled again."""
+        if not cells:
+            return
+        payload, batch = self.bed.payload(size, self.profile.seed), Batch(self.suite.requests, self.suite.connection)
         for block, order in enumerate(plan.orders(len(cells), blocks, self.profile.seed)):
             warmup = block < self.profile.warmup_blocks
             for index, which in enumerate(order):
                 cell = cells[which]
                 if self.cells[cell.id].outcome == "measured":
                     self.events(Sampling(cell.id, block, blocks, warmup))
-                    payload = self.bed.payload(cell.size, self.profile.seed)
-                    sample = measure.take(self.bed, deployed[cell.path], payload, cell.id, block, index, warmup)
+                    sample = measure.take(self.bed, deployed[cell.path], payload, cell.id, block, index, warmup, batch)
                     self.samples.append(sample)
                     self.writer.append(sample)
                     if not sample.valid:

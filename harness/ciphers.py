@@ -1,25 +1,47 @@
 """One table: a cipher's names in every place that names it, and its sizes.
 
-Adding a cipher is adding a row. A name that a place does not have is None: a path that needs it is then
-``unsupported`` for that cipher, with the reason built from the field's description.
+Adding a cipher is adding a row. A name that a place does not have is None: a path that needs it can then never run
+with that cipher, and says so with the reason.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
 from hosts.errors import ConfigError
+
+TlsVersion = Literal["1.2", "1.3"]
+Integrity = Literal["sha1", "sha256"]
+AUTH_KEY_BYTES = {"sha1": 20, "sha256": 32}
+AUTH_ICV_BITS = {"sha1": 96, "sha256": 128}
+"""HMAC-SHA1-96 (RFC 2404) and HMAC-SHA-256-128 (RFC 4868) in ESP."""
+
+
+@dataclass(frozen=True)
+class TlsSuite:
+    """A TLS suite: ``iana`` as the registry spells it, ``openssl`` as OpenSSL does (None: OpenSSL 3 has it not),
+    ``lighttpd`` what a lighttpd with GnuTLS is told, ``gnutls_priority`` a GnuTLS priority string that leaves exactly
+    this suite, ``libcurl`` version and suite as libcurl reports them of GnuTLS."""
+
+    version: TlsVersion
+    iana: str
+    openssl: str | None
+    gnutls_priority: str
+    libcurl: str
+    lighttpd: str | None = None
 
 
 @dataclass(frozen=True)
 class Cipher:
     """A cipher by all its names.
 
-    ``skcipher``: kernel crypto API (AF_ALG, SO_CRYPT); ``kernel_modules`` what it stands on there (newer kernels build
-    cbc upon ecb, and would load that by themselves, past the journal). ``xfrm_enc``/``xfrm_auth``: ESP algorithms as
-    ``ip xfrm`` spells them, with key sizes in bytes. ``gnutls_priority``: a GnuTLS priority string that leaves
-    exactly one TLS suite; ``tls_suite`` is version and suite as libcurl reports them of GnuTLS, ``iana`` as the IANA
-    registry spells it. ``ktls``: the kernel's constant in linux/tls.h. ``evp``: OpenSSL's name, used to check payloads.
+    ``kernel``: its name in the kernel crypto API, of type ``kind``; ``kernel_modules`` what it stands on there (newer
+    kernels build cbc upon ecb, and would load that by themselves, past the journal). ``esp``: as ``ip xfrm`` spells it,
+    with ``salt_bytes`` that ESP's key has more (RFC 4106, RFC 7634). ``tls``: its suites by version and integrity.
+    ``ktls``: the kernel's constant in linux/tls.h. ``evp``: OpenSSL's name, ``legacy`` where only its
+    legacy provider has it; ``gnutls``: GnuTLS's name.
     """
 
     name: str
@@ -27,64 +49,149 @@ class Cipher:
     key_bytes: int
     iv_bytes: int
     block_bytes: int
-    skcipher: str | None = None
-    kernel_modules: tuple[str, ...] = ()
+    kernel: str
+    kind: Literal["skcipher", "aead"]
+    kernel_modules: tuple[str, ...]
     evp: str | None = None
-    xfrm_enc: str | None = None
-    xfrm_auth: str | None = None
-    xfrm_auth_key_bytes: int = 0
-    gnutls_priority: str | None = None
-    gnutls_cipher_string: str | None = None
-    tls_suite: str | None = None
-    iana: str | None = None
+    legacy: bool = False
+    gnutls: str | None = None
+    esp: str | None = None
+    salt_bytes: int = 0
+    tls: Mapping[tuple[TlsVersion, Integrity], TlsSuite] = field(default_factory=dict)
     ktls: str | None = None
+
+    @property
+    def aead(self) -> bool:
+        """Whether it protects integrity by itself."""
+        return self.kind == "aead"
+
+    @property
+    def skcipher(self) -> str | None:
+        """Its name in the kernel crypto API where it is a plain cipher: what AF_ALG schemes and SO_CRYPT take."""
+        return None if self.aead else self.kernel
 
     @property
     def padded(self) -> bool:
         """Whether payloads of this cipher carry PKCS#7 padding."""
         return self.block_bytes > 1
 
+    def tls_versions(self) -> list[TlsVersion]:
+        """The versions of TLS that have it, newest first."""
+        return sorted({version for version, _ in self.tls}, reverse=True)
 
-def _tls12(cipher: str, mac: str) -> str:
-    return f"NONE:+VERS-TLS1.2:+{cipher}:+{mac}:+ECDHE-RSA:+SIGN-ALL:+GROUP-SECP256R1:+GROUP-X25519:+COMP-NULL"
+
+EXCHANGE = "+SIGN-ALL:+GROUP-SECP256R1:+GROUP-X25519:+COMP-NULL"
+
+
+def _cbc(gnutls: str, iana: str, openssl: str | None, integrity: Integrity, lighttpd: str | None = None) -> TlsSuite:
+    mac = {"sha1": "SHA1", "sha256": "SHA256"}[integrity]
+    return TlsSuite(
+        version="1.2",
+        iana=f"TLS_ECDHE_RSA_WITH_{iana}_{mac.replace('SHA1', 'SHA')}",
+        openssl=f"{openssl}-{mac.replace('SHA1', 'SHA')}" if openssl else None,
+        gnutls_priority=f"NONE:+VERS-TLS1.2:+{gnutls}:+{mac}:+ECDHE-RSA:{EXCHANGE}",
+        libcurl=f"TLS1.2 / ECDHE_RSA_{iana}_{mac}",
+        lighttpd=lighttpd,
+    )
+
+
+def _aead(gnutls: str, iana: str, openssl: str, digest: str) -> dict[tuple[TlsVersion, Integrity], TlsSuite]:
+    """Its suites in TLS 1.3 and 1.2. ``sha1`` stands for "the suite's own integrity": an AEAD knows no other."""
+    said = iana if iana.startswith("CHACHA20") else f"{iana}_{digest}"
+    return {
+        ("1.3", "sha1"): TlsSuite(
+            version="1.3",
+            iana=f"TLS_{iana}_{digest}",
+            openssl=f"TLS_{iana}_{digest}",
+            gnutls_priority=f"NONE:+VERS-TLS1.3:+{gnutls}:+AEAD:{EXCHANGE}",
+            libcurl=f"TLS1.3 / ECDHE_RSA_{said}",
+        ),
+        ("1.2", "sha1"): TlsSuite(
+            version="1.2",
+            iana=f"TLS_ECDHE_RSA_WITH_{iana}_{digest}",
+            openssl=openssl,
+            gnutls_priority=f"NONE:+VERS-TLS1.2:+{gnutls}:+AEAD:+ECDHE-RSA:{EXCHANGE}",
+            libcurl=f"TLS1.2 / ECDHE_RSA_{said}",
+        ),
+    }
+
+
+def _aes_cbc(bits: int, tls: dict[tuple[TlsVersion, Integrity], TlsSuite]) -> Cipher:
+    return Cipher(
+        name=f"aes{bits}cbc", title=f"AES-{bits}-CBC", key_bytes=bits // 8, iv_bytes=16, block_bytes=16,
+        kernel="cbc(aes)", kind="skcipher", kernel_modules=("ecb", "cbc", "aes_generic"), evp=f"AES-{bits}-CBC",
+        gnutls=f"AES-{bits}-CBC", esp="cbc(aes)", tls=tls,
+    )  # fmt: skip
+
+
+def _aes_gcm(bits: int, digest: str) -> Cipher:
+    return Cipher(
+        name=f"aes{bits}gcm", title=f"AES-{bits}-GCM", key_bytes=bits // 8, iv_bytes=12, block_bytes=1,
+        kernel="gcm(aes)", kind="aead",
+        kernel_modules=("crypto_null", "ctr", "ghash_generic", "aes_generic", "gcm"), evp=f"AES-{bits}-GCM",
+        gnutls=f"AES-{bits}-GCM", esp="rfc4106(gcm(aes))", salt_bytes=4,
+        tls=_aead(f"AES-{bits}-GCM", f"AES_{bits}_GCM", f"ECDHE-RSA-AES{bits}-GCM-{digest}", digest),
+        ktls=f"TLS_CIPHER_AES_GCM_{bits}",
+    )  # fmt: skip
 
 
 CIPHERS = {
     cipher.name: cipher
     for cipher in (
         Cipher(
+            name="des",
+            title="DES-CBC",
+            key_bytes=8,
+            iv_bytes=8,
+            block_bytes=8,
+            kernel="cbc(des)",
+            kind="skcipher",
+            kernel_modules=("ecb", "cbc", "des_generic"),
+            evp="DES-CBC",
+            legacy=True,
+            gnutls="DES-CBC",
+            esp="cbc(des)",
+        ),
+        Cipher(
             name="3des",
             title="3DES-EDE-CBC",
             key_bytes=24,
             iv_bytes=8,
             block_bytes=8,
-            skcipher="cbc(des3_ede)",
+            kernel="cbc(des3_ede)",
+            kind="skcipher",
             kernel_modules=("ecb", "cbc", "des_generic"),
             evp="DES-EDE3-CBC",
-            xfrm_enc="cbc(des3_ede)",
-            xfrm_auth="hmac(sha1)",
-            xfrm_auth_key_bytes=20,
-            gnutls_priority=_tls12("3DES-CBC", "SHA1"),
-            gnutls_cipher_string="3DES",
-            tls_suite="TLS1.2 / ECDHE_RSA_3DES_EDE_CBC_SHA1",
-            iana="TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA",
+            gnutls="3DES-CBC",
+            esp="cbc(des3_ede)",
+            # OpenSSL 3 is built without its 3DES suites by Debian and others; GnuTLS still has them
+            tls={("1.2", "sha1"): _cbc("3DES-CBC", "3DES_EDE_CBC", None, "sha1", lighttpd="3DES")},
         ),
+        _aes_cbc(
+            128,
+            {
+                ("1.2", "sha1"): _cbc("AES-128-CBC", "AES_128_CBC", "ECDHE-RSA-AES128", "sha1"),
+                ("1.2", "sha256"): _cbc("AES-128-CBC", "AES_128_CBC", "ECDHE-RSA-AES128", "sha256"),
+            },
+        ),
+        _aes_cbc(256, {("1.2", "sha1"): _cbc("AES-256-CBC", "AES_256_CBC", "ECDHE-RSA-AES256", "sha1")}),
+        _aes_gcm(128, "SHA256"),
+        _aes_gcm(256, "SHA384"),
         Cipher(
-            name="aes128cbc",
-            title="AES-128-CBC",
-            key_bytes=16,
-            iv_bytes=16,
-            block_bytes=16,
-            skcipher="cbc(aes)",
-            kernel_modules=("ecb", "cbc", "aes_generic"),
-            evp="AES-128-CBC",
-            xfrm_enc="cbc(aes)",
-            xfrm_auth="hmac(sha1)",
-            xfrm_auth_key_bytes=20,
-            gnutls_priority=_tls12("AES-128-CBC", "SHA1"),
-            gnutls_cipher_string="AES128",
-            tls_suite="TLS1.2 / ECDHE_RSA_AES_128_CBC_SHA1",
-            iana="TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
+            name="chacha20poly1305",
+            title="ChaCha20-Poly1305",
+            key_bytes=32,
+            iv_bytes=12,
+            block_bytes=1,
+            kernel="rfc7539(chacha20,poly1305)",
+            kind="aead",
+            kernel_modules=("chacha_generic", "poly1305_generic", "chacha20poly1305"),
+            evp="ChaCha20-Poly1305",
+            gnutls="CHACHA20-POLY1305",
+            esp="rfc7539esp(chacha20,poly1305)",
+            salt_bytes=4,
+            tls=_aead("CHACHA20-POLY1305", "CHACHA20_POLY1305", "ECDHE-RSA-CHACHA20-POLY1305", "SHA256"),
+            ktls="TLS_CIPHER_CHACHA20_POLY1305",
         ),
         Cipher(
             name="null",
@@ -92,11 +199,10 @@ CIPHERS = {
             key_bytes=0,
             iv_bytes=0,
             block_bytes=1,
-            skcipher="ecb(cipher_null)",
+            kernel="ecb(cipher_null)",
+            kind="skcipher",
             kernel_modules=("ecb", "crypto_null"),
-            xfrm_enc="ecb(cipher_null)",
-            xfrm_auth="hmac(sha1)",
-            xfrm_auth_key_bytes=20,
+            esp="ecb(cipher_null)",
         ),
     )
 }

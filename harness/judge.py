@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 from harness import stats
-from harness.ceiling import Plain
+from harness.ceiling import Clear
 from harness.record import Cell, Metric, Sample, Verdict
 
 TICKS = 10
@@ -52,44 +52,60 @@ def verdicts(
     measured = {cell.path: cell for cell in cells if cell.outcome == "measured"}
     if baseline not in measured:
         return []
-    base = counted(samples, measured[baseline].id)
+    base = measured.pop(baseline)
+    return [
+        verdict.model_copy(
+            update={
+                "ceiling": ceiling(verdict.metric, path) if verdict.blocks else None,
+                "bottleneck": limits.get(cell.id),
+            }
+        )
+        for path, cell in measured.items()
+        for verdict in against(base, cell, samples, margin)
+    ]
+
+
+def against(base: Cell, cell: Cell, samples: Sequence[Sample], margin: float) -> list[Verdict]:
+    """One cell against another of the same blocks, a verdict for each metric."""
+    first, second = counted(samples, base.id), counted(samples, cell.id)
     found = []
-    for path, cell in measured.items():
-        if path == baseline:
-            continue
-        other = counted(samples, cell.id)
-        for metric, value in METRICS.items():
-            pairs = [(value(base[block]), value(other[block])) for block in sorted(base.keys() & other.keys())]
-            known = [(a, b) for a, b in pairs if a is not None and b is not None]
-            if len(known) < len(pairs):
-                known = []  # the blocks that happen to be measurable are not a fair sample of all
-            result = stats.compare([a for a, _ in known], [b for _, b in known], margin)
-            found.append(
-                Verdict(
-                    comparison=f"{baseline} / {path}, {cell.suite} {cell.id.rsplit('/', 1)[1]}",
-                    baseline=measured[baseline].id,
-                    candidate=cell.id,
-                    metric=metric,
-                    ratio=result.ratio,
-                    ci_low=result.low,
-                    ci_high=result.high,
-                    blocks=result.blocks,
-                    verdict=result.verdict,
-                    margin=margin,
-                    detectable=result.detectable,
-                    ceiling=ceiling(metric, path) if result.blocks else None,
-                    bottleneck=limits.get(cell.id),
-                )
+    for metric, value in METRICS.items():
+        pairs = [(value(first[block]), value(second[block])) for block in sorted(first.keys() & second.keys())]
+        known = [(a, b) for a, b in pairs if a is not None and b is not None]
+        if len(known) < len(pairs):
+            known = []  # the blocks that happen to be measurable are not a fair sample of all
+        result = stats.compare([a for a, _ in known], [b for _, b in known], margin)
+        found.append(
+            Verdict(
+                comparison=f"{_title(base, cell)} / {_title(cell, base)}, {cell.suite} {cell.id.rsplit('/', 1)[1]}",
+                baseline=base.id,
+                candidate=cell.id,
+                metric=metric,
+                ratio=result.ratio,
+                ci_low=result.low,
+                ci_high=result.high,
+                blocks=result.blocks,
+                verdict=result.verdict,
+                margin=margin,
+                detectable=result.detectable,
             )
+        )
     return found
 
 
-def plain(samples: Iterable[Sample]) -> Plain | None:
-    """Medians of plain sendfile's counted samples; None where it was not measured or its CPU not finely enough."""
-    rows = [(s.seconds, s.sender.cpu_seconds) for s in samples if s.seconds and cpu_seconds_per_gb(s)]
-    if not rows:
-        return None
-    return Plain(statistics.median(a for a, _ in rows), statistics.median(b for _, b in rows if b is not None))
+def _title(cell: Cell, other: Cell) -> str:
+    """Its path, and what else tells it from the other: driver, or requests under way at once."""
+    if cell.path != other.path:
+        return cell.path if cell.buffer_bytes is None else f"{cell.cipher} {cell.path}"
+    name = f"{cell.cipher} {cell.path} {cell.driver}"
+    return f"{name} x{cell.depth}" if cell.depth != other.depth else name
+
+
+def clear(samples: Iterable[Sample]) -> Clear | None:
+    """Medians of a clear sendfile's counted samples; None where it was not measured or CPU not finely enough."""
+    rows = [(s.seconds, s.sender.cpu_seconds, s.receiver.cpu_seconds) for s in samples if cpu_seconds_per_gb(s)]
+    known = [(a, b, c) for a, b, c in rows if a is not None and b is not None and c is not None]
+    return Clear(*(statistics.median(column) for column in zip(*known, strict=True))) if known else None
 
 
 def bottleneck(

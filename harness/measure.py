@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from harness.bed import Bed, CpuMeter
 from harness.bench import Payload
 from harness.paths import Deployed, Observed
 from harness.record import HostSample, Sample
+from harness.setup import Connection
 
 ALWAYS: dict[str, dict[str, Any]] = {
     "tcp_retransmitted_segments": {"table": "/proc/net/snmp", "field": "Tcp.RetransSegs"},
@@ -21,24 +23,40 @@ LOG = "log_size"
 OUT = "payload.out"
 
 
-def take(bed: Bed, deployed: Deployed, payload: Payload, cell: str, block: int, index: int, warmup: bool) -> Sample:
-    """Transfer ``payload`` once. Raises HarnessError only when a host is lost; what fails is in the sample."""
-    timeout = 20 + payload.size / 2e6
+@dataclass(frozen=True)
+class Batch:
+    """How a sample transfers its payload: ``requests`` times in a row, over connections as said."""
+
+    requests: int = 1
+    connection: Connection = "new"
+
+
+def take(
+    bed: Bed, deployed: Deployed, payload: Payload, cell: str, block: int, index: int, warmup: bool, batch: Batch
+) -> Sample:
+    """Transfer ``payload`` once, or a batch of times.
+
+    Raises HarnessError only when a host is lost; what fails is in the sample.
+    """
+    timeout = (20 + payload.size / 2e6) * (1 + batch.requests / 100)
     sender_counters = ALWAYS | deployed.sender_counters | {LOG: {"size": deployed.log}}
     receiver_counters = ALWAYS | deployed.receiver_counters
     before = {"sender": bed.sender.observe(sender_counters), "receiver": bed.receiver.observe(receiver_counters)}
     outside = _read(bed.meter)
-    got = bed.receiver.call(
-        "fetch", timeout + 15, url=deployed.url(payload.name), out=OUT, timeout=timeout, tls=deployed.tls
-    )
+    got = _fetch(bed, deployed, payload, batch, timeout)
     outside_after = _read(bed.meter)
     after = {"sender": bed.sender.observe(sender_counters), "receiver": bed.receiver.observe(receiver_counters)}
     log = bed.sender.call(
-        "lines", 10.0, path=deployed.log, offset=before["sender"]["values"][LOG] or 0, count=1, timeout=3.0
+        "lines",
+        15.0,
+        path=deployed.log,
+        offset=before["sender"]["values"][LOG] or 0,
+        count=batch.requests,
+        timeout=3.0,
     )
     suite = (
         bed.receiver.call("suite", url=deployed.url(payload.name), tls=deployed.tls)
-        if deployed.tls and got["error"] is None
+        if deployed.asks_suite and got["error"] is None
         else None
     )
     delta = {role: _delta(before[role]["values"], after[role]["values"]) for role in before}
@@ -49,14 +67,12 @@ def take(bed: Bed, deployed: Deployed, payload: Payload, cell: str, block: int, 
             receiver=delta["receiver"],
             log=[json.loads(line) for line in log],
             suite=suite,
+            requests=batch.requests,
+            connection=batch.connection,
+            connections=got.get("connections"),
         )
     )
-    sha256_ok, payload_reason = None, None
-    if got["error"] is None:
-        checked = bed.receiver.call("digest", 120.0, path=OUT, count=got["bytes"], cipher=deployed.decipher)
-        sha256_ok = checked["sha256"] == payload.sha256
-        if not sha256_ok:
-            payload_reason = f"payload: {checked.get('error') or 'its SHA-256 is not the one of the source'}"
+    sha256_ok, payload_reason = _checked(bed, deployed, payload, batch, got)
     reasons = [reason for reason in (got["error"], payload_reason, witness.reason) if reason]
     inside = {
         "sender": (before["sender"]["cpu"], after["sender"]["cpu"]),
@@ -69,7 +85,7 @@ def take(bed: Bed, deployed: Deployed, payload: Payload, cell: str, block: int, 
         index=index,
         warmup=warmup,
         seconds=got["seconds"] if got["error"] is None else None,
-        handshake_seconds=got["handshake_seconds"],
+        handshake_seconds=got.get("handshake_seconds"),
         bytes=got["bytes"],
         sha256_ok=sha256_ok,
         witness=witness.facts,
@@ -77,7 +93,44 @@ def take(bed: Bed, deployed: Deployed, payload: Payload, cell: str, block: int, 
         reason="; ".join(reasons) or None,
         sender=spent["sender"],
         receiver=spent["receiver"],
+        latencies_us=[round(value, 1) for value in got["latencies_us"]] if batch.requests > 1 else None,
     )
+
+
+def _fetch(bed: Bed, deployed: Deployed, payload: Payload, batch: Batch, timeout: float) -> dict[str, Any]:
+    url = deployed.url(payload.name)
+    if batch.requests == 1:
+        one: dict[str, Any] = bed.receiver.call(
+            "fetch", timeout + 15, url=url, out=OUT, timeout=timeout, tls=deployed.tls
+        )
+        return one
+    many: dict[str, Any] = bed.receiver.call(
+        "fetch_many",
+        timeout + 15,
+        url=url,
+        count=batch.requests,
+        timeout=timeout,
+        size=payload.size,
+        sha256=payload.sha256,
+        tls=deployed.tls,
+        connection=batch.connection,
+    )
+    return many
+
+
+def _checked(
+    bed: Bed, deployed: Deployed, payload: Payload, batch: Batch, got: dict[str, Any]
+) -> tuple[bool | None, str | None]:
+    """Whether the payload arrived as it is at the source, and else why not; None after a failed transfer."""
+    if got["error"] is not None:
+        return None, None
+    if batch.requests > 1:
+        ok = bool(got["sha256_ok"])
+        return ok, None if ok else "payload: a file's SHA-256 is not the one of the source"
+    checked = bed.receiver.call("digest", 120.0, path=OUT, count=got["bytes"], cipher=deployed.decipher)
+    if checked["sha256"] == payload.sha256:
+        return True, None
+    return False, f"payload: {checked.get('error') or 'its SHA-256 is not the one of the source'}"
 
 
 def _read(meter: CpuMeter | None) -> dict[str, float]:

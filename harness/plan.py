@@ -10,24 +10,36 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from harness.profile import Profile, Suite, size_name
+from harness.profile import CryptoSuite, Profile, TransferSuite, size_name
 from harness.record import Cell, Outcome
 
 
 @dataclass(frozen=True)
 class CellPlan:
-    """A cell that a profile asks for; ``cipher`` is ``none`` where the path does not encrypt."""
+    """A cell that a profile asks for; ``cipher`` is ``none`` where the path does not encrypt.
+
+    ``size`` of the file, or ``buffer`` and ``depth`` of raw crypto, in bytes and requests under way at once.
+    """
 
     suite: str
     path: str
     cipher: str
     driver: str
-    size: int
+    size: int | None = None
+    buffer: int | None = None
+    depth: int | None = None
+
+    @property
+    def what(self) -> str:
+        """The last part of its id: the file's size, or the buffer's, with the depth where that is above 1."""
+        if self.buffer is None:
+            return size_name(self.size or 0)
+        return f"{self.buffer}B" + (f"x{self.depth}" if self.depth and self.depth > 1 else "")
 
     @property
     def id(self) -> str:
         """``suite/path/cipher/driver/size``."""
-        return f"{self.suite}/{self.path}/{self.cipher}/{self.driver}/{size_name(self.size)}"
+        return f"{self.suite}/{self.path}/{self.cipher}/{self.driver}/{self.what}"
 
     def row(self, outcome: Outcome, reason: str | None) -> Cell:
         """Its row in the record."""
@@ -38,23 +50,62 @@ class CellPlan:
             cipher=self.cipher,
             driver=self.driver,
             size_bytes=self.size,
+            buffer_bytes=self.buffer,
+            depth=self.depth,
             outcome=outcome,
             reason=reason,
         )
 
 
+REFERENCE = "openssl-speed"
+"""The path of a cell that `openssl speed` answers: the same work in user space."""
+
+
 def cells(profile: Profile, clear_paths: frozenset[str]) -> list[CellPlan]:
-    """Every cell of a profile, in the order of its text. ``clear_paths`` are the paths that do not encrypt."""
-    return [cell for suite in profile.suites for size in suite.sizes for cell in at_size(suite, size, clear_paths)]
+    """Every cell that a profile names, in the order of its text. ``clear_paths``: the paths that do not encrypt.
+
+    Those of drivers that are only found on the host (``each``) come to a run's record later.
+    """
+    found: list[CellPlan] = []
+    for suite in profile.suites:
+        if isinstance(suite, CryptoSuite):
+            found += operations(suite)
+        else:
+            found += [cell for size in suite.sizes for cell in at_size(suite, size, clear_paths)]
+    return found
 
 
-def at_size(suite: Suite, size: int, clear_paths: frozenset[str]) -> list[CellPlan]:
+def at_size(suite: TransferSuite, size: int, clear_paths: frozenset[str]) -> list[CellPlan]:
     """The cells of a suite that are compared with one another."""
     return [
         CellPlan(suite.name, path, "none", "any", size)
         if path in clear_paths
         else CellPlan(suite.name, path, suite.cipher, suite.driver, size)
         for path in suite.paths
+    ]
+
+
+def operations(suite: CryptoSuite) -> list[CellPlan]:
+    """The cells of raw crypto whose drivers the profile names, and those of the user-space reference."""
+    found = []
+    drivers = [driver for driver in suite.drivers if driver != "each"]
+    for cipher in suite.ciphers:
+        found += [cell for driver in drivers for cell in for_driver(suite, cipher, driver)]
+        if cipher != "null" and "encrypt" in suite.operations:
+            found += [
+                CellPlan(suite.name, REFERENCE, cipher, "any", buffer=n, depth=1) for n in suite.reference_buffers
+            ]
+    return found
+
+
+def for_driver(suite: CryptoSuite, cipher: str, driver: str) -> list[CellPlan]:
+    """The cells of one cipher by one driver."""
+    sizes = [(size, 1) for size in suite.buffers]
+    sizes += [(max(suite.buffers), depth) for depth in suite.depths if depth > 1]
+    return [
+        CellPlan(suite.name, f"raw-{operation}", cipher, driver, buffer=size, depth=depth)
+        for operation in suite.operations
+        for size, depth in sizes
     ]
 
 

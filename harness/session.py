@@ -6,6 +6,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,7 +14,9 @@ from pathlib import Path
 from harness import bed, paths, plan
 from harness.campaign import Campaign
 from harness.events import Event, Events, Note
-from harness.profile import Profile
+from harness.paths import DataPath
+from harness.profile import CryptoSuite, Profile
+from harness.raw import CryptoCampaign
 from harness.record import Cell, Head, ProfileEntry, Sample, TestbedEntry, Writer, new_run_id
 from hosts.errors import ConfigError, HarnessError
 from hosts.testbed import HostsTestbed, UmlTestbed
@@ -25,12 +28,7 @@ class Session:
     def __init__(self, profile: Profile, testbed: HostsTestbed | UmlTestbed, results: Path, events: Events) -> None:
         self.profile, self.testbed, self.results, self.events = profile, testbed, results, events
         self.paths = paths.discover()
-        for suite in profile.suites:
-            if unknown := sorted(set(suite.paths) - set(self.paths)):
-                raise ConfigError(
-                    f"the profile {profile.name}, suite {suite.name}: no data path is called {', '.join(unknown)}",
-                    next_step=f"name some of: {', '.join(sorted(self.paths))}",
-                )
+        self.never = _never(profile, self.paths)
         clear = frozenset(name for name, path in self.paths.items() if path.clear)
         self.cells = {cell.id: cell for cell in plan.cells(profile, clear)}
         self.wanted = set(self.cells)
@@ -58,7 +56,11 @@ class Session:
     def _run(self, name: str) -> None:
         opened, writer = self._open()
         suite = next(s for s in self.profile.suites if s.name == name)
-        campaign = Campaign(opened, self.profile, suite, self.paths, writer, self.events)
+        campaign: Campaign | CryptoCampaign
+        if isinstance(suite, CryptoSuite):
+            campaign = CryptoCampaign(opened, self.profile, suite, writer, self.events)
+        else:
+            campaign = Campaign(opened, self.profile, suite, self.paths, writer, self.events)
         self._samples[name] = campaign.samples
         campaign.run([cell for cell in self.cells.values() if cell.suite == name and cell.id in self.wanted])
 
@@ -76,8 +78,12 @@ class Session:
             )
             self.writer = Writer(self.results, head)
             self.events.subscribers.append(self._keep_notes)
+            for reason in self.never:
+                self.events(Note(reason))
         if self._bed is None:
-            self._bed = self._stack.enter_context(bed.opened(self.testbed, self.events, self._builds()))
+            self._bed = self._stack.enter_context(
+                bed.opened(self.testbed, self.events, self._builds(), self.profile.instructions == "masked")
+            )
             self.writer.head.hosts = {
                 "sender": self._bed.sender_facts.shown,
                 "receiver": self._bed.receiver_facts.shown,
@@ -87,7 +93,8 @@ class Session:
 
     def _builds(self) -> frozenset[str]:
         """Kernel modules of ours that the wanted cells need."""
-        return frozenset(name for cell in self.wanted for name in self.paths[self.cells[cell].path].builds)
+        wanted = {self.cells[cell].path for cell in self.wanted} & self.paths.keys()
+        return frozenset(name for path in wanted for name in self.paths[path].builds)
 
     def _keep_notes(self, event: Event) -> None:
         if isinstance(event, Note) and self.writer is not None:
@@ -124,6 +131,33 @@ class Session:
         for cell in self.cells.values():
             if cell.id in self.wanted and cell.id not in known:
                 writer.head.cells.append(cell.row("failed", reason))
+
+
+def _never(profile: Profile, known: dict[str, DataPath]) -> list[str]:
+    """What a profile names that can run on no host, a line each; found before anything boots.
+
+    Raises ConfigError where a path is not known, or a suite has nothing left to compare with.
+    """
+    found = []
+    for suite in profile.suites:
+        if isinstance(suite, CryptoSuite):
+            continue
+        where = f"the profile {profile.name}, suite {suite.name}"
+        if unknown := sorted(set(suite.paths) - set(known)):
+            raise ConfigError(
+                f"{where}: no data path is called {', '.join(unknown)}",
+                next_step=f"name some of: {', '.join(sorted(known))}",
+            )
+        for name in suite.paths:
+            setup = replace(suite.setup, cipher=None) if known[name].clear else suite.setup
+            if reason := known[name].impossible(setup):
+                if name == suite.baseline:
+                    raise ConfigError(
+                        f"{where}: its baseline {name} can never run with {suite.cipher}: {reason}",
+                        next_step="choose another baseline or cipher",
+                    )
+                found.append(f"{suite.name}: {name} can never run with {suite.cipher}: {reason}")
+    return found
 
 
 def harness_version() -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from hosts.errors import HarnessError
@@ -87,6 +88,14 @@ def process(what: str, argv: Sequence[str], stdout: str, stderr: str, stdin: str
     }
 
 
+@dataclass(frozen=True)
+class Served:
+    """A server that runs: its change's number in the host's journal, and the path of its standard output."""
+
+    number: int
+    stdout: str
+
+
 class Scope:
     """Changes of one host that are undone together, newest first, when the scope is left."""
 
@@ -132,8 +141,8 @@ class Scope:
         log: str,
         stdin: str | None = None,
         timeout: float = 20.0,
-    ) -> str:
-        """Start a server and wait until it lets a connection in; the path of its standard output.
+    ) -> Served:
+        """Start a server and wait until it lets a connection in.
 
         Raises AgentError with the server's own last words when it does not come up.
         """
@@ -153,4 +162,4 @@ class Scope:
                 host=self.host.name,
                 commands=[" ".join(argv)],
             )
-        return stdout
+        return Served(number, stdout)

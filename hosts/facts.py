@@ -16,6 +16,7 @@ PROGRAMS: dict[str, tuple[list[str], str]] = {
     "cc": (["cc", "--version"], r"\d+\.\d+\.\d+"),
     "ip": (["ip", "-V"], r"iproute2-\S+"),
     "tc": (["tc", "-V"], r"iproute2-\S+"),
+    "strace": (["strace", "--version"], r"strace -- version \S+"),
     "modprobe": (["modprobe", "--version"], r"version \d+"),
     "pycurl": (["python3", "-I", "-c", "import pycurl; print(pycurl.version)"], r"PycURL.*"),
 }
@@ -27,13 +28,15 @@ LIGHTTPD_GNUTLS = ["find", "/usr/lib/lighttpd", "/usr/lib64/lighttpd", "-name", 
 @dataclass(frozen=True)
 class Facts:
     """One host. ``programs``: version, or None where missing. ``modules``: names of the kernel modules that can
-    be loaded or are built in. ``built``: paths there of kernel modules that the harness built for this host,
+    be loaded or are built in. ``openssl_disabled``: what OpenSSL was built without, as it says.
+    ``built``: paths there of kernel modules that the harness built for this host,
     ``not_built``: why others could not be. ``shown`` is what goes into the record for readers."""
 
     role: str
     kernel: str
     programs: dict[str, str | None]
     modules: frozenset[str]
+    openssl_disabled: frozenset[str] = frozenset()
     built: dict[str, str] = field(default_factory=dict)
     not_built: dict[str, str] = field(default_factory=dict)
     shown: dict[str, Any] = field(default_factory=dict)
@@ -78,6 +81,7 @@ def gather(host: RemoteHost, role: str) -> Facts:
     gnutls = "mod_gnutls.so" in host.run(LIGHTTPD_GNUTLS).stdout
     programs["lighttpd-gnutls"] = programs["lighttpd"] if gnutls else None
     vulnerabilities = host.run(["grep", "-r", ".", "/sys/devices/system/cpu/vulnerabilities"]).stdout
+    disabled = host.run(["openssl", "list", "-disabled"])
     offloads = host.run(["ethtool", "-k", interface])
     cpu = dict(re.findall(r"^(model name|flags|vendor_id)\s*:\s*(.*)$", text["cpu"], re.MULTILINE))
     shown = {
@@ -104,7 +108,14 @@ def gather(host: RemoteHost, role: str) -> Facts:
         "programs": programs,
         "crypto_drivers_at_start": sorted(re.findall(r"^driver\s*:\s*(\S+)", text["crypto"], re.MULTILINE)),
     }
-    return Facts(role=role, kernel=kernel, programs=programs, modules=_modules(text), shown=shown)
+    return Facts(
+        role=role,
+        kernel=kernel,
+        programs=programs,
+        modules=_modules(text),
+        openssl_disabled=frozenset(disabled.stdout.split()) if disabled.ok else frozenset(),
+        shown=shown,
+    )
 
 
 def _modules(text: dict[str, str]) -> frozenset[str]:

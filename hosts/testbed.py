@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -86,11 +87,11 @@ def load(name_or_file: str) -> HostsTestbed | UmlTestbed:
         raise ConfigError(f"the testbed {path} is not right: {explain(error)}") from error
 
 
-def explain(error: ValidationError) -> str:
-    """A pydantic error in one line: where, and what is wrong there."""
+def explain(error: ValidationError, leave_out: Collection[str] = ("testbed", "hosts", "uml")) -> str:
+    """A pydantic error in one line: where, and what is wrong there. ``leave_out``: the models' own names in places."""
     parts = []
     for item in error.errors():
-        where = ".".join(str(p) for p in item["loc"] if p not in ("testbed", "hosts", "uml"))
+        where = ".".join(str(p) for p in item["loc"] if p not in leave_out)
         said = (
             "there is no such key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
         )

@@ -9,9 +9,9 @@ from pathlib import Path
 import hosts
 from harness import ceiling
 from harness.bench import Bench, Key, new_key
-from harness.ceiling import Price
 from harness.ciphers import Cipher
 from harness.paths import Deployed, Observed, Witness, _need
+from harness.setup import Setup
 from hosts import changes
 from hosts.errors import HarnessError
 from hosts.facts import Facts
@@ -43,36 +43,40 @@ def padded(cipher: Cipher | None, size: int) -> int:
     return size // cipher.block_bytes * cipher.block_bytes + cipher.block_bytes
 
 
-def unsupported_alg(cipher: Cipher | None, sender: Facts, receiver: Facts) -> str | None:
+def no_skcipher(setup: Setup) -> str | None:
+    """Why the schemes that stream a file through one cipher request after another cannot use this cipher."""
+    if setup.cipher and setup.cipher.skcipher:
+        return None
+    if setup.cipher and setup.cipher.aead:
+        return f"{setup.title} is an AEAD, which needs records with tags of their own: this scheme only streams"
+    return f"the kernel crypto API has no skcipher for {setup.title}"
+
+
+def unsupported_alg(setup: Setup, sender: Facts, receiver: Facts) -> str | None:
     """Why AF_ALG with this cipher cannot run on the sender."""
-    if cipher is None or cipher.skcipher is None:
-        return f"the kernel crypto API has no skcipher for {cipher.title if cipher else 'a path without a cipher'}"
+    modules = setup.cipher.kernel_modules if setup.cipher else ()
     return _need.missing(
-        sender,
-        receiver,
-        sender_programs=("cc", "modprobe"),
-        sender_modules=("algif_skcipher", *cipher.kernel_modules),
+        sender, receiver, sender_programs=("cc", "modprobe"), sender_modules=("algif_skcipher", *modules)
     )
 
 
-def serve(
-    bench: Bench,
-    name: str,
-    cipher: Cipher | None,
-    driver: str,
-    rule: Callable[[Observed, dict[str, int]], str | None],
-) -> Deployed:
+def serve(bench: Bench, name: str, setup: Setup, rule: Callable[[Observed, dict[str, int]], str | None]) -> Deployed:
     """Start it in the mode called like the path. ``rule`` says what of a request's counts speaks against that path."""
-    program, port = compiled(bench), bench.port()
+    program, port, cipher, driver = compiled(bench), bench.port(), setup.cipher, setup.driver
+    chunk = setup.buffer_bytes or ceiling.CHUNK_BYTES
+    place = name if setup.buffer_bytes is None else f"{name}-{chunk}"
     argv = [program, "serve", "--mode", name, "--address", str(bench.address), "--port", str(port)]
-    argv += ["--root", bench.payload_directory]
+    argv += ["--root", bench.payload_directory, "--chunk", str(chunk)]
     key: Key | None = None
     if cipher:
         key = new_key(cipher)
         algorithm = cipher.skcipher if driver == "any" else driver
         argv += ["--cipher", str(algorithm)]
     stdin = f"{key.key}\n{key.iv}\n" if key else None
-    log = bench.on_sender.serve(f"datapath for {name}", argv, str(bench.address), port, f"{bench.folder}/{name}", stdin)
+    served = bench.on_sender.serve(
+        f"datapath for {name}", argv, str(bench.address), port, f"{bench.folder}/{place}", stdin
+    )
+    log = served.stdout
     said = bench.sender.call("lines", path=log, offset=0, count=1, timeout=5.0)
     if not said:
         raise HarnessError("datapath did not say what it bound", host=bench.sender.name, commands=[" ".join(argv)])
@@ -111,17 +115,18 @@ def serve(
     if cipher and cipher.evp and key:
         decipher = {"evp": cipher.evp, "key": key.key, "iv": key.iv}
     return Deployed(
-        url=lambda payload: f"{base}/{payload}", log=log, judge=judge, decipher=decipher, driver_found=found
+        url=lambda payload: f"{base}/{payload}",
+        log=log,
+        server=served.number,
+        judge=judge,
+        decipher=decipher,
+        driver_found=found,
+        counts=True,
+        buffer_bytes=chunk,
     )
 
 
-def prices(bench: Bench, cipher: str) -> dict[str, Price]:
-    """What calls, copies and the cipher cost on the sender, by the same program that serves."""
-    said = bench.sender.check([compiled(bench), "costs", "--cipher", cipher, "--seconds", "3"], timeout=60)
-    return ceiling.prices(json.loads(line) for line in said.splitlines())
-
-
-def load_modules(bench: Bench, cipher: Cipher | None) -> None:
-    """What AF_ALG needs on the sender, as journalled changes: the kernel would else load it by itself."""
-    for module in ("algif_skcipher", *(cipher.kernel_modules if cipher else ())):
+def load_modules(bench: Bench, *modules: str) -> None:
+    """What a path needs on the sender, as journalled changes: the kernel would else load it by itself."""
+    for module in modules:
         bench.on_sender.apply(changes.module(module))

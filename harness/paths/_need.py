@@ -8,18 +8,23 @@ from hosts.facts import Facts
 
 def missing(
     sender: Facts,
-    receiver: Facts,
+    receiver: Facts | None,
     *,
     sender_programs: tuple[str, ...] = (),
     sender_modules: tuple[str, ...] = (),
     receiver_modules: tuple[str, ...] = (),
 ) -> str | None:
-    """What is missing for a path, with the command that would install it; None when nothing is."""
+    """What is missing for a path, with the command that would install it; None when nothing is.
+
+    ``receiver`` is None where it takes no part.
+    """
     reasons = []
     for facts, programs, modules in (
         (sender, sender_programs, sender_modules),
         (receiver, ("pycurl",), receiver_modules),
     ):
+        if facts is None:
+            continue
         if absent := facts.missing(programs):
             how = packages.advice(absent, facts.shown.get("os"))
             reasons.append(f"the {facts.role} has no {', '.join(absent)} ({how})")

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from harness.bench import Bench
-from harness.ceiling import Step
-from harness.ciphers import Cipher
+from harness.ceiling import Step, Steps
 from harness.paths import Deployed, Observed, _datapath
+from harness.setup import Setup
 from hosts.facts import Facts
 
 
@@ -27,14 +27,21 @@ class AfalgCopy:
     title = "Traditional (read, AF_ALG, send)"
     clear = False
     builds: tuple[str, ...] = ()
-    steps: tuple[Step, ...] | None = (Step("read"), Step("alg_send"), Step("cipher"), Step("tcp_copy"))
+    buffers: tuple[int, ...] = (4096, 16384)
 
-    def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
-        return _datapath.unsupported_alg(cipher, sender, receiver)
+    def impossible(self, setup: Setup) -> str | None:
+        return _datapath.no_skcipher(setup)
 
-    def deploy(self, bench: Bench, cipher: Cipher | None, driver: str) -> Deployed:
-        _datapath.load_modules(bench, cipher)
-        return _datapath.serve(bench, self.name, cipher, driver, rule)
+    def unsupported(self, setup: Setup, sender: Facts, receiver: Facts) -> str | None:
+        return _datapath.unsupported_alg(setup, sender, receiver)
+
+    def deploy(self, bench: Bench, setup: Setup) -> Deployed:
+        modules = setup.cipher.kernel_modules if setup.cipher else ()
+        _datapath.load_modules(bench, "algif_skcipher", *modules)
+        return _datapath.serve(bench, self.name, setup, rule)
+
+    def steps(self, setup: Setup) -> Steps | None:
+        return Steps(sender=(Step("read"), Step("alg_send"), Step("cipher"), Step("tcp_copy")))
 
 
 PATH = AfalgCopy()

@@ -1,24 +1,21 @@
-"""``http``: nginx and sendfile, nothing encrypted (the paper's Figure 1). The reference of Figure 5."""
+"""``http``: nginx and sendfile, nothing encrypted (the paper's Figure 1). The reference of Figures 5 and 6."""
 
 from __future__ import annotations
 
 from harness.bench import Bench
-from harness.ceiling import Step
-from harness.ciphers import Cipher
-from harness.paths import Deployed, Observed, Witness, _need, _nginx
+from harness.ceiling import Steps
+from harness.paths import Deployed, Observed, Witness, _log, _need, _nginx
+from harness.setup import Setup
 from hosts.facts import Facts
 
 
 def judge(seen: Observed) -> Witness:
-    """The server's log: one request, the whole payload, no TLS."""
-    sent = [line["bytes"] for line in seen.log]
+    """The server's log: each request once with the whole payload, and no TLS."""
+    said = _log.check(seen)
     suites = {line["suite"] for line in seen.log}
-    facts = {"server_requests": len(sent), "server_bytes": sum(sent)}
-    if sent != [seen.payload]:
-        return Witness(facts, f"the server's log shows {sent} bytes, not one request of {seen.payload}")
-    if suites != {""}:
-        return Witness(facts, f"the clear path spoke TLS: {suites}")
-    return Witness(facts)
+    if said.reason is None and suites != {""}:
+        return Witness(said.facts, f"the clear path spoke TLS: {suites}")
+    return said
 
 
 class Http:
@@ -26,16 +23,28 @@ class Http:
     title = "HTTP (nginx, sendfile)"
     clear = True
     builds: tuple[str, ...] = ()
-    steps: tuple[Step, ...] | None = None
+    buffers: tuple[int, ...] = ()
 
-    def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
+    def impossible(self, setup: Setup) -> str | None:
+        return None
+
+    def unsupported(self, setup: Setup, sender: Facts, receiver: Facts) -> str | None:
         return _need.missing(sender, receiver, sender_programs=("nginx",))
 
-    def deploy(self, bench: Bench, cipher: Cipher | None, driver: str) -> Deployed:
+    def deploy(self, bench: Bench, setup: Setup) -> Deployed:
         port = bench.port()
-        log = _nginx.serve(bench, self.name, port)
+        served = _nginx.serve(bench, self.name, port)
         base = bench.base_url("http", port)
-        return Deployed(url=lambda name: f"{base}/{name}", log=log, judge=judge)
+        return Deployed(
+            url=lambda name: f"{base}/{name}",
+            log=_nginx.access_log(bench, self.name),
+            server=served.number,
+            judge=judge,
+            calls=frozenset({"sendfile"}),
+        )
+
+    def steps(self, setup: Setup) -> Steps | None:
+        return Steps()
 
 
 PATH = Http()

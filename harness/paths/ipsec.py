@@ -11,9 +11,10 @@ import secrets
 from dataclasses import dataclass
 
 from harness.bench import Bench
-from harness.ceiling import Step
-from harness.ciphers import Cipher
-from harness.paths import Counter, Deployed, Observed, Witness, _need, _nginx
+from harness.ceiling import Step, Steps
+from harness.ciphers import AUTH_ICV_BITS, AUTH_KEY_BYTES, Cipher
+from harness.paths import Counter, Deployed, Observed, Witness, _log, _need, _nginx
+from harness.setup import Setup
 from hosts import changes
 from hosts.changes import Scope
 from hosts.errors import HarnessError
@@ -21,7 +22,20 @@ from hosts.facts import Facts
 
 # ESP draws its IVs from the kernel's default random generator, which is never let go once it was woken
 RANDOM = ("hmac", "sha512_generic", "sha3_generic", "jitterentropy_rng", "drbg")
-MODULES = ("xfrm_user", "esp4", "authenc", "cbc", "ecb", "sha1_generic", "crypto_null", "echainiv", "seqiv")
+MODULES = (
+    "xfrm_user",
+    "esp4",
+    "authenc",
+    "cbc",
+    "ecb",
+    "sha1_generic",
+    "sha256_generic",
+    "crypto_null",
+    "echainiv",
+    "seqiv",
+)
+PACKET_BYTES = 1400
+"""About what a packet holds of the file at an MTU of 1500: TCP, ESP header, IV, padding and ICV take the rest."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +47,22 @@ class Association:
     spi: str
     reqid: int
 
-    def add(self, cipher: Cipher, key: str, auth_key: str) -> str:
-        """The line for ``ip -batch`` that adds it; holds the keys, so it goes by standard input only."""
+    def add(self, setup: Setup) -> str:
+        """The line for ``ip -batch`` that adds it, with new keys; so it goes by standard input only."""
+        cipher = setup.cipher
+        if cipher is None or cipher.esp is None:
+            raise HarnessError(f"ESP has no {setup.title}")
+        key = secrets.token_hex(cipher.key_bytes + cipher.salt_bytes)
+        if cipher.aead:
+            protection = f"aead {cipher.esp} 0x{key} 128"
+        else:
+            auth = secrets.token_hex(AUTH_KEY_BYTES[setup.integrity])
+            enc = f"0x{key}" if key else "''"
+            icv = AUTH_ICV_BITS[setup.integrity]
+            protection = f"auth-trunc hmac({setup.integrity}) 0x{auth} {icv} enc {cipher.esp} {enc}"
         return (
             f"xfrm state add src {self.source} dst {self.target} proto esp spi {self.spi} reqid {self.reqid} "
-            f"mode transport replay-window 64 auth-trunc {cipher.xfrm_auth} 0x{auth_key} 96 "
-            f"enc {cipher.xfrm_enc} 0x{key}\n"
+            f"mode transport replay-window 64 {protection}\n"
         )
 
     def look(self) -> list[str]:
@@ -51,10 +75,11 @@ class Association:
 
     def counter(self, cipher: Cipher) -> Counter:
         """Bytes through this SA, as long as it is the one with this cipher."""
-        enc = re.escape(cipher.xfrm_enc or "")
+        enc = re.escape(cipher.esp or "")
+        kind = "aead" if cipher.aead else "enc"
         # within one SA's paragraph: the next one begins at the start of a line with "src"
         inside = r"(?:(?!^src )[\s\S])*?"
-        pattern = rf"{self.present()}{inside}^\s+enc {enc}{inside}lifetime current:\s+(\d+)\(bytes\)"
+        pattern = rf"{self.present()}{inside}^\s+{kind} {enc}\s{inside}lifetime current:\s+(\d+)\(bytes\)"
         return {"command": self.look(), "pattern": pattern}
 
     def remove(self) -> list[str]:
@@ -101,13 +126,16 @@ class Ipsec:
     title = "HTTP over IPsec (ESP transport mode)"
     clear = False
     builds: tuple[str, ...] = ()
-    steps: tuple[Step, ...] | None = None
+    buffers: tuple[int, ...] = ()
 
-    def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
-        if cipher is None or cipher.xfrm_enc is None:
-            return f"ESP has no {cipher.title if cipher else 'path without a cipher'}"
-        if driver != "any":
+    def impossible(self, setup: Setup) -> str | None:
+        if setup.cipher is None or setup.cipher.esp is None:
+            return f"ESP has no {setup.title}"
+        if setup.driver != "any":
             return "ESP takes the driver of the highest priority and cannot be given one by name"
+        return None
+
+    def unsupported(self, setup: Setup, sender: Facts, receiver: Facts) -> str | None:
         return _need.missing(
             sender,
             receiver,
@@ -116,7 +144,8 @@ class Ipsec:
             receiver_modules=("xfrm_user", "esp4"),
         )
 
-    def deploy(self, bench: Bench, cipher: Cipher | None, driver: str) -> Deployed:
+    def deploy(self, bench: Bench, setup: Setup) -> Deployed:
+        cipher = setup.cipher
         if cipher is None:
             raise HarnessError("ipsec needs a cipher")
         port = bench.port()
@@ -124,10 +153,7 @@ class Ipsec:
         here, there = str(bench.address), str(bench.peer)
         out = Association(here, there, f"0x{secrets.token_hex(4)}", reqid)
         back = Association(there, here, f"0x{secrets.token_hex(4)}", reqid + 1)
-        secret = {
-            way: way.add(cipher, secrets.token_hex(cipher.key_bytes), secrets.token_hex(cipher.xfrm_auth_key_bytes))
-            for way in (out, back)
-        }
+        secret = {way: way.add(setup) for way in (out, back)}
         for scope, host, directions in (
             (bench.on_sender, bench.sender, ("out", "in")),
             (bench.on_receiver, bench.receiver, ("in", "out")),
@@ -140,35 +166,37 @@ class Ipsec:
             _policy(scope, back, f"dport {port}", directions[1])
             for way in (out, back):
                 _associate(scope, way, secret[way])
-        log = _nginx.serve(bench, self.name, port)
+        served = _nginx.serve(bench, self.name, port)
         base = bench.base_url("http", port)
         return Deployed(
             url=lambda name: f"{base}/{name}",
-            log=log,
+            log=_nginx.access_log(bench, self.name),
+            server=served.number,
             judge=judge,
             sender_counters={"sa_out_bytes": out.counter(cipher), "sa_in_bytes": back.counter(cipher)},
             receiver_counters={"sa_in_bytes": out.counter(cipher), "sa_out_bytes": back.counter(cipher)},
+            calls=frozenset({"sendfile"}),
+        )
+
+    def steps(self, setup: Setup) -> Steps | None:
+        return Steps(
+            sender=(Step("esp", chunk=PACKET_BYTES),),
+            receiver=(Step("receiver_esp", chunk=PACKET_BYTES),),
         )
 
 
 def judge(seen: Observed) -> Witness:
-    """Both hosts' SAs of the named cipher carried at least the payload, and the server sent it once."""
-    sent = [line["bytes"] for line in seen.log]
+    """Both hosts' SAs of the named cipher carried at least the payload, and the server sent it."""
+    said = _log.check(seen)
+    due = seen.payload * seen.requests
     carried, arrived = seen.sender["sa_out_bytes"], seen.receiver["sa_in_bytes"]
-    facts = {
-        "server_requests": len(sent),
-        "server_bytes": sum(sent),
-        "sender_sa_bytes": carried,
-        "receiver_sa_bytes": arrived,
-    }
+    facts = said.facts | {"sender_sa_bytes": carried, "receiver_sa_bytes": arrived}
     for host, count in (("sender", carried), ("receiver", arrived)):
         if count is None:
             return Witness(facts, f"the SA of this cipher is not there on the {host}")
-        if count < seen.payload:
-            return Witness(facts, f"the {host}'s SA carried {count} bytes of a payload of {seen.payload}")
-    if sent != [seen.payload]:
-        return Witness(facts, f"the server's log shows {sent} bytes, not one request of {seen.payload}")
-    return Witness(facts)
+        if count < due:
+            return Witness(facts, f"the {host}'s SA carried {count} bytes of a payload of {due}")
+    return Witness(facts, said.reason)
 
 
 PATH = Ipsec()

@@ -1,16 +1,11 @@
-"""``ktls``: TLS records made by the kernel, so that sendfile works again (the scheme's closest mainline relative).
-
-The kernel's TLS protocol has only AEAD ciphers (linux/tls.h: AES-GCM, AES-CCM, ChaCha20-Poly1305, SM4, ARIA), so
-no cipher of the table can take this path yet; it stands in the results with that reason.
-"""
+"""``ktls``: TLS records made by the kernel, so that sendfile works again (the scheme's closest mainline relative)."""
 
 from __future__ import annotations
 
 from harness.bench import Bench
-from harness.ceiling import Step
-from harness.ciphers import Cipher
-from harness.paths import Deployed
-from hosts.errors import HarnessError
+from harness.ceiling import Step, Steps
+from harness.paths import Deployed, _ktls, _nginx
+from harness.setup import Setup
 from hosts.facts import Facts
 
 
@@ -19,17 +14,20 @@ class Ktls:
     title = "Kernel TLS + sendfile"
     clear = False
     builds: tuple[str, ...] = ()
-    steps: tuple[Step, ...] | None = None
+    buffers: tuple[int, ...] = ()
 
-    def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
-        title = cipher.title if cipher else "no cipher"
-        return (
-            f"the kernel's TLS has no {title}: linux/tls.h lists AEAD ciphers only, and OpenSSL would fall back to "
-            "user space without a word"
-        )
+    def impossible(self, setup: Setup) -> str | None:
+        return _ktls.impossible(setup)
 
-    def deploy(self, bench: Bench, cipher: Cipher | None, driver: str) -> Deployed:
-        raise HarnessError("no cipher of the table can take kernel TLS")
+    def unsupported(self, setup: Setup, sender: Facts, receiver: Facts) -> str | None:
+        return _ktls.unsupported(sender, receiver)
+
+    def deploy(self, bench: Bench, setup: Setup) -> Deployed:
+        return _ktls.deploy(bench, self.name, setup, sendfile=True)
+
+    def steps(self, setup: Setup) -> Steps | None:
+        record = _nginx.RECORD_BYTES
+        return Steps(sender=(Step("kernel_cipher", chunk=record),), receiver=(Step("receiver_gnutls", chunk=record),))
 
 
 PATH = Ktls()

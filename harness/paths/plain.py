@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from harness.bench import Bench
-from harness.ceiling import Step
-from harness.ciphers import Cipher
+from harness.ceiling import Steps
 from harness.paths import Deployed, Observed, _datapath, _need
+from harness.setup import Setup
 from hosts.facts import Facts
 
 
@@ -21,13 +21,19 @@ class Plain:
     title = "Plain sendfile"
     clear = True
     builds: tuple[str, ...] = ()
-    steps: tuple[Step, ...] | None = ()
+    buffers: tuple[int, ...] = ()
 
-    def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
+    def impossible(self, setup: Setup) -> str | None:
+        return None
+
+    def unsupported(self, setup: Setup, sender: Facts, receiver: Facts) -> str | None:
         return _need.missing(sender, receiver, sender_programs=("cc",))
 
-    def deploy(self, bench: Bench, cipher: Cipher | None, driver: str) -> Deployed:
-        return _datapath.serve(bench, self.name, None, "any", rule)
+    def deploy(self, bench: Bench, setup: Setup) -> Deployed:
+        return _datapath.serve(bench, self.name, Setup(None), rule)
+
+    def steps(self, setup: Setup) -> Steps | None:
+        return Steps()
 
 
 PATH = Plain()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from harness.bench import Bench
-from harness.ceiling import Step
-from harness.ciphers import Cipher
-from harness.paths import Deployed, _so_crypt
+from harness.ceiling import Step, Steps
+from harness.paths import Deployed, _datapath, _so_crypt
+from harness.setup import Setup
 from hosts.facts import Facts
 
 
@@ -14,13 +14,19 @@ class SoCryptSend:
     title = "SO_CRYPT + read and send"
     clear = False
     builds: tuple[str, ...] = (_so_crypt.MODULE,)
-    steps: tuple[Step, ...] | None = (Step("read"), Step("tcp_copy"), Step("cipher", calls=0))
+    buffers: tuple[int, ...] = (4096, 16384)
 
-    def unsupported(self, cipher: Cipher | None, driver: str, sender: Facts, receiver: Facts) -> str | None:
-        return _so_crypt.unsupported(cipher, sender, receiver)
+    def impossible(self, setup: Setup) -> str | None:
+        return _datapath.no_skcipher(setup)
 
-    def deploy(self, bench: Bench, cipher: Cipher | None, driver: str) -> Deployed:
-        return _so_crypt.deploy(bench, self.name, cipher, driver, crossings=2)
+    def unsupported(self, setup: Setup, sender: Facts, receiver: Facts) -> str | None:
+        return _so_crypt.unsupported(setup, sender, receiver)
+
+    def deploy(self, bench: Bench, setup: Setup) -> Deployed:
+        return _so_crypt.deploy(bench, self.name, setup, crossings=2)
+
+    def steps(self, setup: Setup) -> Steps | None:
+        return Steps(sender=(Step("read"), Step("tcp_copy"), Step("kernel_cipher")))
 
 
 PATH = SoCryptSend()

@@ -1,0 +1,36 @@
+"""What both kernel TLS paths share: which setups can take them, and what they stand on."""
+
+from __future__ import annotations
+
+from harness.bench import Bench
+from harness.paths import Deployed, _need, _nginx
+from harness.paths.https import no_suite
+from harness.setup import Setup
+from hosts import changes
+from hosts.facts import Facts
+
+
+def impossible(setup: Setup) -> str | None:
+    """Why no kernel can make these records."""
+    if setup.cipher is None or setup.cipher.ktls is None:
+        return (
+            f"the kernel's TLS has no {setup.title}: linux/tls.h lists AEAD ciphers only, and OpenSSL would fall back "
+            "to user space without a word"
+        )
+    if setup.driver != "any":
+        return "the kernel's TLS takes the driver of the highest priority and cannot be given one by name"
+    return no_suite(setup)
+
+
+def unsupported(sender: Facts, receiver: Facts) -> str | None:
+    """Why kernel TLS cannot run here: OpenSSL or the kernel, or a program that is missing."""
+    missing = _need.missing(sender, receiver, sender_programs=("nginx", "openssl", "modprobe"))
+    return "; ".join(reason for reason in (_nginx.without_ktls(sender), missing) if reason) or None
+
+
+def deploy(bench: Bench, name: str, setup: Setup, *, sendfile: bool) -> Deployed:
+    """Load what the kernel's TLS stands on, and serve."""
+    for module in ("tls", *(setup.cipher.kernel_modules if setup.cipher else ())):
+        if bench.sender.run(["modprobe", "-n", "-q", module]).ok:
+            bench.on_sender.apply(changes.module(module))
+    return _nginx.serve_tls(bench, name, setup, ktls=True, sendfile=sendfile)

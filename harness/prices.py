@@ -1,0 +1,118 @@
+"""What the steps of data paths cost on these hosts: measured, untimed, right before a suite's blocks.
+
+Each price has one way of being measured, and is only measured where a path of the suite has that step.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from harness import ceiling
+from harness.bench import Bench
+from harness.ceiling import Price
+from harness.ciphers import CIPHERS
+from harness.paths import _datapath
+from harness.setup import Setup
+from hosts.errors import HarnessError
+from hosts.remote import RemoteHost
+
+COPIES = frozenset({"syscall", "read", "alg_send", "alg_sendfile", "tcp_copy"})
+CIPHER = frozenset({"cipher", "kernel_cipher", "esp", "receiver_esp"})
+SMALL, LARGE = 256, 16384
+"""Bytes of the two records that a library's price is made of; a TLS record holds 2^14 at most (RFC 8446, 5.1)."""
+HASH_SECONDS = 0.5
+
+
+def measure(bench: Bench, setup: Setup, needed: set[str]) -> dict[str, Price]:
+    """The prices that are needed, by name. Raises HarnessError when a host refuses."""
+    found: dict[str, Price] = {}
+    cipher = setup.cipher
+    if needed & (COPIES | CIPHER) and cipher:
+        if cipher.aead and needed & COPIES:
+            null = CIPHERS["null"]
+            _datapath.load_modules(bench, "algif_skcipher", *null.kernel_modules)
+            found |= _costs(bench, null.kernel, None)
+        _load(bench, setup)
+        found |= _costs(bench, cipher.kernel if setup.driver == "any" else setup.driver, cipher.key_bytes or None)
+    for name, host in (("esp", bench.sender), ("receiver_esp", bench.receiver)):
+        if name in needed and "kernel_cipher" in found:
+            found[name] = found["kernel_cipher"] + _kernel_hash(host, setup)
+    if "openssl" in needed:
+        found["openssl"] = _openssl(bench, setup)
+    for name, host in (("gnutls", bench.sender), ("receiver_gnutls", bench.receiver)):
+        if name in needed and (price := _gnutls(host, setup)):
+            found[name] = price
+    return {name: price for name, price in found.items() if name in needed}
+
+
+def _load(bench: Bench, setup: Setup) -> None:
+    if setup.cipher:
+        kind = "algif_aead" if setup.cipher.aead else "algif_skcipher"
+        for module in (kind, *setup.cipher.kernel_modules):
+            if bench.sender.run(["modprobe", "-n", "-q", module]).ok:
+                _datapath.load_modules(bench, module)
+
+
+def _costs(bench: Bench, cipher: str, key_bytes: int | None) -> dict[str, Price]:
+    """What calls, copies and the cipher cost on the sender, by the program that serves."""
+    argv = [_datapath.compiled(bench), "costs", "--cipher", cipher, "--seconds", "3"]
+    if key_bytes:
+        argv += ["--key-bytes", str(key_bytes)]
+    return ceiling.prices(json.loads(line) for line in bench.sender.check(argv, timeout=60).splitlines())
+
+
+def _kernel_hash(host: RemoteHost, setup: Setup) -> Price:
+    """What the kernel's HMAC costs beside a cipher that is no AEAD."""
+    if setup.cipher is None or setup.cipher.aead:
+        return Price(0.0, 0.0)
+    told = host.call("hash_cost", 30.0, name=f"hmac({setup.integrity})", seconds=HASH_SECONDS)
+    return ceiling.from_two(
+        (told["small"]["bytes"], told["small"]["ns"]), (told["large"]["bytes"], told["large"]["ns"])
+    )
+
+
+def _gnutls(host: RemoteHost, setup: Setup) -> Price | None:
+    if setup.cipher is None or setup.cipher.gnutls is None:
+        return None
+    mac = None if setup.cipher.aead else setup.integrity.upper()
+    told = host.call("gnutls_cost", 30.0, cipher=setup.cipher.gnutls, mac=mac, size=LARGE, seconds=1.0)
+    return Price(told["ns_per_call"], told["ns_per_byte"])
+
+
+def _openssl(bench: Bench, setup: Setup) -> Price:
+    """What OpenSSL costs for a TLS record on the sender, by its own `openssl speed`, in the servers' environment."""
+    if setup.cipher is None or setup.cipher.evp is None:
+        raise HarnessError("there is no cipher to ask OpenSSL for")
+    if setup.cipher.aead:
+        return _speed(bench, ["-evp", setup.cipher.evp])
+    stitched = f"{setup.cipher.evp}-HMAC-{setup.integrity}".lower()
+    try:
+        return _speed(bench, ["-evp", stitched])
+    except HarnessError:  # the processor has no instructions for it: OpenSSL then does one after the other
+        return _speed(bench, ["-evp", setup.cipher.evp]) + _speed(bench, ["-hmac", setup.integrity])
+
+
+def _speed(bench: Bench, what: list[str]) -> Price:
+    small, large = (speed_ns(bench.sender, [*bench.in_environment()], what, size) for size in (SMALL, LARGE))
+    return ceiling.from_two((SMALL, small), (LARGE, large))
+
+
+def speed_ns(host: RemoteHost, environment: list[str], what: list[str], size: int) -> float:
+    """Nanoseconds of one operation on ``size`` bytes by `openssl speed`, over one second.
+
+    Raises HarnessError when OpenSSL refuses or says something else than expected.
+    """
+    argv = [*environment, "openssl", "speed", "-mr", "-elapsed", "-seconds", "1", "-bytes", str(size), *what]
+    done = host.run(argv, timeout=30)
+    found = parse_speed(done.stdout) if done.ok else None
+    if found is None:
+        said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        raise HarnessError(f"openssl speed {' '.join(what)} gave no result: {said}", host=host.name)
+    return size / found * 1e9
+
+
+def parse_speed(text: str) -> float | None:
+    """Bytes per second from the machine-readable output of `openssl speed`; None where there are none."""
+    match = re.search(r"^\+F:\d+:[^:\n]+:([0-9.]+)\s*$", text, re.MULTILINE)
+    return float(match[1]) or None if match else None

@@ -1,0 +1,293 @@
+"""Runs one suite of raw kernel crypto (the paper's Figure 4): every cipher, buffer, driver and operation, in blocks.
+
+A driver counts only if it gives the published answers first (``harness/vectors.py``), and before each sample the same
+bytes as OpenSSL in user space for a buffer of that size: many drivers are fast and wrong, or fall back silently.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+
+from harness import judge, plan, prices, vectors
+from harness.bed import Bed
+from harness.bench import Bench
+from harness.ciphers import CIPHERS, Cipher
+from harness.events import Events, Note, Sampled, Sampling, SuiteEnded, SuiteStarted
+from harness.paths import _datapath, _need
+from harness.plan import REFERENCE, CellPlan
+from harness.profile import CryptoSuite, Profile
+from harness.record import Cell, Sample, SuiteEntry, Writer
+from hosts import changes, crypto
+from hosts.errors import HarnessError
+from hosts.ssh import SshError
+
+TYPES = {"skcipher": ("skcipher", "lskcipher"), "aead": ("aead",)}
+"""Types in /proc/crypto that AF_ALG's two kinds of cipher may bind."""
+
+
+class CryptoCampaign:
+    """One suite's run. Outcomes, samples and verdicts go to the record as they happen.
+
+    ``sabotage`` is for tests of the promises: called with the bench when all is ready.
+    """
+
+    def __init__(
+        self,
+        bed: Bed,
+        profile: Profile,
+        suite: CryptoSuite,
+        writer: Writer,
+        events: Events,
+        sabotage: Callable[[Bench], None] | None = None,
+    ) -> None:
+        self.bed, self.profile, self.suite = bed, profile, suite
+        self.writer, self.events = writer, events
+        self.sabotage = sabotage
+        self.samples: list[Sample] = []
+        self.cells: dict[str, Cell] = {}
+        self._taken = 0
+
+    def run(self, wanted: list[CellPlan]) -> None:
+        """Measure the wanted cells, and those of drivers found on the way. Raises SshError when a host is lost."""
+        reasons = {name: self._unsupported(CIPHERS[name]) for name in self.suite.ciphers}
+        for cell in wanted:
+            reason = reasons[cell.cipher] if cell.path != REFERENCE else self._no_reference()
+            self._add(cell, reason)
+        self.writer.write_head()
+        try:
+            self._run([cell for cell in wanted if self.cells[cell.id].outcome == "measured"])
+        except BaseException as error:
+            reason = error.what if isinstance(error, HarnessError) else "the run was interrupted"
+            for row in self.cells.values():
+                if row.outcome == "measured" and len(judge.counted(self.samples, row.id)) < self.suite.blocks:
+                    row.outcome, row.reason = "failed", reason
+            if isinstance(error, SshError) or not isinstance(error, HarnessError):
+                raise
+            self.events(Note(f"{self.suite.name}: {error.what}"))
+        finally:
+            self._conclude()
+            self.events(SuiteEnded(self.suite.name))
+
+    def _add(self, cell: CellPlan, reason: str | None) -> None:
+        self.cells[cell.id] = cell.row("unsupported" if reason else "measured", reason)
+        self.writer.head.cells.append(self.cells[cell.id])
+
+    def _unsupported(self, cipher: Cipher) -> str | None:
+        return _need.missing(
+            self.bed.sender_facts,
+            None,
+            sender_programs=("cc", "modprobe"),
+            sender_modules=(f"algif_{cipher.kind}", *cipher.kernel_modules),
+        )
+
+    def _no_reference(self) -> str | None:
+        return _need.missing(self.bed.sender_facts, None, sender_programs=("openssl",))
+
+    def _run(self, live: list[CellPlan]) -> None:
+        if not live:
+            return
+        self.writer.head.suites.append(
+            SuiteEntry(
+                name=self.suite.name,
+                figure=self.suite.figure,
+                link_rate_bits_per_second=None,
+                baseline="raw-encrypt",
+                question=self.suite.question,
+                instructions=self.profile.instructions,
+            )
+        )
+        with ExitStack() as stack:
+            bench = self.bed.bench(self.suite.name, stack)
+            stack.enter_context(self.bed.measuring())
+            self.events.progress(f"{self.suite.name}: compiling")
+            _datapath.compiled(bench)
+            if self.sabotage:
+                self.sabotage(bench)
+            for cipher in dict.fromkeys(cell.cipher for cell in live):
+                self.events.progress(f"{self.suite.name}: {cipher}: finding drivers and checking their answers")
+                live += self._prepare(bench, CIPHERS[cipher], [cell for cell in live if cell.cipher == cipher])
+            live = [cell for cell in live if self.cells[cell.id].outcome == "measured"]
+            groups = [
+                [cell for cell in live if (cell.cipher, cell.buffer) == key]
+                for key in dict.fromkeys((cell.cipher, cell.buffer) for cell in live)
+            ]
+            blocks = self.suite.blocks + self.profile.warmup_blocks
+            self.events(SuiteStarted(self.suite.name, blocks * len(live)))
+            for group in groups:
+                self._blocks(bench, group, blocks)
+
+    # finding and checking drivers
+
+    def _prepare(self, bench: Bench, cipher: Cipher, mine: list[CellPlan]) -> list[CellPlan]:
+        """Bind the named drivers, find the others, check answers; the cells of drivers that were only now found."""
+        for module in (f"algif_{cipher.kind}", *cipher.kernel_modules):
+            bench.on_sender.apply(changes.module(module))
+        bound: dict[str, str | None] = {}
+        for name in dict.fromkeys(cell.driver for cell in mine if cell.path != REFERENCE):
+            bound[name] = self._bind(bench, cipher, name, [cell for cell in mine if cell.driver == name])
+        new: list[CellPlan] = []
+        if "each" in self.suite.drivers:
+            known = {*bound.values(), *bound}
+            for driver in self._offered(bench, cipher):
+                if driver not in known:
+                    new += plan.for_driver(self.suite, cipher.name, driver)
+            for cell in new:
+                self._add(cell, None)
+            for name in dict.fromkeys(cell.driver for cell in new):
+                self._bind(bench, cipher, name, [cell for cell in new if cell.driver == name])
+        return new
+
+    def _bind(self, bench: Bench, cipher: Cipher, driver: str, cells: Iterable[CellPlan]) -> str | None:
+        """The driver behind a name; its cells are given up where it does not bind or answers wrongly."""
+        name = cipher.kernel if driver == "any" else driver
+        rows = [self.cells[cell.id] for cell in cells if cell.path != REFERENCE]
+        said = bench.sender.check([_datapath.compiled(bench), "probe", *_named(cipher, name)], timeout=60)
+        told = next(line for line in map(json.loads, said.splitlines()) if line["event"] == "cipher")
+        if not told["available"]:
+            self._give_up(rows, "unsupported", f"{name}: {told['reason']}")
+            return None
+        found = str(told["driver"])
+        for row in rows:
+            row.driver_found = found
+        if wrong := known_answers(bench, cipher, found):
+            self._give_up(rows, "invalid", wrong)
+        return found
+
+    def _offered(self, bench: Bench, cipher: Cipher) -> list[str]:
+        """Drivers that /proc/crypto offers for a cipher, that passed their self-test and AF_ALG may bind."""
+        text = bench.sender.read(["/proc/crypto"])["/proc/crypto"] or ""
+        return [
+            driver.driver
+            for driver in crypto.parse(text)
+            if driver.algorithm == cipher.kernel
+            and driver.type in TYPES[cipher.kind]
+            and driver.passed
+            and not driver.internal
+        ]
+
+    # sampling
+
+    def _blocks(self, bench: Bench, group: list[CellPlan], blocks: int) -> None:
+        """Blocks of one cipher and buffer; a cell that failed or is invalid is not sampled again."""
+        for block, order in enumerate(plan.orders(len(group), blocks, self.profile.seed)):
+            warmup = block < self.profile.warmup_blocks
+            for index, which in enumerate(order):
+                cell, row = group[which], self.cells[group[which].id]
+                if row.outcome == "measured":
+                    self.events(Sampling(cell.id, block, blocks, warmup))
+                    take = self._reference if cell.path == REFERENCE else self._operations
+                    try:
+                        sample = take(bench, cell, block, index, warmup)
+                    except SshError:
+                        raise
+                    except HarnessError as error:
+                        self._give_up([row], "failed", error.what)
+                    else:
+                        self.samples.append(sample)
+                        self.writer.append(sample)
+                        if not sample.valid:
+                            self._give_up([row], "invalid", sample.reason or "not valid")
+                self._taken += 1
+                self.events(Sampled(cell.id, self._taken))
+
+    def _operations(self, bench: Bench, cell: CellPlan, block: int, index: int, warmup: bool) -> Sample:
+        """One timed batch of operations, after a check of the driver's answer for a buffer of this size."""
+        cipher, driver, size = CIPHERS[cell.cipher], self.cells[cell.id].driver_found or "", cell.buffer or 0
+        wrong = bench.sender.call(
+            "alg_verify",
+            30.0,
+            kind=cipher.kind,
+            name=driver,
+            evp=cipher.evp,
+            key_bytes=cipher.key_bytes,
+            iv_bytes=cipher.iv_bytes,
+            size=size,
+            aad_bytes=0,
+        )
+        argv = [_datapath.compiled(bench), "raw", *_named(cipher, driver), "--op", cell.path.removeprefix("raw-")]
+        argv += ["--size", str(size), "--seconds", str(self.suite.seconds), "--depth", str(cell.depth or 1)]
+        told = json.loads(bench.sender.check(argv, timeout=90))
+        facts = {name: told[name] for name in ("operations", "driver", "key_bytes", "depth", "consistent")}
+        reason = wrong or (f"the driver was {told['driver']}, not {driver}" if told["driver"] != driver else None)
+        return Sample(
+            cell=cell.id,
+            block=block,
+            index=index,
+            warmup=warmup,
+            seconds=told["seconds"] / told["operations"],
+            bytes=size,
+            sha256_ok=wrong is None,
+            witness=facts,
+            valid=reason is None,
+            reason=reason,
+        )
+
+    def _reference(self, bench: Bench, cell: CellPlan, block: int, index: int, warmup: bool) -> Sample:
+        """One second of `openssl speed` with the same cipher and buffer, in user space."""
+        cipher, size = CIPHERS[cell.cipher], cell.buffer or 0
+        legacy = ["-provider", "legacy", "-provider", "default"] if cipher.legacy else []
+        what = [*legacy, "-evp", cipher.evp or ""]
+        each = prices.speed_ns(bench.sender, bench.in_environment(), what, size)
+        return Sample(
+            cell=cell.id,
+            block=block,
+            index=index,
+            warmup=warmup,
+            seconds=each / 1e9,
+            bytes=size,
+            witness={"program": self.bed.sender_facts.programs.get("openssl")},
+            valid=True,
+        )
+
+    def _give_up(self, rows: Iterable[Cell], outcome: str, reason: str) -> None:
+        for row in rows:
+            row.outcome = "unsupported" if outcome == "unsupported" else "failed" if outcome == "failed" else "invalid"
+            row.reason = reason
+        self.writer.write_head()
+
+    def _conclude(self) -> None:
+        """Verdicts: other drivers, depths and user space against the kernel's own choice, for each buffer."""
+        rows = [row for row in self.cells.values() if row.outcome == "measured"]
+        for base in rows:
+            if base.driver != "any" or base.path == REFERENCE or (base.depth or 1) > 1:
+                continue
+            for other in rows:
+                same = other.path == base.path or (other.path == REFERENCE and base.path == "raw-encrypt")
+                if (
+                    same
+                    and other is not base
+                    and (other.cipher, other.buffer_bytes) == (base.cipher, base.buffer_bytes)
+                ):
+                    self.writer.head.verdicts += judge.against(base, other, self.samples, self.profile.margin)
+        self.writer.write_head()
+
+
+def known_answers(bench: Bench, cipher: Cipher, driver: str) -> str | None:
+    """What a driver answers wrongly of the published vectors, both ways; None when it gives them all."""
+    for vector in (vector for vector in vectors.VECTORS if vector.cipher == cipher.name):
+        for encrypt, text, due in ((True, vector.text, vector.answer), (False, vector.answer, vector.text)):
+            try:
+                told = bench.sender.call(
+                    "alg_answer",
+                    kind=vector.kind,
+                    name=driver,
+                    key=vector.key,
+                    iv=vector.iv,
+                    text=text,
+                    aad=vector.aad,
+                    encrypt=encrypt,
+                )
+            except SshError:
+                raise
+            except HarnessError as error:
+                return f"{driver} could not answer {vector.source}: {error.what}"
+            if told["answer"] != due:
+                way = "encrypting" if encrypt else "decrypting"
+                return f"{driver} gives a wrong result {way} the known answer of {vector.source}"
+    return None
+
+
+def _named(cipher: Cipher, name: str) -> list[str]:
+    return ["--cipher", name, *(["--key-bytes", str(cipher.key_bytes)] if cipher.key_bytes else [])]

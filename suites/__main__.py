@@ -1,0 +1,77 @@
+"""Runs profiles one after another: ``python -m suites nightly [--quick] [--results DIR] [PROFILE ...]``."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness import profile
+from hosts.errors import ConfigError
+
+LONGEST_SECONDS = 2 * 3600.0
+"""No run of one profile takes longer; one that does is interrupted, and its record says so."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run all profiles, or those named, each on its testbeds; then compare with the nights before.
+
+    Exit status: 0 when every run was complete and nothing got worse, else 1; 2 for a mistake on the command line.
+    """
+    options = _parser().parse_args(argv)
+    try:
+        wanted = [profile.load(name) for name in options.profiles or known()]
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    started, ended = time.monotonic(), {}
+    runs = [(one.name, testbed) for one in wanted for testbed in one.testbeds]
+    for number, (name, testbed) in enumerate(runs, 1):
+        print(f"\n{number}/{len(runs)}: {name} on {testbed}", flush=True)
+        ended[f"{name} on {testbed}"] = _run(name, testbed, options.results, options.quick)
+    print(f"\n{len(runs)} runs in {(time.monotonic() - started) / 60:.0f} minutes")
+    for what, status in ended.items():
+        print(f"  {what}: {'complete' if status == 0 else f'ended with status {status}: see above'}")
+    compared = subprocess.run(
+        [sys.executable, "-m", "reports", "nightly", "--results", options.results], check=False
+    ).returncode
+    return 1 if any(ended.values()) or compared else 0
+
+
+def known() -> list[str]:
+    """The names of all profiles."""
+    return sorted(path.stem for path in profile.PROFILES.glob("*.toml"))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m suites", description="Profiles, one after another.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    nightly = commands.add_parser("nightly", help="every profile on its testbeds, then a comparison with before")
+    nightly.add_argument("profiles", nargs="*", metavar="PROFILE", help="these only")
+    nightly.add_argument("--quick", action="store_true", help="fewer blocks, smaller files")
+    nightly.add_argument("--results", default="results", help="where records and reports are (%(default)s)")
+    return parser
+
+
+def _run(name: str, testbed: str, results: str, quick: bool) -> int:
+    argv = [sys.executable, "-m", "pytest", "suites", "-q", "--profile", name, "--testbed", testbed]
+    argv += ["--results", results, *(["--quick"] if quick else [])]
+    process = subprocess.Popen(argv, cwd=Path(__file__).parent.parent)
+    try:
+        return process.wait(LONGEST_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.terminate()  # pytest puts the hosts back and closes the record
+        return process.wait(300)
+    except KeyboardInterrupt:
+        process.wait(300)  # it was interrupted too
+        raise
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
