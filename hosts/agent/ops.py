@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from . import crypto_user
 from . import fetch as receiver
 from .journal import Journal
 from .kinds import ChangeError, start_time, write_atomically
@@ -96,6 +97,10 @@ class Operations:
                 file.write(piece)
                 size -= len(piece)
         return hashed.hexdigest()
+
+    def crypto_flags(self) -> dict[str, int] | None:
+        """Flags of the kernel's crypto drivers by name; None where the crypto_user netlink is not served now."""
+        return crypto_user.flags()
 
     def apply(self, change: dict[str, Any]) -> int:
         """Make one journalled change; its number."""
