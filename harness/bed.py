@@ -65,7 +65,7 @@ class Bed:
             payload_directory=self.payload_directory,
             ports=[],
             shared=self.shared,
-            built=self.sender_facts.built,
+            facts=self.sender_facts,
             environment=self.environment,
         )
         bench.on_sender.apply(changes.directory(bench.directory))

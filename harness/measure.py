@@ -59,12 +59,12 @@ def take(
         if deployed.asks_suite and got["error"] is None
         else None
     )
-    delta = {role: _delta(before[role]["values"], after[role]["values"]) for role in before}
+    changed = {role: delta(before[role]["values"], after[role]["values"]) for role in before}
     witness = deployed.judge(
         Observed(
             payload=payload.size,
-            sender=delta["sender"],
-            receiver=delta["receiver"],
+            sender=changed["sender"],
+            receiver=changed["receiver"],
             log=[json.loads(line) for line in log],
             suite=suite,
             requests=batch.requests,
@@ -78,7 +78,7 @@ def take(
         "sender": (before["sender"]["cpu"], after["sender"]["cpu"]),
         "receiver": (got["cpu_before"], got["cpu_after"]),
     }
-    spent = {role: _spent(role, bed.meter, outside, outside_after, inside[role], delta[role]) for role in before}
+    spent = {role: _spent(role, bed.meter, outside, outside_after, inside[role], changed[role]) for role in before}
     return Sample(
         cell=cell,
         block=block,
@@ -154,10 +154,10 @@ def _spent(
     return HostSample(cpu_seconds=max(0.0, seconds), cpu_resolution_seconds=resolution, counters=kept)
 
 
-def _delta(before: dict[str, int | None], after: dict[str, int | None]) -> dict[str, int | None]:
+def delta(before: dict[str, int | None], after: dict[str, int | None]) -> dict[str, int | None]:
     """Differences; None where either end could not be read, or the counter went backwards (it is another one)."""
-    changed: dict[str, int | None] = {}
+    risen: dict[str, int | None] = {}
     for name, end in after.items():
         start = before.get(name)
-        changed[name] = end - start if start is not None and end is not None and end >= start else None
-    return changed
+        risen[name] = end - start if start is not None and end is not None and end >= start else None
+    return risen
