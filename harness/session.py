@@ -53,6 +53,11 @@ class Session:
         found = next(c for c in self.writer.head.cells if c.id == cell)
         return found, [s for s in self._samples[suite] if s.cell == cell]
 
+    @property
+    def samples(self) -> list[Sample]:
+        """All samples so far."""
+        return [sample for some in self._samples.values() for sample in some]
+
     def _run(self, name: str) -> None:
         opened, writer = self._open()
         suite = next(s for s in self.profile.suites if s.name == name)
