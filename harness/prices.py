@@ -10,12 +10,11 @@ import re
 from collections.abc import Mapping
 
 from harness import ceiling
-from harness.bench import Bench
+from harness.bench import Bench, load
 from harness.ceiling import Price
 from harness.ciphers import CIPHERS
 from harness.paths import _datapath
 from harness.setup import Setup
-from hosts import changes
 from hosts.changes import Scope
 from hosts.errors import HarnessError
 from hosts.remote import RemoteHost
@@ -37,9 +36,9 @@ def measure(bench: Bench, setup: Setup, needed: set[str]) -> dict[str, Price]:
     if needed & (COPIES | CIPHER) and cipher:
         if cipher.aead and needed & COPIES:
             null = CIPHERS["null"]
-            _datapath.load_modules(bench, "algif_skcipher", *null.kernel_modules)
+            load(bench.sender, bench.on_sender, "algif_skcipher", *null.kernel_modules)
             found |= _costs(bench, null.kernel, None)
-        _load(bench, setup)
+        load(bench.sender, bench.on_sender, f"algif_{cipher.kind}", *cipher.kernel_modules)
         found |= _costs(bench, cipher.kernel if setup.driver == "any" else setup.driver, cipher.key_bytes or None)
     for name, host, scope in (
         ("esp", bench.sender, bench.on_sender),
@@ -55,14 +54,6 @@ def measure(bench: Bench, setup: Setup, needed: set[str]) -> dict[str, Price]:
     return {name: price for name, price in found.items() if name in needed}
 
 
-def _load(bench: Bench, setup: Setup) -> None:
-    if setup.cipher:
-        kind = "algif_aead" if setup.cipher.aead else "algif_skcipher"
-        for module in (kind, *setup.cipher.kernel_modules):
-            if bench.sender.run(["modprobe", "-n", "-q", module]).ok:
-                _datapath.load_modules(bench, module)
-
-
 def _costs(bench: Bench, cipher: str, key_bytes: int | None) -> dict[str, Price]:
     """What calls, copies and the cipher cost on the sender, by the program that serves."""
     argv = [_datapath.compiled(bench), "costs", "--cipher", cipher, "--seconds", "3"]
@@ -75,9 +66,7 @@ def _kernel_hash(host: RemoteHost, scope: Scope, setup: Setup, syscall: Price) -
     """What the kernel's HMAC costs beside a cipher that is no AEAD: as AF_ALG has it, without the system calls."""
     if setup.cipher is None or setup.cipher.aead:
         return Price(0.0, 0.0)
-    for module in ("algif_hash", "hmac", HASHES[setup.integrity]):
-        if host.run(["modprobe", "-n", "-q", module]).ok:
-            scope.apply(changes.module(module))
+    load(host, scope, "algif_hash", "hmac", HASHES[setup.integrity])
     told = host.call("hash_cost", 30.0, name=f"hmac({setup.integrity})", seconds=HASH_SECONDS)
     return hash_price(told, syscall)
 

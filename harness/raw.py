@@ -12,14 +12,14 @@ from contextlib import ExitStack
 
 from harness import judge, plan, prices, vectors
 from harness.bed import Bed
-from harness.bench import Bench
+from harness.bench import Bench, load
 from harness.ciphers import CIPHERS, Cipher
 from harness.events import Events, Note, Sampled, Sampling, SuiteEnded, SuiteStarted
 from harness.paths import _datapath, _need
 from harness.plan import REFERENCE, CellPlan
 from harness.profile import CryptoSuite, Profile
 from harness.record import Cell, Sample, SuiteEntry, Writer
-from hosts import changes, crypto
+from hosts import crypto
 from hosts.errors import HarnessError
 from hosts.ssh import SshError
 
@@ -79,7 +79,7 @@ class CryptoCampaign:
             self.bed.sender_facts,
             None,
             sender_programs=("cc", "modprobe"),
-            sender_modules=(f"algif_{cipher.kind}", *cipher.kernel_modules),
+            sender_modules=(f"algif_{cipher.kind}",),
         )
 
     def _no_reference(self) -> str | None:
@@ -107,7 +107,14 @@ class CryptoCampaign:
                 self.sabotage(bench)
             for cipher in dict.fromkeys(cell.cipher for cell in live):
                 self.events.progress(f"{self.suite.name}: {cipher}: finding drivers and checking their answers")
-                live += self._prepare(bench, CIPHERS[cipher], [cell for cell in live if cell.cipher == cipher])
+                mine = [cell for cell in live if cell.cipher == cipher]
+                try:
+                    live += self._prepare(bench, CIPHERS[cipher], mine)
+                except SshError:
+                    raise
+                except HarnessError as error:
+                    rows = [self.cells[cell.id] for cell in mine if cell.path != REFERENCE]
+                    self._give_up(rows, "failed", error.what)
             live = [cell for cell in live if self.cells[cell.id].outcome == "measured"]
             groups = [
                 [cell for cell in live if (cell.cipher, cell.buffer) == key]
@@ -122,8 +129,7 @@ class CryptoCampaign:
 
     def _prepare(self, bench: Bench, cipher: Cipher, mine: list[CellPlan]) -> list[CellPlan]:
         """Bind the named drivers, find the others, check answers; the cells of drivers that were only now found."""
-        for module in (f"algif_{cipher.kind}", *cipher.kernel_modules):
-            bench.on_sender.apply(changes.module(module))
+        load(bench.sender, bench.on_sender, f"algif_{cipher.kind}", *cipher.kernel_modules)
         bound: dict[str, str | None] = {}
         for name in dict.fromkeys(cell.driver for cell in mine if cell.path != REFERENCE):
             bound[name] = self._bind(bench, cipher, name, [cell for cell in mine if cell.driver == name])

@@ -10,7 +10,7 @@ import re
 import secrets
 from dataclasses import dataclass
 
-from harness.bench import Bench
+from harness.bench import Bench, load
 from harness.ceiling import Step, Steps
 from harness.ciphers import AUTH_ICV_BITS, AUTH_KEY_BYTES
 from harness.paths import Counter, Deployed, Observed, Witness, _log, _need, _nginx
@@ -165,9 +165,7 @@ class Ipsec:
             (bench.on_sender, bench.sender, ("out", "in")),
             (bench.on_receiver, bench.receiver, ("in", "out")),
         ):
-            for module in (*RANDOM, *MODULES, *cipher.kernel_modules):
-                if host.run(["modprobe", "-n", "-q", module]).ok:
-                    scope.apply(changes.module(module, sticky=module in RANDOM))
+            load(host, scope, *RANDOM, *MODULES, *cipher.kernel_modules, sticky=RANDOM)
             # policies first: from here on this port speaks ESP or not at all
             _policy(scope, out, f"sport {port}", directions[0])
             _policy(scope, back, f"dport {port}", directions[1])
