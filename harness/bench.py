@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 
 from harness.ciphers import Cipher
+from hosts import changes
 from hosts.changes import Scope
 from hosts.facts import Facts
 from hosts.remote import RemoteHost
@@ -36,6 +37,17 @@ class Key:
 def new_key(cipher: Cipher) -> Key:
     """A random key and IV of the cipher's sizes."""
     return Key(secrets.token_hex(cipher.key_bytes), secrets.token_hex(cipher.iv_bytes))
+
+
+def load(host: RemoteHost, scope: Scope, *modules: str, sticky: Collection[str] = ()) -> None:
+    """Load those of these kernel modules that a host has, as changes that are undone with ``scope``.
+
+    A kernel may have others built in or under another name: whether it can do what they are for is found by trying.
+    ``sticky``: those that the kernel may not let go of any more.
+    """
+    for module in modules:
+        if host.run(["modprobe", "-n", "-q", module]).ok:
+            scope.apply(changes.module(module, sticky=module in sticky))
 
 
 @dataclass

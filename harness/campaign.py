@@ -10,6 +10,7 @@ from harness import ceiling, crossings, drivers, judge, link, measure, plan, pri
 from harness.bed import Bed
 from harness.bench import Bench
 from harness.ciphers import CIPHERS
+from harness.crossings import NotThisPath
 from harness.events import Events, Note, Sampled, Sampling, SuiteEnded, SuiteStarted
 from harness.measure import Batch
 from harness.paths import DataPath, Deployed
@@ -189,20 +190,21 @@ class Campaign:
             if cell.path not in deployed:
                 continue
             self.events.progress(f"{self.suite.name}: counting the crossings of {cell.path} (untimed)")
-            for buffer in (None, *self.paths[cell.path].buffers):
+            usual = deployed[cell.path]
+            others = self.paths[cell.path].buffers if usual.buffer_bytes is not None else ()
+            for buffer in (None, *others):
                 try:
                     with bench.anew() as other:
                         setup = replace(self._setup(cell), buffer_bytes=buffer)
-                        how = deployed[cell.path] if buffer is None else self.paths[cell.path].deploy(other, setup)
+                        how = usual if buffer is None else self.paths[cell.path].deploy(other, setup)
                         entry.crossings.append(crossings.count(self.bed, bench, how, payload, cell.path, cell.cipher))
                 except SshError:
                     raise
                 except HarnessError as error:
                     what = f" with {size_name(buffer)}" if buffer else ""
                     self.events(Note(f"{self.suite.name}: crossings of {cell.path}{what} not counted: {error.what}"))
-                    if "not what it is said to be" in error.what:
-                        same = [c for c in live if c.path == cell.path]
-                        self._give_up(same, "invalid", error.what)
+                    if isinstance(error, NotThisPath) and buffer is None:
+                        self._give_up([c for c in live if c.path == cell.path], "invalid", error.what)
         self.writer.write_head()
 
     def _deploy(self, bench: Bench, live: list[CellPlan]) -> dict[str, Deployed]:

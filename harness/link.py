@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from harness.bench import Bench
+from harness.bench import Bench, load
 from hosts import changes
 from hosts.errors import HarnessError
 
@@ -23,8 +23,7 @@ def shape(bench: Bench, rate: int) -> None:
     """
     for scope, host in ((bench.on_sender, bench.sender), (bench.on_receiver, bench.receiver)):
         interface = host.host.data_interface
-        if host.run(["modprobe", "-n", "-q", "sch_netem"]).ok:
-            scope.apply(changes.module("sch_netem"))
+        load(host, scope, "sch_netem")
         scope.apply(
             changes.command(
                 f"rate of {interface}",

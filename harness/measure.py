@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.bed import Bed, CpuMeter
 from harness.bench import Payload
-from harness.paths import Deployed, Observed
+from harness.paths import Deployed, Observed, Witness
 from harness.record import HostSample, Sample
 from harness.setup import Connection
 
@@ -30,6 +30,26 @@ class Batch:
     requests: int = 1
     connection: Connection = "new"
 
+    def over(self, deployed: Deployed) -> Batch:
+        """The same for a path: where there is no TLS, there is no session to resume, only new connections."""
+        return replace(self, connection="new") if self.connection == "resumed" and not deployed.tls else self
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A transfer looked at when its clock has stopped: what the server wrote, what the path's witness says."""
+
+    sha256_ok: bool | None
+    witness: Witness
+    reason: str | None
+    log: list[dict[str, Any]]
+    delta: dict[str, dict[str, int | None]]
+
+    @property
+    def valid(self) -> bool:
+        """Whether the payload arrived, and by the claimed path."""
+        return bool(self.sha256_ok) and self.witness.reason is None
+
 
 def take(
     bed: Bed, deployed: Deployed, payload: Payload, cell: str, block: int, index: int, warmup: bool, batch: Batch
@@ -38,14 +58,57 @@ def take(
 
     Raises HarnessError only when a host is lost; what fails is in the sample.
     """
+    batch = batch.over(deployed)
     timeout = (20 + payload.size / 2e6) * (1 + batch.requests / 100)
-    sender_counters = ALWAYS | deployed.sender_counters | {LOG: {"size": deployed.log}}
-    receiver_counters = ALWAYS | deployed.receiver_counters
-    before = {"sender": bed.sender.observe(sender_counters), "receiver": bed.receiver.observe(receiver_counters)}
+    if batch.connection == "resumed":
+        _prime(bed, deployed, payload, timeout)
+    before = look(bed, deployed)
     outside = _read(bed.meter)
     got = _fetch(bed, deployed, payload, batch, timeout)
     outside_after = _read(bed.meter)
-    after = {"sender": bed.sender.observe(sender_counters), "receiver": bed.receiver.observe(receiver_counters)}
+    after = look(bed, deployed)
+    found = judged(bed, deployed, payload, batch, got, before, after)
+    inside = {
+        "sender": (before["sender"]["cpu"], after["sender"]["cpu"]),
+        "receiver": (got["cpu_before"], got["cpu_after"]),
+    }
+    spent = {role: _spent(role, bed.meter, outside, outside_after, inside[role], found.delta[role]) for role in before}
+    return Sample(
+        cell=cell,
+        block=block,
+        index=index,
+        warmup=warmup,
+        seconds=got["seconds"] if got["error"] is None else None,
+        handshake_seconds=got.get("handshake_seconds"),
+        bytes=got["bytes"],
+        sha256_ok=found.sha256_ok,
+        witness=found.witness.facts,
+        valid=found.valid,
+        reason=found.reason,
+        sender=spent["sender"],
+        receiver=spent["receiver"],
+        latencies_us=[round(value, 1) for value in got["latencies_us"]] if batch.requests > 1 else None,
+    )
+
+
+def look(bed: Bed, deployed: Deployed) -> dict[str, dict[str, Any]]:
+    """Counters and busy time of both hosts, before a transfer or after it."""
+    return {
+        "sender": bed.sender.observe(ALWAYS | deployed.sender_counters | {LOG: {"size": deployed.log}}),
+        "receiver": bed.receiver.observe(ALWAYS | deployed.receiver_counters),
+    }
+
+
+def judged(
+    bed: Bed,
+    deployed: Deployed,
+    payload: Payload,
+    batch: Batch,
+    got: dict[str, Any],
+    before: dict[str, dict[str, Any]],
+    after: dict[str, dict[str, Any]],
+) -> Judged:
+    """Whether what was transferred between two looks is the payload, and came by the claimed path."""
     log = bed.sender.call(
         "lines",
         15.0,
@@ -59,13 +122,14 @@ def take(
         if deployed.asks_suite and got["error"] is None
         else None
     )
-    changed = {role: delta(before[role]["values"], after[role]["values"]) for role in before}
+    risen = {role: delta(before[role]["values"], after[role]["values"]) for role in before}
+    lines = [json.loads(line) for line in log]
     witness = deployed.judge(
         Observed(
             payload=payload.size,
-            sender=changed["sender"],
-            receiver=changed["receiver"],
-            log=[json.loads(line) for line in log],
+            sender=risen["sender"],
+            receiver=risen["receiver"],
+            log=lines,
             suite=suite,
             requests=batch.requests,
             connection=batch.connection,
@@ -74,27 +138,25 @@ def take(
     )
     sha256_ok, payload_reason = _checked(bed, deployed, payload, batch, got)
     reasons = [reason for reason in (got["error"], payload_reason, witness.reason) if reason]
-    inside = {
-        "sender": (before["sender"]["cpu"], after["sender"]["cpu"]),
-        "receiver": (got["cpu_before"], got["cpu_after"]),
-    }
-    spent = {role: _spent(role, bed.meter, outside, outside_after, inside[role], changed[role]) for role in before}
-    return Sample(
-        cell=cell,
-        block=block,
-        index=index,
-        warmup=warmup,
-        seconds=got["seconds"] if got["error"] is None else None,
-        handshake_seconds=got.get("handshake_seconds"),
-        bytes=got["bytes"],
-        sha256_ok=sha256_ok,
-        witness=witness.facts,
-        valid=bool(sha256_ok) and witness.reason is None,
-        reason="; ".join(reasons) or None,
-        sender=spent["sender"],
-        receiver=spent["receiver"],
-        latencies_us=[round(value, 1) for value in got["latencies_us"]] if batch.requests > 1 else None,
+    return Judged(sha256_ok, witness, "; ".join(reasons) or None, lines, risen)
+
+
+def _prime(bed: Bed, deployed: Deployed, payload: Payload, timeout: float) -> None:
+    """A full handshake, so that every request of the batch has a session to resume; over before anything is looked at.
+
+    What goes wrong with it goes wrong with the batch too, and is told there.
+    """
+    offset = bed.sender.observe({LOG: {"size": deployed.log}})["values"][LOG] or 0
+    bed.receiver.call(
+        "prime",
+        timeout + 15,
+        url=deployed.url(payload.name),
+        timeout=timeout,
+        size=payload.size,
+        sha256=payload.sha256,
+        tls=deployed.tls,
     )
+    bed.sender.call("lines", 15.0, path=deployed.log, offset=offset, count=1, timeout=3.0)
 
 
 def _fetch(bed: Bed, deployed: Deployed, payload: Payload, batch: Batch, timeout: float) -> dict[str, Any]:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 
 from harness import ceiling
-from harness.bench import Bench
+from harness.bench import Bench, load
 from harness.ceiling import Price
 from harness.ciphers import CIPHERS
 from harness.paths import _datapath
 from harness.setup import Setup
+from hosts.changes import Scope
 from hosts.errors import HarnessError
 from hosts.remote import RemoteHost
 
@@ -22,6 +24,9 @@ CIPHER = frozenset({"cipher", "kernel_cipher", "esp", "receiver_esp"})
 SMALL, LARGE = 256, 16384
 """Bytes of the two records that a library's price is made of; a TLS record holds 2^14 at most (RFC 8446, 5.1)."""
 HASH_SECONDS = 0.5
+HASHES = {"sha1": "sha1_generic", "sha256": "sha256_generic"}
+HASH_CALLS = 2
+"""System calls of one digest through AF_ALG: send, recv."""
 
 
 def measure(bench: Bench, setup: Setup, needed: set[str]) -> dict[str, Price]:
@@ -31,27 +36,22 @@ def measure(bench: Bench, setup: Setup, needed: set[str]) -> dict[str, Price]:
     if needed & (COPIES | CIPHER) and cipher:
         if cipher.aead and needed & COPIES:
             null = CIPHERS["null"]
-            _datapath.load_modules(bench, "algif_skcipher", *null.kernel_modules)
+            load(bench.sender, bench.on_sender, "algif_skcipher", *null.kernel_modules)
             found |= _costs(bench, null.kernel, None)
-        _load(bench, setup)
+        load(bench.sender, bench.on_sender, f"algif_{cipher.kind}", *cipher.kernel_modules)
         found |= _costs(bench, cipher.kernel if setup.driver == "any" else setup.driver, cipher.key_bytes or None)
-    for name, host in (("esp", bench.sender), ("receiver_esp", bench.receiver)):
+    for name, host, scope in (
+        ("esp", bench.sender, bench.on_sender),
+        ("receiver_esp", bench.receiver, bench.on_receiver),
+    ):
         if name in needed and "kernel_cipher" in found:
-            found[name] = found["kernel_cipher"] + _kernel_hash(host, setup)
+            found[name] = found["kernel_cipher"] + _kernel_hash(host, scope, setup, found["syscall"])
     if "openssl" in needed:
         found["openssl"] = _openssl(bench, setup)
     for name, host in (("gnutls", bench.sender), ("receiver_gnutls", bench.receiver)):
         if name in needed and (price := _gnutls(host, setup)):
             found[name] = price
     return {name: price for name, price in found.items() if name in needed}
-
-
-def _load(bench: Bench, setup: Setup) -> None:
-    if setup.cipher:
-        kind = "algif_aead" if setup.cipher.aead else "algif_skcipher"
-        for module in (kind, *setup.cipher.kernel_modules):
-            if bench.sender.run(["modprobe", "-n", "-q", module]).ok:
-                _datapath.load_modules(bench, module)
 
 
 def _costs(bench: Bench, cipher: str, key_bytes: int | None) -> dict[str, Price]:
@@ -62,14 +62,20 @@ def _costs(bench: Bench, cipher: str, key_bytes: int | None) -> dict[str, Price]
     return ceiling.prices(json.loads(line) for line in bench.sender.check(argv, timeout=60).splitlines())
 
 
-def _kernel_hash(host: RemoteHost, setup: Setup) -> Price:
-    """What the kernel's HMAC costs beside a cipher that is no AEAD."""
+def _kernel_hash(host: RemoteHost, scope: Scope, setup: Setup, syscall: Price) -> Price:
+    """What the kernel's HMAC costs beside a cipher that is no AEAD: as AF_ALG has it, without the system calls."""
     if setup.cipher is None or setup.cipher.aead:
         return Price(0.0, 0.0)
+    load(host, scope, "algif_hash", "hmac", HASHES[setup.integrity])
     told = host.call("hash_cost", 30.0, name=f"hmac({setup.integrity})", seconds=HASH_SECONDS)
-    return ceiling.from_two(
-        (told["small"]["bytes"], told["small"]["ns"]), (told["large"]["bytes"], told["large"]["ns"])
-    )
+    return hash_price(told, syscall)
+
+
+def hash_price(told: Mapping[str, Mapping[str, float]], syscall: Price) -> Price:
+    """The kernel's own part of a digest that was asked for from user space."""
+    small, large = told["small"], told["large"]
+    asked = ceiling.from_two((int(small["bytes"]), small["min_ns"]), (int(large["bytes"]), large["min_ns"]))
+    return Price(max(0.0, asked.call_ns - HASH_CALLS * syscall.call_ns), asked.byte_ns)
 
 
 def _gnutls(host: RemoteHost, setup: Setup) -> Price | None:
@@ -77,7 +83,7 @@ def _gnutls(host: RemoteHost, setup: Setup) -> Price | None:
         return None
     mac = None if setup.cipher.aead else setup.integrity.upper()
     told = host.call("gnutls_cost", 30.0, cipher=setup.cipher.gnutls, mac=mac, size=LARGE, seconds=1.0)
-    return Price(told["ns_per_call"], told["ns_per_byte"])
+    return ceiling.from_two((told["small"]["size"], told["small"]["ns"]), (told["large"]["size"], told["large"]["ns"]))
 
 
 def _openssl(bench: Bench, setup: Setup) -> Price:

@@ -223,7 +223,10 @@ def load(name: str, folder: Path = PROFILES) -> Profile:
     path = folder / f"{name}.toml"
     like = content.pop("like", None)
     if like is not None:
-        model = _read(str(like), folder)
+        try:
+            model = _read(str(like), folder)
+        except ConfigError as error:
+            raise ConfigError(f"the profile {path} is like another: {error.what}", next_step=error.next_step) from error
         if "like" in model:
             raise ConfigError(f"the profile {path} is like {like}, which itself is like another: name the first one")
         content = {**model, **content}

@@ -32,5 +32,7 @@ class Setup:
 
     @property
     def suite(self) -> TlsSuite | None:
-        """The TLS suite that this is, if there is one."""
-        return self.cipher.tls.get((self.tls, self.integrity)) if self.cipher else None
+        """The TLS suite that this is, if there is one. An AEAD has an integrity of its own: no other is asked for."""
+        if self.cipher is None:
+            return None
+        return self.cipher.tls.get((self.tls, "sha1" if self.cipher.aead else self.integrity))

@@ -12,8 +12,10 @@ from pathlib import Path
 from harness import profile
 from hosts.errors import ConfigError
 
+ROOT = Path(__file__).parent.parent
 LONGEST_SECONDS = 2 * 3600.0
 """No run of one profile takes longer; one that does is interrupted, and its record says so."""
+LEAVE_SECONDS = 300.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,15 +61,24 @@ def _parser() -> argparse.ArgumentParser:
 def _run(name: str, testbed: str, results: str, quick: bool) -> int:
     argv = [sys.executable, "-m", "pytest", "suites", "-q", "--profile", name, "--testbed", testbed]
     argv += ["--results", results, *(["--quick"] if quick else [])]
-    process = subprocess.Popen(argv, cwd=Path(__file__).parent.parent)
+    process = subprocess.Popen(argv, cwd=ROOT)
     try:
         return process.wait(LONGEST_SECONDS)
     except subprocess.TimeoutExpired:
         process.terminate()  # pytest puts the hosts back and closes the record
-        return process.wait(300)
+        return _ended(process)
     except KeyboardInterrupt:
-        process.wait(300)  # it was interrupted too
+        _ended(process)  # it was interrupted too
         raise
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int:
+    """The status of a run that was told to end; one that does not is killed, and its hosts' guardians clean up."""
+    try:
+        return process.wait(LEAVE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import hashlib
+import re
 import shutil
+import ssl
 import subprocess
 from pathlib import Path
 
@@ -14,14 +16,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.bench import new_key
-from harness.ciphers import CIPHERS, Cipher, cipher
+from harness.ciphers import CIPHERS, Cipher, TlsSuite, cipher
 from harness.paths import _datapath
 from hosts.agent import fetch
 from hosts.errors import ConfigError
 
 rows = pytest.mark.parametrize("row", CIPHERS.values(), ids=CIPHERS)
-enciphering = pytest.mark.parametrize("row", [row for row in CIPHERS.values() if row.evp], ids=lambda row: row.name)
-tls = pytest.mark.parametrize("row", [row for row in CIPHERS.values() if row.tls_suite], ids=lambda row: row.name)
+streaming = pytest.mark.parametrize(
+    "row", [row for row in CIPHERS.values() if row.evp and not row.aead], ids=lambda row: row.name
+)
+SUITES = {suite.iana: (row, suite) for row in CIPHERS.values() for suite in row.tls.values()}
+suites = pytest.mark.parametrize(("row", "suite"), SUITES.values(), ids=SUITES)
+
+NUMBERS = {
+    "TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA": 0xC012,
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA": 0xC013,
+    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA": 0xC014,
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256": 0xC027,
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256": 0xC02F,
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": 0xC030,
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": 0xCCA8,
+    "TLS_AES_128_GCM_SHA256": 0x1301,
+    "TLS_AES_256_GCM_SHA384": 0x1302,
+    "TLS_CHACHA20_POLY1305_SHA256": 0x1303,
+}
+"""RFC 8422, RFC 5289, RFC 7905, RFC 8446: what goes over the wire for a suite."""
 
 
 @rows
@@ -39,11 +58,40 @@ def test_an_unknown_cipher_is_answered_with_the_known_ones() -> None:
 
 @rows
 def test_names_that_belong_together_are_all_there_or_none(row: Cipher) -> None:
-    assert (row.xfrm_enc is None) == (row.xfrm_auth is None) == (row.xfrm_auth_key_bytes == 0)
-    assert len({field is None for field in (row.gnutls_priority, row.gnutls_cipher_string, row.tls_suite)}) == 1
-    assert row.iv_bytes in (0, row.block_bytes)
     assert row.padded == (row.block_bytes > 1)
     assert (row.evp is None) == (row.key_bytes == 0), "what enciphers can be checked"
+    assert (row.skcipher is None) == row.aead
+    assert row.aead == (row.salt_bytes > 0), "ESP's key of an AEAD has a salt"
+    assert row.kernel_modules
+    if row.aead:
+        assert (row.iv_bytes, row.block_bytes) == (12, 1)
+        assert row.esp
+        assert row.esp.startswith("rfc")
+        assert row.tls_versions() == ["1.3", "1.2"]
+    else:
+        assert row.iv_bytes in (0, row.block_bytes)
+        assert row.esp == row.kernel
+        assert row.ktls is None, "linux/tls.h has AEADs only"
+        assert row.tls_versions() in ([], ["1.2"]), "TLS 1.3 has AEADs only"
+
+
+@rows
+def test_a_suite_stands_where_its_version_and_integrity_say(row: Cipher) -> None:
+    for (version, integrity), suite in row.tls.items():
+        assert suite.version == version
+        if not row.aead:
+            assert suite.iana.endswith({"sha1": "_SHA", "sha256": "_SHA256"}[integrity])
+
+
+def test_kernel_tls_has_the_constants_of_its_header(tmp_path: Path) -> None:
+    header = Path("/usr/include/linux/tls.h")
+    if not header.exists():
+        pytest.skip("linux/tls.h is not on this machine")
+    text = header.read_text()
+    known = {row.name: row.ktls for row in CIPHERS.values() if row.ktls}
+    assert set(known) == {"aes128gcm", "aes256gcm", "chacha20poly1305"}
+    for name in known.values():
+        assert re.search(rf"^#define {name}\s", text, re.MULTILINE)
 
 
 @rows
@@ -54,32 +102,85 @@ def test_every_key_is_new_and_not_shown(row: Cipher) -> None:
     assert row.key_bytes == 0 or key.key not in repr(key)
 
 
-@tls
-def test_libcurl_and_the_registry_mean_the_same_suite(row: Cipher) -> None:
-    assert row.tls_suite
-    assert row.iana
-    version, suite = row.tls_suite.split(" / ")
-    assert version == "TLS1.2"
-    exchange, _, rest = suite.removeprefix("ECDHE_").partition("_")
-    assert row.iana == f"TLS_ECDHE_{exchange}_WITH_{rest.removesuffix('1')}"
+class _GnuTls:
+    """GnuTLS by itself: which suites a priority string leaves, by the numbers that go over the wire."""
+
+    def __init__(self) -> None:
+        name = ctypes.util.find_library("gnutls")
+        if not name:
+            pytest.skip("GnuTLS is not on this machine")
+        self._library = ctypes.CDLL(name)
+        self._library.gnutls_cipher_suite_info.restype = ctypes.c_char_p
+
+    def numbers(self, priority: str) -> list[int]:
+        cache, index = ctypes.c_void_p(), ctypes.c_uint()
+        assert self._library.gnutls_priority_init(ctypes.byref(cache), priority.encode(), None) == 0
+        found = []
+        for place in range(500):
+            if self._library.gnutls_priority_get_cipher_suite_index(cache, place, ctypes.byref(index)) == 0:
+                number = (ctypes.c_ubyte * 2)()
+                self._library.gnutls_cipher_suite_info(index, number, None, None, None, None)
+                found.append(number[0] << 8 | number[1])
+        self._library.gnutls_priority_deinit(cache)
+        return found
 
 
-@tls
-def test_gnutls_counts_exactly_one_suite(row: Cipher) -> None:
-    if not ctypes.util.find_library("gnutls"):
-        pytest.skip("GnuTLS is not on this machine")
-    assert row.gnutls_priority
-    offered = fetch.offered(row.gnutls_priority)
-    assert len(offered) == 1
+@suites
+def test_gnutls_counts_exactly_this_suite_for_its_priority_string(row: Cipher, suite: TlsSuite) -> None:
+    assert _GnuTls().numbers(suite.gnutls_priority) == [NUMBERS[suite.iana]]
+    assert len(fetch.offered(suite.gnutls_priority)) == 1
     with pytest.raises(ValueError, match="does not understand"):
-        fetch.offered(row.gnutls_priority + ":+NO-SUCH-THING")
+        fetch.offered(suite.gnutls_priority + ":+NO-SUCH-THING")
 
 
-@enciphering
+def test_a_priority_string_that_leaves_more_is_counted_so() -> None:
+    suite = CIPHERS["aes128gcm"].tls["1.2", "sha1"]
+    assert len(_GnuTls().numbers(suite.gnutls_priority + ":+AES-256-GCM")) == 2
+    assert len(fetch.offered(suite.gnutls_priority + ":+AES-256-GCM")) == 2
+
+
+@suites
+def test_openssl_means_the_same_suite(row: Cipher, suite: TlsSuite) -> None:
+    """By the number that goes over the wire; 3DES is lighttpd's and GnuTLS's."""
+    if suite.openssl is None:
+        assert suite.lighttpd
+        return
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if suite.version == "1.2":
+        context.set_ciphers(f"{suite.openssl}:@SECLEVEL=0")
+    found = {cipher["name"]: cipher["id"] & 0xFFFF for cipher in context.get_ciphers()}
+    assert found[suite.openssl] == NUMBERS[suite.iana]
+    if suite.version == "1.2":
+        assert [name for name, number in found.items() if number >> 8 != 0x13] == [suite.openssl]
+
+
+@suites
+def test_libcurl_names_version_and_suite(row: Cipher, suite: TlsSuite) -> None:
+    """GnuTLS's words for exchange, cipher and MAC; it says SHA1 where the registry says SHA."""
+    version, name = suite.libcurl.split(" / ")
+    assert version == f"TLS{suite.version}"
+    assert name.startswith("ECDHE_RSA_")
+    words = suite.iana.removeprefix("TLS_").removeprefix("ECDHE_RSA_WITH_")
+    said = name.removeprefix("ECDHE_RSA_")
+    assert words.startswith(said) or said == words + "1"
+
+
+@rows
 def test_openssl_has_the_same_sizes(row: Cipher) -> None:
+    if not row.evp:
+        return
     library = ctypes.CDLL(ctypes.util.find_library("crypto") or "libcrypto.so.3")
-    library.EVP_CIPHER_fetch.restype = ctypes.c_void_p
-    fetched = ctypes.c_void_p(library.EVP_CIPHER_fetch(None, str(row.evp).encode(), None))
+    for name in ("EVP_CIPHER_fetch", "OSSL_PROVIDER_load", "OSSL_LIB_CTX_new"):
+        getattr(library, name).restype = ctypes.c_void_p
+    library.OSSL_PROVIDER_load.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+    library.EVP_CIPHER_fetch.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p]
+    context = library.OSSL_LIB_CTX_new()
+    assert library.OSSL_PROVIDER_load(context, b"default")
+    usual = library.EVP_CIPHER_fetch(context, row.evp.encode(), None)
+    assert bool(usual) == (not row.legacy), "legacy: what the default provider has not"
+    if row.legacy and not library.OSSL_PROVIDER_load(context, b"legacy"):
+        pytest.skip("OpenSSL's legacy provider is not on this machine")
+    fetched = ctypes.c_void_p(usual or library.EVP_CIPHER_fetch(context, row.evp.encode(), None))
     assert fetched.value, f"OpenSSL here has no {row.evp}"
     sizes = [library[f"EVP_CIPHER_get_{size}"](fetched) for size in ("key_length", "iv_length", "block_size")]
     assert sizes == [row.key_bytes, row.iv_bytes, row.block_bytes]
@@ -87,11 +188,12 @@ def test_openssl_has_the_same_sizes(row: Cipher) -> None:
 
 def encipher(row: Cipher, key: str, iv: str, plain: bytes) -> bytes:
     """With the openssl program, which knows nothing of this harness."""
-    argv = ["openssl", "enc", "-e", f"-{row.evp}".lower(), "-K", key, "-iv", iv]
+    legacy = ["-provider", "legacy", "-provider", "default"] if row.legacy else []
+    argv = ["openssl", "enc", "-e", f"-{row.evp}".lower(), "-K", key, "-iv", iv, *legacy]
     return subprocess.run(argv, input=plain, capture_output=True, check=True).stdout
 
 
-@enciphering
+@streaming
 @pytest.mark.parametrize("size", [0, 1, 15, 16, 4096, fetch.CHUNK + 5, 3 * fetch.CHUNK])
 def test_a_payload_is_deciphered_and_checked(tmp_path: Path, row: Cipher, size: int) -> None:
     if not shutil.which("openssl"):
@@ -108,7 +210,7 @@ def test_a_payload_is_deciphered_and_checked(tmp_path: Path, row: Cipher, size: 
     assert fetch.digest(str(file), len(sent))["sha256"] == hashlib.sha256(sent).hexdigest()
 
 
-@enciphering
+@streaming
 def test_a_payload_under_another_key_or_cut_off_is_never_right(tmp_path: Path, row: Cipher) -> None:
     if not shutil.which("openssl"):
         pytest.skip("the openssl program is not on this machine")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -13,32 +14,41 @@ from hypothesis import strategies as st
 
 from harness import paths
 from harness.bench import Bench
-from harness.ciphers import CIPHERS, Cipher
+from harness.ciphers import CIPHERS, Cipher, Integrity, TlsVersion
 from harness.paths import (
     Deployed,
     Observed,
     _datapath,
+    _log,
     _nginx,
     _so_crypt,
     afalg_copy,
     afalg_splice,
     http,
-    https,
     ipsec,
     plain,
 )
+from harness.setup import Connection, Setup
+from hosts.changes import Served
 from hosts.errors import ConfigError, HarnessError
 from hosts.facts import PROGRAMS, Facts
 from hosts.testbed import Host
 
 PATHS = paths.discover()
-MODULES = frozenset({"algif_skcipher", "cbc", "ecb", "des_generic", "aes_generic", "crypto_null", "xfrm_user", "esp4"})
+MODULES = frozenset(
+    {"algif_skcipher", "xfrm_user", "esp4", "tls", *(m for row in CIPHERS.values() for m in row.kernel_modules)}
+)
 TRIPLE = CIPHERS["3des"]
+GCM = CIPHERS["aes128gcm"]
+CLEAR = ("http", "plain")
+KERNEL_TLS = ("ktls", "ktls-write")
+STREAMS = ("afalg-copy", "afalg-splice", "so-crypt", "so-crypt-send")
+AEADS = {"aes128gcm", "aes256gcm", "chacha20poly1305"}
 payloads = st.integers(1, 10**9)
 counts = st.integers(0, 2 * 10**9)
 
 
-def facts(role: str, without: tuple[str, ...] = ()) -> Facts:
+def facts(role: str, without: tuple[str, ...] = (), disabled: tuple[str, ...] = ()) -> Facts:
     """A Debian host with everything, but for some programs or modules."""
     programs: dict[str, str | None] = {**dict.fromkeys(PROGRAMS, "1.0"), "lighttpd-gnutls": "1.0"}
     return Facts(
@@ -46,27 +56,33 @@ def facts(role: str, without: tuple[str, ...] = ()) -> Facts:
         kernel="6.12.1",
         programs={name: None if name in without else version for name, version in programs.items()},
         modules=MODULES - set(without),
+        openssl_disabled=frozenset(disabled),
         shown={"os": "Debian GNU/Linux 13 (trixie)"},
     )
 
 
-def unsupported(
-    name: str, cipher: Cipher | None = TRIPLE, driver: str = "any", **without: tuple[str, ...]
-) -> str | None:
+def unsupported(name: str, setup: Setup | None = None, **without: tuple[str, ...]) -> str | None:
+    """Why it cannot run here, with a cipher that it can run with somewhere."""
     sender, receiver = (facts(role, without.get(role, ())) for role in ("sender", "receiver"))
-    return PATHS[name].unsupported(cipher, driver, sender, receiver)
+    usual = Setup(GCM, tls="1.3") if name in KERNEL_TLS else Setup(TRIPLE)
+    return PATHS[name].unsupported(setup or usual, sender, receiver)
 
 
 # every path
+
+
+def test_these_are_the_paths() -> None:
+    assert set(PATHS) == {*CLEAR, "https", *KERNEL_TLS, "ipsec", *STREAMS}
 
 
 @pytest.mark.parametrize("name", PATHS)
 def test_a_path_says_its_name_and_title(name: str) -> None:
     assert PATHS[name].name == name
     assert PATHS[name].title
+    assert PATHS[name].clear == (name in CLEAR)
 
 
-@pytest.mark.parametrize("name", sorted(set(PATHS) & {"http", "https", "ipsec", "afalg-copy", "afalg-splice", "plain"}))
+@pytest.mark.parametrize("name", sorted(set(PATHS) - {"so-crypt", "so-crypt-send"}))
 def test_a_path_runs_where_all_is_there_and_names_what_is_not(name: str) -> None:
     assert unsupported(name) is None
     needed = [program for program in PROGRAMS if unsupported(name, sender=(program,))]
@@ -83,28 +99,86 @@ def test_a_path_runs_where_all_is_there_and_names_what_is_not(name: str) -> None
 def test_all_that_is_missing_is_told_at_once() -> None:
     said = str(unsupported("ipsec", sender=("nginx", "esp4"), receiver=("pycurl", "esp4")))
     assert said.count(";") == 3
+    said = str(unsupported("ktls", sender=("nginx", "tls"), receiver=("pycurl",)))
+    assert said.count(";") == 2
+
+
+@pytest.mark.parametrize("name", KERNEL_TLS)
+def test_openssl_built_without_kernel_tls_is_named(name: str) -> None:
+    sender, setup = facts("sender", disabled=("KTLS",)), Setup(GCM, tls="1.3")
+    said = PATHS[name].unsupported(setup, sender, facts("receiver"))
+    assert said == "the sender's 1.0 is built without kernel TLS"
+    assert PATHS["https"].unsupported(setup, sender, facts("receiver")) is None, "user space needs it not"
+
+
+# what can run nowhere: every path with every cipher, TLS version and integrity
+
+TLS_SUITES: dict[str, set[tuple[str, str]]] = {
+    "3des": {("1.2", "sha1")},
+    "aes128cbc": {("1.2", "sha1"), ("1.2", "sha256")},
+    "aes256cbc": {("1.2", "sha1")},
+    **{name: {(tls, mac) for tls in ("1.2", "1.3") for mac in ("sha1", "sha256")} for name in AEADS},
+}
+"""By RFC 5246 with RFC 8422, RFC 5289 and RFC 7905, and RFC 8446; of these what a server offers today."""
+
+
+def reason_due(path: str, cipher: str, tls: str, integrity: str) -> str | None:
+    """What the reason must say; None where there must be none."""
+    title = CIPHERS[cipher].title
+    if path in STREAMS:
+        return f"{title} is an AEAD" if cipher in AEADS else None
+    if path in KERNEL_TLS and cipher not in AEADS:
+        return f"the kernel's TLS has no {title}"
+    if path in ("https", *KERNEL_TLS) and (tls, integrity) not in TLS_SUITES.get(cipher, set()):
+        return f"TLS {tls} has no suite with {title} and HMAC-{integrity.upper()}"
+    return None
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("cipher", CIPHERS)
+@pytest.mark.parametrize("tls", ["1.2", "1.3"])
+@pytest.mark.parametrize("integrity", ["sha1", "sha256"])
+def test_what_can_run_nowhere_has_a_true_reason(path: str, cipher: str, tls: TlsVersion, integrity: Integrity) -> None:
+    setup = Setup(None if path in CLEAR else CIPHERS[cipher], tls=tls, integrity=integrity)
+    said, due = PATHS[path].impossible(setup), reason_due(path, cipher, tls, integrity)
+    if due is None:
+        assert said is None
+    else:
+        assert str(said).startswith(due)
 
 
 @pytest.mark.parametrize("name", [name for name in PATHS if not PATHS[name].clear])
 def test_a_path_that_enciphers_does_not_run_without_a_cipher(name: str) -> None:
-    assert unsupported(name, cipher=None)
+    assert PATHS[name].impossible(Setup(None))
 
 
-@pytest.mark.parametrize("name", ["https", "ipsec"])
+@pytest.mark.parametrize("name", [name for name in PATHS if not PATHS[name].clear])
 def test_a_path_that_cannot_choose_its_driver_refuses_one(name: str) -> None:
-    assert "driver" in str(unsupported(name, driver="qat_aes_cbc"))
+    cipher = GCM if name in KERNEL_TLS else CIPHERS["aes128cbc"]
+    assert PATHS[name].impossible(Setup(cipher)) is None
+    said = PATHS[name].impossible(Setup(cipher, driver="qat_aes_cbc"))
+    assert said is None if name in STREAMS else "driver" in str(said)
 
 
 @pytest.mark.parametrize("cipher", CIPHERS)
-def test_kernel_tls_never_falls_back_to_user_space(cipher: str) -> None:
-    said = str(unsupported("ktls", CIPHERS[cipher]))
-    assert CIPHERS[cipher].title in said
+@pytest.mark.parametrize("name", KERNEL_TLS)
+def test_kernel_tls_is_never_deployed_with_what_would_fall_back(name: str, cipher: str) -> None:
+    if cipher in AEADS:
+        return
+    where, host = bench(offered=["ONE"])
     with pytest.raises(HarnessError):
-        PATHS["ktls"].deploy(cast(Bench, None), CIPHERS[cipher], "any")
+        PATHS[name].deploy(where, Setup(CIPHERS[cipher]))
+    assert not host.served
 
 
-def test_tls_has_no_null_cipher() -> None:
-    assert "null cipher" in str(unsupported("https", CIPHERS["null"]))
+@pytest.mark.parametrize("name", ["https", *KERNEL_TLS])
+@pytest.mark.parametrize("cipher", sorted(TLS_SUITES))
+def test_resumed_sessions_need_a_log_that_tells_them(name: str, cipher: str) -> None:
+    said = PATHS[name].impossible(Setup(CIPHERS[cipher], connection="resumed"))
+    if name == "https" and cipher == "3des":
+        assert "whether a session was resumed" in str(said)
+    elif name == "https" or cipher in AEADS:
+        assert said is None
 
 
 class Entry:
@@ -150,9 +224,11 @@ class Noted:
         self.applied.append(change)
         return len(self.applied) - 1
 
-    def serve(self, what: str, argv: list[str], _address: str, _port: int, log: str, stdin: str | None = None) -> str:
+    def serve(
+        self, what: str, argv: list[str], _address: str, _port: int, log: str, stdin: str | None = None
+    ) -> Served:
         self.served.append((argv, stdin))
-        return f"{self.directory}/{log}.out"
+        return Served(len(self.served), f"{self.directory}/{log}.out")
 
     def call(self, op: str, _deadline: float = 30.0, /, **_args: Any) -> Any:
         return self.answers[op]
@@ -171,7 +247,7 @@ class Noted:
         return f"{self.directory}/{path}"
 
 
-def bench(**answers: Any) -> tuple[Bench, Noted]:
+def bench(environment: dict[str, str] | None = None, **answers: Any) -> tuple[Bench, Noted]:
     host = Noted(answers)
     anything = cast(Any, host)
     shared = {_datapath.SHARED: "/datapath"}
@@ -184,21 +260,21 @@ def bench(**answers: Any) -> tuple[Bench, Noted]:
         payload_directory="/payloads",
         ports=[],
         shared=shared,
-        built={_so_crypt.MODULE: "/so_crypt.ko"},
+        facts=replace(facts("sender"), built={_so_crypt.MODULE: "/so_crypt.ko"}),
+        environment=environment or {},
     )
     return made, host
 
 
 def seen(payload: int, log: list[dict[str, Any]], **more: Any) -> Observed:
-    return Observed(payload=payload, sender=more.get("sender", {}), receiver=more.get("receiver", {}), log=log,
-                    suite=more.get("suite"))  # fmt: skip
+    return Observed(**{"payload": payload, "sender": {}, "receiver": {}, "log": log, **more})
 
 
 # nginx: http and ipsec
 
 
 def nginx_line(size: int, suite: str = "") -> dict[str, Any]:
-    return {"path": "/x", "status": 200, "bytes": size, "connection": 1, "protocol": "", "suite": suite}
+    return {"path": "/x", "status": 200, "bytes": size, "connection": 1, "protocol": "", "suite": suite, "resumed": ""}
 
 
 @given(payloads)
@@ -272,16 +348,57 @@ src 10.98.0.2 dst 10.98.0.9
 @pytest.mark.parametrize(("enc", "expected"), [("cbc(des3_ede)", ["222333"]), ("ecb(cipher_null)", [])])
 def test_only_the_bytes_of_this_association_with_this_cipher_are_counted(enc: str, expected: list[str]) -> None:
     association = ipsec.Association("10.98.0.2", "10.98.0.3", "0x0a0b0c0d", 6)
-    counter = association.counter(TRIPLE)
+    counter = association.counter(Setup(TRIPLE))
     shown = SHOWN.format(mine="0a0b0c0d", other="0a0b0c0e", third="1a0b0c0d", enc=enc)
     assert re.findall(counter["pattern"], shown, re.MULTILINE) == expected
     gone = SHOWN.format(mine="ffffffff", other="0a0b0c0e", third="1a0b0c0d", enc=enc)
     assert re.findall(counter["pattern"], gone, re.MULTILINE) == []
+    weaker = association.counter(Setup(TRIPLE, integrity="sha256"))
+    assert re.findall(weaker["pattern"], shown, re.MULTILINE) == [], "another integrity is another protection"
+
+
+AEAD_SHOWN = """src 10.98.0.2 dst 10.98.0.3
+\tproto esp spi 0x0a0b0c0d(1) reqid 6(0x00000006) mode transport
+\treplay-window 64 seq 0x00000000 flag  (0x00000000)
+\taead {name} <<Keys hidden>> 128
+\tanti-replay context: seq 0x0, oseq 0x5, bitmap 0x00000000
+\tlifetime current:
+\t  222333(bytes), 44(packets)
+"""
+
+
+@pytest.mark.parametrize("name", sorted(AEADS))
+def test_bytes_of_an_aead_are_counted_under_its_own_name(name: str) -> None:
+    association = ipsec.Association("10.98.0.2", "10.98.0.3", "0x0a0b0c0d", 6)
+    pattern = association.counter(Setup(CIPHERS[name]))["pattern"]
+    shown = AEAD_SHOWN.format(name=CIPHERS[name].esp)
+    assert re.findall(pattern, shown, re.MULTILINE) == ["222333"]
+    other = AEAD_SHOWN.format(name="rfc4543(gcm(aes))")
+    assert re.findall(pattern, other, re.MULTILINE) == [], "authenticated but not enciphered"
+
+
+@pytest.mark.parametrize("cipher", CIPHERS)
+@pytest.mark.parametrize("integrity", ["sha1", "sha256"])
+def test_an_association_gets_keys_of_the_right_length(cipher: str, integrity: Integrity) -> None:
+    row = CIPHERS[cipher]
+    association = ipsec.Association("10.98.0.2", "10.98.0.3", "0x0a0b0c0d", 6)
+    line = association.add(Setup(row, integrity=integrity))
+    assert line != association.add(Setup(row, integrity=integrity)), "new keys each time"
+    if row.aead:
+        found = re.search(r"mode transport replay-window 64 aead (\S+) 0x([0-9a-f]+) 128\n", line)
+        assert found
+        assert (found[1], len(found[2])) == (row.esp, 2 * (row.key_bytes + 4))
+        return
+    found = re.search(r"auth-trunc (\S+) 0x([0-9a-f]+) (\d+) enc (\S+) (?:0x([0-9a-f]+)|'')\n", line)
+    assert found
+    key, icv = {"sha1": (20, 96), "sha256": (32, 128)}[integrity]
+    assert (found[1], len(found[2]) // 2, int(found[3])) == (f"hmac({integrity})", key, icv)
+    assert (found[4], len(found[5] or "") // 2) == (row.esp, row.key_bytes)
 
 
 def test_keys_of_ipsec_go_by_standard_input_only_and_policies_come_first() -> None:
     where, host = bench()
-    deployed = PATHS["ipsec"].deploy(where, TRIPLE, "any")
+    deployed = PATHS["ipsec"].deploy(where, Setup(TRIPLE))
     commands = [change for change in host.applied if change["kind"] == "command"]
     secrets = re.findall(r"0x([0-9a-f]{40,})", "".join(str(change["stdin"]) for change in commands))
     assert len(set(secrets)) == 4, "a cipher key and an authentication key each way"
@@ -292,35 +409,179 @@ def test_keys_of_ipsec_go_by_standard_input_only_and_policies_come_first() -> No
     assert not any(secret in repr(deployed) for secret in secrets)
 
 
-# https
+# what every server's log must show
 
 
-def deployed_https() -> tuple[Deployed, Noted]:
-    where, host = bench(offered=["ONE"])
-    return PATHS["https"].deploy(where, TRIPLE, "any"), host
+@given(
+    size=payloads,
+    requests=st.integers(1, 50),
+    sent=st.none() | st.lists(counts, max_size=3),
+    made=st.none() | st.integers(0, 50),
+    connection=st.sampled_from(["new", "resumed", "kept"]),
+)
+def test_a_log_is_each_request_once_over_the_connections_that_are_due(
+    size: int, requests: int, sent: list[int] | None, made: int | None, connection: Connection
+) -> None:
+    log = [{"bytes": count} for count in ([size] * requests if sent is None else sent)]
+    observed = seen(size, log, requests=requests, connections=made, connection=connection)
+    right = [line["bytes"] for line in log] == [size] * requests
+    due = 1 if connection == "kept" else requests
+    found = _log.check(observed)
+    assert (found.reason is None) == (right and (requests == 1 or made == due))
+    assert found.facts["server_requests"] == len(log)
+    assert ("connections" in found.facts) == (requests > 1)
 
 
-@given(payloads, st.lists(counts, max_size=2), st.none() | st.sampled_from([row.tls_suite for row in CIPHERS.values()]))
-def test_https_is_one_request_over_the_one_suite(size: int, sent: list[int], suite: str | None) -> None:
-    deployed, _ = deployed_https()
-    log = [{"path": "/x", "status": 200, "bytes": count} for count in sent]
-    found = deployed.judge(seen(size, log, suite=suite))
-    assert (found.reason is None) == (sent == [size] and suite == TRIPLE.tls_suite)
-    log = [{"path": "/x", "status": 200, "bytes": size}]
-    assert deployed.judge(seen(size, log, suite=TRIPLE.tls_suite)).reason is None
+# TLS by nginx: in user space and in the kernel
 
 
+def tls_line(size: int, setup: Setup, **more: Any) -> dict[str, Any]:
+    assert setup.suite
+    right = {"protocol": f"TLSv{setup.tls}", "suite": setup.suite.openssl, "resumed": "."}
+    return nginx_line(size) | right | more
+
+
+def served_tls(name: str, setup: Setup, **more: Any) -> tuple[Deployed, Noted]:
+    where, host = bench(offered=["ONE"], **more)
+    return PATHS[name].deploy(where, setup), host
+
+
+MODERN = [Setup(CIPHERS[name], tls=tls) for name in sorted(AEADS) for tls in ("1.2", "1.3")]
+BOTH = Setup(CIPHERS["aes128cbc"], integrity="sha256")
+
+
+@pytest.mark.parametrize("name", ["https", *KERNEL_TLS])
+@pytest.mark.parametrize("setup", MODERN, ids=lambda setup: f"{setup.cipher.name}-{setup.tls}")
+@given(size=payloads, taken=st.none() | st.integers(0, 3))
+def test_kernel_tls_takes_over_every_connection_or_none(name: str, setup: Setup, size: int, taken: int | None) -> None:
+    deployed, _ = served_tls(name, setup)
+    found = deployed.judge(seen(size, [tls_line(size, setup)], sender={"tls_tx": taken}))
+    due = (1,) if name in KERNEL_TLS else (0, None)
+    assert (found.reason is None) == (taken in due)
+    assert found.facts["kernel_tls"] == taken
+
+
+@pytest.mark.parametrize("name", ["https", "ktls"])
+@pytest.mark.parametrize("setup", MODERN, ids=lambda setup: f"{setup.cipher.name}-{setup.tls}")
+def test_another_suite_or_version_is_told(name: str, setup: Setup) -> None:
+    deployed, _ = served_tls(name, setup)
+    taken = 1 if name == "ktls" else 0
+    for other in MODERN:
+        found = deployed.judge(seen(5, [tls_line(5, other)], sender={"tls_tx": taken}))
+        if other == setup:
+            assert found.reason is None
+        else:
+            assert str(found.reason).startswith(
+                f"TLSv{other.tls} {other.suite and other.suite.openssl} was spoken, not "
+            )
+            assert found.facts["tls"] == other.tls
+    clear = deployed.judge(seen(5, [nginx_line(5)], sender={"tls_tx": taken}))
+    assert clear.reason
+
+
+@pytest.mark.parametrize("name", ["https", *KERNEL_TLS])
+@given(
+    connection=st.sampled_from(["new", "resumed", "kept"]),
+    resumed=st.integers(0, 5),
+    taken=st.integers(0, 6),
+    other=st.booleans(),
+)
+def test_a_batch_is_resumed_or_not_as_it_is_said(
+    name: str, connection: Connection, resumed: int, taken: int, other: bool
+) -> None:
+    setup = Setup(GCM, tls="1.3", connection=connection)
+    deployed, _ = served_tls(name, setup)
+    log = [tls_line(15, setup, resumed="r" if number < resumed else ".") for number in range(5)]
+    if other:
+        log[2]["suite"] = "TLS_AES_256_GCM_SHA384"
+    made = 1 if connection == "kept" else 5
+    observed = seen(15, log, requests=5, connection=connection, connections=made, sender={"tls_tx": taken})
+    found = deployed.judge(observed)
+    sessions = 5 if connection == "resumed" else 0
+    over = made if name in KERNEL_TLS else 0
+    assert (found.reason is None) == (resumed == sessions and taken == over and not other)
+    if not other:
+        assert found.facts["resumed"] == resumed
+
+
+@pytest.mark.parametrize("name", ["https", *KERNEL_TLS])
 @pytest.mark.parametrize("offered", [[], ["ONE", "TWO"]])
-def test_https_is_not_deployed_when_the_client_offers_another_number_of_suites(offered: list[str]) -> None:
+def test_tls_is_not_deployed_when_the_client_offers_another_number_of_suites(name: str, offered: list[str]) -> None:
+    setup = Setup(GCM, tls="1.3") if name in KERNEL_TLS else Setup(TRIPLE)
     where, host = bench(offered=offered)
     with pytest.raises(HarnessError, match=f"offer {len(offered)} suites, not one"):
-        PATHS["https"].deploy(where, TRIPLE, "any")
-    assert host.applied == []
+        PATHS[name].deploy(where, setup)
+    assert [change for change in host.applied if change["kind"] != "module"] == []
     assert host.served == []
 
 
+@pytest.mark.parametrize("setup", [*MODERN, BOTH], ids=lambda setup: f"{setup.cipher.name}-{setup.tls}")
+def test_nginx_offers_one_suite_of_one_version(setup: Setup) -> None:
+    assert setup.suite
+    _, host = served_tls("https", setup)
+    text = next(text for path, text in host.written.items() if path.endswith("nginx.conf"))
+    assert f"ssl_protocols TLSv{setup.tls};" in text
+    chosen = "ssl_conf_command Ciphersuites" if setup.tls == "1.3" else "ssl_ciphers"
+    assert f"{chosen} {setup.suite.openssl};" in text
+    assert "KTLS" not in text
+    assert "listen 10.98.0.2:18080 ssl;" in text
+
+
+@pytest.mark.parametrize(("name", "sendfile"), [("ktls", "on"), ("ktls-write", "off")])
+def test_kernel_tls_is_asked_for_with_and_without_sendfile(name: str, sendfile: str) -> None:
+    deployed, host = served_tls(name, Setup(GCM, tls="1.3"))
+    text = host.written[f"suite/{name}/nginx.conf"]
+    assert "ssl_conf_command Options KTLS;" in text
+    assert f"sendfile {sendfile};" in text
+    assert deployed.calls == (frozenset({"sendfile"}) if name == "ktls" else frozenset())
+    loaded = [change["name"] for change in host.applied if change["kind"] == "module"]
+    assert loaded == ["tls", *GCM.kernel_modules]
+
+
+@pytest.mark.parametrize("name", ["https", "ktls-write"])
+def test_another_record_size_is_another_server(name: str) -> None:
+    where, host = bench(offered=["ONE"])
+    setup = Setup(GCM, tls="1.3")
+    usual = PATHS[name].deploy(where, setup)
+    small = PATHS[name].deploy(where, Setup(GCM, tls="1.3", buffer_bytes=4096))
+    assert (usual.buffer_bytes, small.buffer_bytes) == (16384, 4096)
+    assert usual.log != small.log
+    assert "ssl_buffer_size 16384;" in host.written[f"suite/{name}/nginx.conf"]
+    assert "ssl_buffer_size 4096;" in host.written[f"suite/{name}-4096/nginx.conf"]
+
+
+def test_servers_in_user_space_are_started_in_the_benchs_environment() -> None:
+    mask = {"OPENSSL_ia32cap": "0", "GNUTLS_CPUID_OVERRIDE": "0x1"}
+    for setup, program in ((Setup(GCM, tls="1.3"), "nginx"), (Setup(TRIPLE), "lighttpd")):
+        _, host = served_tls("https", setup, environment=mask)
+        argv, _stdin = host.served[0]
+        assert argv[:4] == ["env", "OPENSSL_ia32cap=0", "GNUTLS_CPUID_OVERRIDE=0x1", program]
+        _, host = served_tls("https", setup)
+        assert host.served[0][0][0] == program
+
+
+# TLS by lighttpd: 3DES
+
+
+@given(
+    payloads,
+    st.lists(counts, max_size=2),
+    st.none() | st.sampled_from([suite.libcurl for row in CIPHERS.values() for suite in row.tls.values()]),
+)
+def test_https_is_one_request_over_the_one_suite(size: int, sent: list[int], suite: str | None) -> None:
+    deployed, _ = served_tls("https", Setup(TRIPLE))
+    right = TRIPLE.tls["1.2", "sha1"].libcurl
+    log = [{"path": "/x", "status": 200, "bytes": count} for count in sent]
+    found = deployed.judge(seen(size, log, suite=suite))
+    assert (found.reason is None) == (sent == [size] and suite == right)
+    log = [{"path": "/x", "status": 200, "bytes": size}]
+    assert deployed.judge(seen(size, log, suite=right)).reason is None
+    assert deployed.asks_suite
+    assert deployed.buffer_bytes is None, "lighttpd has none to choose"
+
+
 def test_the_servers_log_is_a_json_object_a_request() -> None:
-    _, host = deployed_https()
+    _, host = served_tls("https", Setup(TRIPLE))
     line = next(text for text in host.written.values() if "accesslog.format" in text)
     found = re.search(r'^accesslog\.format = "(.*)"$', line, re.MULTILINE)
     assert found
@@ -331,10 +592,10 @@ def test_the_servers_log_is_a_json_object_a_request() -> None:
 @pytest.mark.parametrize("tls", [(), ("ssl_protocols TLSv1.3;",)])
 def test_nginx_is_told_all_it_needs(tls: tuple[str, ...]) -> None:
     where, host = bench()
-    log = _nginx.serve(where, "name", 18080, tls)
+    _nginx.serve(where, "name", 18080, tls)
     text = host.written["suite/name/nginx.conf"]
     assert text.count("{") == text.count("}")
-    assert f"access_log {log} witness;" in text
+    assert f"access_log {_nginx.access_log(where, 'name')} witness;" in text
     assert f"listen 10.98.0.2:18080{' ssl' if tls else ''};" in text
     assert "root /payloads;" in text
     assert all(line in text for line in tls)
@@ -351,7 +612,7 @@ def serve(
 ) -> Deployed:
     said = json.dumps({"event": "listening", "driver": bound if cipher else None})
     where, _ = bench(lines=[said])
-    return _datapath.serve(where, "mode", cipher, driver, rule or (lambda _seen, _line: None))
+    return _datapath.serve(where, "mode", Setup(cipher, driver), rule or (lambda _seen, _line: None))
 
 
 def request(size: int, cipher: Cipher | None = TRIPLE, **more: Any) -> dict[str, Any]:
@@ -409,12 +670,12 @@ def test_another_driver_than_the_one_asked_for_is_not_deployed() -> None:
 def test_a_server_that_does_not_say_what_it_bound_is_not_deployed() -> None:
     where, _ = bench(lines=[])
     with pytest.raises(HarnessError, match="did not say what it bound"):
-        _datapath.serve(where, "mode", TRIPLE, "any", lambda _seen, _line: None)
+        _datapath.serve(where, "mode", Setup(TRIPLE), lambda _seen, _line: None)
 
 
 def test_the_key_goes_by_standard_input_only() -> None:
     where, host = bench(lines=[json.dumps({"driver": DRIVER})])
-    deployed = PATHS["afalg-copy"].deploy(where, TRIPLE, "any")
+    deployed = PATHS["afalg-copy"].deploy(where, Setup(TRIPLE))
     assert deployed.decipher
     key, iv = deployed.decipher["key"], deployed.decipher["iv"]
     argv, stdin = host.served[0]
@@ -457,7 +718,7 @@ def test_so_crypt_is_what_the_socket_says_of_every_byte(
     name: str, crossings: int, size: int, crossed: int, truncated: int | None
 ) -> None:
     where, host = bench(lines=[json.dumps({"driver": DRIVER})])
-    deployed = PATHS[name].deploy(where, TRIPLE, "any")
+    deployed = PATHS[name].deploy(where, Setup(TRIPLE))
     assert [change["path"] for change in host.applied if change["kind"] == "insmod"] == ["/so_crypt.ko"]
 
     def reason(crossing_bytes: int, packets: int | None, **wrong: Any) -> str | None:
@@ -474,7 +735,7 @@ def test_so_crypt_is_what_the_socket_says_of_every_byte(
 def test_both_so_crypt_paths_of_a_suite_load_the_module_once() -> None:
     where, host = bench(lines=[json.dumps({"driver": DRIVER})])
     for name in ("so-crypt", "so-crypt-send"):
-        PATHS[name].deploy(where, TRIPLE, "any")
+        PATHS[name].deploy(where, Setup(TRIPLE))
     assert len([change for change in host.applied if change["kind"] == "insmod"]) == 1
 
 
@@ -482,10 +743,10 @@ def test_so_crypt_that_could_not_be_built_says_why() -> None:
     sender, receiver = facts("sender"), facts("receiver")
     sender.not_built[_so_crypt.MODULE] = "no headers"
     for name in ("so-crypt", "so-crypt-send"):
-        said = PATHS[name].unsupported(TRIPLE, "any", sender, receiver)
+        said = PATHS[name].unsupported(Setup(TRIPLE), sender, receiver)
         assert said == "the kernel module so_crypt is not there: no headers"
     sender.built[_so_crypt.MODULE] = "/so_crypt.ko"
-    assert PATHS["so-crypt"].unsupported(TRIPLE, "any", sender, receiver) is None
+    assert PATHS["so-crypt"].unsupported(Setup(TRIPLE), sender, receiver) is None
 
 
 # what all have in common
@@ -495,15 +756,35 @@ def test_so_crypt_that_could_not_be_built_says_why() -> None:
 def test_urls_are_of_the_measured_link(address: str) -> None:
     where, host = bench()
     host.host = Host.model_validate({"address": "a", "data_address": address, "data_interface": "eth0"})
-    deployed = PATHS["http"].deploy(where, None, "any")
+    deployed = PATHS["http"].deploy(where, Setup(None))
     expected = f"[{address}]" if ":" in address else address
     assert deployed.url("x") == f"http://{expected}:18080/x"
     assert where.port() == 18081, "every deployment has a port of its own"
 
 
-def test_https_names_a_suite_for_every_cipher_that_it_supports() -> None:
-    for cipher in CIPHERS.values():
-        if unsupported("https", cipher) is None:
-            assert cipher.tls_suite
-            assert cipher.gnutls_cipher_string
-            assert https.LOG_FORMAT
+@pytest.mark.parametrize("buffer", [None, 4096])
+def test_a_buffer_is_the_servers_chunk(buffer: int | None) -> None:
+    where, host = bench(lines=[json.dumps({"driver": DRIVER})])
+    deployed = PATHS["afalg-copy"].deploy(where, Setup(TRIPLE, buffer_bytes=buffer))
+    argv, _ = host.served[0]
+    assert argv[argv.index("--chunk") + 1] == str(buffer or 65536)
+    assert deployed.buffer_bytes == (buffer or 65536)
+
+
+# steps: what a path does beyond plain sendfile
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("cipher", CIPHERS)
+def test_a_path_that_is_possible_says_its_steps(path: str, cipher: str) -> None:
+    row = CIPHERS[cipher]
+    setup = Setup(None if path in CLEAR else row, tls=(row.tls_versions() or ["1.2"])[0])
+    if PATHS[path].impossible(setup):
+        return
+    steps = PATHS[path].steps(setup)
+    assert steps is not None
+    assert bool(steps.sender) == (path not in CLEAR)
+    assert bool(steps.receiver) == (path in ("https", "ipsec", *KERNEL_TLS)), "others are deciphered after the clock"
+    assert all(step.chunk > 0 and step.times > 0 for step in (*steps.sender, *steps.receiver))
+    library = {"3des": "gnutls"}.get(cipher, "openssl")
+    assert (library in steps.names()) == (path == "https")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -11,6 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import profile
+from harness.ciphers import CIPHERS
+from harness.profile import CryptoSuite, TransferSuite
+from harness.setup import Setup
+from hosts import testbed
 from hosts.errors import ConfigError
 
 GOOD = """
@@ -39,6 +44,26 @@ link_rate = "unshaped"
 baseline = "plain"
 paths = ["plain"]
 sizes = { "100MB" = 6 }
+
+[[suites]]
+name = "three"
+question = "kernel-crypto"
+ciphers = ["aes128cbc", "aes128gcm"]
+buffers = [64, 1024]
+reference_buffers = [64]
+blocks = 5
+
+[[suites]]
+name = "four"
+question = "small-files"
+cipher = "aes128gcm"
+link_rate = "unshaped"
+tls = "1.2"
+connection = "kept"
+requests = 500
+baseline = "ktls"
+paths = ["ktls"]
+sizes = { "15B" = 7 }
 """
 
 
@@ -74,9 +99,52 @@ def load(folder: Path, text: str | bytes) -> profile.Profile:
         ('"1gbit"', '"0gbit"', "suites.0.link_rate", "not a rate"),
         ('"1gbit"', "1000000000", "suites.0.link_rate", "not a rate"),
         ('link_rate = "1gbit"', "", "suites.0.link_rate", "required"),
-        ('question = "schemes"', 'question = "why"', "suites.1.question", "large-files"),
+        ('question = "schemes"', 'question = "why"', "suites.1", "large-files"),
+        ('question = "schemes"', "", "suites.1", "question"),
         ('name = "two"', 'name = "one"', "file", "two suites have the same name"),
         ('name = "two"', 'name = "T w o"', "suites.1.name", "pattern"),
+        (
+            'cipher = "3des"',
+            'cipher = "3des"\ntls = "1.3"',
+            "suites.0",
+            "TLS 1.3 has no 3DES-EDE-CBC (versions that have it: 1.2)",
+        ),
+        (
+            'cipher = "null"',
+            'cipher = "null"\ntls = "1.2"',
+            "suites.1",
+            "TLS 1.2 has no null cipher (versions that have it: none)",
+        ),
+        ('cipher = "null"', 'cipher = "null"\ntls = "1.4"', "suites.1.tls", "'1.2' or '1.3'"),
+        ('cipher = "null"', 'cipher = "null"\nintegrity = "md5"', "suites.1.integrity", "'sha1' or 'sha256'"),
+        ('tls = "1.2"', 'integrity = "sha256"', "suites.3", "AES-128-GCM protects integrity by itself"),
+        ("requests = 500", "", "suites.3", "a connection that is kept needs requests of 2 or more"),
+        ("requests = 500", "requests = 1", "suites.3", "needs requests of 2 or more"),
+        ("requests = 500", "requests = 0", "suites.3.requests", "greater than or equal to 1"),
+        ('connection = "kept"', 'connection = "pooled"', "suites.3.connection", "'resumed'"),
+        (
+            "buffers = [64, 1024]\n",
+            "buffers = [64, 1000]\n",
+            "suites.2",
+            "buffers of [1000] bytes are no whole blocks of aes128cbc",
+        ),
+        ("buffers = [64, 1024]\n", "buffers = [0, 64]\n", "suites.2.buffers.0", "greater than or equal to 1"),
+        ("buffers = [64, 1024]\n", "buffers = [64, 262144]\n", "suites.2.buffers.1", "less than or equal to 131072"),
+        ("buffers = [64, 1024]\n", "buffers = [64, 64]\n", "suites.2", "named twice"),
+        ("buffers = [64, 1024]\n", "buffers = []\n", "suites.2.buffers", "at least 1"),
+        (
+            "reference_buffers = [64]",
+            "reference_buffers = [16]",
+            "suites.2",
+            "reference buffers [16] are not among its buffers",
+        ),
+        ("blocks = 5", 'blocks = 5\ndrivers = ["each"]', "suites.2", "drivers must have any"),
+        ("blocks = 5", "blocks = 5\ndepths = [4]", "suites.2", "and depths 1"),
+        ("blocks = 5", "blocks = 5\ndepths = [1, 65]", "suites.2.depths.1", "less than or equal to 64"),
+        ("blocks = 5", 'blocks = 5\noperations = ["hash"]', "suites.2.operations.0", "'encrypt' or 'decrypt'"),
+        ("blocks = 5", "blocks = 5\nseconds = 60", "suites.2.seconds", "less than or equal to 10"),
+        ("blocks = 5", 'blocks = 5\nlink_rate = "1gbit"', "suites.2.link_rate", "there is no such key"),
+        ('ciphers = ["aes128cbc", "aes128gcm"]', 'ciphers = ["aes127"]', "suites.2", "no cipher is called 'aes127'"),
     ],
 )
 def test_a_mistake_is_told_with_its_place(tmp_path: Path, old: str, new: str, where: str, what: str) -> None:
@@ -146,10 +214,19 @@ def test_what_is_no_size_is_refused_with_its_text(text: str) -> None:
 def test_quick_asks_the_same_questions_with_less(tmp_path: Path) -> None:
     whole = load(tmp_path, GOOD)
     quick = whole.quickened()
-    assert quick.suites[0].sizes == {10**6: 4, 10**7: 3}, "never more blocks than the profile asks for"
-    assert quick.suites[1].sizes == {10**8: 4}, "a suite keeps its smallest size"
-    same = [suite.model_copy(update={"sizes": {}}) for suite in whole.suites]
-    assert [suite.model_copy(update={"sizes": {}}) for suite in quick.suites] == same
+    one, two, three, four = quick.suites
+    assert isinstance(one, TransferSuite)
+    assert isinstance(two, TransferSuite)
+    assert isinstance(three, CryptoSuite)
+    assert isinstance(four, TransferSuite)
+    assert one.sizes == {10**6: 4, 10**7: 3}, "never more blocks than the profile asks for"
+    assert two.sizes == {10**8: 4}, "a suite keeps its smallest size"
+    assert (four.sizes, four.requests) == ({15: 4}, 100)
+    assert (one.requests, three.blocks) == (1, 4)
+    less = {"sizes": {}, "requests": 1, "blocks": 2}
+    for before, after in zip(whole.suites, quick.suites, strict=True):
+        fields = {name: value for name, value in less.items() if name in type(before).model_fields}
+        assert before.model_copy(update=fields) == after.model_copy(update=fields)
     assert quick.sha256() != whole.sha256()
 
 
@@ -158,11 +235,136 @@ def test_the_hash_tells_contents_apart_and_nothing_else(tmp_path: Path) -> None:
     assert first.sha256() == load(tmp_path, "# remark\n" + GOOD).sha256()
     assert first.sha256() != load(tmp_path, GOOD.replace("1gbit", "2gbit")).sha256()
     assert json.loads(json.dumps(first.content()))["suites"][0]["link_rate"] == 10**9
+    assert isinstance(first.suites[1], TransferSuite)
     assert first.suites[1].link_rate is None
+
+
+def test_a_suite_says_what_it_asks_of_its_paths(tmp_path: Path) -> None:
+    one, _, _, four = load(tmp_path, GOOD).suites
+    assert isinstance(one, TransferSuite)
+    assert isinstance(four, TransferSuite)
+    assert one.setup == Setup(CIPHERS["3des"], "any", "1.2", "sha1", "new")
+    assert four.setup == Setup(CIPHERS["aes128gcm"], "any", "1.2", "sha1", "kept")
+
+
+@pytest.mark.parametrize("cipher", CIPHERS)
+def test_without_a_word_it_is_the_newest_version_of_tls_that_has_the_cipher(tmp_path: Path, cipher: str) -> None:
+    suite = load(tmp_path, GOOD.replace('cipher = "3des"', f'cipher = "{cipher}"')).suites[0]
+    assert isinstance(suite, TransferSuite)
+    assert suite.setup.tls == ("1.3" if CIPHERS[cipher].aead else "1.2")
+
+
+# what a whole profile has in common, and profiles that are like another
+
+COMMON = """
+description = "d"
+cipher = "aes128cbc"
+link_rate = "1gbit"
+integrity = "sha256"
+tls = "1.2"
+
+[[suites]]
+name = "one"
+question = "large-files"
+baseline = "http"
+paths = ["http", "https"]
+sizes = { "1MB" = 12 }
+
+[[suites]]
+name = "two"
+question = "schemes"
+cipher = "3des"
+link_rate = "unshaped"
+integrity = "sha1"
+baseline = "http"
+paths = ["http"]
+sizes = { "1MB" = 12 }
+
+[[suites]]
+name = "three"
+question = "kernel-crypto"
+ciphers = ["3des"]
+buffers = [64]
+blocks = 5
+"""
+
+
+def test_what_stands_at_the_top_is_for_suites_that_do_not_say_it(tmp_path: Path) -> None:
+    one, two, three = load(tmp_path, COMMON).suites
+    assert isinstance(one, TransferSuite)
+    assert isinstance(two, TransferSuite)
+    assert isinstance(three, CryptoSuite)
+    assert (one.cipher, one.link_rate, one.integrity, one.tls) == ("aes128cbc", 10**9, "sha256", "1.2")
+    assert (two.cipher, two.link_rate, two.integrity, two.tls) == ("3des", None, "sha1", "1.2")
+
+
+@pytest.mark.parametrize("key", ["baseline", "driver", "connection", "ciphers", "requests"])
+def test_nothing_else_stands_at_the_top(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key}: there is no such key"):
+        load(tmp_path, f"{key} = 'new'\n{COMMON}")
+
+
+def write(folder: Path, **profiles: str) -> None:
+    for name, text in profiles.items():
+        (folder / f"{name}.toml").write_text(text)
+
+
+def test_a_profile_like_another_is_that_one_with_what_it_says_itself(tmp_path: Path) -> None:
+    write(tmp_path, model=COMMON, mine='like = "model"\ndescription = "mine"\nlink_rate = "2gbit"\nmargin = 0.1')
+    model, mine = (profile.load(name, tmp_path) for name in ("model", "mine"))
+    assert (mine.name, mine.description, mine.margin) == ("mine", "mine", 0.1)
+    assert [suite.name for suite in mine.suites] == [suite.name for suite in model.suites]
+    one, two, three = mine.suites
+    assert isinstance(one, TransferSuite)
+    assert isinstance(two, TransferSuite)
+    assert (one.link_rate, two.link_rate) == (2 * 10**9, None)
+    assert three == model.suites[2]
+    assert mine.sha256() != model.sha256()
+
+
+def test_a_profile_like_another_says_its_own_suites_or_none(tmp_path: Path) -> None:
+    own = '[[suites]]\nname = "only"\nquestion = "schemes"\nbaseline = "http"\npaths = ["http"]\nsizes = { "1MB" = 2 }'
+    write(tmp_path, model=COMMON, mine=f'like = "model"\n{own}')
+    (suite,) = profile.load("mine", tmp_path).suites
+    assert isinstance(suite, TransferSuite)
+    assert (suite.name, suite.cipher) == ("only", "aes128cbc")
+
+
+def test_a_profile_like_an_unknown_one_is_named_with_it(tmp_path: Path) -> None:
+    write(tmp_path, model=COMMON, mine='like = "modle"')
+    with pytest.raises(ConfigError) as caught:
+        profile.load("mine", tmp_path)
+    assert caught.value.what == f"the profile {tmp_path / 'mine.toml'} is like another: no profile is called 'modle'"
+    assert caught.value.next_step == "name one of: mine, model"
+
+
+@pytest.mark.parametrize("like", ["middle", "mine"])
+def test_profiles_are_not_chained(tmp_path: Path, like: str) -> None:
+    write(tmp_path, model=COMMON, middle='like = "model"', mine=f'like = "{like}"')
+    with pytest.raises(ConfigError, match=f"is like {like}, which itself is like another: name the first one"):
+        profile.load("mine", tmp_path)
+
+
+def test_a_mistake_made_by_being_like_another_is_told_of_the_profile_that_makes_it(tmp_path: Path) -> None:
+    write(tmp_path, model=COMMON, mine='like = "model"\ncipher = "aes128gcm"')
+    with pytest.raises(ConfigError) as caught:
+        profile.load("mine", tmp_path)
+    assert caught.value.what.startswith(f"the profile {tmp_path / 'mine.toml'} is not right: suites.0: AES-128-GCM")
 
 
 @pytest.mark.parametrize("path", sorted(profile.PROFILES.glob("*.toml")), ids=lambda path: path.stem)
 def test_the_profiles_that_come_with_it_are_right(path: Path) -> None:
     loaded = profile.load(path.stem)
     assert loaded.name == path.stem
-    assert len(loaded.suites) == len(tomllib.loads(path.read_text())["suites"])
+    said = tomllib.loads(path.read_text())
+    model = tomllib.loads((path.parent / f"{said['like']}.toml").read_text()) if "like" in said else said
+    assert [suite.name for suite in loaded.suites] == [suite["name"] for suite in model["suites"]]
+    assert "description" in said, "what tells it from the one that it is like"
+
+
+def test_every_profile_has_a_tox_environment_and_testbeds_that_exist() -> None:
+    known = re.findall(r"^\[testenv:(\S+)\]", (profile.PROFILES.parent.parent / "tox.ini").read_text(), re.MULTILINE)
+    for path in profile.PROFILES.glob("*.toml"):
+        assert path.stem in known
+        for name in profile.load(path.stem).testbeds:
+            assert testbed.load(name).name == name

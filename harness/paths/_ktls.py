@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from harness.bench import Bench
+from harness.bench import Bench, load
 from harness.paths import Deployed, _card, _need, _nginx
 from harness.paths.https import no_suite
 from harness.setup import Setup
-from hosts import changes
+from hosts.errors import HarnessError
 from hosts.facts import Facts
 
 
@@ -29,10 +29,10 @@ def unsupported(setup: Setup, sender: Facts, receiver: Facts) -> str | None:
 
 
 def deploy(bench: Bench, name: str, setup: Setup, *, sendfile: bool) -> Deployed:
-    """Load what the kernel's TLS stands on, and serve."""
-    for module in ("tls", *(setup.cipher.kernel_modules if setup.cipher else ())):
-        if bench.sender.run(["modprobe", "-n", "-q", module]).ok:
-            bench.on_sender.apply(changes.module(module))
+    """Load what the kernel's TLS stands on, and serve. Raises HarnessError, for a setup that is impossible too."""
+    if reason := impossible(setup):
+        raise HarnessError(reason)
+    load(bench.sender, bench.on_sender, "tls", *(setup.cipher.kernel_modules if setup.cipher else ()))
     if setup.driver == "any" or setup.cipher is None:
         return _nginx.serve_tls(bench, name, setup, ktls=True, sendfile=sendfile)
     # the kernel's TLS takes the driver of the highest priority when a connection is handed to it

@@ -10,9 +10,9 @@ import re
 import secrets
 from dataclasses import dataclass
 
-from harness.bench import Bench
+from harness.bench import Bench, load
 from harness.ceiling import Step, Steps
-from harness.ciphers import AUTH_ICV_BITS, AUTH_KEY_BYTES, Cipher
+from harness.ciphers import AUTH_ICV_BITS, AUTH_KEY_BYTES
 from harness.drivers import esp_algorithm
 from harness.paths import Counter, Deployed, Observed, Witness, _card, _log, _need, _nginx
 from harness.setup import Setup
@@ -74,14 +74,21 @@ class Association:
         """What that command's output holds while the SA is there."""
         return rf"proto esp spi {self.spi}\b"
 
-    def counter(self, cipher: Cipher) -> Counter:
-        """Bytes through this SA, as long as it is the one with this cipher."""
-        enc = re.escape(cipher.esp or "")
-        kind = "aead" if cipher.aead else "enc"
+    def counter(self, setup: Setup) -> Counter:
+        """Bytes through this SA, as long as it is the one with this protection."""
+        cipher = setup.cipher
+        name = re.escape(cipher.esp or "") if cipher else ""
+        if cipher and cipher.aead:
+            protection = [rf"aead {name}"]
+        else:
+            protection = [rf"auth-trunc hmac\({setup.integrity}\)", rf"enc {name}"]
         # within one SA's paragraph: the next one begins at the start of a line with "src"
         inside = r"(?:(?!^src )[\s\S])*?"
-        pattern = rf"{self.present()}{inside}^\s+{kind} {enc}\s{inside}lifetime current:\s+(\d+)\(bytes\)"
-        return {"command": self.look(), "pattern": pattern}
+        shown = inside.join(rf"^\s+{one}\s" for one in protection)
+        return {
+            "command": self.look(),
+            "pattern": rf"{self.present()}{inside}{shown}{inside}lifetime current:\s+(\d+)\(bytes\)",
+        }
 
     def remove(self) -> list[str]:
         """The command that takes it away."""
@@ -159,9 +166,7 @@ class Ipsec:
             (bench.on_sender, bench.sender, ("out", "in")),
             (bench.on_receiver, bench.receiver, ("in", "out")),
         ):
-            for module in (*RANDOM, *MODULES, *cipher.kernel_modules):
-                if host.run(["modprobe", "-n", "-q", module]).ok:
-                    scope.apply(changes.module(module, sticky=module in RANDOM))
+            load(host, scope, *RANDOM, *MODULES, *cipher.kernel_modules, sticky=RANDOM)
             if scope is bench.on_sender and setup.driver != "any":
                 # ESP takes the driver of the highest priority when an SA is made
                 _card.steer(bench, setup.driver, (esp_algorithm(cipher, setup.integrity), cipher.kernel))
@@ -177,8 +182,8 @@ class Ipsec:
             log=_nginx.access_log(bench, self.name),
             server=served.number,
             judge=judge,
-            sender_counters={"sa_out_bytes": out.counter(cipher), "sa_in_bytes": back.counter(cipher)},
-            receiver_counters={"sa_in_bytes": out.counter(cipher), "sa_out_bytes": back.counter(cipher)},
+            sender_counters={"sa_out_bytes": out.counter(setup), "sa_in_bytes": back.counter(setup)},
+            receiver_counters={"sa_in_bytes": out.counter(setup), "sa_out_bytes": back.counter(setup)},
             calls=frozenset({"sendfile"}),
             driver_found=None if setup.driver == "any" else setup.driver,
         )
@@ -195,7 +200,7 @@ class Ipsec:
 
 
 def judge(seen: Observed) -> Witness:
-    """Both hosts' SAs of the named cipher carried at least the payload, and the server sent it."""
+    """Both hosts' SAs of the named protection carried at least the payload, and the server sent it."""
     said = _log.check(seen)
     due = seen.payload * seen.requests
     carried, arrived = seen.sender["sa_out_bytes"], seen.receiver["sa_in_bytes"]

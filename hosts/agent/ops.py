@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import crypto_user
+from . import crypto_user, hashing
 from . import fetch as receiver
 from .journal import Journal
 from .kinds import ChangeError, start_time, write_atomically
@@ -221,6 +221,10 @@ class Operations:
                     raise ConnectionError(f"the link's test ended after {got} of {size} bytes")
                 got += count
         return time.perf_counter() - start
+
+    def hash_cost(self, name: str, seconds: float) -> dict[str, Any]:
+        """What the kernel's hash costs for one digest, of few bytes and of many (see hashing.cost)."""
+        return hashing.cost(name, seconds)
 
     def fetch(self, url: str, out: str, timeout: float, tls: dict[str, Any] | None = None) -> dict[str, Any]:
         """One transfer, timed here; with this host's own busy time around it."""
