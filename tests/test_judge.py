@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from harness import judge
+from harness.ceiling import Clear
 from harness.record import Cell, HostSample, Outcome, Sample, Verdict
 
 CEILINGS = {("seconds", "other"): 1.5, ("cpu_seconds_per_gb", "other"): 2.5}
@@ -165,3 +166,76 @@ def test_a_full_sender_that_mostly_enciphers_waits_for_the_cipher() -> None:
     assert judge.bottleneck(full, {"sender": 1, "receiver": 1}, None, 0.9) == "cipher"
     assert judge.bottleneck(full, {"sender": 1, "receiver": 1}, None, 0.3) == "sender"
     assert judge.bottleneck(full, {"sender": 1, "receiver": 1}, None, None) == "sender"
+
+
+# one cell against another: raw kernel crypto, where driver, depth and user space are compared
+
+
+def operations(ident: str, depth: int = 1) -> Cell:
+    suite, path, cipher, driver, what = ident.split("/")
+    size = int(what.partition("B")[0])
+    return Cell(id=ident, suite=suite, path=path, cipher=cipher, driver=driver, buffer_bytes=size, depth=depth,
+                outcome="measured")  # fmt: skip
+
+
+ANY = operations("raw/raw-encrypt/3des/any/64B")
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (operations("raw/raw-encrypt/3des/qat/64B"), "3des raw-encrypt any / 3des raw-encrypt qat, raw 64B"),
+        (
+            operations("raw/raw-encrypt/3des/any/64Bx4", 4),
+            "3des raw-encrypt any x1 / 3des raw-encrypt any x4, raw 64Bx4",
+        ),
+        (operations("raw/openssl-speed/3des/any/64B"), "3des raw-encrypt / 3des openssl-speed, raw 64B"),
+    ],
+)
+def test_a_comparison_says_what_tells_the_two_apart(other: Cell, said: str) -> None:
+    samples = [sample(one.id, block, 1.0) for one in (ANY, other) for block in range(3)]
+    assert {verdict.comparison for verdict in judge.against(ANY, other, samples, 0.03)} == {said}
+
+
+def test_one_against_another_is_paired_by_blocks_and_keeps_both_ids() -> None:
+    other = operations("raw/raw-encrypt/3des/qat/64B")
+    samples = [sample(ANY.id, block, 2.0 + block) for block in range(5)]
+    samples += [sample(other.id, block, 1.0 + block / 2) for block in range(1, 5)]
+    seconds = judge.against(ANY, other, samples, 0.03)[0]
+    assert (seconds.baseline, seconds.candidate, seconds.metric) == (ANY.id, other.id, "seconds")
+    assert seconds.blocks == 4
+    assert seconds.ratio == pytest.approx(2.0)
+    assert (seconds.ceiling, seconds.bottleneck) == (None, None)
+
+
+def test_what_knows_no_processor_time_is_not_compared_by_it() -> None:
+    other = operations("raw/raw-encrypt/3des/qat/64B")
+    samples = [sample(one.id, block, cpu=None) for one in (ANY, other) for block in range(4)]
+    cpu = judge.against(ANY, other, samples, 0.03)[1]
+    assert (cpu.metric, cpu.ratio, cpu.blocks) == ("cpu_seconds_per_gb", None, 0)
+
+
+# what a file takes in clear: the ground that a prediction stands on
+
+
+def test_in_clear_the_medians_count() -> None:
+    found = judge.clear(
+        sample(BASE, n, seconds, cpu, receiver=HostSample(cpu_seconds=2 * cpu, cpu_resolution_seconds=0.01))
+        for n, (seconds, cpu) in enumerate([(1.0, 0.5), (9.0, 0.9), (2.0, 0.2)])
+    )
+    assert found == Clear(seconds=2.0, sender_cpu=0.5, receiver_cpu=1.0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"cpu": 0.05},
+        {"cpu": None},
+        {"seconds": None},
+        {"receiver": HostSample(cpu_seconds=None, cpu_resolution_seconds=0.01)},
+    ],
+)
+def test_what_was_not_measured_finely_is_no_ground(wrong: dict[str, Any]) -> None:
+    assert judge.clear([]) is None
+    assert judge.clear([sample(BASE, 0, **wrong)]) is None
+    assert judge.clear([sample(BASE, 0, **wrong), sample(BASE, 1)]) == Clear(1.0, 1.0, 0.0)

@@ -22,7 +22,7 @@ from harness.bench import Bench
 from harness.campaign import Campaign
 from harness.events import Events
 from harness.paths import Deployed
-from harness.profile import Profile
+from harness.profile import Profile, TransferSuite
 from harness.record import Cell
 from harness.session import Session
 from hosts.errors import HarnessError
@@ -67,6 +67,7 @@ def campaign(
     events = Events()
     known = paths.discover()
     suite = profile.suites[0]
+    assert isinstance(suite, TransferSuite)
     clear = frozenset(name for name, path in known.items() if path.clear)
     with ExitStack() as stack:
         writer = stack.enter_context(record.Writer(results, head))
