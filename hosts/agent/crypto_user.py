@@ -165,7 +165,7 @@ def _ask(type_: int, flags: int, body: bytes) -> Iterator[Message]:
             for _ in range(MOST_DATAGRAMS):
                 for message in decode(kernel.recv(DATAGRAM)):
                     if message.type == NLMSG_ERROR:
-                        _acknowledged(message.payload)
+                        acknowledged(message.payload)
                     if message.type in (NLMSG_ERROR, NLMSG_DONE):
                         return
                     yield message
@@ -178,7 +178,7 @@ def _ask(type_: int, flags: int, body: bytes) -> Iterator[Message]:
     raise ChangeError("the kernel's crypto_user netlink did not come to an end")
 
 
-def _acknowledged(payload: bytes) -> None:
+def acknowledged(payload: bytes) -> None:
     """Raises NoDriverError or ChangeError where the kernel refused."""
     number = -struct.unpack_from("=i", payload)[0] if len(payload) >= 4 else errno.EPROTO
     if number == errno.ENOENT:

@@ -35,28 +35,34 @@ class Priority(Kind):
             raise ChangeError(f"the crypto driver {driver} {why}: no priority makes the kernel take it")
         return {"driver": driver, "old": found.priority, "new": change["value"]}
 
-    def apply(self, change: Entry, undo: Entry) -> None:
+    def apply(self, change: Entry, undo: Entry) -> Entry:
         driver, value = undo["driver"], undo["new"]
         now = _listed(driver)
         if now != undo["old"]:
+            undo["given"] = False
             raise ChangeError(f"the priority of {driver} became {now} while it was looked at: somebody else changes it")
-        _give(driver, value)
+        if not crypto_user.update(driver, value):
+            raise ChangeError(f"the crypto driver {driver} went away")
+        undo["given"] = True
         for rival in _rivals(driver):
             crypto_user.update(rival, None)  # one that went meanwhile needs no forgetting
         if (now := _listed(driver)) != value:
             raise ChangeError(f"the kernel said nothing against it, but the priority of {driver} is {now}, not {value}")
+        return {"given": True}
 
     def undo(self, undo: Entry) -> None:
         driver, now = undo["driver"], _listed(undo["driver"])
-        if now in (None, undo["old"]):
+        if now in (None, undo["old"]) or undo.get("given") is False:
             return
         if now != undo["new"]:
+            if "given" not in undo:
+                return  # the agent was killed right here: whatever this is, it is not known to be ours
             raise ChangeError(
                 f"the priority of {driver} is {now}, neither {undo['old']} as before nor {undo['new']} as we set it: "
                 "somebody else changed it, so it is left alone"
             )
         _served()
-        _give(driver, undo["old"])
+        crypto_user.update(driver, undo["old"])  # one that went meanwhile is as good as put back
         if (now := _listed(driver)) not in (None, undo["old"]):
             raise ChangeError(f"the priority of {driver} is still {now}, not {undo['old']}")
 
@@ -68,11 +74,6 @@ def _served() -> None:
     if loadable.exists() and "/crypto_user.ko" in loadable.read_text():
         raise ChangeError("the kernel module crypto_user is not loaded: load it first, as a change of its own")
     raise ChangeError("this kernel has no crypto_user netlink (module crypto_user, CONFIG_CRYPTO_USER)")
-
-
-def _give(driver: str, value: int) -> None:
-    if not crypto_user.update(driver, value):
-        raise ChangeError(f"the crypto driver {driver} went away")
 
 
 def _listed(driver: str) -> int | None:
