@@ -202,14 +202,15 @@ def _unpack(package: Path, target: Path, leave_out: tuple[str, ...]) -> None:
     command = ["tar", "-x", "-C", str(target), "--no-same-owner", "--keep-directory-symlink"]
     command += [f"--exclude={pattern}" for pattern in leave_out]
     environment = {**os.environ, "LC_ALL": "C"}
+    pipe = subprocess.PIPE
     with (
-        subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(package)], stdout=subprocess.PIPE) as deb,
-        subprocess.Popen(command, stdin=deb.stdout, stderr=subprocess.PIPE, env=environment, umask=0o022) as tar,
+        subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(package)], stdout=pipe, stderr=pipe) as deb,
+        subprocess.Popen(command, stdin=deb.stdout, stderr=pipe, env=environment, umask=0o022) as tar,
     ):
         cast(IO[bytes], deb.stdout).close()
-        said = cast(IO[bytes], tar.stderr).read().decode(errors="replace").strip()
+        said = [cast(IO[bytes], each.stderr).read().decode(errors="replace").strip() for each in (tar, deb)]
     if deb.returncode or tar.returncode:
-        raise HarnessError(f"{package.name} could not be unpacked: {said or f'dpkg-deb ended with {deb.returncode}'}")
+        raise HarnessError(f"{package.name} could not be unpacked: {'; '.join(filter(None, said))}")
 
 
 def _part(progress: Progress, start: float, end: float) -> Callable[[str, float | None], None]:

@@ -20,7 +20,7 @@ from typing import IO, ClassVar, Protocol, Self, TypeVar, cast
 from hosts.errors import HarnessError
 from hosts.lab import processors
 from hosts.lab.keys import MemoryFile
-from hosts.lab.processes import SYSTEM_PATH, arguments, children, end_namespaces
+from hosts.lab.processes import SYSTEM_PATH, arguments, children, end_namespaces, ended
 from hosts.progress import Progress
 from hosts.testbed import Host, HostsTestbed
 
@@ -147,10 +147,14 @@ class Lab:
 
     def alive(self) -> bool:
         """Whether both guests run."""
+        return self._running().keys() == NUMBERS.keys()
+
+    def _running(self) -> dict[str, int]:
+        """The processes of the guests that run now, by role."""
         try:
-            return self._process.poll() is None and processes(self.pid).keys() == NUMBERS.keys()
+            return processes(self.pid) if self._process.poll() is None else {}
         except OSError:
-            return False
+            return {}
 
     def close(self) -> None:
         """End the lab and everything in it; a second call does nothing."""
@@ -190,14 +194,19 @@ class Lab:
             try:
                 for role, probe in zip(NUMBERS, probes, strict=True):
                     selector.register(cast(IO[bytes], probe.stdout), selectors.EVENT_READ, role)
-                now = time.monotonic()
-                deadline, all_started = now + self.boot_seconds, now + self.start_seconds
+                deadline, all_started = (
+                    time.monotonic() + seconds for seconds in (self.boot_seconds, self.start_seconds)
+                )
                 told = len(NUMBERS) + 1
+                seen: dict[str, int] = {}
                 while waiting := [str(key.data) for key in selector.get_map().values()]:
                     if len(waiting) < told:
                         told = len(waiting)
                         progress(f"booting {' and '.join(waiting)}", 1 - told / len(NUMBERS))
-                    if self._process.poll() is not None or (time.monotonic() > all_started and not self.alive()):
+                    seen |= self._running()
+                    late = time.monotonic() > all_started and seen.keys() != NUMBERS.keys()
+                    # A guest ends when its kernel panics.
+                    if late or self._process.poll() is not None or any(ended(pid) for pid in seen.values()):
                         raise self.failure("it ended while it booted")
                     if time.monotonic() > deadline:
                         raise self.failure(f"{' and '.join(waiting)} did not boot in {self.boot_seconds:.0f} s")

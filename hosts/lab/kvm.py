@@ -45,10 +45,12 @@ def _memory() -> Path:
 def _situation(kernel: GuestKernel) -> str:
     """All that an answer holds for: this boot of this machine, this QEMU, this kernel."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    version = subprocess.run(
-        ["qemu-system-x86_64", "--version"], capture_output=True, text=True, timeout=30, check=False
-    ).stdout
-    return hashlib.sha256(f"{boot} {version} {kernel.about.vmlinuz_sha256}".encode()).hexdigest()
+    return hashlib.sha256(f"{boot} {_qemu_version()} {kernel.about.vmlinuz_sha256}".encode()).hexdigest()
+
+
+def _qemu_version() -> str:
+    command = ["qemu-system-x86_64", "--version"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout
 
 
 def _remembered(kernel: GuestKernel) -> str | None:
