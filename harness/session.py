@@ -19,13 +19,13 @@ from harness.profile import CryptoSuite, Profile
 from harness.raw import CryptoCampaign
 from harness.record import Cell, Head, ProfileEntry, Sample, TestbedEntry, Writer, new_run_id
 from hosts.errors import ConfigError, HarnessError
-from hosts.testbed import HostsTestbed, UmlTestbed
+from hosts.testbed import AnyTestbed
 
 
 class Session:
     """One run of a profile on a testbed; a context manager that leaves hosts as they were and a finished record."""
 
-    def __init__(self, profile: Profile, testbed: HostsTestbed | UmlTestbed, results: Path, events: Events) -> None:
+    def __init__(self, profile: Profile, testbed: AnyTestbed, results: Path, events: Events) -> None:
         self.profile, self.testbed, self.results, self.events = profile, testbed, results, events
         self.paths = paths.discover()
         self.never = _never(profile, self.paths)

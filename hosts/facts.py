@@ -101,9 +101,7 @@ def gather(host: RemoteHost, role: str) -> Facts:
         "memory_kib": _number(r"^MemTotal:\s+(\d+)", text["memory"]),
         "governor": text["governor"].strip() or None,
         "clocksource": text["clocksource"].strip() or None,
-        "mitigations": dict(
-            line.rsplit("/", 1)[1].split(":", 1) for line in vulnerabilities.splitlines() if ":" in line
-        ),
+        "mitigations": dict(re.findall(r"^[^:]*/([^/:]+):(.*)$", vulnerabilities, re.MULTILINE)),
         "link": {
             "interface": interface,
             "mtu": _number(r"^(\d+)", text["mtu"]),
