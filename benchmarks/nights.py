@@ -118,9 +118,7 @@ def _write_samples(path: Path, wanted: Sequence[Cell], seconds: Any, busy: Any) 
     path.write_text("".join(lines), encoding="utf-8")
 
 
-def _head(
-    name: str, profile: str, started: datetime, wanted: Sequence[Cell], seconds: Any, busy: Any
-) -> Head:
+def _head(name: str, profile: str, started: datetime, wanted: Sequence[Cell], seconds: Any, busy: Any) -> Head:
     places = {cell.id: n for n, cell in enumerate(wanted)}
     verdicts = []
     for cell in wanted:
@@ -166,9 +164,7 @@ def _head(
     )
 
 
-def write(
-    results: Path, nights: int, count: int, samples: int, seed: int = 1, missing: Collection[int] = ()
-) -> None:
+def write(results: Path, nights: int, count: int, samples: int, seed: int = 1, missing: Collection[int] = ()) -> None:
     """Records of ``nights`` nights without a change, less those that are ``missing``."""
     rng = np.random.default_rng(seed)
     wanted = cells(count)

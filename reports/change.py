@@ -11,6 +11,7 @@ of the middle between the two levels. Differences below ``SMALLEST`` are never a
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class Change:
     @property
     def factor(self) -> float:
         """New level over old level, as ratios: below 1 the path lost against its baseline."""
-        return math.exp(self.after - self.before)
+        return math.exp(max(-700.0, min(700.0, self.after - self.before)))
 
 
 def find(values: Values, errors: Values, alpha: float, known: Sequence[int] = ()) -> list[Change]:
@@ -65,7 +66,7 @@ def find(values: Values, errors: Values, alpha: float, known: Sequence[int] = ()
     price = float(ndtri(alpha / (2 * len(values)))) ** 2
     cuts = [
         low + place
-        for low, high in zip(fixed, fixed[1:], strict=False)
+        for low, high in itertools.pairwise(fixed)
         if high - low >= 2 * SHORTEST and scale > 0
         for place in _proposed(tamed[low:high] / scale, price)
     ]
@@ -98,7 +99,7 @@ def _proposed(stretch: Values, price: float) -> list[int]:
 
 def _tested(values: Values, bounds: Sequence[int], cuts: Sequence[int], floor: float) -> list[Change]:
     """The cuts with their p values; 1 for those that are no change whatever the test says."""
-    rests = [values[a:b] - values[a:b].mean() for a, b in zip(bounds, bounds[1:], strict=False)]
+    rests = [values[a:b] - values[a:b].mean() for a, b in itertools.pairwise(bounds)]
     squares = sum(float(rest @ rest) for rest in rests)
     freedom = max(1, len(values) - len(rests))
     variance = max(squares / freedom, floor) * _drift(rests, squares)
@@ -109,7 +110,7 @@ def _tested(values: Values, bounds: Sequence[int], cuts: Sequence[int], floor: f
         left, right = values[low:place], values[place:high]
         difference = float(right.mean() - left.mean())
         p = 1.0
-        if abs(math.expm1(difference)) >= SMALLEST and _lasting(left, right):
+        if abs(difference) >= math.log1p(SMALLEST) and _lasting(left, right):
             error = math.sqrt(variance * (1 / len(left) + 1 / len(right)))
             p = min(1.0, 2 * float(stdtr(freedom, -abs(difference) / error)) * len(values)) if error else 0.0
         found.append(Change(place, float(left.mean()), float(right.mean()), p))

@@ -11,28 +11,22 @@ by factors from boot to boot and are never judged.
 from __future__ import annotations
 
 import json
-import math
-import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
 import msgspec
 
 from harness import record
-from harness.record import Head, Metric
+from harness.record import Head, Metric, Run
 from hosts.errors import HarnessError
 from hosts.progress import Progress, silent
 from reports import quick
-from reports.quick import QuickSample, Samples
+from reports.table import Table, table
 
 FILE = "history.jsonl"
 VERSION = 1
 """Of what a line of the file means."""
-TICKS = 10
-"""As in a run's own verdicts: a busy time shorter than this many steps of its clock is not compared."""
-FEWEST = 3
-"""Fewest blocks that a ratio is kept for."""
 
 
 class Ratio(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
@@ -132,12 +126,17 @@ def update(results: Path, progress: Progress = silent) -> list[Night]:
             progress(f"history: {path.name}", n / len(runs))
             known = night(path)
         nights.append(known)
-    if nights != list(past.values()):
+    if stale(nights, past):
         try:
             save(results, [one for one in nights if one.key])
         except OSError:
             pass
     return in_order(nights)
+
+
+def stale(nights: Sequence[Night], past: dict[str, Night]) -> bool:
+    """Whether the file says something else than ``nights``."""
+    return len(nights) != len(past) or any(past.get(one.folder) is not one for one in nights)
 
 
 def in_order(nights: Iterable[Night]) -> list[Night]:
@@ -161,22 +160,21 @@ def night(path: Path) -> Night:
         samples, truncated = quick.samples(path)
     except HarnessError as error:
         return Night(key=stamp, folder=path.name, problem=str(error).split("\n")[0])
-    return of(path, "" if head.status == "running" else stamp, head, samples, truncated)
+    run = Run.model_construct(path=path, head=head, samples=samples, truncated=truncated)
+    return of(path, "" if head.status == "running" else stamp, run)
 
 
-def of(path: Path, stamp: str, head: Head, samples: Samples, truncated: bool) -> Night:
+def of(path: Path, stamp: str, run: Run) -> Night:
     """A record that was read, as a night."""
-    counted = blocks(samples)
+    head, numbers = run.head, table(run.samples)
     places = {cell.id: n for n, cell in enumerate(head.cells) if cell.outcome == "measured"}
-    ratios = []
-    for verdict in head.verdicts:
-        if verdict.baseline in places and verdict.candidate in places:
-            some, other = counted.get(verdict.baseline, {}), counted.get(verdict.candidate, {})
-            logs = log_ratios(some, other, verdict.metric)
-            if len(logs) >= FEWEST:
-                mean, error = (_short(value) for value in mean_and_error(logs))
-                pair = places[verdict.baseline], places[verdict.candidate]
-                ratios.append(Ratio(*pair, verdict.metric, mean, error, len(logs)))
+    ratios: list[Ratio] = []
+    for metric in get_args(Metric):
+        pairs = [(v.baseline, v.candidate) for v in head.verdicts if v.metric == metric]
+        pairs = [(a, b) for a, b in dict.fromkeys(pairs) if a in places and b in places]
+        for (a, b), mean in zip(pairs, numbers.means(pairs, metric), strict=True):
+            if mean:
+                ratios.append(Ratio(places[a], places[b], metric, _short(mean[0]), _short(mean[1]), mean[2]))
     return Night(
         key=stamp,
         folder=path.name,
@@ -186,57 +184,20 @@ def of(path: Path, stamp: str, head: Head, samples: Samples, truncated: bool) ->
         kind=head.testbed.kind,
         status=head.status,
         reason=head.reason,
-        truncated=truncated,
+        truncated=run.truncated,
         facts=_facts(head),
         terms={suite.name: _terms(suite) for suite in head.suites},
         cells=[
-            Measured(cell.id, cell.path, cell.suite, cell.outcome, cell.reason, _median(counted.get(cell.id, {})))
+            Measured(cell.id, cell.path, cell.suite, cell.outcome, cell.reason, _seconds(numbers, cell.id))
             for cell in head.cells
         ],
         ratios=ratios,
     )
 
 
-def blocks(samples: Samples) -> dict[str, dict[int, QuickSample | record.Sample]]:
-    """The samples that count, by cell and block: valid, not a warm-up, with a time."""
-    found: dict[str, dict[int, QuickSample | record.Sample]] = {}
-    for sample in samples:
-        if sample.valid and not sample.warmup and sample.seconds:
-            found.setdefault(sample.cell, {})[sample.block] = sample
-    return found
-
-
-Blocks = dict[int, QuickSample | record.Sample]
-
-
-def log_ratios(baseline: Blocks, candidate: Blocks, metric: Metric) -> list[float]:
-    """ln(baseline / candidate) of the blocks that both have; none where one of them was too short for its clock."""
-    value: Callable[[Any], float | None] = _seconds if metric == "seconds" else _cpu_seconds_per_gb
-    pairs = [(value(baseline[n]), value(candidate[n])) for n in sorted(baseline.keys() & candidate.keys())]
-    known = [math.log(a / b) for a, b in pairs if a and b]
-    return known if len(known) == len(pairs) else []  # blocks that happen to be measurable are no fair sample
-
-
-def _seconds(sample: QuickSample | record.Sample) -> float | None:
-    return sample.seconds
-
-
-def _cpu_seconds_per_gb(sample: QuickSample | record.Sample) -> float | None:
-    host = sample.sender
-    if host.cpu_seconds is None or host.cpu_resolution_seconds is None or not sample.bytes:
-        return None
-    return host.cpu_seconds / sample.bytes * 1e9 if host.cpu_seconds >= TICKS * host.cpu_resolution_seconds else None
-
-
-def mean_and_error(logs: Sequence[float]) -> tuple[float, float]:
-    """The mean of several values and its standard error."""
-    mean = math.fsum(logs) / len(logs)
-    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in logs) / (len(logs) - 1) / len(logs))
-
-
-def _median(samples: Blocks) -> float | None:
-    times = [sample.seconds for sample in samples.values() if sample.seconds]
-    return _short(statistics.median(times)) if times else None
+def _seconds(numbers: Table, cell: str) -> float | None:
+    found = numbers.median_seconds(cell)
+    return None if found is None else _short(found)
 
 
 def _short(value: float) -> float:

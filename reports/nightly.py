@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from hosts.errors import HarnessError
-from reports import change, history, words
+from reports import change, history, table, words
 from reports.history import Night
 from reports.series import NEAR, RECENT, Found, Group, Series, changes, groups, level
 
@@ -65,8 +65,8 @@ def report(nights: Sequence[Night], told: Sequence[Told]) -> Report:
     everything = groups(nights)
     broken = _broken(nights, everything)
     if not everything:
-        said = "Nothing can be compared: no run in the history is complete."
-        return Report(" ".join([said, *broken]), UNKNOWN, tuple(told))
+        nothing = "Nothing can be compared: no run in the history is complete."
+        return Report(" ".join([nothing, *broken]), UNKNOWN, tuple(told))
     alpha = level(everything)
     events: list[Event] = []
     keep = list(told)
@@ -240,35 +240,25 @@ def _nights(everything: Sequence[Group]) -> str:
 
 def _sentence(event: Event) -> str:
     """What changed, where, by how much, since when, and what else changed then."""
-    worst = max(event.found, key=lambda one: abs(one.change.after - one.change.before))
-    series, moved = worst.series, worst.change
-    names = [f"{one.series.candidate.partition('/')[0]} {_cell(one.series)}" for one in event.found]
-    listed = ", ".join(dict.fromkeys(names[:LISTED]))
-    more = len(event.found) - LISTED
-    factor = 1 / moved.factor if event.whole_suite else moved.factor
+    ordered = sorted(event.found, key=lambda one: one.change.factor)
+    middle = ordered[len(ordered) // 2]
+    factor = 1 / middle.change.factor if event.whole_suite else middle.change.factor
     verb = "improved" if event.better else "got worse"
-    against = f"against {series.baseline_path}"
+    how = "" if len(ordered) == 1 else f" (the median of {words.count(len(ordered), 'ratio')})"
+    against = f"against {middle.series.baseline_path}"
     if event.whole_suite:
         against = f"as every path of {event.whole_suite} moved the other way against it"
-    first = event.group.nights[min(one.place for one in event.found)]
-    last = event.group.nights[min(one.place for one in event.found) - 1]
-    told = "" if event.new else " (a change told before, now also seen here)"
+    place = min(one.place for one in event.found)
+    last, first = event.group.nights[place - 1], event.group.nights[place]
+    told = "" if event.new else " (told before, now seen here too)"
+    named = [f"{one.series.candidate}{'' if one.series.metric == 'seconds' else ' (CPU)'}" for one in event.found]
+    more = f" and {len(named) - LISTED} more" if len(named) > LISTED else ""
+    levels = ", ".join(f"x{words.ratio(table.factor(v))}" for v in (middle.change.before, middle.change.after))
     return (
-        f"{event.path} {verb} by up to {words.percent(abs(factor - 1))} {against} in {_where(event.group.name)}{told}, "
-        f"since the run of {_day(first)}: {listed}{f' and {more} more' if more > 0 else ''} (ratio "
-        f"x{words.ratio(_exp(moved.before))} before, x{words.ratio(_exp(moved.after))} after).{_between(last, first)}"
+        f"{event.path} {verb} by {words.percent(abs(factor - 1))}{how} {against} in {_where(event.group.name)}{told}, "
+        f"since the run of {_day(first)}: {', '.join(named[:LISTED])}{more}; ratio before and after: {levels}."
+        f"{_between(last, first)}"
     )
-
-
-def _exp(value: float) -> float:
-    return change.Change(0, 0.0, value, 0.0).factor
-
-
-def _cell(series: Series) -> str:
-    """A series in a few words."""
-    _, cipher, driver, size = series.candidate.rsplit("/", 3)
-    kind = "" if driver == "any" else f" {driver}"
-    return f"{cipher}{kind} {size}{'' if series.metric == 'seconds' else ' (CPU)'}"
 
 
 def _between(last: Night, first: Night) -> str:
