@@ -14,7 +14,8 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pandas as pd
 
@@ -52,14 +53,27 @@ def write(run: Run, folder: Path) -> list[Path]:
 def frames(run: Run) -> dict[str, pd.DataFrame]:
     """The tables of a record by their name: ``samples``, ``cells``, ``verdicts``."""
     samples = frame.samples(run)
-    verdicts = pd.DataFrame([verdict.model_dump() for verdict in run.head.verdicts], columns=list(Verdict.model_fields))
-    numbers = [name for name, field in Verdict.model_fields.items() if "float" in str(field.annotation)]
     cells = frame.cells(run, samples)
+    fields = {name: _kind(field.annotation) for name, field in Verdict.model_fields.items()}
+    verdicts = pd.DataFrame([verdict.model_dump() for verdict in run.head.verdicts], columns=list(fields))
+    # a column keeps its type where a record knows nothing for it
+    kinds = dict.fromkeys(cells.columns, "float64") | frame.COLUMNS | {"samples": "int64"}
     return {
         "samples": samples,
-        "cells": cells.astype({name: kind for name, kind in frame.COLUMNS.items() if name in frame.CELL_FIELDS}),
-        "verdicts": verdicts.astype(dict.fromkeys(numbers, "float64")),
+        "cells": cells.astype({name: kinds[name] for name in cells.columns}),
+        "verdicts": verdicts.astype(fields),
     }
+
+
+def _kind(annotation: Any) -> str:
+    """The type of a column that holds a field of a model."""
+    if get_origin(annotation) is Literal:
+        return "str"
+    inner = get_args(annotation)
+    if not inner:
+        return {float: "float64", int: "Int64", bool: "boolean"}.get(annotation, "str")
+    kinds = {_kind(one) for one in (inner[:1] if get_origin(annotation) is Annotated else inner) if one is not NoneType}
+    return kinds.pop() if len(kinds) == 1 else "str"
 
 
 def to_csv(table: pd.DataFrame) -> str:
@@ -99,7 +113,7 @@ def benchmarks(run: Run) -> dict[str, Any]:
         times = [s.seconds for s in run.samples if s.cell == cell.id and s.valid and not s.warmup and s.seconds]
         if cell.outcome != "measured" or not times:
             continue
-        stats = Stats()  # type: ignore[no-untyped-call]
+        stats: Any = Stats()  # type: ignore[no-untyped-call]
         stats.data = times
         found.append(
             {
@@ -110,7 +124,7 @@ def benchmarks(run: Run) -> dict[str, Any]:
                 "param": cell.id,
                 "extra_info": {"cell": cell.id, "driver_found": cell.driver_found, "size_bytes": cell.size_bytes},
                 "options": {"timer": "receiver_clock", "disable_gc": False, "warmup": True},
-                "stats": stats.as_dict(),  # type: ignore[no-untyped-call] | {"iterations": 1, "data": times},
+                "stats": stats.as_dict() | {"iterations": 1, "data": times},
             }
         )
     return {
