@@ -110,9 +110,15 @@ def render(run: Run) -> Page:
     return Page(html, {"samples.csv": samples, "cells.csv": cells}, index_row(run))
 
 
-def render_index(rows: list[dict[str, str]], kernels: list[dict[str, str]]) -> str:
-    """The index of all runs, and of the pages that hold runs on several kernels side by side."""
-    return environment().get_template("index.html.j2").render(rows=rows, kernels=kernels)
+def render_index(
+    rows: list[dict[str, str]],
+    kernels: list[dict[str, str]],
+    compared: list[dict[str, str]],
+    trends: list[dict[str, str]],
+) -> str:
+    """The index of all runs, and of the pages that hold several runs side by side."""
+    template = environment().get_template("index.html.j2")
+    return template.render(rows=rows, kernels=kernels, compared=compared, trends=trends)
 
 
 def index_row(run: Run) -> dict[str, str]:
