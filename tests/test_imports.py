@@ -26,7 +26,10 @@ MAY_IMPORT = {
     "reports": {"reports", "harness", "hosts", "jinja2", "numpy", "pandas", "plotly", "scipy"},
     "hosts": {"hosts", "cryptography", "fabric", "paramiko", "platformdirs", "pydantic"},
 }
-REPORTS_MAY = {"harness.ceiling", "harness.linefit", "harness.record", "harness.stats", "hosts.errors", "hosts.progress"}
+REPORTS_MAY = {f"harness.{name}" for name in ("ceiling", "linefit", "record", "stats")} | {
+    "hosts.errors",
+    "hosts.progress",
+}
 SSH = {"fabric", "invoke", "paramiko"}
 
 
