@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import profile
-from harness.console import Reporter, summary
+from harness import profile, summary
+from harness.console import Reporter
 from harness.events import Events
 from harness.record import Writer
 from harness.session import Session
@@ -156,7 +156,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         return
     writer = session.finished
     print()
-    for line in summary(writer.head):
+    for line in summary.lines(writer.head, session.samples):
         print(line)
     print(f"record: {writer.path} ({writer.head.status})")
     try:

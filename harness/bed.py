@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 from harness.bench import Bench, Payload
 from harness.events import Events, Note
@@ -12,10 +13,12 @@ from hosts import changes, facts
 from hosts.changes import Scope
 from hosts.errors import HarnessError
 from hosts.kernel import build as kernel
-from hosts.lab import processors, uml
+from hosts.kernel import packaged
+from hosts.lab import processors, qemu, uml
+from hosts.lab.guests import Lab
 from hosts.remote import RemoteHost
 from hosts.ssh import SshError
-from hosts.testbed import HostsTestbed, UmlTestbed
+from hosts.testbed import AnyTestbed, HostsTestbed, LabTestbed, QemuTestbed, UmlTestbed
 
 SO_CRYPT = "so_crypt"
 MASK = {"OPENSSL_ia32cap": "0:0:0:0:0", "GNUTLS_CPUID_OVERRIDE": "0x1", "NETTLE_FAT_OVERRIDE": "vendor:other"}
@@ -65,7 +68,7 @@ class Bed:
             payload_directory=self.payload_directory,
             ports=[],
             shared=self.shared,
-            built=self.sender_facts.built,
+            facts=self.sender_facts,
             environment=self.environment,
         )
         bench.on_sender.apply(changes.directory(bench.directory))
@@ -84,7 +87,7 @@ class Bed:
 
 @contextmanager
 def opened(
-    spec: HostsTestbed | UmlTestbed, events: Events, builds: frozenset[str] = frozenset(), masked: bool = False
+    spec: AnyTestbed, events: Events, builds: frozenset[str] = frozenset(), masked: bool = False
 ) -> Iterator[Bed]:
     """Boot or connect; on leaving, hosts are as they were and a lab is gone. Raises HarnessError.
 
@@ -96,10 +99,10 @@ def opened(
         module: kernel.Module | None = None
         not_built: dict[str, str] = {}
         pinned: list[int] = []
-        if isinstance(spec, UmlTestbed):
+        if not isinstance(spec, HostsTestbed):
             if builds:
                 module = _for_lab(spec, events, not_built)
-            lab = stack.enter_context(uml.boot(spec, events.progress, module.kernel if module else None))
+            lab = stack.enter_context(_booted(spec, events, module))
             hosts = lab.testbed
             meter = CpuMeter(lab.cpu_seconds, lambda: lab.cpu_resolution_seconds)
             pinned = list(lab.processors.values())
@@ -134,11 +137,25 @@ def opened(
         yield bed
 
 
-def _for_lab(spec: UmlTestbed, events: Events, not_built: dict[str, str]) -> kernel.Module | None:
+def _booted(spec: LabTestbed, events: Events, module: kernel.Module | None) -> Lab:
+    if isinstance(spec, QemuTestbed):
+        return qemu.boot(spec, events.progress)
+    return uml.boot(spec, events.progress, module.kernel if module else None)
+
+
+def _for_lab(spec: LabTestbed, events: Events, not_built: dict[str, str]) -> kernel.Module | None:
     """SO_CRYPT for the kernel that the lab is going to boot, from the cache or built now; None with the reason."""
-    with closing(uml.obtain_image(spec, events.progress)) as image:
+    with ExitStack() as used:
+        if isinstance(spec, UmlTestbed):
+            image = used.enter_context(closing(uml.obtain_image(spec, events.progress)))
+            build = partial(kernel.for_uml, spec.suite, image.path)
+        else:
+            image, packages = qemu.obtain(spec, events.progress)
+            used.callback(image.close)
+            used.callback(packages.close)
+            build = partial(packaged.module, image.path, packages)
         try:
-            return kernel.for_uml(spec.suite, image.path, events.progress)
+            return build(events.progress)
         except HarnessError as error:
             not_built[SO_CRYPT] = _in_a_line(error)
             return None
@@ -159,7 +176,7 @@ def _place_module(bed: Bed, module: kernel.Module | None, not_built: dict[str, s
             not_built[SO_CRYPT] = _in_a_line(error)
     about.not_built.update(not_built)
     about.shown["so_crypt"] = not_built.get(SO_CRYPT) or (
-        f"built from linux-source {module.linux_source}" if module else "built with the host's kernel headers"
+        f"built from {module.package} {module.version}" if module else "built with the host's kernel headers"
     )
 
 

@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 from harness.ciphers import Cipher
 from hosts import changes
 from hosts.changes import Scope
+from hosts.facts import Facts
 from hosts.remote import RemoteHost
 
 FIRST_PORT = 18080
@@ -53,8 +54,8 @@ def load(host: RemoteHost, scope: Scope, *modules: str, sticky: Collection[str] 
 class Bench:
     """Both hosts during one suite. ``scope`` undoes a deployment's changes when the suite is over.
 
-    ``folder``, on the sender below the run's own directory, is this suite's. ``built`` are kernel modules of ours on
-    the sender, ``loaded`` those that this suite has loaded; ``shared`` keeps what paths made once a run: the
+    ``folder``, on the sender below the run's own directory, is this suite's. ``facts`` are the sender's, ``loaded`` the
+    kernel modules of ours that this suite has loaded; ``shared`` keeps what paths made once a run: the
     compiled server, the certificate. ``environment`` is what servers in user space are started with.
     """
 
@@ -66,7 +67,7 @@ class Bench:
     payload_directory: str
     ports: list[int]
     shared: dict[str, str]
-    built: dict[str, str]
+    facts: Facts
     loaded: set[str] = field(default_factory=set)
     environment: dict[str, str] = field(default_factory=dict)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 
-from harness import ceiling, crossings, judge, link, measure, plan, prices
+from harness import ceiling, crossings, drivers, judge, link, measure, plan, prices
 from harness.bed import Bed
 from harness.bench import Bench
 from harness.ciphers import CIPHERS
@@ -75,14 +75,19 @@ class Campaign:
             self.events(SuiteEnded(self.suite.name))
 
     def _setup(self, cell: CellPlan) -> Setup:
-        """What the suite asks of a cell's path."""
-        clear = Setup(None, connection=self.suite.connection)
-        return self.suite.setup if cell.cipher in CIPHERS else clear
+        """What the suite asks of a cell's path, its driver by name."""
+        if cell.cipher not in CIPHERS:
+            return Setup(None, connection=self.suite.connection)
+        driver = drivers.chosen(self.suite.driver, CIPHERS[cell.cipher], self.bed.sender_facts)
+        return replace(self.suite.setup, driver=driver or drivers.CARD)
 
     def _decide(self, cell: CellPlan) -> Cell:
         """Its first outcome: unsupported with a reason, or measured until something else is seen."""
         path, setup = self.paths[cell.path], self._setup(cell)
-        reason = path.impossible(setup) or path.unsupported(setup, self.bed.sender_facts, self.bed.receiver_facts)
+        reason = path.impossible(setup)
+        if reason is None and setup.cipher and setup.driver == drivers.CARD:
+            reason = drivers.no_card(setup.cipher, self.bed.sender_facts)
+        reason = reason or path.unsupported(setup, self.bed.sender_facts, self.bed.receiver_facts)
         self.cells[cell.id] = cell.row("unsupported" if reason else "measured", reason)
         return self.cells[cell.id]
 
@@ -145,7 +150,8 @@ class Campaign:
             return
         self.events.progress(f"{self.suite.name}: measuring what calls, copies and the cipher cost")
         try:
-            self._prices = prices.measure(bench, self.suite.setup, needed)
+            driver = drivers.chosen(self.suite.driver, CIPHERS[self.suite.cipher], self.bed.sender_facts)
+            self._prices = prices.measure(bench, replace(self.suite.setup, driver=driver or drivers.CARD), needed)
         except SshError:
             raise
         except HarnessError as error:

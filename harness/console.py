@@ -8,9 +8,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from harness import ceiling
 from harness.events import Doing, Event, Note, Sampled, Sampling, SuiteEnded, SuiteStarted
-from harness.record import Head
 
 PLAIN_SECONDS = 10.0
 """Without a terminal, a line of progress at most this often."""
@@ -87,29 +85,3 @@ class Reporter:
 
     def _line(self, text: str) -> None:
         (self._live.console if self._live else self._console).print(text, markup=False)
-
-
-def summary(head: Head) -> list[str]:
-    """The verdicts of a run in lines for a terminal, and what was not measured, with reasons."""
-    lines = []
-    for verdict in head.verdicts:
-        if verdict.ratio is None:
-            continue
-        what = "time" if verdict.metric == "seconds" else "sender CPU per GB"
-        interval = (
-            f"[{verdict.ci_low:.3f}, {verdict.ci_high:.3f}]" if verdict.ci_low and verdict.ci_high else "[no interval]"
-        )
-        limit = f", limited by the {verdict.bottleneck}" if verdict.bottleneck else ""
-        if verdict.ceiling and verdict.ci_low and verdict.ci_high:
-            fits = ceiling.agrees(verdict.ceiling, verdict.ci_low, verdict.ci_high, verdict.margin)
-            limit += f"; predicted x{verdict.ceiling:.3f}: {'agrees' if fits else 'does not agree'}"
-        lines.append(
-            f"{verdict.comparison}: {what} x{verdict.ratio:.3f} {interval} {verdict.verdict.replace('_', ' ')} "
-            f"({verdict.blocks} blocks{limit})"
-        )
-    if any("afalg-copy / " in v.comparison for v in head.verdicts):
-        lines.append(
-            "the paper's scheme over the traditional one: about 27 % (time x1.27, or x1.37 if it means -27 % time)"
-        )
-    lines += [f"{cell.id}: {cell.outcome}: {cell.reason}" for cell in head.cells if cell.outcome != "measured"]
-    return lines

@@ -122,13 +122,13 @@ def judged(
         if deployed.asks_suite and got["error"] is None
         else None
     )
-    delta = {role: _delta(before[role]["values"], after[role]["values"]) for role in before}
+    risen = {role: delta(before[role]["values"], after[role]["values"]) for role in before}
     lines = [json.loads(line) for line in log]
     witness = deployed.judge(
         Observed(
             payload=payload.size,
-            sender=delta["sender"],
-            receiver=delta["receiver"],
+            sender=risen["sender"],
+            receiver=risen["receiver"],
             log=lines,
             suite=suite,
             requests=batch.requests,
@@ -138,7 +138,7 @@ def judged(
     )
     sha256_ok, payload_reason = _checked(bed, deployed, payload, batch, got)
     reasons = [reason for reason in (got["error"], payload_reason, witness.reason) if reason]
-    return Judged(sha256_ok, witness, "; ".join(reasons) or None, lines, delta)
+    return Judged(sha256_ok, witness, "; ".join(reasons) or None, lines, risen)
 
 
 def _prime(bed: Bed, deployed: Deployed, payload: Payload, timeout: float) -> None:
@@ -216,10 +216,10 @@ def _spent(
     return HostSample(cpu_seconds=max(0.0, seconds), cpu_resolution_seconds=resolution, counters=kept)
 
 
-def _delta(before: dict[str, int | None], after: dict[str, int | None]) -> dict[str, int | None]:
+def delta(before: dict[str, int | None], after: dict[str, int | None]) -> dict[str, int | None]:
     """Differences; None where either end could not be read, or the counter went backwards (it is another one)."""
-    changed: dict[str, int | None] = {}
+    risen: dict[str, int | None] = {}
     for name, end in after.items():
         start = before.get(name)
-        changed[name] = end - start if start is not None and end is not None and end >= start else None
-    return changed
+        risen[name] = end - start if start is not None and end is not None and end >= start else None
+    return risen

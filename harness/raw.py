@@ -10,16 +10,16 @@ import json
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 
-from harness import judge, plan, prices, vectors
+from harness import drivers, judge, measure, plan, prices, vectors
 from harness.bed import Bed
 from harness.bench import Bench, load
 from harness.ciphers import CIPHERS, Cipher
 from harness.events import Events, Note, Sampled, Sampling, SuiteEnded, SuiteStarted
-from harness.paths import _datapath, _need
+from harness.paths import _card, _datapath, _need
 from harness.plan import REFERENCE, CellPlan
 from harness.profile import CryptoSuite, Profile
 from harness.record import Cell, Sample, SuiteEntry, Writer
-from hosts import crypto
+from hosts import accelerators, crypto
 from hosts.errors import HarnessError
 from hosts.ssh import SshError
 
@@ -149,8 +149,11 @@ class CryptoCampaign:
 
     def _bind(self, bench: Bench, cipher: Cipher, driver: str, cells: Iterable[CellPlan]) -> str | None:
         """The driver behind a name; its cells are given up where it does not bind or answers wrongly."""
-        name = cipher.kernel if driver == "any" else driver
+        name = cipher.kernel if driver == "any" else drivers.chosen(driver, cipher, self.bed.sender_facts)
         rows = [self.cells[cell.id] for cell in cells if cell.path != REFERENCE]
+        if name is None:
+            self._give_up(rows, "unsupported", drivers.no_card(cipher, self.bed.sender_facts))
+            return None
         said = bench.sender.check([_datapath.compiled(bench), "probe", *_named(cipher, name)], timeout=60)
         told = next(line for line in map(json.loads, said.splitlines()) if line["event"] == "cipher")
         if not told["available"]:
@@ -205,7 +208,11 @@ class CryptoCampaign:
         cipher, driver, size = CIPHERS[cell.cipher], self.cells[cell.id].driver_found or "", cell.buffer or 0
         argv = [_datapath.compiled(bench), "raw", *_named(cipher, driver), "--op", cell.path.removeprefix("raw-")]
         argv += ["--size", str(size), "--seconds", str(self.suite.seconds), "--depth", str(cell.depth or 1)]
+        card = _card.proof(driver, self.bed.sender_facts)
+        counters = card.counters if card else {}
+        before = bench.sender.observe(counters)["values"]
         told = json.loads(bench.sender.check(argv, timeout=90))
+        risen = measure.delta(before, bench.sender.observe(counters)["values"])
         wrong = bench.sender.call(
             "alg_verify",
             30.0,
@@ -219,6 +226,9 @@ class CryptoCampaign:
         )
         facts = {name: told[name] for name in ("operations", "driver", "key_bytes", "depth", "consistent")}
         reason = wrong or (f"the driver was {told['driver']}, not {driver}" if told["driver"] != driver else None)
+        if card:
+            facts[f"card_{card.counts}"] = accelerators.rise(risen, card)
+            reason = reason or accelerators.unproven(risen, card, _card.due(card, told["operations"]))
         return Sample(
             cell=cell.id,
             block=block,

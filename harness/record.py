@@ -324,6 +324,13 @@ def read_head(path: Path) -> Head:
     except OSError as error:
         raise RecordError(f"cannot read {name}: {error.strerror}") from error
     except ValidationError as error:
+        told = next((wrong["input"] for wrong in error.errors() if wrong["loc"] == ("schema",)), None)
+        if isinstance(told, int) and told != SCHEMA:
+            age = "newer" if told > SCHEMA else "older"
+            raise RecordError(
+                f"{name} is a record of schema {told}, {age} than schema {SCHEMA}, which is read here",
+                next_step=f"read it with a {age} version of the harness",
+            ) from error
         first = error.errors()[0]
         where = ".".join(str(p) for p in first["loc"]) or "file"
         raise RecordError(f"{name} is not a record of schema {SCHEMA}: {where}: {first['msg']}") from error

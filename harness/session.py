@@ -19,13 +19,13 @@ from harness.profile import CryptoSuite, Profile
 from harness.raw import CryptoCampaign
 from harness.record import Cell, Head, ProfileEntry, Sample, TestbedEntry, Writer, new_run_id
 from hosts.errors import ConfigError, HarnessError
-from hosts.testbed import HostsTestbed, UmlTestbed
+from hosts.testbed import AnyTestbed
 
 
 class Session:
     """One run of a profile on a testbed; a context manager that leaves hosts as they were and a finished record."""
 
-    def __init__(self, profile: Profile, testbed: HostsTestbed | UmlTestbed, results: Path, events: Events) -> None:
+    def __init__(self, profile: Profile, testbed: AnyTestbed, results: Path, events: Events) -> None:
         self.profile, self.testbed, self.results, self.events = profile, testbed, results, events
         self.paths = paths.discover()
         self.never = _never(profile, self.paths)
@@ -52,6 +52,11 @@ class Session:
         assert self.writer is not None  # noqa: S101 (the campaign wrote to it)
         found = next(c for c in self.writer.head.cells if c.id == cell)
         return found, [s for s in self._samples[suite] if s.cell == cell]
+
+    @property
+    def samples(self) -> list[Sample]:
+        """All samples so far."""
+        return [sample for some in self._samples.values() for sample in some]
 
     def _run(self, name: str) -> None:
         opened, writer = self._open()

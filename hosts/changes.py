@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hosts.errors import HarnessError
+from hosts.crypto import HIGHEST_PRIORITY
+from hosts.errors import ConfigError, HarnessError
 from hosts.remote import AgentError, RemoteHost
 
 Change = dict[str, Any]
@@ -49,6 +50,19 @@ def module(name: str, *, sticky: bool = False) -> Change:
 def insmod(name: str, path: str) -> Change:
     """Load a kernel module from a file; undone: unloaded."""
     return {"kind": "insmod", "what": f"kernel module {name} from {path}", "name": name, "path": path}
+
+
+def priority(driver: str, value: int) -> Change:
+    """Give a crypto driver another priority, so that the kernel takes it, or not, for its algorithm's name; undone:
+    the old one. Needs ``module("crypto_user")`` before it. ``hosts.crypto.priority_to_win`` tells the value."""
+    if not 0 <= value <= HIGHEST_PRIORITY:
+        raise ConfigError(f"a crypto driver's priority is a number from 0 to {HIGHEST_PRIORITY}, not {value}")
+    return {
+        "kind": "priority",
+        "what": f"priority {value} of the crypto driver {driver}",
+        "driver": driver,
+        "value": value,
+    }
 
 
 def command(

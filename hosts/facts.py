@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from hosts import accelerators, crypto
+from hosts.cards import recognise
+from hosts.crypto import Driver
 from hosts.remote import RemoteHost
 
 PROGRAMS: dict[str, tuple[list[str], str]] = {
@@ -28,9 +31,10 @@ LIGHTTPD_GNUTLS = ["find", "/usr/lib/lighttpd", "/usr/lib64/lighttpd", "-name", 
 @dataclass(frozen=True)
 class Facts:
     """One host. ``programs``: version, or None where missing. ``modules``: names of the kernel modules that can
-    be loaded or are built in. ``openssl_disabled``: what OpenSSL was built without, as it says.
-    ``built``: paths there of kernel modules that the harness built for this host,
-    ``not_built``: why others could not be. ``shown`` is what goes into the record for readers."""
+    be loaded or are built in. ``openssl_disabled``: what OpenSSL was built without, as it says. ``built``: paths there
+    of kernel modules that the harness built for this host, ``not_built``: why others could not be. ``drivers``: the
+    kernel's crypto drivers when it was asked, in its order; more are there once modules are loaded. ``accelerators``:
+    its crypto cards and what proves their use. ``shown`` is what goes into the record for readers."""
 
     role: str
     kernel: str
@@ -39,6 +43,8 @@ class Facts:
     openssl_disabled: frozenset[str] = frozenset()
     built: dict[str, str] = field(default_factory=dict)
     not_built: dict[str, str] = field(default_factory=dict)
+    drivers: tuple[Driver, ...] = ()
+    accelerators: accelerators.Seen = field(default_factory=accelerators.Seen)
     shown: dict[str, Any] = field(default_factory=dict)
 
     def missing(self, programs: tuple[str, ...]) -> list[str]:
@@ -83,6 +89,8 @@ def gather(host: RemoteHost, role: str) -> Facts:
     vulnerabilities = host.run(["grep", "-r", ".", "/sys/devices/system/cpu/vulnerabilities"]).stdout
     disabled = host.run(["openssl", "list", "-disabled"])
     offloads = host.run(["ethtool", "-k", interface])
+    drivers = crypto.flagged(crypto.parse(text["crypto"]), host.call("crypto_flags"))
+    cards = accelerators.look(host, drivers)
     cpu = dict(re.findall(r"^(model name|flags|vendor_id)\s*:\s*(.*)$", text["cpu"], re.MULTILINE))
     shown = {
         "os": _first(r'^PRETTY_NAME="?([^"\n]*)', text["os"]),
@@ -93,9 +101,7 @@ def gather(host: RemoteHost, role: str) -> Facts:
         "memory_kib": _number(r"^MemTotal:\s+(\d+)", text["memory"]),
         "governor": text["governor"].strip() or None,
         "clocksource": text["clocksource"].strip() or None,
-        "mitigations": dict(
-            line.rsplit("/", 1)[1].split(":", 1) for line in vulnerabilities.splitlines() if ":" in line
-        ),
+        "mitigations": dict(re.findall(r"^[^:]*/([^/:]+):(.*)$", vulnerabilities, re.MULTILINE)),
         "link": {
             "interface": interface,
             "mtu": _number(r"^(\d+)", text["mtu"]),
@@ -106,7 +112,10 @@ def gather(host: RemoteHost, role: str) -> Facts:
         },
         "tcp_congestion_control": text["cc"].strip() or None,
         "programs": programs,
-        "crypto_drivers_at_start": sorted(re.findall(r"^driver\s*:\s*(\S+)", text["crypto"], re.MULTILINE)),
+        "crypto_drivers": [
+            shown_driver(driver) for driver in sorted(drivers, key=lambda d: (d.algorithm, -d.priority))
+        ],
+        "accelerators": cards.shown(),
     }
     return Facts(
         role=role,
@@ -114,8 +123,16 @@ def gather(host: RemoteHost, role: str) -> Facts:
         programs=programs,
         modules=_modules(text),
         openssl_disabled=frozenset(disabled.stdout.split()) if disabled.ok else frozenset(),
+        drivers=drivers,
+        accelerators=cards,
         shown=shown,
     )
+
+
+def shown_driver(driver: Driver) -> dict[str, Any]:
+    """A crypto driver as plain data for the record; ``card`` names the card behind it, None where none is known."""
+    card = recognise(driver)
+    return asdict(driver) | {"card": card.name if card else None}
 
 
 def _modules(text: dict[str, str]) -> frozenset[str]:

@@ -54,14 +54,30 @@ class UmlTestbed(_Model):
     memory_mb: int = Field(default=768, ge=256, le=16384)
 
 
-Testbed = Annotated[HostsTestbed | UmlTestbed, Field(discriminator="kind")]
+class QemuTestbed(_Model):
+    """An embedded lab of two QEMU guests with the suite's ordinary kernel; the sender has a virtio crypto card.
+
+    ``accel`` is how their processors are made: by software (``tcg``), or by this machine's own where a guest that is
+    booted to try it comes up (``kvm-if-it-works``).
+    """
+
+    kind: Literal["qemu"]
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    suite: Literal["bookworm", "trixie"] = "trixie"
+    memory_mb: int = Field(default=768, ge=384, le=16384)
+    accel: Literal["tcg", "kvm-if-it-works"] = "tcg"
+
+
+LabTestbed = UmlTestbed | QemuTestbed
+AnyTestbed = HostsTestbed | LabTestbed
+Testbed = Annotated[AnyTestbed, Field(discriminator="kind")]
 
 
 class _File(BaseModel):
     testbed: Testbed
 
 
-def load(name_or_file: str) -> HostsTestbed | UmlTestbed:
+def load(name_or_file: str) -> AnyTestbed:
     """Read a built-in testbed by name (``lab``) or any testbed by file.
 
     Raises ConfigError when there is no such testbed or the file does not say what a testbed needs.
@@ -87,7 +103,7 @@ def load(name_or_file: str) -> HostsTestbed | UmlTestbed:
         raise ConfigError(f"the testbed {path} is not right: {explain(error)}") from error
 
 
-def explain(error: ValidationError, leave_out: Collection[str] = ("testbed", "hosts", "uml")) -> str:
+def explain(error: ValidationError, leave_out: Collection[str] = ("testbed", "hosts", "uml", "qemu")) -> str:
     """A pydantic error in one line: where, and what is wrong there. ``leave_out``: the models' own names in places."""
     parts = []
     for item in error.errors():

@@ -27,8 +27,21 @@ SPREAD = 0.6  # of a bar's width, over which its samples are laid out in the ord
 
 
 @dataclass(frozen=True)
+class Facet:
+    """One of the small charts of a figure that has several: its place in the page, its heading, Plotly's dict."""
+
+    id: str
+    title: str
+    spec: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Figure:
-    """One figure: Plotly's dict, its words, its legend (label, series, explanation) and the data it shows."""
+    """One figure: Plotly's dict, its words, its legend (label, series, explanation) and the data it shows.
+
+    A figure of several small charts has ``facets`` instead of one ``spec``, and lines rather than bars
+    (``lines``). ``data_of``: the figure whose table holds this one's data too.
+    """
 
     id: str
     title: str
@@ -39,6 +52,14 @@ class Figure:
     rows: list[list[Any]]
     absent: list[tuple[str, str, str]] = field(default_factory=list)
     wide: bool = False
+    facets: list[Facet] = field(default_factory=list)
+    lines: bool = False
+    data_of: str = ""
+
+    @property
+    def specs(self) -> dict[str, dict[str, Any]]:
+        """What Plotly is to draw, by place in the page."""
+        return {facet.id: facet.spec for facet in self.facets} or {self.id: self.spec}
 
 
 def text(value: object) -> str:
@@ -105,7 +126,7 @@ def bars(panel: Panel, cell_index: dict[str, int]) -> Figure:
         caption="Bar: geometric mean. Line: its 95 % interval. Points: every sample that counts, in the order "
         "they were taken. To compare two paths use the ratios: they are paired, these intervals are not.",
         spec=spec,
-        legend=_legend(panel),
+        legend=legend(panel),
         columns=["path", "size", "samples", f"mean ({unit})", f"low ({unit})", f"high ({unit})", "outcome"],
         rows=rows,
         absent=absent(panel),
@@ -143,7 +164,7 @@ def cpu(panel: Panel, cell_index: dict[str, int]) -> Figure | None:
         caption="Busy CPU-seconds of the whole host, interrupts and crypto workers included, per 10⁹ payload "
         "bytes. Bar: mean. Line: its 95 % interval. Points: samples.",
         spec=spec,
-        legend=[(label, colour, "") for label, colour, _ in _legend(panel)],
+        legend=[(label, colour, "") for label, colour, _ in legend(panel)],
         columns=["path", "size", "host", "samples", "mean (s/GB)", "low (s/GB)", "high (s/GB)", "outcome"],
         rows=rows,
     )
@@ -234,7 +255,8 @@ def line_across(name: str, along: str, at: float, dash: str = "dash") -> dict[st
     }  # fmt: skip
 
 
-def _legend(panel: Panel) -> list[tuple[str, int, str]]:
+def legend(panel: Panel) -> list[tuple[str, int, str]]:
+    """A panel's paths, with what they are."""
     return [(s.label, s.colour, words.path_title(s.path) + (" (baseline)" if s.baseline else "")) for s in panel.series]
 
 

@@ -18,7 +18,7 @@ from scipy.special import stdtrit
 from harness.record import HostSample, Run, Sample
 
 LEVEL = 0.95
-CELL_FIELDS = ("suite", "path", "cipher", "driver", "driver_found", "size_bytes", "buffer_bytes", "outcome")
+CELL_FIELDS = ("suite", "path", "cipher", "driver", "driver_found", "size_bytes", "buffer_bytes", "depth", "outcome")
 QUANTITIES = (
     "seconds",
     "goodput_bits_per_second",
@@ -117,6 +117,7 @@ COLUMNS = {
     "driver_found": "str",
     "size_bytes": "Int64",
     "buffer_bytes": "Int64",
+    "depth": "Int64",
     "outcome": "str",
     "block": "int64",
     "index": "int64",

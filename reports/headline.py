@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from harness.record import Cell, Head, Run, SuiteEntry, Verdict
 from reports import words
@@ -11,12 +12,16 @@ from reports import words
 ORDER = ("so-crypt", "afalg-splice", "ktls", "ipsec", "https", "so-crypt-send", "ktls-write")
 
 
-def headline(run: Run) -> str:
-    """The run's result in one sentence, honest about what it does not show."""
+def headline(run: Run, told: Sequence[str] = ()) -> str:
+    """The run's result in one sentence, honest about what it does not show.
+
+    ``told`` are sentences that need no comparison, on what raw cryptography costs: the first speaks for a run that
+    compared nothing.
+    """
     chosen = main_verdict(run.head)
-    if chosen is None:
+    if chosen is None and not told:
         return _nothing(run)
-    text = sentence(run.head, chosen)
+    text = sentence(run.head, chosen) if chosen else told[0]
     unfinished = {
         "running": "So far, with the run still going: ",
         "interrupted": "From what was measured before the run was interrupted: ",
@@ -35,22 +40,34 @@ def short(head: Head) -> str:
     base = _cells(head)[verdict.baseline]
     kind = "" if cell.cipher in words.UNENCRYPTED else f"{words.cipher(cell.cipher)}, "
     return (
-        f"{cell.path} against {base.path}, {kind}{words.size(cell.size_bytes)}: "
+        f"{against(cell, base)}, {kind}{words.place(cell)}: "
         f"{words.VERDICTS[verdict.verdict]}{', ' + span(verdict) if verdict.ratio else ''}"
     )
+
+
+def against(candidate: Cell | None, baseline: Cell | None) -> str:
+    """Two cells by what differs: their paths, else their drivers; empty where one is not in the record."""
+    if candidate is None or baseline is None:
+        return ""
+    if candidate.path == baseline.path:
+        return f"{candidate.path} by {candidate.driver} against {baseline.driver}"
+    return f"{candidate.path} against {baseline.path}"
 
 
 def main_verdict(head: Head) -> Verdict | None:
     """The comparison that speaks for the run: Figure 7 first, the scheme itself, the largest file."""
     cells = _cells(head)
-    suites = {suite.name: (suite.figure != 7, n) for n, suite in enumerate(head.suites)}
+    suites = {
+        suite.name: (suite.figure != 7, words.question(suite) == "kernel-crypto", n)
+        for n, suite in enumerate(head.suites)
+    }
 
     def rank(verdict: Verdict) -> tuple[object, ...]:
         cell = cells[verdict.candidate]
         path = ORDER.index(cell.path) if cell.path in ORDER else len(ORDER)
         return (
             verdict.ratio is None,
-            suites.get(cell.suite, (True, len(suites))),
+            suites.get(cell.suite, (True, True, len(suites))),
             cell.cipher in words.UNENCRYPTED,
             path,
             -(cell.size_bytes or 0),
@@ -66,7 +83,9 @@ def sentence(head: Head, verdict: Verdict) -> str:
     cell, base = cells[verdict.candidate], cells[verdict.baseline]
     subject = words.SUBJECTS.get(cell.path, f"Using {cell.path}")
     baseline = words.BASELINES.get(base.path, base.path)
-    what = words.transfer(cell)
+    what = words.transfer(cell) + words.OVER.get(suite_of(head, cell.suite).connection or "", "")
+    if cell.path == base.path:
+        subject, baseline = f"Using driver {cell.driver}", f"driver {base.driver}"
     if verdict.ratio is None:
         return (
             f"This run cannot tell whether {_lower(subject)} changes {what} against {baseline}: "
@@ -104,8 +123,8 @@ def span(verdict: Verdict) -> str:
     )
 
 
-def brief(head: Head) -> list[str]:
-    """One sentence for each further suite and cipher, in the record's order."""
+def brief(head: Head, told: Sequence[str] = ()) -> list[str]:
+    """One sentence for each further suite and cipher, in the record's order; ``told`` as for ``headline``."""
     main = main_verdict(head)
     seen = []
     cells = _cells(head)
@@ -119,7 +138,7 @@ def brief(head: Head) -> list[str]:
         best = main_verdict(part)
         if best is not None and best is not main:
             seen.append(sentence(head, best))
-    return seen
+    return seen + list(told if main else told[1:])
 
 
 def _paper(head: Head, cell: Cell) -> str:

@@ -70,7 +70,7 @@ def render(runs: Sequence[Run]) -> pages.Page:
         emulated=[words.KINDS[kind] for kind in kinds if kind in words.KINDS],
         drivers=facts.side_by_side(*(_drivers(kernel) for kernel in found)),
         differing=_differing(found),
-        data=pages.inline_json({"figures": {s.figure.id: s.figure.spec for s in sections if s.figure}}),
+        data=pages.inline_json({"figures": {k: v for s in sections if s.figure for k, v in s.figure.specs.items()}}),
     )  # fmt: skip
     row = {
         "folder": folder(head.profile.name),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,7 +15,8 @@ import jinja2
 import pandas as pd
 
 from harness.record import Cell, Head, Run, Verdict
-from reports import costs, facts, figures, forest, frame, headline, panels, words
+from reports import costs, facts, figures, frame, headline, packing, raw, words
+from reports import sections as parts
 
 TEMPLATES = Path(__file__).parent / "templates"
 ASSETS = TEMPLATES / "assets"
@@ -78,20 +79,19 @@ def render(run: Run) -> Page:
     head = run.head
     samples = frame.samples(run)
     cells = frame.cells(run, samples)
-    index = {cell.id: n for n, cell in enumerate(head.cells)}
-    sections = []
-    for panel in panels.panels(run, cells):
-        made = (figures.bars(panel, index), forest.forest(panel), figures.cpu(panel, index))
-        sections.append((panel, [figure for figure in made if figure is not None]))
-    data = {
-        "figures": {figure.id: figure.spec for _, some in sections for figure in some},
-        "samples": sample_columns(samples, [cell.id for cell in head.cells]),
-    }
+    raws = raw.raws(head, samples, cells)
+    told = raw.sentences(raws)
+    sections = parts.sections(run, samples, cells, raws)
+    specs: dict[str, Any] = {}
+    for section in sections:
+        for figure in section.figures:
+            specs |= figure.specs
+    data = {"figures": specs, "samples": packing.sample_columns(samples, [cell.id for cell in head.cells])}
     html = environment().get_template("run.html.j2").render(
         run=run,
         head=head,
-        headline=headline.headline(run),
-        brief=headline.brief(head),
+        headline=headline.headline(run, told),
+        brief=headline.brief(head, told),
         banners=banners(run),
         counts=counts(run, samples),
         verdicts=[verdict_row(head, verdict) for verdict in head.verdicts],
@@ -104,19 +104,25 @@ def render(run: Run) -> Page:
         hosts=facts.side_by_side(head.hosts.get("sender", {}), head.hosts.get("receiver", {})),
         profile=facts.side_by_side(head.profile.content),
         data=inline_json(data),
-        emulated=words.KINDS.get(head.testbed.kind, ""),
+        limits=parts.limits(run),
         label=words.kind(head.testbed.kind),
     )  # fmt: skip
-    return Page(html, {"samples.csv": samples, "cells.csv": cells}, index_row(run))
+    return Page(html, {"samples.csv": samples, "cells.csv": cells}, index_row(run, told))
 
 
-def render_index(rows: list[dict[str, str]], kernels: list[dict[str, str]]) -> str:
-    """The index of all runs, and of the pages that hold runs on several kernels side by side."""
-    return environment().get_template("index.html.j2").render(rows=rows, kernels=kernels)
+def render_index(
+    rows: list[dict[str, str]],
+    kernels: list[dict[str, str]],
+    compared: list[dict[str, str]],
+    trends: list[dict[str, str]],
+) -> str:
+    """The index of all runs, and of the pages that hold several runs side by side."""
+    template = environment().get_template("index.html.j2")
+    return template.render(rows=rows, kernels=kernels, compared=compared, trends=trends)
 
 
-def index_row(run: Run) -> dict[str, str]:
-    """What the index says of a run."""
+def index_row(run: Run, told: Sequence[str] = ()) -> dict[str, str]:
+    """What the index says of a run. ``told``: sentences on raw cryptography, for a run that compared nothing."""
     head = run.head
     main = headline.main_verdict(head)
     return {
@@ -127,7 +133,7 @@ def index_row(run: Run) -> dict[str, str]:
         "kernel": kernel(head),
         "kind": words.kind(head.testbed.kind),
         "status": head.status,
-        "headline": headline.short(head) if main else headline.headline(run),
+        "headline": headline.short(head) if main else headline.headline(run, told),
         "verdict": main.verdict if main else "",
     }
 
@@ -183,7 +189,7 @@ def verdict_row(head: Head, verdict: Verdict) -> dict[str, Any]:
     return {
         "verdict": verdict,
         "word": named[verdict.verdict] if verdict.ratio else "– not measured",
-        "what": f"{_named(candidate, verdict.candidate)} against {_named(baseline, verdict.baseline)}",
+        "what": headline.against(candidate, baseline) or f"{verdict.candidate} against {verdict.baseline}",
         "detail": _detail(candidate),
         "metric": words.METRICS[verdict.metric],
     }
@@ -196,42 +202,6 @@ def unmeasured(head: Head) -> list[tuple[str, str, str]]:
         for cell in head.cells
         if cell.outcome != "measured"
     ]
-
-
-def sample_columns(samples: pd.DataFrame, cells: list[str]) -> dict[str, Any]:
-    """The samples as compact columns for the page's script; five significant digits, the CSV file has all."""
-    index = {name: n for n, name in enumerate(dict.fromkeys([*cells, *samples["cell"]]))}
-    # 0 counts, 1 warm-up, 2 not valid, 3 valid but its cell does not count
-    state = [
-        0 if counted else 1 if warmup else 3 if valid else 2
-        for counted, warmup, valid in zip(samples["counted"], samples["warmup"], samples["valid"], strict=True)
-    ]
-    sizes = samples["size_bytes"].fillna(-1).tolist()
-    moved = samples["bytes"].fillna(-1).tolist()
-    return {
-        "cells": list(index),
-        "sizes": {index[name]: size for name, size in zip(samples["cell"], sizes, strict=True) if size >= 0},
-        "cell": [index[name] for name in samples["cell"]],
-        "block": samples["block"].tolist(),
-        "index": samples["index"].tolist(),
-        "state": state,
-        "seconds": _five(samples["seconds"]),
-        "handshake": _five(samples["handshake_seconds"]),
-        # only where it is not the size of the cell
-        "bytes": {
-            n: (b if b >= 0 else None) for n, (b, s) in enumerate(zip(moved, sizes, strict=True)) if b != s or b < 0
-        },
-        "sender": _five(samples["sender_cpu_seconds"]),
-        "receiver": _five(samples["receiver_cpu_seconds"]),
-        "latency": _five(samples["latency_p50_us"]),
-        "reason": {n: reason for n, reason in enumerate(samples["reason"]) if reason},
-    }
-
-
-def _five(column: pd.Series[float]) -> list[float | None] | dict[int, float]:
-    """The values of a column to five significant digits; by row number where most are missing."""
-    known = {n: float(f"{value:.5g}") for n, value in enumerate(column.tolist()) if not math.isnan(value)}
-    return known if len(known) < len(column) / 2 else [known.get(n) for n in range(len(column))]
 
 
 def _cell_rows(cells: pd.DataFrame, samples: pd.DataFrame) -> list[dict[str, Any]]:
@@ -255,16 +225,12 @@ def _span(values: list[Any]) -> str:
     return words.number(low, 12) if low == high else f"{words.number(low, 12)}–{words.number(high, 12)}"
 
 
-def _named(cell: Cell | None, name: str) -> str:
-    return cell.path if cell else name
-
-
 def _detail(cell: Cell | None) -> str:
     if cell is None:
         return "cell not in the record"
     driver = "" if cell.driver == "any" else f", {cell.driver}"
     kind = "" if cell.cipher in words.UNENCRYPTED else f"{words.cipher(cell.cipher)}, "
-    return f"{kind}{words.size(cell.size_bytes)}{driver} · {cell.suite}"
+    return f"{kind}{words.place(cell)}{driver} · {cell.suite}"
 
 
 def _raw(value: Any) -> str:

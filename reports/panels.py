@@ -43,8 +43,10 @@ class Panel:
     def title(self) -> str:
         """What the panel is about."""
         name = words.FIGURES.get(self.suite.figure or 0, self.suite.name)
+        if self.suite.figure == 7:
+            name = f"The scheme against {words.BASELINES.get(self.suite.baseline, self.suite.baseline)}"
         cipher = "" if self.cipher in words.UNENCRYPTED else f" · {words.cipher(self.cipher)}"
-        return f"{name}{cipher}"
+        return f"{name}{cipher}{f' · TLS {self.suite.tls}' if self.suite.tls else ''}"
 
     @property
     def subtitle(self) -> str:
@@ -53,15 +55,22 @@ class Panel:
         limit = self.suite.link_rate_bits_per_second
         return f"Suite {self.suite.name}; {shown}link rate {words.rate(limit)}"
 
+    @property
+    def cells(self) -> list[Cell]:
+        """Its cells, in no order."""
+        return list(self.slots.values())
+
 
 def panels(run: Run, summary: pd.DataFrame) -> list[Panel]:
-    """The panels of a record, in the order of its suites."""
+    """The panels of a record, in the order of its suites; raw kernel cryptography moves no file and has none."""
     head = run.head
     order = [suite.name for suite in head.suites]
     names = list(dict.fromkeys([*order, *(cell.suite for cell in head.cells)]))
     found: list[Panel] = []
     indexed = summary.set_index("cell", drop=False)
     for name in names:
+        if words.question(headline.suite_of(head, name)) == "kernel-crypto":
+            continue
         mine = [cell for cell in head.cells if cell.suite == name]
         bare = [cell for cell in mine if cell.cipher in words.UNENCRYPTED]
         ciphers = list(dict.fromkeys(cell.cipher for cell in mine if cell not in bare))

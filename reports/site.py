@@ -1,51 +1,74 @@
-"""The site below ``results/site``: an index and a folder per run, rebuilt only where something changed."""
+"""The site below ``results/site``: an index, trends, and a folder per run, rebuilt only where something changed.
+
+The newest runs have long pages, with figures and samples. An older run keeps its long page until this package
+changes; from then on it has a short one, made from its verdicts, until its long one is asked for by name. So a site of
+hundreds of runs is made in seconds.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
-from functools import cache
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness import record
+from harness.record import Run
 from hosts.errors import HarnessError
 from hosts.progress import Progress, silent
-from reports import export, kernels, pages
+from reports import brief, compare, compare_view, history, kernels, manifest, nightly, pages, quick, trend
+from reports.history import Night
+from reports.manifest import Entry
+from reports.series import groups
 
-MANIFEST = "built.json"
-PAGE = "index.html"
+MANIFEST, PAGE = manifest.FILE, manifest.PAGE
+LONG_BYTES = 10_000_000
+"""The newest runs whose samples fit into this have long pages: about forty runs of fifty cells."""
 
 
 class ReportError(HarnessError):
     """The reports cannot be written."""
 
 
-def build_site(results: Path, progress: Progress = silent) -> Path:
+def build_site(
+    results: Path,
+    progress: Progress = silent,
+    wanted: str | None = None,
+    every: bool = False,
+    pair: tuple[Path, Path] | None = None,
+) -> Path:
     """Bring the site up to date and return the path of its index. Raises ReportError.
 
     A page is rebuilt if its record or anything it is made with changed. A record that cannot be read has a row
-    with its reason in the index and no page.
+    with its reason in the index and no page. ``wanted``: the folder of a run that is to have its long page; ``every``:
+    all are to have it; ``pair``: folders of two runs that are to have a page that compares them.
     """
     site = results / "site"
     try:
         site.mkdir(parents=True, exist_ok=True)
-        _assets(site)
-        before = _manifest(site)
+        manifest.assets(site)
+        before, past = manifest.load(site), history.load(results)
         runs = record.list_runs(results)
-        after: dict[str, dict[str, Any]] = {}
+        long = _long(runs, wanted, every)
+        after: dict[str, Entry] = {}
+        nights: list[Night] = []
         for n, path in enumerate(runs):
             progress(f"report of {path.name}", n / len(runs))
-            after[path.name] = _run(site, path, before.get(path.name))
+            after[path.name], night = _run(site, path, before.get(path.name), past.get(path.name), path.name in long)
+            nights.append(night)
+        if history.stale(nights, past):
+            history.save(results, [night for night in nights if night.key])
         rows = sorted((entry["row"] for entry in after.values()), key=_newest, reverse=True)
-        compared = _kernels(results, after, before)
-        after |= compared
+        kept = set(after)
+        apart = _kernels(results, after, before)
+        held = _compared(site, before, kept, pair)
+        trends = _trends(results, history.in_order(nights), before, kept)
+        after |= apart | held | trends
         for name in before.keys() - after.keys():
-            _forget(site / name)
+            manifest.forget(site / name)
         index = site / PAGE
-        _write(index, pages.render_index(rows, [entry["row"] for entry in compared.values()]))
-        _write(site / MANIFEST, json.dumps(after, indent=0, sort_keys=True))
+        shown = [[entry["row"] for entry in some.values()] for some in (apart, held, trends)]
+        manifest.write(index, pages.render_index(rows, *shown))
+        manifest.save(site, after)
     except OSError as error:
         raise ReportError(
             f"cannot write the reports in {site}: {error.strerror or error}",
@@ -55,8 +78,8 @@ def build_site(results: Path, progress: Progress = silent) -> Path:
     return index
 
 
-def run_page(results: Path, run: str | None = None) -> Path:
-    """The page of a run, built if need be: ``run`` by its folder's name, else the newest. Raises ReportError."""
+def run_page(results: Path, run: str | None = None, every: bool = False) -> Path:
+    """The page of a run, built if need be: ``run`` by its folder's name, else the index. Raises ReportError."""
     if not results.is_dir():
         raise ReportError(f"there is no results folder {results}", next_step="name it with --results")
     names = [path.name for path in record.list_runs(results)]
@@ -66,7 +89,7 @@ def run_page(results: Path, run: str | None = None) -> Path:
         run = (results / "latest").resolve().name if (results / "latest").exists() else None
         if run not in names:
             raise ReportError(f"no run in {results} is complete yet", next_step=_known(names))
-    index = build_site(results)
+    index = build_site(results, wanted=run, every=every)
     if run is None:
         return index
     page = index.parent / run / PAGE
@@ -76,30 +99,91 @@ def run_page(results: Path, run: str | None = None) -> Path:
     return page
 
 
+def compare_page(results: Path, a: Path, b: Path) -> Path:
+    """The page that holds two runs against each other. Raises ReportError, and RecordError for what cannot be read."""
+    results.mkdir(parents=True, exist_ok=True)
+    build_site(results, pair=(a, b))
+    page = results / "site" / compare_view.folder(a, b) / PAGE
+    if not page.exists():
+        raise ReportError(f"a run is called {page.parent.name}: its page stands where the comparison's would")
+    return page
+
+
 def _known(names: list[str]) -> str:
     return f"the newest are {', '.join(names[:-4:-1])}" if names else "make one with pytest suites"
 
 
-def _run(site: Path, path: Path, before: dict[str, Any] | None) -> dict[str, Any]:
-    """A run's entry in the manifest; its page is written if anything changed."""
+def _long(runs: Sequence[Path], wanted: str | None, every: bool) -> set[str]:
+    """The runs that are to have a long page."""
+    if every:
+        return {path.name for path in runs}
+    found, total = {path.name for path in runs[-1:]}, 0
+    for path in reversed(runs):
+        samples = path / "samples.jsonl"
+        total += samples.stat().st_size if samples.exists() else 0
+        if total > LONG_BYTES:
+            break
+        found.add(path.name)
+    return found | ({wanted} if wanted else set())
+
+
+def _run(site: Path, path: Path, before: Entry | None, past: Night | None, long: bool) -> tuple[Entry, Night]:
+    """A run's entry in the manifest and its night in the history; its page is written if anything changed."""
+    key, stamp = manifest.key(path), history.key(path)
     folder = site / path.name
-    key = _key(path)
-    if before and before.get("key") == key and (before["row"]["status"] == "damaged" or (folder / PAGE).exists()):
-        return before
+    made = before is not None and before.get("key") == key
+    if made and before and before["row"]["status"] != "damaged":
+        made = (folder / PAGE).exists() and (bool(before.get("long")) or not long)
+    known = past if past and past.key == stamp else None
+    if made and before and known:
+        return before, known
     try:
-        run = record.read(path)
-        page = pages.render(run)
+        run = _read(path, known, whole=long and not made)
+        night = known or history.of(path, "" if run.head.status == "running" else stamp, run)
+        entry = before if made and before else _page(folder, run, key, long)
+    except OSError:
+        raise
     except HarnessError as error:
-        _forget(folder)
-        return {"key": key, "row": _damaged(path, str(error).split("\n")[0])}
-    _put(folder, page)
+        reason = str(error).split("\n")[0]
+    except Exception as error:  # a record may hold what no page was made for: that is said in its row, the others stand
+        reason = f"{type(error).__name__}: {error}"
+    else:
+        return entry, night
+    manifest.forget(folder)
+    row = manifest.damaged(path, f"Cannot be read: {reason}")
+    return {"key": key, "row": row}, Night(key=stamp, folder=path.name, problem=reason)
+
+
+def _read(path: Path, known: Night | None, whole: bool) -> Run:
+    """A record: ``whole`` as its own reader gives it, else only as far as its short page and its night need it."""
+    if whole:
+        return record.read(path)
+    head = record.read_head(path)
+    samples: Any = []
+    truncated = known.truncated if known else False
+    if known is None or head.status != "complete":
+        samples, truncated = quick.samples(path)
+    return Run.model_construct(path=path, head=head, samples=samples, truncated=truncated)
+
+
+def _page(folder: Path, run: Run, key: str, long: bool) -> Entry:
+    """Write a run's page; its entry."""
     # A run that is going on can end without its files changing, when its writer dies.
-    return {"key": "" if run.head.status == "running" else key, "row": page.row}
+    entry: Entry = {"key": "" if run.head.status == "running" else key, "long": long}
+    if long:
+        page = pages.render(run)
+        manifest.put(folder, page)
+        return entry | {"row": page.row}
+    html = brief.render(run)
+    manifest.forget(folder)
+    folder.mkdir(exist_ok=True)
+    manifest.write(folder / PAGE, html)
+    return entry | {"row": pages.index_row(run)}
 
 
-def _kernels(results: Path, runs: dict[str, Any], before: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _kernels(results: Path, runs: dict[str, Entry], before: dict[str, Entry]) -> dict[str, Entry]:
     """Entries of the pages that hold a profile's runs on several kernels side by side, written where they changed."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Entry] = {}
     rows = [entry["row"] for entry in runs.values()]
     for profile in sorted({row["profile"] for row in rows if row["kernel"]}):
         name, chosen = kernels.folder(profile), kernels.newest(rows, profile)
@@ -111,15 +195,62 @@ def _kernels(results: Path, runs: dict[str, Any], before: dict[str, Any]) -> dic
             found[name] = before[name]
             continue
         page = kernels.render([record.read(results / row["folder"]) for row in chosen])
-        _put(folder, page)
+        manifest.put(folder, page)
         found[name] = {"key": key, "row": page.row}
     return found
+
+
+def _compared(
+    site: Path, before: dict[str, Entry], taken: set[str], pair: tuple[Path, Path] | None
+) -> dict[str, Entry]:
+    """Entries of the pages that compare two runs: the one asked for, and earlier ones whose runs are still there."""
+    pairs = [tuple(map(Path, entry["of"])) for entry in before.values() if len(entry.get("of", [])) == 2]
+    found: dict[str, Entry] = {}
+    for a, b in dict.fromkeys([*pairs, *([pair] if pair else [])]):
+        name = compare_view.folder(a, b)
+        key = f"{manifest.key(a)} {manifest.key(b)}"
+        if name in taken:
+            continue
+        if before.get(name, {}).get("key") == key and (site / name / PAGE).exists():
+            found[name] = before[name]
+            continue
+        try:
+            html, row = compare_view.render(compare.compare(compare.side(a), compare.side(b)))
+        except HarnessError:
+            if (a, b) == pair:
+                raise
+            continue  # a run of an earlier page was removed or damaged: the page goes too
+        (site / name).mkdir(exist_ok=True)
+        manifest.write(site / name / PAGE, html)
+        found[name] = {"key": key, "row": row, "of": [str(a), str(b)]}
+    return found
+
+
+def _trends(results: Path, nights: Iterable[Night], before: dict[str, Entry], taken: set[str]) -> dict[str, Entry]:
+    """The entry of the page of trends, written where something changed."""
+    everything = groups(nights)
+    name = trend.FOLDER
+    if not everything or name in taken:
+        return {}
+    try:
+        told = nightly.load(results)
+    except HarnessError:
+        told = []  # ``reports nightly`` says so
+    keys = [night.key for group in everything for night in group.nights]
+    key = manifest.digest([*keys, *(f"{one.group} {one.key} {one.since}" for one in told)])
+    folder = results / "site" / name
+    if before.get(name, {}).get("key") == key and (folder / PAGE).exists():
+        return {name: before[name]}
+    folder.mkdir(exist_ok=True)
+    manifest.write(folder / PAGE, trend.render(everything, told))
+    row = dict.fromkeys(manifest.NAMES, "") | {"folder": name, "status": "trends", "headline": trend.title(everything)}
+    return {name: {"key": key, "row": row}}
 
 
 def kernels_page(results: Path, profile: str) -> Path:
     """The page that holds a profile's newest runs on several kernels side by side. Raises ReportError."""
     run_page(results)
-    entries = _manifest(results / "site")
+    entries = manifest.load(results / "site")
     name = kernels.folder(profile)
     if entries.get(name, {}).get("row", {}).get("status") == "kernels":
         return results / "site" / name / PAGE
@@ -134,84 +265,5 @@ def kernels_page(results: Path, profile: str) -> Path:
     )
 
 
-def _put(folder: Path, page: pages.Page) -> None:
-    """Write a page and its files."""
-    folder.mkdir(exist_ok=True)
-    for name, table in page.files.items():
-        _write(folder / name, export.to_csv(table))
-    _write(folder / PAGE, page.html)
-
-
-def _damaged(path: Path, reason: str) -> dict[str, str]:
-    found = {"folder": path.name, "started": "", "profile": "", "testbed": "", "kind": "", "verdict": "", "kernel": ""}
-    return found | {"status": "damaged", "headline": f"Cannot be read: {reason}"}
-
-
 def _newest(row: dict[str, str]) -> tuple[str, str]:
     return row["started"] or row["folder"], row["folder"]
-
-
-def _key(path: Path) -> str:
-    """Changes when the record or the code that renders it does."""
-    parts = [_code()]
-    for name in ("run.json", "samples.jsonl"):
-        try:
-            stat = (path / name).stat()
-            parts.append(f"{stat.st_mtime_ns}-{stat.st_size}")
-        except OSError:
-            parts.append("missing")
-    return " ".join(parts)
-
-
-@cache
-def _code() -> str:
-    """A hash of this package: its templates, its scripts and its Python."""
-    digest = hashlib.sha256()
-    here = Path(__file__).parent
-    for path in sorted([*here.glob("*.py"), *here.glob("templates/*.j2"), *here.glob("templates/assets/*")]):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _manifest(site: Path) -> dict[str, dict[str, Any]]:
-    """What was built before; nothing where that cannot be told, so that everything is built again."""
-    try:
-        found = json.loads((site / MANIFEST).read_text(encoding="utf-8"))
-        entries = {str(name): dict(entry) for name, entry in found.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
-    names = set(_damaged(Path("x"), ""))
-    good = {
-        name: entry
-        for name, entry in entries.items()
-        if isinstance(entry.get("row"), dict) and set(entry["row"]) == names and name == Path(name).name
-    }
-    return {name: entry for name, entry in good.items() if name not in ("", ".", "..", "assets")}
-
-
-def _assets(site: Path) -> None:
-    """The scripts and styles that all pages share; Plotly as the installed package ships it."""
-    import plotly
-
-    target = site / "assets"
-    target.mkdir(exist_ok=True)
-    library = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-    for source in (library, *sorted(pages.ASSETS.iterdir())):
-        copy = target / source.name
-        if not copy.exists() or copy.read_bytes() != source.read_bytes():
-            shutil.copyfile(source, copy)
-
-
-def _forget(folder: Path) -> None:
-    """Remove a page that this module made, and its folder if nothing else is in it."""
-    for name in (PAGE, "samples.csv", "cells.csv", "kernels.csv"):
-        (folder / name).unlink(missing_ok=True)
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old one or the new one, whole."""
-    new = path.with_name(f".{path.name}.new")
-    new.write_bytes(text.encode("utf-8", "replace"))
-    new.replace(path)

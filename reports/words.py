@@ -6,12 +6,13 @@ import math
 import re
 from datetime import UTC, datetime
 
-from harness.record import Cell
+from harness.record import Cell, SuiteEntry
 
 PATHS = {
     "http": "plain HTTP, sendfile",
     "plain": "no encryption, sendfile",
     "https": "TLS in user space",
+    "https-qat": "TLS in user space, by Intel's QAT engine",
     "ktls-write": "kernel TLS, write",
     "ktls": "kernel TLS, sendfile",
     "ipsec": "HTTP over IPsec (ESP)",
@@ -19,24 +20,61 @@ PATHS = {
     "afalg-splice": "the scheme with mainline calls: AF_ALG with splice",
     "so-crypt": "the scheme itself: sendfile on a SO_CRYPT socket",
     "so-crypt-send": "ablation: read and send on a SO_CRYPT socket",
+    "raw-encrypt": "kernel cryptography alone: enciphering through AF_ALG",
+    "raw-decrypt": "kernel cryptography alone: deciphering through AF_ALG",
+    "openssl-speed": "cryptography in user space alone: openssl speed",
 }
-CIPHERS = {"3des": "3DES", "aes128cbc": "AES-128-CBC", "null": "null-cipher", "none": "unencrypted"}
-BASELINES = {"afalg-copy": "the traditional scheme", "http": "plain HTTP", "https": "HTTPS in user space"}
+CIPHERS = {
+    "null": "null-cipher",
+    "des": "DES",
+    "3des": "3DES",
+    "aes128cbc": "AES-128-CBC",
+    "aes256cbc": "AES-256-CBC",
+    "aes128gcm": "AES-128-GCM",
+    "aes256gcm": "AES-256-GCM",
+    "chacha20poly1305": "ChaCha20-Poly1305",
+    "none": "unencrypted",
+}
+BASELINES = {
+    "afalg-copy": "the traditional scheme",
+    "http": "plain HTTP",
+    "plain": "plain sendfile",
+    "https": "TLS in user space",
+}
 NAMES = {
     "so-crypt": "SO_CRYPT",
     "so-crypt-send": "SO_CRYPT with read and send",
     "afalg-splice": "AF_ALG with splice",
     "ktls": "kernel TLS",
+    "ktls-write": "kernel TLS with write",
     "ipsec": "IPsec",
     "https": "HTTPS",
+    "https-qat": "HTTPS on QAT",
 }
 SUBJECTS = {
     "so-crypt": "Taking the data off user space (so-crypt)",
     "afalg-splice": "Taking the data off user space (afalg-splice)",
     "so-crypt-send": "Encrypting in the socket but still reading through user space (so-crypt-send)",
+    "ktls": "Encrypting TLS in the kernel and taking the data off user space (ktls)",
+    "ktls-write": "Encrypting TLS in the kernel but still writing from user space (ktls-write)",
+    "https": "Encrypting with TLS in user space (https)",
+    "https-qat": "Encrypting TLS in user space by the QAT engine (https-qat)",
+    "ipsec": "Encrypting below TCP with IPsec (ipsec)",
     "plain": "Not encrypting at all (plain)",
     "http": "Not encrypting at all (http)",
 }
+CONNECTIONS = {"new": "new connections", "resumed": "resumed sessions", "kept": "one kept connection"}
+OVER = {
+    "new": " over new connections",
+    "resumed": " over connections that resume a session",
+    "kept": " over one kept connection",
+}
+QUESTIONS = {4: "kernel-crypto", 5: "large-files", 6: "small-files", 7: "schemes"}
+MASKED = "AES and vector instructions were hidden from user space, so that both sides pay about the same per byte."
+UNMASKED = (
+    "User space enciphers with the processor's AES and vector instructions here and the kernel's generic C does not: "
+    "comparing one with the other flatters user space."
+)
 UNENCRYPTED = ("none", "", "-")
 OUTCOMES = {
     "measured": "measured",
@@ -124,7 +162,9 @@ def percent(fraction: float | None) -> str:
 
 def nobreak(sentence: str) -> str:
     """A sentence whose numbers stay together with their units, and intervals in one piece."""
-    sentence = re.sub(r"(\d) (%|[kMG]?B\b|Ki?B\b|blocks?\b)", "\\1\N{NO-BREAK SPACE}\\2", sentence)
+    sentence = re.sub(
+        r"(\d) (%|[kMG]?B\b|Ki?B\b|blocks?\b|[kMG]?bit/s|µs\b|ns\b)", "\\1\N{NO-BREAK SPACE}\\2", sentence
+    )
     return re.sub(r"(\d)–(\d)", "\\1\N{WORD JOINER}–\N{WORD JOINER}\\2", sentence)
 
 
@@ -152,12 +192,41 @@ def cipher(name: str) -> str:
     return CIPHERS.get(name, name)
 
 
+def cipher_title(name: str) -> str:
+    """A cipher's name as a heading."""
+    return "Null cipher" if name == "null" else cipher(name)
+
+
 def path_title(path: str) -> str:
     """What a path is, in a few words; empty where unknown."""
     return PATHS.get(path, "")
 
 
+def place(cell: Cell) -> str:
+    """What tells a cell from others of its path: its file's size, or its buffer and depth: ``64 KiB × 16``."""
+    if cell.size_bytes is not None or not cell.buffer_bytes:
+        return size(cell.size_bytes)
+    return f"{size(cell.buffer_bytes)}{f' × {cell.depth}' if (cell.depth or 1) > 1 else ''}"
+
+
 def transfer(cell: Cell) -> str:
     """What a cell moves: ``100 MB 3DES transfers``."""
-    unencrypted = cell.cipher in UNENCRYPTED
-    return f"{size(cell.size_bytes)} {'' if unencrypted else cipher(cell.cipher) + ' '}transfers"
+    kind = "" if cell.cipher in UNENCRYPTED else cipher(cell.cipher) + " "
+    if cell.size_bytes is None and cell.buffer_bytes:
+        return f"{kind}operations on {place(cell)}"
+    return f"{size(cell.size_bytes)} {kind}transfers"
+
+
+def question(suite: SuiteEntry) -> str:
+    """What a suite asks: as it says itself, else by its figure in the paper; empty where neither tells."""
+    return suite.question or QUESTIONS.get(suite.figure or 0, "")
+
+
+def generic(kind: str, suite: SuiteEntry, cells: list[Cell]) -> bool:
+    """Whether user space has instructions for a suite's cipher that the kernel under test does without.
+
+    That is so in User Mode Linux; on QEMU where a cell was found to be bound to a generic driver.
+    """
+    fast = [cell for cell in cells if cell.suite == suite.name and cell.cipher.startswith(("aes", "chacha"))]
+    bound = any("generic" in (cell.driver_found or "") for cell in fast)
+    return suite.instructions == "all" and bool(fast) and (kind == "uml" or (kind == "qemu" and bound))

@@ -6,7 +6,8 @@ Standard library and the `openssl` program only, so that it can be copied to a l
     datapath_guest.py DATAPATH [--so-crypt] [--modprobe] [--big BYTES] [--strace]
 
 Cipher text is compared with OpenSSL's, the JSON accounting with the model (traditional: four crossings and three
-copies per byte; the schemes: none), and with --strace the counted calls with those that strace saw.
+copies per byte; the schemes: none), and with --strace the counted calls with those that strace saw. What raw must not
+let pass (a wrong tag, answers that differ, none at all) is made by strace too: it tampers with memory and results.
 Exits 1 with a message on the first mismatch.
 """
 
@@ -34,6 +35,7 @@ from typing import Any
 
 SIZES = (0, 1, 7, 8, 15, 16, 17, 65535, 65536, 65537, 131072, 1_000_000)
 MODULES = ("algif_skcipher", "des_generic", "aes_generic", "cbc", "ecb", "crypto_null")
+AEAD_MODULES = ("algif_aead", "gcm", "ccm", "chacha20poly1305", "authenc")
 DEADLINE = 60.0
 
 
@@ -237,7 +239,7 @@ def drain(client: socket.socket) -> int:
     return got
 
 
-def check_usage(command: list[str], root: Path) -> None:
+def check_usage(command: list[str], root: Path, modes: list[str]) -> None:
     """Refused with one clear line and the right status."""
     base = [command[-1], "serve", "--address", "127.0.0.1", "--port", "0", "--root", str(root)]
     aes = ["--mode", "afalg-copy", "--cipher", "cbc(aes)"]
@@ -251,6 +253,7 @@ def check_usage(command: list[str], root: Path) -> None:
         ([*aes, "--chunk", "262144"], good, 2, "131072"),
         (["--mode", "afalg-copy", "--cipher", "cbc(nonsense)"], good, 1, "no such algorithm"),
         (["--mode", "afalg-copy"], good, 2, "--cipher is needed"),
+        *((["--mode", mode, "--cipher", "gcm(aes)"], good, 2, "is an AEAD") for mode in modes),
     )
     for options, stdin, status, text in cases:
         done = subprocess.run([*base, *options], input=stdin, capture_output=True, timeout=DEADLINE, check=False)
@@ -285,21 +288,192 @@ def check_strace(command: list[str], root: Path, mode: str, cipher: Cipher) -> N
     print(f"ok: strace agrees for {mode}: {event['calls']}, {per_byte:.4f} crossings per byte", flush=True)
 
 
-def check_measuring(command: list[str]) -> None:
-    program = command[-1]
-    for cipher in ("cbc(aes)", "ecb(cipher_null)"):
-        argv = [program, "raw", "--cipher", cipher, "--op", "encrypt", "--size", "4096", "--seconds", "0.2"]
-        done = subprocess.run(argv, capture_output=True, timeout=DEADLINE, check=True)
-        found = json.loads(done.stdout)
-        expect("raw: bytes", found["bytes"], found["operations"] * 4096)
-        argv = [program, "costs", "--cipher", cipher, "--seconds", "1"]
-        done = subprocess.run(argv, capture_output=True, timeout=DEADLINE, check=True)
-        prices = {line["what"] for line in map(json.loads, done.stdout.splitlines()[1:])}
-        expect("costs", prices >= {"syscall", "read", "tcp_send", "tcp_sendfile", "alg_send", "alg_recv"}, True)
-    argv = [program, "raw", "--cipher", "cbc(aes)", "--op", "encrypt", "--size", "4095"]
+@dataclass(frozen=True)
+class Kind:
+    """What a cipher is to the commands that measure: its AF_ALG type, the key sizes it takes, AAD that fits."""
+
+    name: str
+    type: str
+    keys: tuple[int, ...]
+    aad: int = 0
+    optional: bool = False  # the lab's own kernel does without
+
+
+KINDS = (
+    Kind("cbc(aes)", "skcipher", (16, 24, 32)),
+    Kind("cbc(des3_ede)", "skcipher", (24,)),
+    Kind("ecb(cipher_null)", "skcipher", (0,)),
+    Kind("gcm(aes)", "aead", (16, 24, 32), 13),
+    Kind("rfc4106(gcm(aes))", "aead", (20, 28, 36), 16),
+    Kind("rfc7539(chacha20,poly1305)", "aead", (32,), 5),
+    Kind("ccm(aes)", "aead", (16, 24, 32), 64, optional=True),
+    Kind("authenc(hmac(sha1),cbc(aes))", "aead", (16, 24, 32), 8),
+)
+BOTH = ("encrypt", "decrypt")
+RAW = ("raw", "--seconds", "0.02", "--size")
+
+
+def answer(*argv: str) -> list[dict[str, Any]]:
+    """The JSON lines of a command that must end well."""
     done = subprocess.run(argv, capture_output=True, timeout=DEADLINE, check=False)
-    expect("raw: size 4095", done.returncode, 2)
-    print("ok: raw, costs", flush=True)
+    expect(f"{' '.join(argv)}: {done.stderr.decode()}: status", done.returncode, 0)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def refusal(status: int, text: str, *argv: str) -> None:
+    """A command that must end with one line on standard error and no figure."""
+    done = subprocess.run(argv, capture_output=True, timeout=DEADLINE, check=False)
+    message = done.stderr.decode()
+    expect(f"status of {' '.join(argv)}: {message}", done.returncode, status)
+    if text not in message or message.count("\n") != 1 or b'"raw"' in done.stdout:
+        raise MismatchError(f"{argv}: message {message!r} lacks {text!r}, or output {done.stdout!r} has a result")
+
+
+def check_raw(
+    program: str, kind: Kind, *options: str, depth: int = 1, size: int = 4096, ops: tuple[str, ...] = ("decrypt",)
+) -> dict[str, Any]:
+    """To decrypt it has to encrypt once, too. The figures agree with each other. The JSON of the last one."""
+    found = {}
+    for op in ops:
+        argv = [program, *RAW, str(size), "--op", op, "--cipher", kind.name, "--aad", str(kind.aad), *options]
+        found = answer(*argv, "--depth", str(depth))[0]
+        what = " ".join(argv)
+        told = {"type": kind.type, "op": op, "size": size, "aad": kind.aad, "depth": depth, "consistent": True}
+        for field, wanted in told.items():
+            expect(f"{what}: {field}", found[field], wanted)
+        expect(f"{what}: operations", found["operations"], found["batch"] * found["batches"])
+        expect(f"{what}: bytes", found["bytes"], found["operations"] * size)
+        expect(f"{what}: batch", found["batch"], 16 * depth if depth > 1 else 1)
+        for rate, of in (("operations_per_second", "operations"), ("bytes_per_second", "bytes")):
+            expect(f"{what}: {rate}", abs(found[rate] * found["seconds"] / found[of] - 1) < 1e-6, True)
+        mean = found["seconds"] * 1e9 / found["operations"]
+        expect(f"{what}: fastest batch", 0 < found["min_ns_per_operation"] <= mean * (1 + 1e-6), True)
+    return found
+
+
+def check_kinds(program: str) -> None:
+    """Every key size of every cipher; without one the largest; sizes that do not exist are refused."""
+    for kind in KINDS:
+        probed = answer(program, "probe", "--cipher", kind.name, "--aad", str(kind.aad))[1]
+        if kind.optional and "no such algorithm" in probed.get("reason", ""):
+            print(f"not in this kernel: {kind.name}", flush=True)
+            continue
+        expect(f"probe {kind.name}: {probed.get('reason')}", probed["available"], True)
+        sizes = [probed[field] for field in ("type", "min_key_bytes", "max_key_bytes", "key_bytes")]
+        expect(f"probe {kind.name}: type and key sizes", sizes, [kind.type, kind.keys[0], kind.keys[-1], kind.keys[-1]])
+        expect(f"{kind.name}: largest key", check_raw(program, kind, ops=BOTH)["key_bytes"], kind.keys[-1])
+        for size in kind.keys:
+            found = check_raw(program, kind, "--key-bytes", str(size))
+            expect(f"{kind.name}: key bytes", found["key_bytes"], size)
+        synchronous = check_raw(program, kind, depth=3)
+        expect(f"{kind.name}: requests under way with a synchronous driver", synchronous["under_way"], 0)
+        for size in {kind.keys[0] - 1, kind.keys[0] + 1, kind.keys[-1] + 1} - {-1}:
+            argv = [program, *RAW, "4096", "--op", "encrypt", "--cipher", kind.name, "--aad", str(kind.aad)]
+            refusal(2, f"--key-bytes {size}: ", *argv, "--key-bytes", str(size))
+        print(f"ok: raw and probe, {kind.name}, driver {found['driver']}, keys of {kind.keys}", flush=True)
+    check_raw(program, KINDS[3], size=1)
+    check_raw(program, KINDS[3], depth=64, size=131072)
+
+
+def check_costs(program: str) -> None:
+    prices = {"clock", "syscall", "read", "tcp_send", "tcp_sendfile", "alg_send", "alg_sendfile", "alg_recv"}
+    for cipher, key, aad, chunk in (
+        ("cbc(aes)", 16, 0, 65536),
+        ("ecb(cipher_null)", 0, 0, 65536),
+        ("gcm(aes)", 16, 5, 16384),
+    ):
+        argv = [program, "costs", "--cipher", cipher, "--key-bytes", str(key), "--aad", str(aad), "--seconds", "1"]
+        head, *lines = answer(*argv)
+        expect(f"costs {cipher}: head", (head["key_bytes"], head["aad"], head["chunk"]), (key, aad, chunk))
+        expect(f"costs {cipher}: key sizes", {line["key_bytes"] for line in lines}, {key})
+        expect(f"costs {cipher}: prices", {line["what"] for line in lines}, prices)
+        recv = next(line for line in lines if line["what"] == "alg_recv")
+        expect(f"costs {cipher}: sizes", (recv["small"]["bytes"], recv["large"]["bytes"]), (1024, chunk))
+    print("ok: costs", flush=True)
+
+
+def check_measuring_refusals(program: str) -> None:
+    def raw(status: int, text: str, cipher: str, size: str, *options: str) -> None:
+        refusal(status, text, program, *RAW, size, "--op", "decrypt", "--cipher", cipher, *options)
+
+    raw(2, "no multiple", "cbc(aes)", "4095")
+    raw(2, "is no AEAD", "cbc(aes)", "4096", "--aad", "8")
+    raw(2, "--batch 7", "cbc(aes)", "4096", "--depth", "8", "--batch", "7")
+    raw(1, "Invalid argument", "rfc4106(gcm(aes))", "4096", "--aad", "15")  # the kernel wants 16 or 20 there
+    raw(1, "no such algorithm", "gcm(nonsense)", "4096")
+    refusal(2, "is no AEAD", program, "costs", "--cipher", "cbc(aes)", "--aad", "8")
+    for command in ("costs", "probe"):
+        for size in ("15", "17"):
+            refusal(2, f"--key-bytes {size}: ", program, command, "--cipher", "gcm(aes)", "--key-bytes", size)
+    print("ok: refusals of raw and costs", flush=True)
+
+
+def check_depth(program: str) -> None:
+    """With an asynchronous driver requests are under way together, where the kernel does not wait for each of them.
+
+    Newer kernels do, for some types: then the module does not refer to the function that is called on completion.
+    """
+    subprocess.run(["modprobe", "cryptd"], check=True, timeout=DEADLINE)
+    try:
+        for kind in (KINDS[0], KINDS[3]):
+            driver = answer(program, "probe", "--cipher", kind.name)[1]["driver"]
+            wrapped = Kind(f"cryptd({driver})", kind.type, kind.keys, kind.aad)
+            probed = answer(program, "probe", "--cipher", wrapped.name, "--aad", str(kind.aad))[1]
+            expect(f"{wrapped.name}: {probed.get('reason')}", probed.get("async"), True)
+            check_raw(program, wrapped)
+            found = check_raw(program, wrapped, depth=16, size=65536, ops=BOTH)
+            path = subprocess.check_output(["modinfo", "-n", f"algif_{kind.type}"], text=True, timeout=DEADLINE).strip()
+            able = b"af_alg_async_cb" in Path(path).read_bytes()
+            expect(
+                f"{wrapped.name}: some of {found['under_way']} under way together", 0 < found["under_way"] < 16, able
+            )
+            print(f"ok: {wrapped.name}, 16 at once, {found['under_way']} seen under way together", flush=True)
+    finally:  # it outranks what it wraps: cbc(aes) would be cryptd's from now on
+        subprocess.run(["modprobe", "-r", "cryptd"], check=True, timeout=DEADLINE)
+
+
+def check_cipher_text(program: str) -> None:
+    """strace sees key, IV and answer of raw: OpenSSL makes the same of the same. GCM is CTR that starts at block 2."""
+    for name, aad, key_bytes, openssl, iv_bytes, count in (
+        ("cbc(aes)", 0, 16, "aes-128-cbc", 16, ""),
+        ("cbc(aes)", 0, 32, "aes-256-cbc", 16, ""),
+        ("gcm(aes)", 13, 16, "aes-128-ctr", 12, "00000002"),
+    ):
+        argv = [program, *RAW, "32", "--op", "encrypt", "--cipher", name, "--key-bytes", str(key_bytes)]
+        traced = ["strace", "-qq", "-xx", "-s", "256", "-e", "trace=getrandom,setsockopt,recvfrom", *argv]
+        traced += ["--aad", str(aad)]
+        done = subprocess.run(traced, capture_output=True, text=True, timeout=DEADLINE, check=True)
+        seen = done.stderr.replace("\\x", "")
+        key = re.findall(r'ALG_SET_KEY, "(\w*)", \d+\) = 0', seen)[-1]
+        iv = re.findall(r'getrandom\("(\w*)", 64, 0\) = 64', seen)[-1][: 2 * iv_bytes]
+        told = re.findall(r'recvfrom\(\d+, "(\w*)"', seen)[0]
+        made = ["openssl", "enc", f"-{openssl}", "-K", key, "-iv", iv + count, "-nopad"]
+        wanted = subprocess.run(made, input=b"U" * 32, check=True, capture_output=True, timeout=DEADLINE).stdout
+        expect(f"raw {name}: size of the answer", len(told) // 2, 32 + (aad + 16 if aad else 0))
+        expect(f"raw {name}, {key_bytes} bytes: cipher text", told[2 * aad : 2 * aad + 64], wanted.hex())
+    print("ok: raw's cipher text is OpenSSL's", flush=True)
+
+
+TAMPER = "poke_exit=@arg2=000102030405060708"
+
+
+def check_faults(program: str) -> None:
+    """What goes wrong is an error and never a figure; strace makes it go wrong."""
+
+    def faulty(text: str, call: str, fault: str, cipher: str, op: str, *options: str) -> None:
+        traced = ["strace", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:{fault}"]
+        refusal(1, text, *traced, program, *RAW, "4096", "--cipher", cipher, "--op", op, *options)
+
+    deep = ("--depth", "4")
+    faulty("the tag is wrong", "recvfrom", f"{TAMPER}:when=1", "gcm(aes)", "decrypt")
+    faulty("the tag is wrong", "recvfrom", f"{TAMPER}:when=1", "gcm(aes)", "decrypt", *deep)
+    faulty("results differ", "recvfrom", f"{TAMPER}:when=2+", "cbc(aes)", "encrypt")
+    faulty("results differ", "recvfrom", f"{TAMPER}:when=1", "cbc(aes)", "decrypt", *deep)
+    faulty("no answer in time", "recvfrom", "error=EINTR:when=3", "cbc(aes)", "encrypt")
+    faulty("none was answered within 60 s", "io_getevents", "retval=0:when=3", "cbc(aes)", "encrypt", *deep)
+    faulty("io_submit", "io_submit", "error=EAGAIN:when=3", "cbc(aes)", "encrypt", *deep)
+    faulty("aio-max-nr", "io_setup", "error=EAGAIN", "cbc(aes)", "encrypt", *deep)
+    print("ok: faults of raw", flush=True)
 
 
 def main() -> int:
@@ -311,7 +485,7 @@ def main() -> int:
     parser.add_argument("--strace", action="store_true", help="hold the counters against strace")
     options = parser.parse_args()
     if options.modprobe:
-        for module in MODULES:
+        for module in (*MODULES, *AEAD_MODULES):
             subprocess.run(["modprobe", "-q", module], check=False, timeout=DEADLINE)
     command = [options.datapath]
     sizes = [*SIZES, *([options.big] if options.big else [])]
@@ -320,7 +494,7 @@ def main() -> int:
     try:
         for size in sizes:
             (root / str(size)).write_bytes(os.urandom(size))
-        check_usage(command, root)
+        check_usage(command, root, modes)
         for mode in modes:
             for cipher in CIPHERS:
                 check_mode(command, root, mode, cipher, 65536, sizes)
@@ -330,7 +504,14 @@ def main() -> int:
             check_failure(command, root, mode)
             if options.strace:
                 check_strace(command, root, mode, CIPHERS[0])
-        check_measuring(command)
+        check_kinds(options.datapath)
+        check_costs(options.datapath)
+        check_measuring_refusals(options.datapath)
+        if options.modprobe:
+            check_depth(options.datapath)
+        if options.strace:
+            check_cipher_text(options.datapath)
+            check_faults(options.datapath)
     except (MismatchError, OSError, subprocess.SubprocessError) as error:
         print(f"MISMATCH: {error}", file=sys.stderr)
         return 1

@@ -6,12 +6,12 @@ import json
 import math
 import random
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from harness.record import Cell, Head, HostSample, ProfileEntry, Sample, SuiteEntry, TestbedEntry, Verdict
+from harness.record import Cell, Crossing, Head, HostSample, ProfileEntry, Sample, SuiteEntry, TestbedEntry, Verdict
 
 MADE_UP = "made-up record for tests: no number in it was measured"
 MB = 10**6
@@ -31,6 +31,22 @@ COSTS: Costs = {
 }
 LARGE_FILES = ("http", "https", "ipsec")
 SCHEMES = ("afalg-copy", "afalg-splice", "so-crypt-send", "so-crypt", "plain")
+# Seconds of a call and nanoseconds of a byte by driver, for kernel cryptography: invented.
+RAW_COSTS: Mapping[tuple[str, str], tuple[float, float]] = {
+    ("null", "any"): (17e-6, 0.7),
+    ("des", "any"): (21e-6, 16.0),
+    ("3des", "any"): (21e-6, 40.0),
+    ("aes128cbc", "any"): (20e-6, 7.5),
+    ("aes128cbc", "virtio_crypto_aes_cbc"): (170e-6, 1.1),
+    ("aes128gcm", "any"): (24e-6, 9.5),
+    ("aes256gcm", "any"): (24e-6, 11.5),
+    ("chacha20poly1305", "any"): (22e-6, 5.0),
+}
+OPENSSL_COSTS = {"des": 14.0, "3des": 36.0, "aes128cbc": 0.8, "aes128gcm": 0.25, "aes256gcm": 0.3}
+RAW_CIPHERS = ("null", "des", "3des", "aes128cbc", "aes128gcm")
+BUFFERS = (16, 64, 256, 1024, 4096, 8192, 16384, 65536)
+# Microseconds of a request by path: its own, what a new connection adds, what a resumed session adds: invented.
+SMALL_COSTS = {"http": (310.0, 900.0, 900.0), "https": (360.0, 9200.0, 2900.0), "ipsec": (420.0, 1010.0, 1010.0)}
 NO_GNUTLS = "the server's TLS library has no 3DES suite (OpenSSL 3.5 was built without it)"
 
 
@@ -99,6 +115,136 @@ def _sample(cell: Cell, block: int, index: int, rng: random.Random, costs: Costs
     )
 
 
+Maker = Callable[[Cell, int, random.Random], Sample]
+"""Makes the sample of a cell in a block."""
+Part = tuple[SuiteEntry, list[Cell], Maker]
+
+
+def raw_part(
+    name: str = "kernel-crypto",
+    ciphers: Sequence[str] = RAW_CIPHERS,
+    buffers: Sequence[int] = BUFFERS,
+    depths: Sequence[int] = (4, 16),
+    **more: Any,
+) -> Part:
+    """Figure 4: every driver of RAW_COSTS, both ways, OpenSSL where it has the cipher; depths on 64 KiB of AES-CBC."""
+    entry = _entry(name, 4, "", {"question": "kernel-crypto"} | more)
+    cells = []
+    for cipher, driver in (key for key in RAW_COSTS if key[0] in ciphers):
+        found = driver if driver != "any" else f"{cipher}-generic"
+        for path in ("raw-encrypt", "raw-decrypt"):
+            cells += [_raw_cell(name, path, cipher, driver, n, 1, found) for n in buffers]
+            if cipher == "aes128cbc" and path == "raw-encrypt":
+                cells += [_raw_cell(name, path, cipher, driver, 65536, depth, found) for depth in depths]
+        if cipher in OPENSSL_COSTS and driver == "any":
+            cells += [_raw_cell(name, "openssl-speed", cipher, "any", n, 1, "OpenSSL 3.5.1") for n in buffers[::2]]
+    return entry, cells, _raw_sample
+
+
+def _entry(name: str, figure: int, baseline: str, more: dict[str, Any]) -> SuiteEntry:
+    fixed = {"name": name, "figure": figure, "baseline": baseline, "link_rate_bits_per_second": None}
+    return SuiteEntry.model_validate(fixed | more)
+
+
+def _raw_cell(suite: str, path: str, cipher: str, driver: str, buffer: int, depth: int, found: str) -> Cell:
+    queue = f"x{depth}" if depth > 1 else ""
+    return Cell(
+        id=f"{suite}/{path}/{cipher}/{driver}/{buffer}B{queue}", suite=suite, path=path, cipher=cipher, driver=driver,
+        buffer_bytes=buffer, depth=depth, outcome="measured", driver_found=found,
+    )  # fmt: skip
+
+
+def _raw_sample(cell: Cell, block: int, rng: random.Random) -> Sample:
+    size = cell.buffer_bytes or 1
+    call, byte = RAW_COSTS[cell.cipher, cell.driver]
+    if cell.path == "openssl-speed":
+        call, byte = 2e-7, OPENSSL_COSTS[cell.cipher]
+    elif cell.path == "raw-decrypt":
+        byte *= 0.93
+    cost = max((call + byte * 1e-9 * size) / (cell.depth or 1), byte * 1e-9 * size)
+    cost *= math.exp(rng.gauss(0, 0.02)) * (1.2 if block == 0 else 1)
+    operations = max(1, round(0.05 / cost))
+    return Sample(
+        cell=cell.id, block=block, index=0, warmup=block == 0, seconds=cost, bytes=size, sha256_ok=True, valid=True,
+        witness={"operations": operations, "driver": cell.driver_found, "key_bytes": 16},
+        sender=HostSample(cpu_seconds=cost * 0.97, cpu_resolution_seconds=1e-4 / operations),
+    )  # fmt: skip
+
+
+def small_parts(
+    cipher: str = "aes128gcm",
+    connections: Sequence[str] = ("new", "resumed", "kept"),
+    paths: Sequence[str] = ("http", "https", "ipsec"),
+    requests: int = 1000,
+    name: str = "small-files",
+    **more: Any,
+) -> list[Part]:
+    """Figure 6: a suite for each kind of connection, batches of requests for 15 bytes."""
+    found: list[Part] = []
+    for connection in connections:
+        told = {"question": "small-files", "connection": connection, "requests": requests, "tls": "1.3"}
+        entry = _entry(f"{name}-{connection}", 6, "http", told | more)
+        cells = [
+            Cell(
+                id=f"{entry.name}/{path}/{cipher if path != 'http' else 'none'}/any/15B", suite=entry.name, path=path,
+                cipher=cipher if path != "http" else "none", driver="any", size_bytes=15, outcome="measured",
+            )
+            for path in paths
+        ]  # fmt: skip
+
+        def sample(cell: Cell, block: int, rng: random.Random, connection: str = connection) -> Sample:
+            return _small_sample(cell, block, rng, connection, requests)
+
+        found.append((entry, cells, sample))
+    return found
+
+
+def _small_sample(cell: Cell, block: int, rng: random.Random, connection: str, requests: int) -> Sample:
+    own, new, resumed = SMALL_COSTS.get(cell.path, (400.0, 1000.0, 1000.0))
+    typical = own + {"new": new, "resumed": resumed}.get(connection, 0.0)
+    typical *= math.exp(rng.gauss(0, 0.02)) * (1.3 if block == 0 else 1)
+    tail = [rng.expovariate(1) * 4 * typical if rng.random() < 0.01 else 0.0 for _ in range(requests)]
+    latencies = [round(typical * (0.9 + rng.expovariate(8)) + late, 1) for late in tail]
+    seconds = sum(latencies) / 1e6
+
+    def host(share: float) -> HostSample:
+        return HostSample(cpu_seconds=round(seconds * share, 6), cpu_resolution_seconds=1e-4)
+
+    return Sample(
+        cell=cell.id, block=block, index=0, warmup=block == 0, seconds=seconds, bytes=15 * requests, sha256_ok=True,
+        witness={"requests": requests}, valid=True, sender=host(0.55), receiver=host(0.35), latencies_us=latencies,
+    )  # fmt: skip
+
+
+def crossings(cipher: str = "3des", size: int = 10 * MB, buffer: int = 65536) -> list[Crossing]:
+    """What transfers of a file took, in the shape of the paper's two schemes."""
+    chunks = -(-size // buffer)
+    server = {"cipher": cipher, "size_bytes": size, "source": "server"}
+    return [
+        Crossing.model_validate(
+            server | {"path": "afalg-copy", "buffer_bytes": buffer, "crossing_bytes": 4 * size,
+                      "copied_bytes": 3 * size,
+                      "calls": {"read": chunks, "sendmsg": chunks, "recv": chunks, "send": chunks}}
+        ),
+        Crossing.model_validate(
+            server | {"path": "afalg-splice", "buffer_bytes": buffer, "crossing_bytes": 0, "copied_bytes": size,
+                      "calls": {"sendfile": chunks, "splice": 2 * chunks}}
+        ),
+        Crossing.model_validate(
+            server | {"path": "so-crypt", "crossing_bytes": 0, "copied_bytes": 0, "calls": {"sendfile": 1}}
+        ),
+        Crossing.model_validate(
+            server | {"path": "https", "buffer_bytes": 16384, "crossing_bytes": 2 * size, "source": "strace",
+                      "calls": {"pread64": size // 32768, "write": size // 16384 + 9, "epoll_wait": 12, "futex": 3}}
+        ),
+    ]  # fmt: skip
+
+
+def _place(cell: Cell) -> tuple[int | None, ...]:
+    """What two cells have in common that are compared."""
+    return cell.size_bytes, cell.buffer_bytes if cell.size_bytes is None else None, cell.depth
+
+
 def _verdict(baseline: Cell, candidate: Cell, metric: str, pairs: list[tuple[float, float]]) -> Verdict:
     logs = [math.log(a / b) for a, b in pairs]
     blocks = len(logs)
@@ -149,7 +295,7 @@ def verdicts(suites: Sequence[SuiteEntry], cells: Sequence[Cell], samples: Seque
     for suite in suites:
         mine = [c for c in cells if c.suite == suite.name and c.outcome == "measured"]
         for base in (c for c in mine if c.path == suite.baseline):
-            for cell in (c for c in mine if c.size_bytes == base.size_bytes and c.path != suite.baseline):
+            for cell in (c for c in mine if c.path != suite.baseline and _place(c) == _place(base)):
                 both = [(by_block.get((base.id, b)), by_block.get((cell.id, b))) for b in blocks]
                 times = [(a.seconds, b.seconds) for a, b in both if a and b and a.seconds and b.seconds]
                 cpus = [
@@ -182,12 +328,14 @@ def make_run(
     costs: Costs | None = None,
     driver: str = "cbc-{}-generic",
     notes: Sequence[str] = (MADE_UP,),
+    parts: Sequence[Part] = (),
 ) -> Path:
     """Write a record below ``results`` and return its folder.
 
     ``outcomes`` maps a cell id to an outcome and reason; ``suites`` are entries with their paths and cipher.
     ``prices`` go to the suites of Figure 7, ``costs`` stand in for those of single paths, ``driver`` is what was
-    found for a cipher. The kernel is a fact of the sender: give it in ``extra_facts``.
+    found for a cipher. The kernel is a fact of the sender: give it in ``extra_facts``. ``parts`` are further suites
+    with cells and samples of their own kind: raw cryptography, small files.
     """
     rng = random.Random(seed)
     started = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=seed, minutes=seed)
@@ -197,12 +345,21 @@ def make_run(
     for entry in entries:
         entry.prices = dict(prices or {}) if entry.figure == 7 else {}
     cells = [cell for suite, paths, cipher in chosen for cell in _cells(suite.name, paths, cipher, sizes, driver)]
+    makers: dict[str, Maker] = {}
+    for entry, some, maker in parts:
+        entries.append(entry)
+        cells += some
+        makers |= dict.fromkeys((cell.id for cell in some), maker)
     outcomes = outcomes or {}
-    samples = []
+    samples: list[Sample] = []
     for block in range(blocks + 1):
         for cell in cells:
-            if outcomes.get(cell.id, ("measured",))[0] != "unsupported":
-                samples += [_sample(cell, block, index, rng, {**COSTS, **(costs or {})}) for index in range(per_block)]
+            if outcomes.get(cell.id, ("measured",))[0] == "unsupported":
+                continue
+            if cell.id in makers:
+                samples.append(makers[cell.id](cell, block, rng))
+                continue
+            samples += [_sample(cell, block, index, rng, {**COSTS, **(costs or {})}) for index in range(per_block)]
     for cell in cells:
         if cell.id in outcomes:
             cell.outcome, cell.reason = outcomes[cell.id]  # type: ignore[assignment]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -393,6 +394,9 @@ def test_sigterm_lets_a_transfer_finish(own: Server, tmp_path: Path) -> None:
     assert own.process.wait(DEADLINE) == 0
 
 
+RAW = ("raw", "--cipher", "cbc(aes)", "--op", "encrypt", "--size", "4096")
+
+
 def make_sparse(path: Path, size: int) -> None:
     with path.open("wb") as f:
         f.truncate(size)
@@ -421,6 +425,14 @@ def refused(program: Path, *arguments: str, stdin: bytes = b"") -> tuple[int, st
         (("raw", "--cipher", "cbc(aes)", "--op", "encrypt"), 2, "--size"),
         (("costs",), 2, "--cipher"),
         (("probe",), 2, "--cipher"),
+        (("raw", "--key-bytes", "65"), 2, "--key-bytes 65: wanted a whole number from 0 to 64"),
+        (("raw", "--key-bytes", "-1"), 2, "--key-bytes -1"),
+        (("raw", "--aad", "65"), 2, "--aad 65: wanted a whole number from 0 to 64"),
+        (("raw", "--depth", "0"), 2, "--depth 0: wanted a whole number from 1 to 64"),
+        (("raw", "--depth", "65"), 2, "--depth 65"),
+        ((*RAW, "--depth", "8", "--batch", "7"), 2, "--batch 7: so few are never 8 under way at once"),
+        (("costs", "--cipher", "cbc(aes)", "--depth", "2"), 2, "--depth is for raw"),
+        (("probe", "--cipher", "cbc(aes)", "--depth", "2"), 2, "--depth is for raw"),
         (("costs", "--cipher", "x" * 64), 2, "63 characters"),
         (("costs", "--cipher", "x", "--seconds", "nan"), 2, "--seconds"),
     ],
@@ -440,6 +452,9 @@ def test_refusals(program: Path, arguments: tuple[str, ...], status: int, text: 
         (("--mode", "afalg-copy", "--cipher", "cbc(aes)"), b"00\n0\n", 2, "IV on standard input"),
         (("--mode", "afalg-copy", "--cipher", "cbc(aes)"), b"0" * 200, 2, "too long"),
         (("--mode", "so-crypt", "--cipher", "cbc(aes)"), b"00\n00\n", 1, "not compiled in"),
+        (("--mode", "afalg-copy", "--cipher", "cbc(aes)", "--key-bytes", "16"), b"", 2, "the key on standard input"),
+        (("--mode", "afalg-copy", "--cipher", "gcm(aes)", "--aad", "5"), b"", 2, "the key on standard input"),
+        (("--mode", "plain", "--depth", "2"), b"", 2, "--depth is for raw"),
     ],
 )
 def test_serve_refusals(
@@ -485,6 +500,14 @@ def test_help_names_every_mode(program: Path) -> None:
     done = subprocess.run([str(program), "--help"], capture_output=True, check=True, timeout=DEADLINE)
     for mode in ("plain", "afalg-copy", "afalg-splice", "so-crypt", "so-crypt-send"):
         assert f"  {mode} ".encode() in done.stdout
+
+
+def test_help_names_every_option(program: Path) -> None:
+    """As the source takes them."""
+    done = subprocess.run([str(program), "--help"], capture_output=True, check=True, timeout=DEADLINE)
+    options = re.findall(r'\{ "([a-z-]+)", 1, NULL', (SOURCE / "datapath.c").read_text())
+    assert "key-bytes" in options
+    assert [option for option in options if f"--{option} ".encode() not in done.stdout] == []
 
 
 def test_ipv6(program: Path, tmp_path: Path) -> None:

@@ -23,10 +23,26 @@ TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MOD
 MAY_IMPORT = {
     "suites": {"suites", "harness", "hosts", "pytest"},
     "harness": {"harness", "hosts", "pydantic", "rich", "scipy"},
-    "reports": {"reports", "harness", "hosts", "jinja2", "numpy", "pandas", "plotly", "scipy"},
+    "reports": {
+        "reports",
+        "harness",
+        "hosts",
+        "fastparquet",
+        "jinja2",
+        "markupsafe",
+        "msgspec",
+        "numpy",
+        "pandas",
+        "plotly",
+        "pytest_benchmark",
+        "rich",
+        "ruptures",
+        "scipy",
+    },
     "hosts": {"hosts", "cryptography", "fabric", "paramiko", "platformdirs", "pydantic"},
 }
-REPORTS_MAY = {"harness.ceiling", "harness.record", "harness.stats", "hosts.errors", "hosts.progress"}
+REPORTS_MAY = {"harness.ceiling", "harness.linefit", "harness.record", "harness.stats"}
+REPORTS_MAY |= {"hosts.errors", "hosts.progress"}
 SSH = {"fabric", "invoke", "paramiko"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -259,7 +260,7 @@ def bench(environment: dict[str, str] | None = None, **answers: Any) -> tuple[Be
         payload_directory="/payloads",
         ports=[],
         shared=shared,
-        built={_so_crypt.MODULE: "/so_crypt.ko"},
+        facts=replace(facts("sender"), built={_so_crypt.MODULE: "/so_crypt.ko"}),
         environment=environment or {},
     )
     return made, host

@@ -291,7 +291,7 @@ class TestPage:
         text = pages.render(record.read(folder)).html
         assert "<script>alert" not in text
         assert "<img" not in text
-        assert len(re.findall(r"<script\b", text)) == 6
+        assert len(re.findall(r"<script\b", text)) == 5
         data = page_data(text)
         assert "\u2028" not in re.search(r'id="report-data">(.*?)</script>', text, re.S)[1]  # type: ignore[index]
         assert HOSTILE in json.dumps(data, ensure_ascii=False).replace('\\"', '"')

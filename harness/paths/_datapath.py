@@ -10,7 +10,7 @@ import hosts
 from harness import ceiling
 from harness.bench import Bench, Key, new_key
 from harness.ciphers import Cipher
-from harness.paths import Deployed, Observed, Witness, _need
+from harness.paths import Deployed, Observed, Witness, _card, _need
 from harness.setup import Setup
 from hosts import changes
 from hosts.errors import HarnessError
@@ -81,7 +81,7 @@ def serve(bench: Bench, name: str, setup: Setup, rule: Callable[[Observed, dict[
     if not said:
         raise HarnessError("datapath did not say what it bound", host=bench.sender.name, commands=[" ".join(argv)])
     listening = json.loads(said[0])
-    found = listening.get("driver")
+    found = str(listening.get("driver"))
     if driver != "any" and found != driver:
         raise HarnessError(f"driver {driver} was asked for and {found} was bound", host=bench.sender.name)
     base = bench.base_url("http", port)
@@ -114,16 +114,17 @@ def serve(bench: Bench, name: str, setup: Setup, rule: Callable[[Observed, dict[
     decipher = None
     if cipher and cipher.evp and key:
         decipher = {"evp": cipher.evp, "key": key.key, "iv": key.iv}
-    return Deployed(
+    deployed = Deployed(
         url=lambda payload: f"{base}/{payload}",
         log=log,
         server=served.number,
         judge=judge,
         decipher=decipher,
-        driver_found=found,
+        driver_found=found if cipher else None,
         counts=True,
         buffer_bytes=chunk,
     )
+    return _card.watched(deployed, found, bench.facts, lambda _seen, said: int(said.facts.get("crypto_requests") or 0))
 
 
 def load_modules(bench: Bench, *modules: str) -> None:

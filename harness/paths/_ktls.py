@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.bench import Bench, load
-from harness.paths import Deployed, _need, _nginx
+from harness.paths import Deployed, _card, _need, _nginx
 from harness.paths.https import no_suite
 from harness.setup import Setup
 from hosts.errors import HarnessError
@@ -17,15 +17,15 @@ def impossible(setup: Setup) -> str | None:
             f"the kernel's TLS has no {setup.title}: linux/tls.h lists AEAD ciphers only, and OpenSSL would fall back "
             "to user space without a word"
         )
-    if setup.driver != "any":
-        return "the kernel's TLS takes the driver of the highest priority and cannot be given one by name"
     return no_suite(setup)
 
 
-def unsupported(sender: Facts, receiver: Facts) -> str | None:
+def unsupported(setup: Setup, sender: Facts, receiver: Facts) -> str | None:
     """Why kernel TLS cannot run here: OpenSSL or the kernel, or a program that is missing."""
-    missing = _need.missing(sender, receiver, sender_programs=("nginx", "openssl", "modprobe"))
-    return "; ".join(reason for reason in (_nginx.without_ktls(sender), missing) if reason) or None
+    steering = () if setup.driver == "any" else ("crypto_user",)
+    missing = _need.missing(sender, receiver, sender_programs=("nginx", "openssl", "modprobe"), sender_modules=steering)
+    unproven = _card.unproven(setup.driver, sender) if steering else None
+    return "; ".join(reason for reason in (_nginx.without_ktls(sender), missing, unproven) if reason) or None
 
 
 def deploy(bench: Bench, name: str, setup: Setup, *, sendfile: bool) -> Deployed:
@@ -33,4 +33,10 @@ def deploy(bench: Bench, name: str, setup: Setup, *, sendfile: bool) -> Deployed
     if reason := impossible(setup):
         raise HarnessError(reason)
     load(bench.sender, bench.on_sender, "tls", *(setup.cipher.kernel_modules if setup.cipher else ()))
-    return _nginx.serve_tls(bench, name, setup, ktls=True, sendfile=sendfile)
+    if setup.driver == "any" or setup.cipher is None:
+        return _nginx.serve_tls(bench, name, setup, ktls=True, sendfile=sendfile)
+    # the kernel's TLS takes the driver of the highest priority when a connection is handed to it
+    _card.steer(bench, setup.driver, (setup.cipher.kernel,))
+    deployed = _nginx.serve_tls(bench, name, setup, ktls=True, sendfile=sendfile)
+    records = _nginx.RECORD_BYTES
+    return _card.watched(deployed, setup.driver, bench.facts, lambda seen, _said: seen.payload // records)

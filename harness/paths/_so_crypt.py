@@ -28,7 +28,7 @@ def deploy(bench: Bench, name: str, setup: Setup, crossings: int) -> Deployed:
         raise HarnessError(f"{name} needs a cipher")
     _datapath.load_modules(bench, *setup.cipher.kernel_modules)
     if MODULE not in bench.loaded:
-        bench.on_sender.apply(changes.insmod(MODULE, bench.built[MODULE]))
+        bench.on_sender.apply(changes.insmod(MODULE, bench.facts.built[MODULE]))
         bench.loaded.add(MODULE)
     cipher = setup.cipher
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from harness.bench import Bench, load
 from harness.ceiling import Step, Steps
 from harness.ciphers import AUTH_ICV_BITS, AUTH_KEY_BYTES
-from harness.paths import Counter, Deployed, Observed, Witness, _log, _need, _nginx
+from harness.drivers import esp_algorithm
+from harness.paths import Counter, Deployed, Observed, Witness, _card, _log, _need, _nginx
 from harness.setup import Setup
 from hosts import changes
 from hosts.changes import Scope
@@ -138,18 +139,18 @@ class Ipsec:
     def impossible(self, setup: Setup) -> str | None:
         if setup.cipher is None or setup.cipher.esp is None:
             return f"ESP has no {setup.title}"
-        if setup.driver != "any":
-            return "ESP takes the driver of the highest priority and cannot be given one by name"
         return None
 
     def unsupported(self, setup: Setup, sender: Facts, receiver: Facts) -> str | None:
-        return _need.missing(
+        steering = () if setup.driver == "any" else ("crypto_user",)
+        missing = _need.missing(
             sender,
             receiver,
             sender_programs=("nginx", "ip", "modprobe"),
-            sender_modules=("xfrm_user", "esp4"),
+            sender_modules=("xfrm_user", "esp4", *steering),
             receiver_modules=("xfrm_user", "esp4"),
         )
+        return missing or (_card.unproven(setup.driver, sender) if steering else None)
 
     def deploy(self, bench: Bench, setup: Setup) -> Deployed:
         cipher = setup.cipher
@@ -166,6 +167,9 @@ class Ipsec:
             (bench.on_receiver, bench.receiver, ("in", "out")),
         ):
             load(host, scope, *RANDOM, *MODULES, *cipher.kernel_modules, sticky=RANDOM)
+            if scope is bench.on_sender and setup.driver != "any":
+                # ESP takes the driver of the highest priority when an SA is made
+                _card.steer(bench, setup.driver, (esp_algorithm(cipher, setup.integrity), cipher.kernel))
             # policies first: from here on this port speaks ESP or not at all
             _policy(scope, out, f"sport {port}", directions[0])
             _policy(scope, back, f"dport {port}", directions[1])
@@ -173,7 +177,7 @@ class Ipsec:
                 _associate(scope, way, secret[way])
         served = _nginx.serve(bench, self.name, port)
         base = bench.base_url("http", port)
-        return Deployed(
+        deployed = Deployed(
             url=lambda name: f"{base}/{name}",
             log=_nginx.access_log(bench, self.name),
             server=served.number,
@@ -181,7 +185,12 @@ class Ipsec:
             sender_counters={"sa_out_bytes": out.counter(setup), "sa_in_bytes": back.counter(setup)},
             receiver_counters={"sa_in_bytes": out.counter(setup), "sa_out_bytes": back.counter(setup)},
             calls=frozenset({"sendfile"}),
+            driver_found=None if setup.driver == "any" else setup.driver,
         )
+        if setup.driver == "any":
+            return deployed
+        # each packet is a request; with segmentation offload there are fewer, of up to 64 KiB
+        return _card.watched(deployed, setup.driver, bench.facts, lambda seen, _said: seen.payload // 65536)
 
     def steps(self, setup: Setup) -> Steps | None:
         return Steps(

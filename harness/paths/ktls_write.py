@@ -21,7 +21,7 @@ class KtlsWrite:
         return _ktls.impossible(setup)
 
     def unsupported(self, setup: Setup, sender: Facts, receiver: Facts) -> str | None:
-        return _ktls.unsupported(sender, receiver)
+        return _ktls.unsupported(setup, sender, receiver)
 
     def deploy(self, bench: Bench, setup: Setup) -> Deployed:
         return _ktls.deploy(bench, self.name, setup, sendfile=False)

@@ -7,7 +7,6 @@ would be measured too); what is checked afterwards is exactly the bytes this tra
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import functools
 import hashlib
 import os
@@ -15,7 +14,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-CHUNK = 1 << 20
+from . import evp, gnutls
+
+CHUNK = evp.CHUNK
 GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE = -56
 
 
@@ -33,7 +34,7 @@ def fetch(url: str, out: str, timeout: float, tls: dict[str, Any] | None = None)
     import pycurl
 
     fd = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    curl = _handle(url, timeout, tls)
+    curl = handle(url, timeout, tls)
     try:
         curl.setopt(pycurl.WRITEFUNCTION, functools.partial(os.write, fd))
         error = None
@@ -57,8 +58,8 @@ def fetch(url: str, out: str, timeout: float, tls: dict[str, Any] | None = None)
         os.close(fd)
 
 
-def _handle(url: str, timeout: float, tls: dict[str, Any] | None) -> Any:
-    """A libcurl handle for one new connection, set up alike for every cell."""
+def handle(url: str, timeout: float, tls: dict[str, Any] | None) -> Any:
+    """A libcurl handle for new connections, set up alike for every cell."""
     import pycurl
 
     curl = pycurl.Curl()
@@ -92,7 +93,7 @@ def suite(url: str, tls: dict[str, Any]) -> str | None:
     import pycurl
 
     told: list[str] = []
-    curl = _handle(url, 10.0, tls)
+    curl = handle(url, 10.0, tls)
     try:
         curl.setopt(pycurl.CONNECT_ONLY, 1)
         curl.setopt(pycurl.VERBOSE, 1)
@@ -112,21 +113,21 @@ def offered(priority: str) -> list[str]:
     gnutls_priority_get_cipher_suite_index and gnutls_cipher_suite_info of the GnuTLS manual. Raises ValueError where
     GnuTLS does not understand the string, OSError where the library is missing.
     """
-    gnutls = ctypes.CDLL(ctypes.util.find_library("gnutls") or "libgnutls.so.30")
-    gnutls.gnutls_cipher_suite_info.restype = ctypes.c_char_p
+    library = gnutls.load()
+    library.gnutls_cipher_suite_info.restype = ctypes.c_char_p
     cache, place = ctypes.c_void_p(), ctypes.c_char_p()
-    if gnutls.gnutls_priority_init(ctypes.byref(cache), priority.encode(), ctypes.byref(place)) != 0:
+    if library.gnutls_priority_init(ctypes.byref(cache), priority.encode(), ctypes.byref(place)) != 0:
         raise ValueError(f"GnuTLS does not understand the priority string {priority!r}")
     names, number = [], ctypes.c_uint()
     try:
         for index in range(500):
-            status = gnutls.gnutls_priority_get_cipher_suite_index(cache, index, ctypes.byref(number))
+            status = library.gnutls_priority_get_cipher_suite_index(cache, index, ctypes.byref(number))
             if status == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE:
                 break
             if status == 0:
-                names.append(gnutls.gnutls_cipher_suite_info(number, None, None, None, None, None).decode())
+                names.append(library.gnutls_cipher_suite_info(number, None, None, None, None, None).decode())
     finally:
-        gnutls.gnutls_priority_deinit(cache)
+        library.gnutls_priority_deinit(cache)
     return names
 
 
@@ -136,6 +137,7 @@ _verified: dict[tuple[str, ...], str] = {}
 def digest(path: str, count: int, cipher: dict[str, str] | None = None) -> dict[str, Any]:
     """SHA-256 of the first ``count`` bytes of a file, after deciphering them where ``cipher`` (evp, key, iv).
 
+    By OpenSSL's EVP, not by the kernel's crypto that may have made the cipher text: an independent check.
     Deciphering is a function of its input: the same cipher text under the same key gives the same plain text,
     so cipher text whose SHA-256 was seen before is not deciphered again.
     """
@@ -150,10 +152,14 @@ def digest(path: str, count: int, cipher: dict[str, str] | None = None) -> dict[
         if known not in _verified:
             file.seek(0)
             inner = hashlib.sha256()
-            with Decryptor(cipher["evp"], bytes.fromhex(cipher["key"]), bytes.fromhex(cipher["iv"])) as decrypt:
-                for piece in _pieces(file, count):
-                    inner.update(decrypt.update(piece))
-                inner.update(decrypt.final())
+            key, iv = bytes.fromhex(cipher["key"]), bytes.fromhex(cipher["iv"])
+            try:
+                with evp.Cipher(cipher["evp"], key, iv, encrypt=False, padding=True) as decipher:
+                    for piece in _pieces(file, count):
+                        inner.update(decipher.update(piece))
+                    inner.update(decipher.final())
+            except evp.EvpError as error:
+                raise PayloadError(str(error)) from error
             _verified[known] = inner.hexdigest()
     return {"sha256": _verified[known]}
 
@@ -165,44 +171,3 @@ def _pieces(file: Any, count: int) -> Any:
             raise PayloadError(f"the payload ends {count} bytes early")
         count -= len(piece)
         yield piece
-
-
-class Decryptor:
-    """OpenSSL's EVP, not the kernel's crypto that may have made the cipher text: an independent check.
-
-    PKCS#7 padding is checked and taken off. Raises PayloadError where OpenSSL refuses.
-    """
-
-    def __init__(self, evp: str, key: bytes, iv: bytes) -> None:
-        self._crypto = ctypes.CDLL(ctypes.util.find_library("crypto") or "libcrypto.so.3")
-        for name in ("EVP_CIPHER_CTX_new", "EVP_CIPHER_fetch"):
-            getattr(self._crypto, name).restype = ctypes.c_void_p
-        fetched = self._crypto.EVP_CIPHER_fetch(None, evp.encode(), None)
-        if not fetched:
-            raise PayloadError(f"OpenSSL here has no {evp}")
-        self._cipher = ctypes.c_void_p(fetched)
-        self._context = ctypes.c_void_p(self._crypto.EVP_CIPHER_CTX_new())
-        if self._crypto.EVP_DecryptInit_ex2(self._context, self._cipher, key, iv, None) != 1:
-            raise PayloadError(f"OpenSSL did not take key and IV for {evp}")
-        self._out = ctypes.create_string_buffer(CHUNK + 64)
-
-    def __enter__(self) -> Decryptor:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._crypto.EVP_CIPHER_CTX_free(self._context)
-        self._crypto.EVP_CIPHER_free(self._cipher)
-
-    def update(self, data: bytes) -> bytes:
-        """Decipher up to CHUNK bytes."""
-        done = ctypes.c_int(0)
-        if self._crypto.EVP_DecryptUpdate(self._context, self._out, ctypes.byref(done), data, len(data)) != 1:
-            raise PayloadError("OpenSSL could not decipher the payload")
-        return self._out.raw[: done.value]
-
-    def final(self) -> bytes:
-        """The last bytes, when the padding is right."""
-        done = ctypes.c_int(0)
-        if self._crypto.EVP_DecryptFinal_ex(self._context, self._out, ctypes.byref(done)) != 1:
-            raise PayloadError("the padding is wrong: another key, or damaged cipher text")
-        return self._out.raw[: done.value]

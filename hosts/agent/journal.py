@@ -13,6 +13,9 @@ import subprocess
 from pathlib import Path
 
 from .kinds import KINDS, ChangeError, Entry
+from .priority import Priority
+
+ALL_KINDS = KINDS | {"priority": Priority()}
 
 
 class Journal:
@@ -26,7 +29,7 @@ class Journal:
 
     def apply(self, change: Entry) -> int:
         """Make one change; returns its number. Raises ChangeError, after putting back what was half done."""
-        kind = KINDS[change["kind"]]
+        kind = ALL_KINDS[change["kind"]]
         undo = kind.look(change)
         number = len(self.entries)
         self._write({"number": number, "what": change["what"], "kind": change["kind"], "undo": undo})
@@ -47,7 +50,7 @@ class Journal:
             if entry.get("undone") or (numbers is not None and entry["number"] not in numbers):
                 continue
             try:
-                KINDS[entry["kind"]].undo(entry["undo"])
+                ALL_KINDS[entry["kind"]].undo(entry["undo"])
             except (OSError, ChangeError, KeyError, ValueError, subprocess.SubprocessError) as error:
                 problems.append(f"{entry['what']}: {error}")
                 continue

@@ -8,7 +8,6 @@ import errno
 import hashlib
 import os
 import random
-import re
 import signal
 import socket
 import subprocess
@@ -16,10 +15,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from . import afalg, crypto_user, gnutls, hashing
+from . import evp as openssl
 from . import fetch as receiver
-from . import hashing
+from .counters import cpu, observe
 from .journal import Journal
 from .kinds import ChangeError, start_time, write_atomically
+from .small import Receiver
+from .trace import Trace
 
 OUTPUT_LIMIT = 1 << 20
 
@@ -30,6 +33,8 @@ class Operations:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.journal = Journal(directory)
+        self._trace: Trace | None = None
+        self._small = Receiver()
 
     def hello(self) -> dict[str, Any]:
         """Who and where this agent is."""
@@ -98,6 +103,10 @@ class Operations:
                 size -= len(piece)
         return hashed.hexdigest()
 
+    def crypto_flags(self) -> dict[str, int] | None:
+        """Flags of the kernel's crypto drivers by name; None where the crypto_user netlink is not served now."""
+        return crypto_user.flags()
+
     def apply(self, change: dict[str, Any]) -> int:
         """Make one journalled change; its number."""
         return self.journal.apply(change)
@@ -144,34 +153,8 @@ class Operations:
         return ended != 0
 
     def observe(self, counters: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        """Read counters now, without a round trip each.
-
-        A counter is a ``file`` or the output of a ``command``, and a ``pattern`` whose one group is summed over
-        all its matches; ``size`` of a file; or a ``table`` like /proc/net/snmp with a ``field``
-        (Tcp.RetransSegs). One that cannot be read is None, never zero. ``cpu`` is the host's
-        busy and total time since boot in seconds.
-        """
-        values: dict[str, int | None] = {}
-        texts: dict[str, str | None] = {}
-        for name, counter in counters.items():
-            if "size" in counter:
-                path = Path(counter["size"])
-                values[name] = path.stat().st_size if path.exists() else None
-                continue
-            if "table" in counter:
-                values[name] = _field(self.read([counter["table"]])[counter["table"]], counter["field"])
-                continue
-            source = str(counter.get("file") or counter["command"])
-            if source not in texts:
-                if "file" in counter:
-                    texts[source] = self.read([counter["file"]])[counter["file"]]
-                else:
-                    done = self.run(counter["command"], 10)
-                    texts[source] = done["stdout"] if done["status"] == 0 else None
-            text = texts[source]
-            matches = re.findall(counter["pattern"], text, re.MULTILINE) if text is not None else []
-            values[name] = sum(int(m) for m in matches) if matches else None
-        return {"values": values, "cpu": cpu()}
+        """Counters and busy time, read now, without a round trip each (see counters.observe)."""
+        return observe(counters, self.read, self.run)
 
     def lines(self, path: str, offset: int, count: int, timeout: float) -> list[str]:
         """The whole lines of a log from ``offset`` on, waiting up to ``timeout`` seconds for ``count`` of them."""
@@ -229,6 +212,23 @@ class Operations:
         after = cpu()
         return got | {"cpu_before": before, "cpu_after": after}
 
+    def prime(self, url: str, timeout: float, size: int, sha256: str, tls: dict[str, Any]) -> str | None:
+        """Make the TLS session that the next ``fetch_many`` of this file, ``resumed``, begins with; else why not."""
+        return self._small.prime(url, timeout, size, sha256, tls)
+
+    def fetch_many(
+        self,
+        url: str,
+        count: int,
+        timeout: float,
+        size: int,
+        sha256: str,
+        tls: dict[str, Any] | None = None,
+        connection: str = "new",
+    ) -> dict[str, Any]:
+        """Consecutive transfers of one small file, timed here (see small.Receiver)."""
+        return self._small.fetch(url, count, timeout, size, sha256, tls, connection)
+
     def offered(self, priority: str) -> list[str]:
         """The TLS suites that a GnuTLS priority string leaves."""
         return receiver.offered(priority)
@@ -244,6 +244,48 @@ class Operations:
         except (receiver.PayloadError, OSError) as error:
             return {"sha256": None, "error": str(error)}
 
+    def trace_start(self, number: int, timeout: float) -> None:
+        """Attach strace to the processes of change ``number``; returns when it is attached and they are at rest."""
+        if self._trace:
+            raise ChangeError("a trace is running already")
+        group = self.journal.entries[number]["undo"].get("group")
+        if group is None:
+            raise ChangeError(f"change {number} started no process")
+        self._trace = Trace(group, self.directory, timeout)
+
+    def trace_stop(self) -> dict[str, Any]:
+        """End the trace: how often each system call was made, and bytes read, written and moved by them."""
+        if not self._trace:
+            raise ChangeError("no trace is running")
+        trace, self._trace = self._trace, None
+        return trace.stop()
+
+    def environment(self, values: dict[str, str]) -> None:
+        """Set environment variables of the agent and of what it starts, before GnuTLS is loaded."""
+        gnutls.environment(values)
+
+    def gnutls_cost(self, cipher: str, mac: str | None, size: int, seconds: float) -> dict[str, Any]:
+        """What enciphering a record costs in user space: nanoseconds for each call and for each byte."""
+        return gnutls.cost(cipher, mac, size, seconds)
+
+    def alg_answer(self, kind: str, name: str, key: str, iv: str, text: str, aad: str, encrypt: bool) -> dict[str, str]:
+        """What the kernel's cipher makes of a text, by AF_ALG. All in hex."""
+        unhex = bytes.fromhex
+        return {"answer": afalg.answer(kind, name, unhex(key), unhex(iv), unhex(text), unhex(aad), encrypt).hex()}
+
+    def evp_answer(
+        self, evp: str, key: str, iv: str, text: str, aad: str | None = None, encrypt: bool = True
+    ) -> dict[str, str]:
+        """What OpenSSL's cipher makes of a text, in user space. All in hex."""
+        unhex = bytes.fromhex
+        return {"answer": openssl.answer(evp, unhex(key), unhex(iv), unhex(text), unhex(aad or ""), encrypt).hex()}
+
+    def alg_verify(
+        self, kind: str, name: str, evp: str | None, key_bytes: int, iv_bytes: int, size: int, aad_bytes: int
+    ) -> str | None:
+        """Whether the kernel's cipher and OpenSSL's agree about random bytes; None, or what differs."""
+        return afalg.verify(kind, name, evp, key_bytes, iv_bytes, size, aad_bytes)
+
 
 def _rest(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
     """What a killed command had written. One that left its group may hold the pipes: it is not waited for."""
@@ -256,26 +298,5 @@ def _rest(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
         return left.output or b"", left.stderr or b""
 
 
-def _field(text: str | None, name: str) -> int | None:
-    """A field of a table of name lines and value lines, as /proc/net/snmp and /proc/net/netstat have them."""
-    group, _, field = name.partition(".")
-    rows = [line.split() for line in (text or "").splitlines() if line.startswith(group + ":")]
-    for names, values in zip(rows[::2], rows[1::2], strict=False):
-        if field in names:
-            return int(values[names.index(field)])
-    return None
-
-
 def _family(address: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
-
-
-def cpu() -> dict[str, float]:
-    """The host's busy time since boot in seconds (all but idle, iowait and steal), and the clock's resolution.
-
-    user + nice + system + irq + softirq of /proc/stat's first line (proc_pid_stat(5)); guest time is in user.
-    """
-    tick = 1.0 / os.sysconf("SC_CLK_TCK")
-    fields = [int(v) for v in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:8]]
-    busy = fields[0] + fields[1] + fields[2] + fields[5] + fields[6]
-    return {"busy_seconds": busy * tick, "resolution_seconds": tick}

@@ -1,144 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The kernel's ciphers: what /proc/crypto says of them, and operations on them through AF_ALG. */
+/* AF_ALG: binding a cipher, its key, its requests, and what goes wrong. */
 #include "datapath.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/if_alg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* --- /proc/crypto -------------------------------------------------------------------------------------------- */
-
-struct entry {
-	struct cipher c;
-	char type[32];
-	bool passed, internal;
-};
-
-static void entry_field(struct entry *e, const char *key, const char *value)
+static int bind_type(const char *type, const char *name)
 {
-	if (!strcmp(key, "name"))
-		snprintf(e->c.algorithm, NAME_LEN, "%s", value);
-	else if (!strcmp(key, "driver"))
-		snprintf(e->c.driver, NAME_LEN, "%s", value);
-	else if (!strcmp(key, "module"))
-		snprintf(e->c.module, NAME_LEN, "%s", value);
-	else if (!strcmp(key, "type"))
-		snprintf(e->type, sizeof(e->type), "%s", value);
-	else if (!strcmp(key, "priority"))
-		e->c.priority = atoi(value);
-	else if (!strcmp(key, "selftest"))
-		e->passed = !strcmp(value, "passed");
-	else if (!strcmp(key, "internal"))
-		e->internal = !strcmp(value, "yes");
-	else if (!strcmp(key, "async"))
-		e->c.async = !strcmp(value, "yes");
-	else if (!strcmp(key, "blocksize"))
-		e->c.block = (unsigned int)strtoul(value, NULL, 10);
-	else if (!strcmp(key, "min keysize"))
-		e->c.min_key = (unsigned int)strtoul(value, NULL, 10);
-	else if (!strcmp(key, "max keysize"))
-		e->c.max_key = (unsigned int)strtoul(value, NULL, 10);
-	else if (!strcmp(key, "ivsize"))
-		e->c.iv_size = (unsigned int)strtoul(value, NULL, 10);
-}
-
-/* The kernel's own rule: an exact driver name, else the highest priority of that algorithm that passed its test. */
-static bool entry_better(const struct entry *e, const char *name, const struct cipher *best)
-{
-	if (!strstr(e->type, "kcipher") || !e->passed || e->internal)	/* skcipher, lskcipher, ablkcipher … */
-		return false;
-	if (!strcmp(e->c.driver, name))
-		return true;
-	return !strcmp(e->c.algorithm, name) && strcmp(best->driver, name) &&
-	       (!best->driver[0] || e->c.priority > best->priority);
-}
-
-static void take(struct cipher *c, const struct cipher *from)
-{
-	memcpy(c->algorithm, from->algorithm, NAME_LEN);
-	memcpy(c->driver, from->driver, NAME_LEN);
-	memcpy(c->module, from->module, NAME_LEN);
-	c->priority = from->priority;
-	c->async = from->async;
-	c->block = from->block;
-	c->iv_size = from->iv_size;
-	c->min_key = from->min_key;
-	c->max_key = from->max_key;
-}
-
-bool cipher_lookup(struct cipher *c)
-{
-	struct entry e = { 0 };
-	struct cipher best = { 0 };
-	char line[256], *colon, *value;
-	size_t end;
-	FILE *f = fopen("/proc/crypto", "re");
-
-	if (!f)
-		return false;
-	while (fgets(line, sizeof(line), f)) {
-		line[strcspn(line, "\n")] = 0;
-		colon = strchr(line, ':');
-		if (!colon) {				/* an empty line ends an entry */
-			if (entry_better(&e, c->name, &best))
-				best = e.c;
-			memset(&e, 0, sizeof(e));
-			continue;
-		}
-		value = colon + 1 + strspn(colon + 1, " \t");
-		for (end = (size_t)(colon - line); end && (line[end - 1] == ' ' || line[end - 1] == '\t'); end--)
-			;
-		line[end] = 0;
-		entry_field(&e, line, value);
-	}
-	if (entry_better(&e, c->name, &best))
-		best = e.c;
-	fclose(f);
-	if (!best.driver[0])
-		return false;
-	take(c, &best);
-	return true;
-}
-
-uint64_t cipher_padded(const struct cipher *c, uint64_t plain)
-{
-	return c->block > 1 ? (plain / c->block + 1) * c->block : plain;
-}
-
-int cipher_made_up_key(struct cipher *c)
-{
-	c->key_len = c->max_key < sizeof(c->key) ? c->max_key : sizeof(c->key);
-	c->iv_len = c->iv_size;
-	if (c->iv_len > sizeof(c->iv))
-		return -EINVAL;
-	if (getrandom(c->key, sizeof(c->key), 0) < 0 || getrandom(c->iv, sizeof(c->iv), 0) < 0)
-		return -errno;
-	return 0;
-}
-
-void cipher_wipe(struct cipher *c)
-{
-	explicit_bzero(c->key, sizeof(c->key));
-	explicit_bzero(c->iv, sizeof(c->iv));
-}
-
-/* --- AF_ALG ---------------------------------------------------------------------------------------------------- */
-
-int alg_bind(const char *name)
-{
-	struct sockaddr_alg sa = { .salg_family = AF_ALG, .salg_type = "skcipher" };
+	struct sockaddr_alg sa = { .salg_family = AF_ALG };
 	int fd, err;
 
 	if (strlen(name) >= sizeof(sa.salg_name))
 		return -ENAMETOOLONG;
+	strcpy((char *)sa.salg_type, type);
 	strcpy((char *)sa.salg_name, name);
 	fd = socket(AF_ALG, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (fd < 0)
@@ -151,8 +31,42 @@ int alg_bind(const char *name)
 	return fd;
 }
 
+/* Of the wrong type a name is unknown or, if it is a template's, invalid: whatever else one type says tells more. */
+static int telling(int one, int other)
+{
+	if (one != -ENOENT && one != -EINVAL)
+		return one;
+	if (other != -ENOENT && other != -EINVAL)
+		return other;
+	return one == -ENOENT ? one : other;
+}
+
+/* No name is of both types. */
+int alg_bind(struct cipher *c)
+{
+	int fd = bind_type("skcipher", c->name), second;
+
+	c->aead = false;
+	if (fd >= 0 || fd == -EAFNOSUPPORT || fd == -EPROTONOSUPPORT)
+		return fd;
+	second = bind_type("aead", c->name);
+	c->aead = second >= 0;
+	return c->aead ? second : telling(fd, second);
+}
+
+bool alg_is_aead(const char *name)
+{
+	int fd = bind_type("aead", name);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
 int alg_set_key(int tfm, const struct cipher *c)
 {
+	if (c->aead)
+		return aead_set_key(tfm, c);
 	if (!c->key_len)				/* the null cipher takes no key, not even an empty one */
 		return 0;
 	return setsockopt(tfm, SOL_ALG, ALG_SET_KEY, c->key, (socklen_t)c->key_len) ? -errno : 0;
@@ -180,25 +94,31 @@ static void *control(struct cmsghdr *h, int type, size_t len)
 	return CMSG_DATA(h);
 }
 
-/* Send with the control data that begins a request: direction and IV. */
+/* Send with the control data that begins a request: direction, IV if there is one, of an AEAD the size of the AAD. */
 ssize_t alg_submit(int op, const struct cipher *c, bool encrypt, const void *data, size_t n, int flags)
 {
 	union {
-		char space[CMSG_SPACE(sizeof(uint32_t)) + CMSG_SPACE(sizeof(struct af_alg_iv) + MAX_BLOCK)];
+		char space[2 * CMSG_SPACE(sizeof(uint32_t)) + CMSG_SPACE(sizeof(struct af_alg_iv) + MAX_BLOCK)];
 		struct cmsghdr first;
 	} u = { 0 };
 	struct iovec iov = { .iov_base = (void *)data, .iov_len = n };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = u.space };
 	uint32_t direction = encrypt ? ALG_OP_ENCRYPT : ALG_OP_DECRYPT;
-	struct cmsghdr *h;
+	struct cmsghdr *h = &u.first;
 	struct af_alg_iv *iv;
 
 	msg.msg_controllen = CMSG_SPACE(sizeof(direction));
+	if (c->aead)
+		msg.msg_controllen += CMSG_SPACE(sizeof(c->aad));
 	if (c->iv_len)
 		msg.msg_controllen += CMSG_SPACE(sizeof(*iv) + c->iv_len);
-	memcpy(control(&u.first, ALG_SET_OP, sizeof(direction)), &direction, sizeof(direction));
-	h = CMSG_NXTHDR(&msg, &u.first);		/* none for a cipher without IV */
-	if (h) {
+	memcpy(control(h, ALG_SET_OP, sizeof(direction)), &direction, sizeof(direction));
+	if (c->aead) {
+		h = CMSG_NXTHDR(&msg, h);
+		memcpy(control(h, ALG_SET_AEAD_ASSOCLEN, sizeof(c->aad)), &c->aad, sizeof(c->aad));
+	}
+	if (c->iv_len) {
+		h = CMSG_NXTHDR(&msg, h);
 		iv = control(h, ALG_SET_IV, sizeof(*iv) + c->iv_len);
 		iv->ivlen = (uint32_t)c->iv_len;
 		memcpy(iv->iv, c->iv, c->iv_len);
@@ -206,12 +126,12 @@ ssize_t alg_submit(int op, const struct cipher *c, bool encrypt, const void *dat
 	return sendmsg(op, &msg, flags | MSG_NOSIGNAL);
 }
 
-static int receive_all(int op, char *buf, size_t n)
+int alg_receive(int op, void *buf, size_t n)
 {
 	size_t got = 0;
 
 	while (got < n) {
-		ssize_t r = recv(op, buf + got, n - got, 0);
+		ssize_t r = recv(op, (char *)buf + got, n - got, 0);
 
 		if (r <= 0)
 			return r ? -errno : -EIO;	/* EINTR too: the caller's timer says it takes too long */
@@ -222,15 +142,16 @@ static int receive_all(int op, char *buf, size_t n)
 
 int alg_trial(int tfm, const struct cipher *c, size_t n)
 {
-	char *buf = calloc(1, n);
+	size_t in = cipher_in(c, n, true), out = cipher_out(c, n, true);
 	int op = accept4(tfm, NULL, NULL, SOCK_CLOEXEC), err;
+	char *buf = calloc(1, out);
 	ssize_t r;
 
 	if (op < 0 || !buf) {
 		err = -errno;
 	} else {
-		r = alg_submit(op, c, true, buf, n, 0);
-		err = r < 0 ? -errno : (size_t)r == n ? receive_all(op, buf, n) : -EAGAIN;
+		r = alg_submit(op, c, true, buf, in, 0);
+		err = r < 0 ? -errno : (size_t)r == in ? alg_receive(op, buf, out) : -EAGAIN;
 	}
 	if (op >= 0)
 		close(op);
@@ -238,24 +159,26 @@ int alg_trial(int tfm, const struct cipher *c, size_t n)
 	return err;
 }
 
-/* Splice a page in, change the file's page, then look whether the cipher saw the change. */
+/* Splice a page in behind the AAD, change the file's page, then look whether the cipher saw the change. */
 static int splice_test(int op, int mem, const struct cipher *c)
 {
-	char before[PAGE], after[PAGE];
+	size_t in = cipher_in(c, PAGE, true), out = cipher_out(c, PAGE, true);
+	char plain[MAX_AAD + PAGE], before[MAX_AAD + PAGE + AEAD_TAG], after[sizeof(before)];
+	size_t aad = in - PAGE;
 	off_t off = 0;
 	ssize_t n;
 
-	memset(before, 'a', sizeof(before));
-	if (pwrite(mem, before, PAGE, 0) != PAGE || alg_submit(op, c, true, before, PAGE, 0) != PAGE)
+	memset(plain, 'a', sizeof(plain));
+	if (pwrite(mem, plain, PAGE, 0) != PAGE || alg_submit(op, c, true, plain, in, 0) != (ssize_t)in)
 		return -EIO;
-	if (receive_all(op, before, PAGE) || alg_submit(op, c, true, NULL, 0, MSG_MORE) < 0)
+	if (alg_receive(op, before, out) || alg_submit(op, c, true, plain, aad, MSG_MORE) < 0)
 		return -EIO;
 	n = sendfile(op, mem, &off, PAGE);
 	if (n != PAGE)
 		return n < 0 ? -errno : -EIO;
-	if (pwrite(mem, "b", 1, 0) != 1 || receive_all(op, after, PAGE))
+	if (pwrite(mem, "b", 1, 0) != 1 || alg_receive(op, after, out))
 		return -EIO;
-	return !memcmp(before, after, PAGE);
+	return !memcmp(before + aad, after + aad, out - aad);
 }
 
 int alg_splice_copies(int tfm, const struct cipher *c)
@@ -271,36 +194,78 @@ int alg_splice_copies(int tfm, const struct cipher *c)
 	return r;
 }
 
+const char *alg_type(const struct cipher *c)
+{
+	return c->aead ? "aead" : "skcipher";
+}
+
 const char *alg_explain(int err)
 {
 	switch (-err) {
 	case EAFNOSUPPORT: return "the kernel has no AF_ALG (CONFIG_CRYPTO_USER_API; try: modprobe af_alg algif_skcipher)";
 	case EPROTONOSUPPORT: return "this sandbox or kernel refuses AF_ALG sockets";
-	case ENOENT: return "no such algorithm or driver in this kernel, or AF_ALG has no skcipher type "
-			    "(see /proc/crypto; try: modprobe algif_skcipher, and the cipher's module, such as "
-			    "des_generic, aes_generic, cbc, ecb or crypto_null)";
+	case ENOENT: return "no such algorithm or driver in this kernel, or AF_ALG lacks its type (see /proc/crypto; "
+			    "try: modprobe algif_skcipher or algif_aead, and the cipher's module, such as "
+			    "des_generic, aes_generic, cbc, gcm, ecb or crypto_null)";
 	case ENAMETOOLONG: return "the name is too long for AF_ALG";
+	case EINTR: return "no answer in time";		/* a timer's signal ended the wait */
+	case EKEYREJECTED: return "no key of up to 64 bytes is taken";
+	case EBADMSG: return "the tag is wrong (EBADMSG)";
 	default: return strerror(-err);
 	}
+}
+
+/* A size that was asked for and is not to be had is a mistake of whoever asked, so it ends here. */
+int alg_make_key(int tfm, struct cipher *c)
+{
+	int err = c->aead ? aead_prepare(tfm, c) : 0, size = c->key_wanted;
+
+	if (err)
+		return err;
+	if (size >= 0 && ((unsigned int)size < c->min_key || (unsigned int)size > c->max_key))
+		die(EXIT_USAGE, "--key-bytes %d: %s wants %u to %u", size, c->driver, c->min_key, c->max_key);
+	err = cipher_made_up_key(c);
+	if (err)
+		return err;
+	err = alg_set_key(tfm, c);
+	if (err && size >= 0)
+		die(EXIT_USAGE, "--key-bytes %d: %s wants %u to %u and refuses this size (%s)", size, c->driver,
+		    c->min_key, c->max_key, strerror(-err));
+	return err;
+}
+
+static void set_given_key(int tfm, const struct cipher *c)
+{
+	int err;
+
+	if (c->aead)
+		die(EXIT_USAGE, AEAD_REFUSED, c->name);
+	if (c->iv_len != c->iv_size)
+		die(EXIT_USAGE, "the IV is %zu bytes long, %s wants %u", c->iv_len, c->driver, c->iv_size);
+	err = alg_set_key(tfm, c);
+	if (err || c->key_len < c->min_key || c->key_len > c->max_key)
+		die(EXIT_USAGE, "the key is %zu bytes long, %s wants %u to %u (%s)", c->key_len, c->driver, c->min_key,
+		    c->max_key, err ? strerror(-err) : "length");
 }
 
 void alg_ready(struct cipher *c, int *tfm, bool make_key)
 {
 	int err;
 
-	*tfm = alg_bind(c->name);
+	*tfm = alg_bind(c);
 	if (*tfm < 0)
 		die(EXIT_RUNTIME, "cipher %s: %s", c->name, alg_explain(*tfm));
 	if (!cipher_lookup(c))
 		die(EXIT_RUNTIME, "cipher %s: bound, but /proc/crypto does not tell the driver", c->name);
 	if (!c->block || c->block > MAX_BLOCK || c->iv_size > MAX_BLOCK)
 		die(EXIT_RUNTIME, "cipher %s: block size %u, IV size %u not supported", c->name, c->block, c->iv_size);
-	if (make_key && (err = cipher_made_up_key(c)))
-		die(EXIT_RUNTIME, "cipher %s: made-up key: %s", c->name, strerror(-err));
-	if (c->iv_len != c->iv_size)
-		die(EXIT_USAGE, "the IV is %zu bytes long, %s wants %u", c->iv_len, c->driver, c->iv_size);
-	err = alg_set_key(*tfm, c);
-	if (err || c->key_len < c->min_key || c->key_len > c->max_key)
-		die(EXIT_USAGE, "the key is %zu bytes long, %s wants %u to %u (%s)", c->key_len, c->driver, c->min_key,
-		    c->max_key, err ? strerror(-err) : "length");
+	if (!make_key) {
+		set_given_key(*tfm, c);
+		return;
+	}
+	if (c->aad && !c->aead)
+		die(EXIT_USAGE, "--aad %u: %s is no AEAD", c->aad, c->name);
+	err = alg_make_key(*tfm, c);
+	if (err)
+		die(EXIT_RUNTIME, "cipher %s: made-up key: %s", c->name, alg_explain(err));
 }

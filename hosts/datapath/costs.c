@@ -10,9 +10,14 @@
  *   read          pread() of cached file pages (a memfd) into user memory
  *   tcp_send      send() of user memory on a loopback connection; includes the loopback's own delivery
  *   tcp_sendfile  sendfile() of the same file pages on it; tcp_send - tcp_sendfile: what copying into TCP costs
- *   alg_send      sendmsg() of user memory to AF_ALG: a copy and its pages
+ *   alg_send      send() of user memory to AF_ALG: a copy and its pages
  *   alg_sendfile  sendfile() of file pages to AF_ALG
  *   alg_recv      recv() from AF_ALG: the cipher itself, and mapping the result's pages
+ *
+ * An AEAD has the same prices for records rather than for pieces of one long cipher text. A record is a request of its
+ * own, so its alg_send is the one sendmsg() with direction, IV, AAD and data (elsewhere that begins a transfer, once,
+ * and is not in the price), and its alg_recv the cipher, the MAC and the tag. Bytes are plain bytes: what AAD and tag
+ * cost is in ns_per_call.
  *
  * The other end is emptied between two calls, outside of the time taken (TCP: MSG_TRUNC, no copy).
  */
@@ -29,6 +34,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define AEAD_CHUNK	16384		/* the largest record of TLS */
 #define MAX_SAMPLES	200000
 #define STALL_MS	10000
 
@@ -61,6 +67,7 @@ static void drain_tcp(struct bench *b, size_t n)
 
 static void drain_alg(struct bench *b, size_t n)
 {
+	n = cipher_out(b->cipher, n, true);
 	must(recv(b->op, b->buf, n, 0), n, "receive from AF_ALG");
 }
 
@@ -114,13 +121,28 @@ static uint64_t time_tcp_sendfile(struct bench *b, size_t n)
 
 static void begin_request(struct bench *b)
 {
-	must(alg_submit(b->op, b->cipher, true, NULL, 0, MSG_MORE), 0, "AF_ALG");
+	size_t aad = cipher_in(b->cipher, 0, true);
+
+	must(alg_submit(b->op, b->cipher, true, b->buf, aad, MSG_MORE), aad, "AF_ALG");
+}
+
+static uint64_t time_record_send(struct bench *b, size_t n)
+{
+	size_t in = cipher_in(b->cipher, n, true);
+	uint64_t start = now_ns(), ns;
+
+	must(alg_submit(b->op, b->cipher, true, b->buf, in, 0), in, "send to AF_ALG");
+	ns = now_ns() - start;
+	drain_alg(b, n);
+	return ns;
 }
 
 static uint64_t time_alg_send(struct bench *b, size_t n)
 {
 	uint64_t start, ns;
 
+	if (b->cipher->aead)
+		return time_record_send(b, n);
 	begin_request(b);
 	start = now_ns();
 	must(send(b->op, b->buf, n, 0), n, "send to AF_ALG");
@@ -227,6 +249,7 @@ static uint64_t measure(struct bench *b, const struct price *p, size_t small, si
 
 	json_begin(&j, "cost");
 	json_str(&j, "what", p->name);
+	json_u64(&j, "key_bytes", b->cipher->key_len);
 	if (p->sizes) {
 		z = summarise(b->large, n);
 		qsort(b->extra, n, sizeof(*b->extra), compare_i64);
@@ -266,36 +289,67 @@ static void open_file_pages(struct bench *b, size_t size)
 	b->file = memfd_create("costs", MFD_CLOEXEC);
 	if (b->file < 0)
 		die(EXIT_RUNTIME, "memfd: %s", strerror(errno));
-	memset(b->buf, 0x55, size);
 	must(pwrite(b->file, b->buf, size, 0), size, "memfd");
+}
+
+static void open_bench(struct bench *b, int tfm, size_t chunk)
+{
+	size_t room = cipher_out(b->cipher, chunk, true);
+
+	b->op = accept4(tfm, NULL, NULL, SOCK_CLOEXEC);
+	b->buf = aligned_alloc(PAGE, (room + PAGE - 1) / PAGE * PAGE);
+	b->small = calloc(MAX_SAMPLES, sizeof(*b->small));
+	b->large = calloc(MAX_SAMPLES, sizeof(*b->large));
+	b->extra = calloc(MAX_SAMPLES, sizeof(*b->extra));
+	if (b->op < 0 || !b->buf || !b->small || !b->large || !b->extra)
+		die(EXIT_RUNTIME, "AF_ALG or memory: %s", strerror(errno));
+	memset(b->buf, 0x55, room);
+	open_file_pages(b, chunk);
+	open_loopback(b);
+}
+
+static void close_bench(struct bench *b)
+{
+	close(b->op);
+	close(b->file);
+	close(b->tx);
+	close(b->rx);
+	free(b->small);
+	free(b->large);
+	free(b->extra);
+	free(b->buf);
+}
+
+static void say_bench(const struct cipher *c, size_t chunk)
+{
+	struct json j;
+
+	json_begin(&j, "costs");
+	json_str(&j, "cipher", c->name);
+	json_str(&j, "driver", c->driver);
+	json_str(&j, "type", alg_type(c));
+	json_u64(&j, "key_bytes", c->key_len);
+	json_u64(&j, "aad", c->aad);
+	json_u64(&j, "chunk", chunk);
+	json_end(&j);
 }
 
 int costs(struct cipher *c, size_t chunk, double seconds)
 {
 	struct bench b = { .cipher = c };
-	size_t small = chunk / 16 < 1024 ? chunk / 16 : 1024, i;
 	uint64_t clock = 0, median;
-	struct json j;
+	size_t small, i;
 	int tfm;
 
 	alg_ready(c, &tfm, true);
+	if (!chunk)
+		chunk = c->aead ? AEAD_CHUNK : DEFAULT_CHUNK;
 	if (chunk < 1024 || chunk % (16 * c->block))
 		die(EXIT_USAGE, "--chunk: for costs, at least 1024 and a multiple of %u", 16 * c->block);
-	b.op = accept4(tfm, NULL, NULL, SOCK_CLOEXEC);
-	b.buf = aligned_alloc(PAGE, (chunk + PAGE - 1) / PAGE * PAGE);
-	b.small = calloc(MAX_SAMPLES, sizeof(*b.small));
-	b.large = calloc(MAX_SAMPLES, sizeof(*b.large));
-	b.extra = calloc(MAX_SAMPLES, sizeof(*b.extra));
-	if (b.op < 0 || !b.buf || !b.small || !b.large || !b.extra)
-		die(EXIT_RUNTIME, "AF_ALG or memory: %s", strerror(errno));
+	small = chunk / 16 < 1024 ? chunk / 16 : 1024;
 	on_signal(SIGALRM, ignore_signal);
-	open_file_pages(&b, chunk);
-	open_loopback(&b);
-	json_begin(&j, "costs");
-	json_str(&j, "cipher", c->name);
-	json_str(&j, "driver", c->driver);
-	json_u64(&j, "chunk", chunk);
-	json_end(&j);
+	open_bench(&b, tfm, chunk);
+	say_bench(c, chunk);
 	for (i = 0; i < N_PRICES; i++) {
 		median = measure(&b, &prices[i], small, chunk, seconds / (double)N_PRICES, clock);
 		if (!i)					/* the first is the clock */
@@ -303,14 +357,7 @@ int costs(struct cipher *c, size_t chunk, double seconds)
 	}
 	every_ms(0);
 	cipher_wipe(c);
-	close(b.op);
+	close_bench(&b);
 	close(tfm);
-	close(b.file);
-	close(b.tx);
-	close(b.rx);
-	free(b.small);
-	free(b.large);
-	free(b.extra);
-	free(b.buf);
 	return 0;
 }

@@ -21,7 +21,7 @@ const struct mode *const modes[] = {
 
 struct options {
 	const char *mode, *address, *port, *root, *cipher, *op;
-	long chunk, watchdog, size, batch;
+	long chunk, watchdog, size, batch, key_bytes, aad, depth;	/* 0: not given; key_bytes: -1 */
 	double seconds;
 };
 
@@ -36,13 +36,18 @@ static void help(void)
 	     "      the IV in hexadecimal, a line each (empty lines for the null cipher). Every answer starts anew from\n"
 	     "      that IV: this is for measuring and keeps nothing secret. Block ciphers: PKCS#7 padding, 1 to one block\n"
 	     "      of bytes; block size 1: none. Port 0 takes a free one. SIGTERM: finish, summary, exit 0.\n"
-	     "  datapath probe --cipher NAME [--cipher NAME ...]\n"
+	     "  datapath probe --cipher NAME [--cipher NAME ...] [--key-bytes N] [--aad BYTES=0]\n"
 	     "      What AF_ALG offers here.\n"
-	     "  datapath costs --cipher NAME [--chunk BYTES=65536] [--seconds S=5]\n"
-	     "      What system calls, copies and the cipher cost here.\n"
-	     "  datapath raw --cipher NAME --op encrypt|decrypt --size BYTES [--seconds S=1] [--batch N=1]\n"
-	     "      AF_ALG operations with one buffer size, N between two looks at the clock.\n\n"
-	     "NAME is an algorithm (cbc(aes)), a driver (cbc-aes-aesni) or ecb(cipher_null).\n"
+	     "  datapath costs --cipher NAME [--key-bytes N] [--aad BYTES=0] [--chunk BYTES] [--seconds S=5]\n"
+	     "      What system calls, copies and the cipher cost here, in calls of --chunk bytes and smaller ones:\n"
+	     "      65536, for an AEAD 16384, where --chunk does not say.\n"
+	     "  datapath raw --cipher NAME --op encrypt|decrypt --size BYTES [--key-bytes N] [--aad BYTES=0]\n"
+	     "               [--seconds S=1] [--depth N=1] [--batch N]\n"
+	     "      AF_ALG operations with one buffer size, --depth of them under way at once, --batch between two\n"
+	     "      looks at the clock (1, with a depth over 1 sixteen times the depth). All results must be the same.\n\n"
+	     "NAME is an algorithm (cbc(aes), gcm(aes)), a driver (cbc-aes-aesni) or ecb(cipher_null). serve: no AEAD.\n"
+	     "--key-bytes: the size of the made-up key (16: AES-128); the largest where it is not given.\n"
+	     "--aad: bytes of associated data in each request of an AEAD; its tags have 16 bytes.\n"
 	     "Output: JSON lines. Exit status: 0, 1 (runtime), 2 (usage).\n\nmodes:");
 	for (i = 0; modes[i]; i++)
 		printf("  %-14s %s\n", modes[i]->name, modes[i]->help);
@@ -76,7 +81,8 @@ static void parse(int argc, char **argv, struct options *o, char **ciphers, int 
 		{ "mode", 1, NULL, 'm' }, { "address", 1, NULL, 'a' }, { "port", 1, NULL, 'p' },
 		{ "root", 1, NULL, 'r' }, { "cipher", 1, NULL, 'c' }, { "chunk", 1, NULL, 'k' },
 		{ "watchdog", 1, NULL, 'w' }, { "op", 1, NULL, 'o' }, { "size", 1, NULL, 's' },
-		{ "seconds", 1, NULL, 't' }, { "batch", 1, NULL, 'b' }, { "help", 0, NULL, 'h' }, { 0 },
+		{ "seconds", 1, NULL, 't' }, { "batch", 1, NULL, 'b' }, { "key-bytes", 1, NULL, 'y' },
+		{ "aad", 1, NULL, 'd' }, { "depth", 1, NULL, 'n' }, { "help", 0, NULL, 'h' }, { 0 },
 	};
 	int c;
 
@@ -93,6 +99,9 @@ static void parse(int argc, char **argv, struct options *o, char **ciphers, int 
 		case 's': o->size = number(optarg, "size", 1, MAX_CHUNK); break;
 		case 't': o->seconds = duration(optarg); break;
 		case 'b': o->batch = number(optarg, "batch", 1, 10000); break;
+		case 'y': o->key_bytes = number(optarg, "key-bytes", 0, MAX_BLOCK); break;
+		case 'd': o->aad = number(optarg, "aad", 0, MAX_AAD); break;
+		case 'n': o->depth = number(optarg, "depth", 1, MAX_DEPTH); break;
 		case 'h': help(); exit(0);
 		default: exit(EXIT_USAGE);
 		}
@@ -101,13 +110,17 @@ static void parse(int argc, char **argv, struct options *o, char **ciphers, int 
 		die(EXIT_USAGE, "unexpected argument %s (try --help)", argv[optind]);
 }
 
-static void set_cipher(struct cipher *c, const char *name)
+static void set_cipher(struct cipher *c, const struct options *o)
 {
+	const char *name = o->cipher;
+
 	if (!name)
 		die(EXIT_USAGE, "--cipher is needed");
 	if (!*name || strlen(name) >= sizeof(c->name))
 		die(EXIT_USAGE, "--cipher: a name of 1 to %zu characters", sizeof(c->name) - 1);
 	strcpy(c->name, name);
+	c->key_wanted = (int)o->key_bytes;
+	c->aad = (uint32_t)o->aad;
 }
 
 static void read_secret(const char *what, unsigned char *out, size_t room, size_t *len)
@@ -146,19 +159,21 @@ static int run_serve(const struct options *o)
 	s.mode = modes[i];
 	if (!s.mode)
 		die(EXIT_USAGE, "unknown mode %s (try --help)", o->mode);
+	if (o->key_bytes >= 0 || o->aad)
+		die(EXIT_USAGE, "serve takes no --key-bytes and no --aad: the key on standard input has its size");
 	if (!s.mode->cipher && o->cipher)
 		die(EXIT_USAGE, "mode %s takes no cipher", o->mode);
 	s.address = o->address;
 	s.port_text = o->port;
 	s.root = open_root(o->root);
-	s.chunk = (size_t)o->chunk;
+	s.chunk = o->chunk ? (size_t)o->chunk : DEFAULT_CHUNK;
 	s.watchdog = (unsigned int)o->watchdog;
 	s.buf = aligned_alloc(PAGE, (s.chunk + 2 * PAGE - 1) / PAGE * PAGE);
 	if (!s.buf)
 		die(EXIT_RUNTIME, "out of memory");
 	if (s.mode->cipher) {
 		(void)setrlimit(RLIMIT_CORE, &(struct rlimit){ 0 });	/* a core file would have the key in it */
-		set_cipher(&s.cipher, o->cipher);
+		set_cipher(&s.cipher, o);
 		read_secret("key", s.cipher.key, sizeof(s.cipher.key), &s.cipher.key_len);
 		read_secret("IV", s.cipher.iv, sizeof(s.cipher.iv), &s.cipher.iv_len);
 	}
@@ -168,22 +183,59 @@ static int run_serve(const struct options *o)
 	return r;
 }
 
-static int run_raw(const struct options *o)
+static int run_probe(const struct options *o, char *const *ciphers, int n)
+{
+	struct cipher like = { .key_wanted = (int)o->key_bytes, .aad = (uint32_t)o->aad };
+
+	return probe(&like, ciphers, n);
+}
+
+static int run_costs(const struct options *o)
 {
 	struct cipher c = { 0 };
 
-	set_cipher(&c, o->cipher);
+	set_cipher(&c, o);
+	return costs(&c, (size_t)o->chunk, o->seconds ? o->seconds : 5);
+}
+
+static int run_raw(const struct options *o)
+{
+	struct cipher c = { 0 };
+	struct job j = { .cipher = &c, .seconds = o->seconds ? o->seconds : 1, .batch = (unsigned int)o->batch };
+
+	set_cipher(&c, o);
 	if (!o->op || (strcmp(o->op, "encrypt") && strcmp(o->op, "decrypt")))
 		die(EXIT_USAGE, "--op encrypt or --op decrypt is needed");
 	if (!o->size)
 		die(EXIT_USAGE, "--size is needed");
-	return raw(&c, !strcmp(o->op, "encrypt"), (size_t)o->size, o->seconds ? o->seconds : 1, (unsigned int)o->batch);
+	j.encrypt = !strcmp(o->op, "encrypt");
+	j.size = (size_t)o->size;
+	j.depth = o->depth ? (unsigned int)o->depth : 1;
+	return raw(&j);
+}
+
+static int run(const char *command, const struct options *o, char *const *ciphers, int n)
+{
+	bool is_raw = !strcmp(command, "raw");
+
+	if (o->depth && !is_raw)
+		die(EXIT_USAGE, "--depth is for raw");
+	if (!strcmp(command, "probe"))
+		return run_probe(o, ciphers, n);
+	if (n > 1)
+		die(EXIT_USAGE, "one --cipher is enough");
+	if (!strcmp(command, "serve"))
+		return run_serve(o);
+	if (!strcmp(command, "costs"))
+		return run_costs(o);
+	if (is_raw)
+		return run_raw(o);
+	die(EXIT_USAGE, "unknown command %s (try --help)", command);
 }
 
 int main(int argc, char **argv)
 {
-	struct options o = { .chunk = DEFAULT_CHUNK, .watchdog = 10, .batch = 1 };
-	struct cipher c = { 0 };
+	struct options o = { .watchdog = 10, .key_bytes = -1 };
 	char **ciphers;
 	int n = 0, r;
 
@@ -197,20 +249,7 @@ int main(int argc, char **argv)
 	if (!ciphers)
 		die(EXIT_RUNTIME, "out of memory");
 	parse(argc - 1, argv + 1, &o, ciphers, &n);
-	if (!strcmp(argv[1], "probe")) {
-		r = probe(ciphers, n);
-	} else if (n > 1) {
-		die(EXIT_USAGE, "one --cipher is enough");
-	} else if (!strcmp(argv[1], "serve")) {
-		r = run_serve(&o);
-	} else if (!strcmp(argv[1], "costs")) {
-		set_cipher(&c, o.cipher);
-		r = costs(&c, (size_t)o.chunk, o.seconds ? o.seconds : 5);
-	} else if (!strcmp(argv[1], "raw")) {
-		r = run_raw(&o);
-	} else {
-		die(EXIT_USAGE, "unknown command %s (try --help)", argv[1]);
-	}
+	r = run(argv[1], &o, ciphers, n);
 	free(ciphers);
 	return r;
 }

@@ -4,7 +4,8 @@
  *
  * Reading order: datapath.c (command line, table of modes), serve.c (connections), request.c (one request),
  * mode_*.c (how the bytes of a body move: one file per mode), transfer.c (every system call a mode may make,
- * counted), alg.c (AF_ALG and /proc/crypto), probe.c, costs.c, raw.c (the other commands), http.c, util.c.
+ * counted), cipher.c (/proc/crypto, sizes), alg.c (AF_ALG), aead.c (what AEADs need beyond that), probe.c, costs.c,
+ * raw.c (the other commands), aio.c (raw's requests side by side), http.c, util.c.
  */
 #ifndef DATAPATH_H
 #define DATAPATH_H
@@ -23,7 +24,10 @@
 #define PAGE		4096
 #define DEFAULT_CHUNK	65536
 #define MAX_CHUNK	131072	/* beyond it one-threaded AF_ALG fills its socket buffer and waits for itself */
-#define MAX_BLOCK	64
+#define MAX_BLOCK	64	/* the longest key and IV, too */
+#define MAX_AAD		64
+#define MAX_DEPTH	64
+#define AEAD_TAG	16
 #define NAME_LEN	128
 #define ALG_NAME_LEN	64	/* struct sockaddr_alg */
 
@@ -53,10 +57,13 @@ void json_open(struct json *j, const char *key);
 void json_close(struct json *j);
 void json_end(struct json *j);				/* writes the line to stdout at once */
 
-/* --- alg.c: the kernel's ciphers ------------------------------------------------------------------------- */
+/* --- cipher.c: what /proc/crypto says of a cipher, and what is asked of it ---------------------------------- */
 
 struct cipher {
 	char name[ALG_NAME_LEN];			/* as asked for: algorithm or driver */
+	int key_wanted;					/* size of a made-up key, -1: the largest */
+	uint32_t aad;					/* AEAD: bytes of AAD in each request */
+	bool aead;					/* its AF_ALG type: aead, else skcipher */
 	char algorithm[NAME_LEN], driver[NAME_LEN], module[NAME_LEN];	/* as /proc/crypto has it */
 	int priority;
 	bool async;
@@ -67,17 +74,30 @@ struct cipher {
 
 bool cipher_lookup(struct cipher *c);			/* fills in what /proc/crypto says of c->name */
 uint64_t cipher_padded(const struct cipher *c, uint64_t plain);
+/* Bytes of a request, and of its answer, for so much plain text: an AEAD's have AAD and tag in them. */
+size_t cipher_in(const struct cipher *c, size_t plain, bool encrypt);
+size_t cipher_out(const struct cipher *c, size_t plain, bool encrypt);
 int cipher_made_up_key(struct cipher *c);		/* 0 or -errno: for commands that only measure */
 void cipher_wipe(struct cipher *c);
 
-int alg_bind(const char *name);				/* socket or -errno */
+/* --- alg.c, aead.c: AF_ALG ---------------------------------------------------------------------------------- */
+
+#define AEAD_REFUSED	"%s is an AEAD: serve has no records to put its tags in (raw, costs and probe take it)"
+
+int alg_bind(struct cipher *c);				/* socket or -errno; finds out whether it is an AEAD */
+bool alg_is_aead(const char *name);
 int alg_set_key(int tfm, const struct cipher *c);	/* 0 or -errno */
+int alg_make_key(int tfm, struct cipher *c);		/* 0 or -errno; a wanted size that is not to be had: dies */
 size_t alg_limit(int op);				/* bytes that can wait in an operation socket */
 ssize_t alg_submit(int op, const struct cipher *c, bool encrypt, const void *data, size_t n, int flags);
+int alg_receive(int op, void *buf, size_t n);		/* all of it: 0 or -errno */
 int alg_trial(int tfm, const struct cipher *c, size_t n);	/* one buffer through it: 0 or -errno */
 int alg_splice_copies(int tfm, const struct cipher *c);	/* 1 copies, 0 by reference, -errno */
+const char *alg_type(const struct cipher *c);
 const char *alg_explain(int err);
 void alg_ready(struct cipher *c, int *tfm, bool make_key);	/* bind, look up, set key; dies with a reason */
+int aead_set_key(int tfm, const struct cipher *c);	/* 0 or -errno */
+int aead_prepare(int tfm, struct cipher *c);		/* tag size; finds the key sizes: 0 or -errno */
 
 /* --- http.c: the request head; pure -------------------------------------------------------------------- */
 
@@ -180,9 +200,32 @@ bool answer_request(struct server *s, int sock, uint64_t connection, int status,
 
 /* --- the other commands -------------------------------------------------------------------------------------- */
 
-int probe(char *const *names, int n);
-int costs(struct cipher *c, size_t chunk, double seconds);
-int raw(struct cipher *c, bool encrypt, size_t size, double seconds, unsigned int batch);
+int probe(const struct cipher *like, char *const *names, int n);	/* like: the sizes wanted */
+int costs(struct cipher *c, size_t chunk, double seconds);		/* chunk 0: the cipher's default */
 bool so_crypt_compiled_in(void);
+
+#define STALL_SECONDS	60				/* not reached by anything that works */
+
+/* What raw does again and again. Each slot has an operation socket of its own, as a socket has one IV. */
+struct job {
+	struct cipher *cipher;
+	bool encrypt;
+	size_t size, in_len, out_len;			/* plain bytes, bytes of a request, bytes of its answer */
+	double seconds;
+	unsigned int batch, depth;			/* batch 0: a default that fits the depth */
+	char *in, *wanted;				/* wanted: what every answer must be, behind the AAD */
+	struct {
+		int op;
+		char *out;
+	} slots[MAX_DEPTH];
+};
+
+int raw(struct job *j);
+
+struct aio;
+struct aio *aio_open(struct job *j);
+void aio_batch(struct aio *a, unsigned int requests);	/* from nothing under way to nothing under way */
+unsigned int aio_most(const struct aio *a);		/* requests seen under way beside an answered one, so far */
+void aio_close(struct aio *a);
 
 #endif

@@ -69,6 +69,8 @@ static void try_socket(struct server *s, int fd, struct so_crypt_info *info)
 	fill(&set, s);
 	err = setsockopt(fd, SOL_SO_CRYPT, SO_CRYPT_SET, &set, sizeof(set)) ? errno : 0;
 	explicit_bzero(&set, sizeof(set));
+	if (err && alg_is_aead(s->cipher.name))
+		die(EXIT_USAGE, AEAD_REFUSED, s->cipher.name);
 	if (err)
 		die(err == EINVAL ? EXIT_USAGE : EXIT_RUNTIME,
 		    "so_crypt refuses cipher %s with a key of %zu, an IV of %zu bytes and chunks of %zu: %s",

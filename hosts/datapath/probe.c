@@ -45,6 +45,7 @@ static void say_host(void)
 
 static void say_sizes(struct json *j, const struct cipher *c)
 {
+	json_str(j, "type", alg_type(c));
 	json_str(j, "algorithm", c->algorithm);
 	json_str(j, "driver", c->driver);
 	json_str(j, "module", c->module);
@@ -52,6 +53,8 @@ static void say_sizes(struct json *j, const struct cipher *c)
 	json_bool(j, "async", c->async);
 	json_u64(j, "block_bytes", c->block);
 	json_u64(j, "iv_bytes", c->iv_size);
+	if (c->min_key > c->max_key)			/* an AEAD that took no key: not known */
+		return;
 	json_u64(j, "min_key_bytes", c->min_key);
 	json_u64(j, "max_key_bytes", c->max_key);
 }
@@ -59,10 +62,8 @@ static void say_sizes(struct json *j, const struct cipher *c)
 /* Really uses it, with a made-up key: a driver may be registered and yet not work. */
 static int try_cipher(int tfm, struct cipher *c, int *splice)
 {
-	int err = cipher_made_up_key(c);
+	int err = alg_make_key(tfm, c);
 
-	if (!err)
-		err = alg_set_key(tfm, c);
 	if (!err)
 		err = alg_trial(tfm, c, PAGE);
 	*splice = err ? err : alg_splice_copies(tfm, c);
@@ -70,19 +71,19 @@ static int try_cipher(int tfm, struct cipher *c, int *splice)
 	return err;
 }
 
-static void say_cipher(const char *name)
+static void say_cipher(const struct cipher *like, const char *name)
 {
-	struct cipher c = { 0 };
-	int tfm, err, splice = -1;
+	struct cipher c = *like;
+	int tfm = -ENAMETOOLONG, err, splice = -1;
 	bool known = false;
 	struct json j;
 
 	json_begin(&j, "cipher");
 	json_str(&j, "cipher", name);
-	tfm = alg_bind(name);				/* may load modules and make instances */
+	if (snprintf(c.name, sizeof(c.name), "%s", name) < (int)sizeof(c.name))
+		tfm = alg_bind(&c);			/* may load modules and make instances */
 	err = tfm < 0 ? tfm : 0;
 	if (!err) {
-		snprintf(c.name, sizeof(c.name), "%s", name);
 		known = cipher_lookup(&c);
 		err = known ? try_cipher(tfm, &c, &splice) : -ENODATA;
 		close(tfm);
@@ -93,11 +94,13 @@ static void say_cipher(const char *name)
 	if (known)
 		say_sizes(&j, &c);
 	if (!err)
+		json_u64(&j, "key_bytes", c.key_len);
+	if (!err)
 		json_str(&j, "splice", splice < 0 ? "none" : splice ? "copy" : "zero-copy");
 	json_end(&j);
 }
 
-int probe(char *const *names, int n)
+int probe(const struct cipher *like, char *const *names, int n)
 {
 	int i;
 
@@ -107,6 +110,6 @@ int probe(char *const *names, int n)
 	every_ms(5000);
 	say_host();
 	for (i = 0; i < n; i++)
-		say_cipher(names[i]);
+		say_cipher(like, names[i]);
 	return 0;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * raw: one buffer size through AF_ALG again and again. An operation is what one ioctl was on /dev/crypto: a request
- * with its own IV goes in (sendmsg) and its result comes out (recv).
+ * with its own IV goes in (sendmsg) and its result comes out (recv, or with --depth an AIO read: see aio.c). All
+ * operations of a run are the same, so all results must be: whether they are is looked at when the clock has stopped.
  */
 #include "datapath.h"
 
@@ -12,73 +13,194 @@
 #include <unistd.h>
 
 #define MAX_BATCHES	100000
-#define STALL_SECONDS	60		/* for a batch; not reached by anything that works */
+#define BATCH_PER_DEPTH	16		/* as a batch begins and ends with nothing under way */
 
-static void operation(int op, const struct cipher *c, bool encrypt, char *buf, size_t size)
+/* A request that is sent and answered, in slot 0. */
+static void operation(const struct job *j, bool encrypt, const char *in, size_t in_len, size_t out_len)
 {
-	ssize_t n = alg_submit(op, c, encrypt, buf, size, 0);
-	size_t got;
+	int op = j->slots[0].op, err;
+	ssize_t n = alg_submit(op, j->cipher, encrypt, in, in_len, 0);
 
-	if (n < 0 || (size_t)n != size)
-		die(EXIT_RUNTIME, "%s: send of %zu bytes: %s", c->driver, size, n < 0 ? strerror(errno) : "cut short");
-	for (got = 0; got < size; got += (size_t)n) {
-		n = recv(op, buf + got, size - got, 0);
-		if (n <= 0)
-			die(EXIT_RUNTIME, "%s: receive: %s", c->driver, n ? strerror(errno) : "nothing came");
+	if (n < 0 || (size_t)n != in_len)
+		die(EXIT_RUNTIME, "%s: send of %zu bytes: %s", j->cipher->driver, in_len,
+		    n < 0 ? alg_explain(-errno) : "cut short");
+	err = alg_receive(op, j->slots[0].out, out_len);
+	if (err)
+		die(EXIT_RUNTIME, "%s: receive: %s", j->cipher->driver,
+		    err == -EIO ? "nothing came" : alg_explain(err));
+}
+
+static void batch_in_turn(const struct job *j)
+{
+	unsigned int i;
+
+	for (i = 0; i < j->batch; i++)
+		operation(j, j->encrypt, j->in, j->in_len, j->out_len);
+}
+
+static char *pages(size_t size)
+{
+	size_t whole = (size + PAGE - 1) / PAGE * PAGE;
+	char *p = aligned_alloc(PAGE, whole);
+
+	if (!p)
+		die(EXIT_RUNTIME, "out of memory");
+	memset(p, 0, whole);
+	return p;
+}
+
+/* Encrypting: a constant plain text. Decrypting: what that was encrypted to, once. */
+static void make_input(struct job *j)
+{
+	size_t plain = cipher_in(j->cipher, j->size, true), encrypted = cipher_out(j->cipher, j->size, true);
+	size_t aad = plain - j->size;
+
+	memset(j->in, 0x55, plain);
+	if (j->encrypt)
+		return;
+	memcpy(j->wanted, j->in, plain);
+	operation(j, true, j->in, plain, encrypted);
+	memcpy(j->in + aad, j->slots[0].out + aad, encrypted - aad);
+}
+
+/* One request in each slot, warming up: it does not count. */
+static void first_round(struct job *j, struct aio *a)
+{
+	if (a)
+		aio_batch(a, j->depth);
+	else
+		operation(j, j->encrypt, j->in, j->in_len, j->out_len);
+	if (j->encrypt)
+		memcpy(j->wanted, j->slots[0].out, j->out_len);
+}
+
+static void check_results(const struct job *j)
+{
+	size_t aad = j->cipher->aead ? j->cipher->aad : 0;	/* some kernels leave its place in the answer alone */
+	unsigned int i;
+
+	for (i = 0; i < j->depth; i++)
+		if (memcmp(j->slots[i].out + aad, j->wanted + aad, j->out_len - aad))
+			die(EXIT_RUNTIME, "%s: results differ: not all answers to the same request are the same",
+			    j->cipher->driver);
+}
+
+static void open_slots(struct job *j, int tfm)
+{
+	size_t room = cipher_out(j->cipher, j->size, true), most = j->in_len > j->out_len ? j->in_len : j->out_len;
+	unsigned int i;
+
+	j->in = pages(room);
+	j->wanted = pages(room);
+	for (i = 0; i < j->depth; i++) {
+		j->slots[i].out = pages(room);
+		j->slots[i].op = accept4(tfm, NULL, NULL, SOCK_CLOEXEC);
+		if (j->slots[i].op < 0)
+			die(EXIT_RUNTIME, "accept on AF_ALG: %s", strerror(errno));
+		if (most > alg_limit(j->slots[i].op))
+			die(EXIT_USAGE, "--size %zu would hang: this socket holds %zu bytes", j->size,
+			    alg_limit(j->slots[i].op));
 	}
 }
 
-int raw(struct cipher *c, bool encrypt, size_t size, double seconds, unsigned int batch)
+static void close_slots(struct job *j)
 {
-	char *buf = aligned_alloc(PAGE, (size + PAGE - 1) / PAGE * PAGE);
-	uint64_t *ns = calloc(MAX_BATCHES, sizeof(*ns)), start, end, sum = 0, median;
-	size_t n = 0;
-	int tfm, op;
 	unsigned int i;
-	struct json j;
 
-	if (!buf || !ns)
+	for (i = 0; i < j->depth; i++) {
+		close(j->slots[i].op);
+		free(j->slots[i].out);
+	}
+	free(j->in);
+	free(j->wanted);
+}
+
+static void say(const struct job *j, const struct aio *a, uint64_t *ns, size_t n, uint64_t sum)
+{
+	double seconds = (double)sum / 1e9, operations = (double)n * j->batch;
+	uint64_t median = median_u64(ns, n);
+	struct json out;
+
+	json_begin(&out, "raw");
+	json_str(&out, "cipher", j->cipher->name);
+	json_str(&out, "driver", j->cipher->driver);
+	json_str(&out, "type", alg_type(j->cipher));
+	json_u64(&out, "key_bytes", j->cipher->key_len);
+	json_str(&out, "op", j->encrypt ? "encrypt" : "decrypt");
+	json_u64(&out, "size", j->size);
+	json_u64(&out, "aad", j->cipher->aad);
+	json_u64(&out, "depth", j->depth);
+	if (a)
+		json_u64(&out, "under_way", aio_most(a));
+	json_u64(&out, "batch", j->batch);
+	json_u64(&out, "batches", n);
+	json_u64(&out, "operations", n * j->batch);
+	json_u64(&out, "bytes", n * j->batch * j->size);
+	json_num(&out, "seconds", seconds);
+	json_num(&out, "operations_per_second", operations / seconds);
+	json_num(&out, "bytes_per_second", operations * (double)j->size / seconds);
+	json_num(&out, "min_ns_per_operation", (double)ns[0] / j->batch);
+	json_num(&out, "median_ns_per_operation", (double)median / j->batch);
+	json_bool(&out, "consistent", true);			/* or this line would not be written */
+	json_end(&out);
+}
+
+static void measure(struct job *j, struct aio *a)
+{
+	uint64_t *ns = calloc(MAX_BATCHES, sizeof(*ns)), start, end, sum = 0;
+	size_t n = 0;
+
+	if (!ns)
 		die(EXIT_RUNTIME, "out of memory");
-	alg_ready(c, &tfm, true);
-	if (size % c->block)
-		die(EXIT_USAGE, "--size %zu is no multiple of %s's block size %u", size, c->driver, c->block);
-	op = accept4(tfm, NULL, NULL, SOCK_CLOEXEC);
-	if (op < 0)
-		die(EXIT_RUNTIME, "accept on AF_ALG: %s", strerror(errno));
-	if (size > alg_limit(op))
-		die(EXIT_USAGE, "--size %zu would hang: this socket holds %zu bytes", size, alg_limit(op));
-	memset(buf, 0x55, size);
-	on_signal(SIGALRM, ignore_signal);
-	every_ms(STALL_SECONDS * 1000);
-	operation(op, c, encrypt, buf, size);		/* the first one, warming up, does not count */
-	end = now_ns() + (uint64_t)(seconds * 1e9);
+	first_round(j, a);
+	end = now_ns() + (uint64_t)(j->seconds * 1e9);
 	do {
-		every_ms(STALL_SECONDS * 1000);		/* wound up anew, outside of the time taken */
+		if (!a)
+			every_ms(STALL_SECONDS * 1000);		/* wound up anew, outside of the time taken */
 		start = now_ns();
-		for (i = 0; i < batch; i++)
-			operation(op, c, encrypt, buf, size);
+		if (a)
+			aio_batch(a, j->batch);
+		else
+			batch_in_turn(j);
 		ns[n] = now_ns() - start;
 		sum += ns[n++];
 	} while (now_ns() < end && n < MAX_BATCHES);
 	every_ms(0);
-	median = median_u64(ns, n);
-	json_begin(&j, "raw");
-	json_str(&j, "cipher", c->name);
-	json_str(&j, "driver", c->driver);
-	json_str(&j, "op", encrypt ? "encrypt" : "decrypt");
-	json_u64(&j, "size", size);
-	json_u64(&j, "batch", batch);
-	json_u64(&j, "batches", n);
-	json_u64(&j, "operations", n * batch);
-	json_u64(&j, "bytes", n * batch * size);
-	json_num(&j, "seconds", (double)sum / 1e9);
-	json_num(&j, "min_ns_per_operation", (double)ns[0] / batch);
-	json_num(&j, "median_ns_per_operation", (double)median / batch);
-	json_end(&j);
-	cipher_wipe(c);
-	close(op);
-	close(tfm);
+	check_results(j);
+	if (!sum)
+		die(EXIT_RUNTIME, "the clock did not move: take a larger --batch");
+	say(j, a, ns, n, sum);
 	free(ns);
-	free(buf);
+}
+
+int raw(struct job *j)
+{
+	struct aio *a = NULL;
+	int tfm;
+
+	if (!j->batch)
+		j->batch = j->depth > 1 ? j->depth * BATCH_PER_DEPTH : 1;
+	if (j->batch < j->depth)
+		die(EXIT_USAGE, "--batch %u: so few are never %u under way at once (--depth)", j->batch, j->depth);
+	alg_ready(j->cipher, &tfm, true);
+	if (j->size % j->cipher->block)
+		die(EXIT_USAGE, "--size %zu is no multiple of %s's block size %u", j->size, j->cipher->driver,
+		    j->cipher->block);
+	j->in_len = cipher_in(j->cipher, j->size, j->encrypt);
+	j->out_len = cipher_out(j->cipher, j->size, j->encrypt);
+	open_slots(j, tfm);
+	on_signal(SIGALRM, ignore_signal);
+	every_ms(STALL_SECONDS * 1000);
+	make_input(j);
+	if (j->depth > 1) {
+		every_ms(0);					/* nothing there waits longer by itself */
+		a = aio_open(j);
+	}
+	measure(j, a);
+	if (a)
+		aio_close(a);
+	close_slots(j);
+	cipher_wipe(j->cipher);
+	close(tfm);
 	return 0;
 }

@@ -15,21 +15,19 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import platformdirs
 
 from hosts.errors import HarnessError
 from hosts.kernel import likeness, linux_source
-from hosts.lab.processes import END_SECONDS, end_namespaces
+from hosts.lab import chroot
 from hosts.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -37,10 +35,9 @@ if TYPE_CHECKING:
 
 SOURCE = Path(__file__).parent / "so_crypt"
 MODULE = "so_crypt.ko"
-IN_IMAGE = Path(__file__).with_name("in-image")
 MODULES = Path("usr/lib/uml/modules")
 LAB_CONFIG = Path(__file__).with_name("lab.config")
-STEP_SECONDS = 1800.0
+NOT_BUILT = "so_crypt could not be built"
 KERNEL_OBJECTS = 1150  # compiled for a kernel of the lab's own, about
 WAIT_SECONDS = 1800.0
 HEADERS_SECONDS = 300.0
@@ -52,7 +49,7 @@ class NoHeaders(HarnessError):  # noqa: N818 - says what is missing, not that so
 
 @dataclass(frozen=True)
 class Module:
-    """A module that was built: for which kernel, from which source, and how that was found to fit.
+    """A module that was built: for which kernel, with which version of ``package``, and how that was found to fit.
 
     ``kernel`` is None where the image's own kernel is meant. Otherwise it is a directory with ``linux``, to be
     booted in place of the image's ``/usr/bin/linux.uml``, and ``modules``, in place of ``/usr/lib/uml/modules``.
@@ -61,11 +58,12 @@ class Module:
 
     path: Path
     release: str
-    linux_source: str
+    version: str
     exact: bool
     alike: int
     seconds: float
     kernel: Path | None = None
+    package: str = "linux-source"
 
 
 def source_hash() -> str:
@@ -103,7 +101,7 @@ def for_uml(suite: str, image: Path, progress: Progress = silent) -> Module:
     module = place / f"so_crypt-{source_hash()[:12]}.ko"
     try:
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _only_builder(place.parent, progress):
+        with only_builder(place.parent, progress):
             if not place.exists():
                 _prepare(suite, image, release, place, _part(progress, 0.0, 0.97))
             if not module.exists():
@@ -113,6 +111,7 @@ def for_uml(suite: str, image: Path, progress: Progress = silent) -> Module:
                 built.rename(module)
                 shutil.rmtree(built.parent)
             facts = json.loads((place / "tree.json").read_text())
+            facts["version"] = facts.pop("linux_source")
     except OSError as error:
         raise HarnessError(f"cannot keep modules in {place.parent}: {error.strerror or error}") from error
     own = place / "kernel"
@@ -129,7 +128,7 @@ def _prepare(suite: str, image: Path, release: str, place: Path, progress: Progr
         progress("looking for the kernel's source", 0.0)
         archive, version = linux_source.find(suite, release, work / "apt")
         exact = version.kernel == release
-        package = archive.download(version, _part(progress, 0.02, 0.07))
+        package = archive.download(f"{version.package}={version.text}", _part(progress, 0.02, 0.07))
         result = work / "result"
         (result / "unpacked").mkdir(parents=True)
         unpacked = linux_source.unpack(package, result / "unpacked", _part(progress, 0.07, 0.17))
@@ -249,55 +248,16 @@ class Tree:
         makefile.write_text(re.sub(r"^SUBLEVEL = .*$", f"SUBLEVEL = {level}", makefile.read_text(), flags=re.MULTILINE))
 
     def _run(self, script: str, line: Callable[[str], None] | None = None) -> str:
-        return _in_image(self.image, self.work, script, line)
+        return chroot.run(self.image, self.work, script, NOT_BUILT, line=line)
 
 
 def _named(module: str, disassembly: str) -> dict[str, likeness.Function]:
     return {f"{module}:{name}": function for name, function in likeness.functions(disassembly).items()}
 
 
-def _in_image(image: Path, work: Path, script: str, line: Callable[[str], None] | None = None) -> str:
-    """Output of a shell script run in the image, with ``work`` as /mnt, told line by line. Raises HarnessError."""
-    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    with tempfile.TemporaryFile("w+", errors="replace") as errors:
-        process = subprocess.Popen(
-            [
-                *("unshare", *user, "--mount", "--pid", "--ipc", "--fork", "--kill-child"),
-                *("/bin/sh", str(IN_IMAGE), str(image), str(work), "sh", "-ec", script),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            errors="replace",
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"},
-            start_new_session=True,
-        )
-        timer = threading.Timer(STEP_SECONDS, end_namespaces, (process,))
-        timer.daemon = True
-        timer.start()
-        said: list[str] = []
-        try:
-            with cast(IO[str], process.stdout) as out:
-                for text in out:
-                    said.append(text)
-                    if line:
-                        line(text)
-            process.wait(END_SECONDS)
-        finally:
-            timer.cancel()
-            end_namespaces(process)
-        if process.returncode:
-            errors.seek(0)
-            last = (errors.read() or "".join(said)).strip().splitlines()[-12:]
-            raise HarnessError(
-                "so_crypt could not be built:\n" + "\n".join(f"    {text}" for text in last), commands=[script]
-            )
-    return "".join(said)
-
-
 @contextmanager
-def _only_builder(directory: Path, progress: Progress) -> Iterator[None]:
+def only_builder(directory: Path, progress: Progress) -> Iterator[None]:
+    """Hold the lock of those who build below ``directory``; waits WAIT_SECONDS at most. Raises HarnessError."""
     fd = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         deadline = time.monotonic() + WAIT_SECONDS

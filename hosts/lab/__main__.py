@@ -15,8 +15,8 @@ from pathlib import Path
 
 from hosts import testbed
 from hosts.errors import ConfigError, HarnessError
-from hosts.lab import image, running, uml
-from hosts.testbed import HostsTestbed, UmlTestbed
+from hosts.lab import guest_kernel, guests, image, qemu, running, uml
+from hosts.testbed import HostsTestbed, LabTestbed, QemuTestbed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,17 +37,17 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
 
     up = commands.add_parser("up", help="boot a lab; it stays until Ctrl-C, end of input or SIGTERM")
-    up.add_argument("--testbed", default="lab", help="a testbed of kind uml, by name or .toml file (%(default)s)")
+    up.add_argument("--testbed", default="lab", help="a lab's testbed, by name or .toml file (%(default)s)")
     up.add_argument("--write-testbed", type=Path, metavar="FILE", help="meanwhile, name both guests as hosts in FILE")
 
     enter = commands.add_parser("enter", help="log in to a guest of a running lab, or run a command there")
-    enter.add_argument("role", choices=sorted(uml.NUMBERS))
+    enter.add_argument("role", choices=sorted(guests.NUMBERS))
     enter.add_argument("--lab", type=int, metavar="PID", help="which lab, where several run (see list)")
     enter.add_argument("arguments", nargs=argparse.REMAINDER, metavar="command", help="default: a shell")
 
     commands.add_parser("list", help="the labs that run on this machine now")
 
-    build = commands.add_parser("image", help="build the guests' image now, if there is none")
+    build = commands.add_parser("image", help="have the guests' image, and kernel of their own, in the cache now")
     build.add_argument("--testbed", default="lab", help="for which testbed (%(default)s)")
     return parser
 
@@ -59,7 +59,7 @@ def _up(options: argparse.Namespace) -> None:
         raise ConfigError(f"the name of a testbed file ends in .toml; {file} does not")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _Teller() as tell:
-        lab = uml.boot(spec, tell)
+        lab: guests.Lab = qemu.boot(spec, tell) if isinstance(spec, QemuTestbed) else uml.boot(spec, tell)
     with lab, _written(lab.testbed, file):
         print(f"sender and receiver answer after {lab.ready_seconds:.1f} s; lab {lab.pid}", file=sys.stderr)
         if file:
@@ -84,13 +84,13 @@ def _input() -> list[int]:
 
 
 @contextmanager
-def _written(guests: HostsTestbed, file: Path | None) -> Iterator[None]:
+def _written(hosts: HostsTestbed, file: Path | None) -> Iterator[None]:
     """Have ``file`` describe the guests; it goes when they go."""
     if file is None:
         yield
         return
     try:
-        file.write_text(_toml(guests))
+        file.write_text(_toml(hosts))
     except OSError as error:
         raise ConfigError(f"cannot write the testbed {file}: {error.strerror}") from error
     try:
@@ -99,9 +99,9 @@ def _written(guests: HostsTestbed, file: Path | None) -> Iterator[None]:
         file.unlink(missing_ok=True)
 
 
-def _toml(guests: HostsTestbed) -> str:
+def _toml(hosts: HostsTestbed) -> str:
     """The testbed as its file says it. Its strings, numbers and truths look in TOML as in JSON."""
-    content = guests.model_dump(mode="json", exclude_none=True)
+    content = hosts.model_dump(mode="json", exclude_none=True)
     lines = ["# A running lab's guests; of no use once it has ended."]
     tables = []
     for name, value in content.items():
@@ -125,8 +125,8 @@ def _list(_options: argparse.Namespace) -> None:
     labs = running.find()
     for lab in labs:
         where = ", ".join(f"{role} on processor {processor}" for role, processor in lab.processors.items())
-        state = "" if len(lab.guests) == len(uml.NUMBERS) else " (a guest does not run)"
-        print(f"{lab.pid}: {lab.suite}, {where}, started by process {lab.controller}{state}")
+        state = "" if len(lab.guests) == len(guests.NUMBERS) else " (a guest does not run)"
+        print(f"{lab.pid}: {lab.suite}, {lab.kind}, {where}, started by process {lab.controller}{state}")
     if not labs:
         print("no lab runs here", file=sys.stderr)
 
@@ -134,13 +134,19 @@ def _list(_options: argparse.Namespace) -> None:
 def _image(options: argparse.Namespace) -> None:
     spec = _spec(options.testbed)
     with _Teller() as tell:
-        uml.obtain_image(spec, tell).close()
+        if isinstance(spec, QemuTestbed):
+            for each in qemu.obtain(spec, tell):
+                each.close()
+        else:
+            uml.obtain_image(spec, tell).close()
     print(image.location(spec.suite))
+    if isinstance(spec, QemuTestbed):
+        print(guest_kernel.location(spec.suite))
 
 
-def _spec(name: str) -> UmlTestbed:
+def _spec(name: str) -> LabTestbed:
     spec = testbed.load(name)
-    if not isinstance(spec, UmlTestbed):
+    if isinstance(spec, HostsTestbed):
         raise ConfigError(f"the testbed {name} names hosts that exist: there is no lab to boot")
     return spec
 

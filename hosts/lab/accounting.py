@@ -42,6 +42,36 @@ class CpuMeter:
         return total + ended * TICK_SECONDS
 
 
+class VcpuMeter:
+    """CPU time of the processors that a QEMU process emulates: of its threads that are processors.
+
+    Its other threads are network cards, disks and crypto cards. On a real host none of these takes the time of a
+    processor, so theirs does not count as the guest's.
+    """
+
+    # The kernel brings a thread's account up to date when it is scheduled, and each time the clock ticks.
+    resolution_seconds = TICK_SECONDS
+
+    def __init__(self, pid: int) -> None:
+        """Raises ProcessLookupError when there is no such process, or none with processors."""
+        tasks = Path(f"/proc/{pid}/task")
+        try:
+            self._accounts = [
+                task / "schedstat" for task in tasks.iterdir() if (task / "comm").read_text().startswith("CPU ")
+            ]
+        except OSError:
+            raise ProcessLookupError(f"process {pid} is gone") from None
+        if not self._accounts:
+            raise ProcessLookupError(f"process {pid} emulates no processor")
+
+    def seconds(self) -> float:
+        """CPU time used so far, in seconds. Raises ProcessLookupError when the process is gone."""
+        try:
+            return sum(int(account.read_text().split()[0]) for account in self._accounts) / 1e9
+        except OSError:
+            raise ProcessLookupError("the process is gone") from None
+
+
 def _cpu_clock(pid: int) -> int:
     """The kernel's number for the CPU clock of a process with all its threads, as clock_getcpuclockid(3)."""
     return (~pid << 3) | 2

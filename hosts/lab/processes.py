@@ -23,6 +23,14 @@ def arguments(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
 
 
+def ended(pid: int) -> bool:
+    """Whether a process has ended, even if nobody has asked for its status yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
 def end_namespaces(unshare: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:
     """End a process ``unshare --pid --fork`` and everything in its namespaces; all is over on return.
 

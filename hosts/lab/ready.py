@@ -24,6 +24,7 @@ BOOT = {
     "setpriv": "util-linux",
     "mount": "mount",
 }
+BOOT_QEMU = {"qemu-system-x86_64": "qemu-system-x86"}
 BUILD = {"mmdebstrap": "mmdebstrap"}
 BUILD_UNPRIVILEGED = {"newuidmap": "uidmap", "newgidmap": "uidmap"}
 
@@ -45,13 +46,13 @@ class Machine:
         return self.uid == 0
 
 
-def make_ready(*, build: bool, progress: Progress = silent, machine: Machine | None = None) -> None:
-    """See that a lab can boot here and, if ``build``, that its image can be built.
+def make_ready(*, build: bool, qemu: bool = False, progress: Progress = silent, machine: Machine | None = None) -> None:
+    """See that a lab can boot here, one of QEMU guests if ``qemu``, and, if ``build``, that its image can be built.
 
     As root, installs what is missing. Raises HarnessError, before anything starts, when something remains.
     """
     machine = machine or Machine(os.geteuid())
-    lacking = missing(machine, build=build)
+    lacking = missing(machine, build=build, qemu=qemu)
     if lacking:
         if not machine.root:
             raise HarnessError(
@@ -67,9 +68,9 @@ def make_ready(*, build: bool, progress: Progress = silent, machine: Machine | N
             check_subordinate_ids(machine)
 
 
-def missing(machine: Machine, *, build: bool) -> list[str]:
+def missing(machine: Machine, *, build: bool, qemu: bool = False) -> list[str]:
     """Debian's names of the packages that the lab needs and this machine lacks."""
-    needed = dict(BOOT)
+    needed = BOOT | (BOOT_QEMU if qemu else {})
     if build:
         needed |= BUILD
         if not machine.root:

@@ -12,15 +12,19 @@ from pathlib import Path
 from typing import NoReturn
 
 from hosts.errors import ConfigError, HarnessError
-from hosts.lab.processes import SYSTEM_PATH, arguments, children
-from hosts.lab.uml import LAB_INIT, MANAGEMENT
+from hosts.lab.guests import LAB_INIT, MANAGEMENT, processes
+from hosts.lab.processes import SYSTEM_PATH, arguments
 
 
 @dataclass(frozen=True)
 class RunningLab:
-    """A lab, by the process that holds its namespaces; ``guests`` and ``processors`` by role."""
+    """A lab, by the process that holds its namespaces; ``guests`` and ``processors`` by role.
+
+    ``kind`` is lab-init's word for what the guests are: ``uml``, ``tcg`` or ``kvm``.
+    """
 
     pid: int
+    kind: str
     controller: int
     image: Path
     guests: Mapping[str, int]
@@ -66,10 +70,12 @@ def enter(lab: RunningLab, role: str, command: Sequence[str]) -> NoReturn:
     """
     if role not in lab.guests:
         raise HarnessError(f"the {role} of the lab with process {lab.pid} does not run")
-    inside = ["--user", "--preserve-credentials"] if lab.user_namespace else []
+    user = ["--user", "--preserve-credentials"] if lab.user_namespace else []
+    # The image as the lab sees it: the root of a User Mode Linux process, while QEMU's root is this machine's.
+    root = f"/proc/{lab.guests[role]}/root{'' if lab.kind == 'uml' else lab.image}"
     argv = [
-        *("nsenter", "--target", str(lab.guests[role]), *inside),
-        *("--mount", "--net", "--pid", "--root", "--wd"),
+        *("nsenter", "--target", str(lab.guests[role]), *user),
+        *("--mount", "--net", "--pid", f"--root={root}", f"--wd={root}"),
         *("/usr/bin/ssh", "-F", "none", "-i", "/mnt/id", *(["-t"] if sys.stdin.isatty() else [])),
         *("-o", "UserKnownHostsFile=/mnt/known_hosts", "-o", "StrictHostKeyChecking=yes"),
         *("-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10"),
@@ -86,18 +92,14 @@ def _lab(pid: int) -> RunningLab | None:
     command = arguments(pid)
     if Path(command[0]).name != "unshare" or str(LAB_INIT) not in command:
         return None
-    guests: dict[str, int] = {}
-    for first in children(pid):
-        for child in children(first):
-            words = arguments(child)
-            guests |= {role: child for role in MANAGEMENT if f"umid={role}" in words}
     after = command[command.index(str(LAB_INIT)) + 1 :]
     return RunningLab(
         pid=pid,
         controller=int(_stat(pid)[1]),
-        image=Path(after[0]),
-        guests=guests,
-        processors=dict(zip(MANAGEMENT, map(int, after[2:4]), strict=True)),
+        kind=after[0],
+        image=Path(after[1]),
+        guests=processes(pid),
+        processors=dict(zip(MANAGEMENT, map(int, after[3:5]), strict=True)),
         user_namespace="--user" in command,
     )
 

@@ -1,6 +1,7 @@
 "use strict";
 /* Draws the figures: their structure comes with the page, samples and colours are added here. */
 (function () {
+  var self = document.currentScript;
   var probe = document.createElement("span");
   probe.hidden = true;
   document.body.append(probe);
@@ -27,12 +28,20 @@
   }
 
   function paint(data, layout) {
-    var ink = colour("ink"), muted = colour("muted"), paper = colour("paper"), rule = colour("rule");
+    var ink = colour("ink"), muted = colour("muted"), paper = colour("paper"), rule = colour("rule"), accent = colour("accent");
     data.forEach(function (trace) {
-      var meta = trace.meta, marker = trace.marker;
-      if (meta.samples) marker.color = ink;
-      else if (meta.ink) marker.color = ink;
-      else if (meta.colours) {
+      var meta = trace.meta, marker = trace.marker || {};
+      if (meta.line !== undefined || meta.muted || meta.accent) {
+        var own = meta.muted ? muted : meta.accent ? accent : colour("s" + meta.line % 8);
+        trace.line.color = own;
+        marker.color = own;
+        if (trace.error_y) trace.error_y.color = own;
+      } else if (meta.samples) {
+        marker.color = ink;
+        marker.opacity = 0.6;
+      } else if (meta.ink) {
+        marker.color = ink;
+      } else if (meta.colours) {
         marker.color = meta.colours.map(function (n) { return colour("s" + n % 8); });
         trace.error_x.color = muted;
       } else {
@@ -40,7 +49,6 @@
         marker.pattern.fgcolor = paper;
         trace.error_y.color = ink;
       }
-      if (meta.samples) marker.opacity = 0.6;
       trace.hoverlabel = { bgcolor: paper, bordercolor: muted, font: { color: ink }, align: "left" };
     });
     layout.font.color = muted;
@@ -49,30 +57,41 @@
     });
     (layout.shapes || []).forEach(function (shape) {
       if (shape.name === "margin") shape.fillcolor = colour("band");
-      else shape.line.color = shape.name === "one" ? ink : colour("accent");
+      else shape.line.color = shape.name === "one" ? ink : accent;
     });
     (layout.annotations || []).forEach(function (note) {
       note.font = Object.assign(note.font || {}, {
-        color: { heading: ink, value: ink, paper: colour("accent"), link: colour("accent") }[note.name] || muted
+        color: { heading: ink, value: ink, paper: accent, link: accent }[note.name] || muted
       });
     });
   }
 
-  function setUp(place) {
-    var id = place.dataset.figure, spec = figures[id], figure = place.parentElement;
-    var buttons = Array.from(figure.querySelectorAll("[data-series]"));
-    var drawn = false;
+  /* Plotly is large: it is fetched when the page is ready to be used, and figures are drawn as they come near. */
+  var ready = new Promise(function (resolve, reject) {
+    var script = document.createElement("script");
+    script.src = self.dataset.plotly;
+    script.onload = resolve;
+    script.onerror = reject;
+    document.head.append(script);
+  });
+
+  function setUp(figure) {
+    var id = figure.id, buttons = Array.from(figure.querySelectorAll("[data-series]"));
+    var plots = Array.from(figure.querySelectorAll("[data-figure]"), function (place) {
+      return { place: place, spec: figures[place.dataset.figure], drawn: false };
+    });
 
     function hidden() { return View.get("hide." + id).split(" ").filter(Boolean); }
 
-    function draw() {
-      if (!drawn) spec.data.forEach(function (trace) { if (trace.meta.samples) points(trace); });
-      var off = hidden();
+    function draw(plot) {
+      var spec = plot.spec, off = hidden();
+      function shown(group) { return !group.split(" ").some(function (one) { return off.includes(one); }); }
+      if (!plot.drawn) spec.data.forEach(function (trace) { if (trace.meta.samples) points(trace); });
       paint(spec.data, spec.layout);
-      spec.data.forEach(function (trace) { trace.visible = !off.includes(trace.legendgroup); });
-      (spec.layout.annotations || []).forEach(function (note) { if (note.name === "value") note.visible = !off.includes("-1"); });
-      drawn = true;
-      return Plotly.react(place, spec.data, spec.layout, { responsive: true, displayModeBar: false });
+      spec.data.forEach(function (trace) { trace.visible = shown(trace.legendgroup); });
+      (spec.layout.annotations || []).forEach(function (note) { if (note.name === "value") note.visible = shown("-1"); });
+      plot.drawn = true;
+      return Plotly.react(plot.place, spec.data, spec.layout, { responsive: true, displayModeBar: false });
     }
 
     function mark() {
@@ -80,32 +99,72 @@
       buttons.forEach(function (button) { button.setAttribute("aria-pressed", String(!off.includes(button.dataset.series))); });
     }
 
+    function again() {
+      mark();
+      plots.forEach(function (plot) { if (plot.drawn) draw(plot); });
+    }
+
+    /* The chart as a picture; several charts below one another, each with its heading. */
+    function picture() {
+      return plots.reduce(function (before, plot) {
+        return before.then(function (made) {
+          var heading = plot.place.parentElement.querySelector("h4"), height = plot.spec.layout.height, width = plot.place.clientWidth;
+          return draw(plot).then(function () {
+            return Plotly.toImage(plot.place, { format: "svg", width: width, height: height });
+          }).then(function (url) {
+            made.push({ svg: decodeURIComponent(url.slice(url.indexOf(",") + 1)), width: width, height: height, heading: heading && heading.textContent });
+            return made;
+          });
+        });
+      }, Promise.resolve([])).then(function (made) { return made.length > 1 ? stack(made) : made[0].svg; });
+    }
+
     buttons.forEach(function (button) {
       button.addEventListener("click", function () {
         var off = hidden(), at = off.indexOf(button.dataset.series);
         if (at < 0) off.push(button.dataset.series); else off.splice(at, 1);
         View.set("hide." + id, off.join(" "));
-        mark();
-        draw();
+        again();
       });
     });
     figure.querySelector("[data-image]").addEventListener("click", function () {
-      draw().then(function () { return Plotly.toImage(place, { format: "svg", width: place.clientWidth, height: spec.layout.height }); })
-        .then(function (url) { View.save(id + ".svg", "image/svg+xml", decodeURIComponent(url.slice(url.indexOf(",") + 1))); });
+      ready.then(picture).then(function (svg) { View.save(id + ".svg", "image/svg+xml", svg); });
     });
     mark();
-    return { place: place, draw: draw, change: function () { mark(); if (drawn) draw(); } };
+    return { plots: plots, draw: draw, again: again };
   }
 
-  var all = Array.from(document.querySelectorAll("[data-figure]"), setUp);
+  function stack(made) {
+    var top = 0, width = Math.max.apply(null, made.map(function (one) { return one.width; }));
+    var parts = made.map(function (one) {
+      var heading = document.createElement("b"), y = top;
+      heading.textContent = one.heading || "";
+      top += one.height + 24;
+      return '<text x="8" y="' + (y + 16) + '" font-family="sans-serif" font-size="13" font-weight="600" fill="' + colour("ink") + '">' +
+        heading.innerHTML + "</text>" + one.svg.replace("<svg ", '<svg y="' + (y + 24) + '" ');
+    });
+    return '<svg xmlns="http://www.w3.org/2000/svg" width="' + width + '" height="' + top + '">' + parts.join("") + "</svg>";
+  }
+
+  var all = Array.from(document.querySelectorAll("figure"), setUp);
   var watch = new IntersectionObserver(function (entries) {
     entries.forEach(function (entry) {
       if (!entry.isIntersecting) return;
       watch.unobserve(entry.target);
-      all.find(function (one) { return one.place === entry.target; }).draw();
+      all.forEach(function (figure) {
+        figure.plots.forEach(function (plot) { if (plot.place === entry.target) figure.draw(plot); });
+      });
     });
   }, { rootMargin: "800px" });
-  all.forEach(function (one) { watch.observe(one.place); });
-  View.onChange(function () { all.forEach(function (one) { one.change(); }); });
-  addEventListener("beforeprint", function () { all.forEach(function (one) { one.draw(); }); });
+  ready.then(function () {
+    all.forEach(function (figure) { figure.plots.forEach(function (plot) { watch.observe(plot.place); }); });
+  }, function () {
+    all.forEach(function (figure) {
+      figure.plots.forEach(function (plot) { plot.place.textContent = "This page was moved without its folder assets: no figure can be drawn."; });
+    });
+  });
+  View.onChange(function () { all.forEach(function (figure) { figure.again(); }); });
+  addEventListener("beforeprint", function () {
+    if (window.Plotly) all.forEach(function (figure) { figure.plots.forEach(figure.draw); });
+  });
 })();

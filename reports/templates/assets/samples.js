@@ -6,6 +6,29 @@ var Samples = (function () {
   var data = JSON.parse(document.getElementById("report-data").textContent);
   var s = data.samples;
 
+  /* Columns come packed: see reports/packing.py. */
+  function unpack(column) {
+    if (typeof column !== "string") return column;
+    var text = atob(column.slice(2)), width = Number(column[1]), count = text.length / width, at = 0;
+    var bytes = new DataView(new ArrayBuffer(4)), made = new Array(count);
+    for (var n = 0; n < count; n++) {
+      var whole = 0;
+      for (var i = 0; i < width; i++) whole += text.charCodeAt(at++) * Math.pow(256, i);
+      if (column[0] === "f") {
+        bytes.setUint32(0, whole * 256);
+        whole = bytes.getFloat32(0);
+        whole = isNaN(whole) ? null : Number(whole.toPrecision(5));
+      }
+      made[n] = whole;
+    }
+    return made;
+  }
+  Object.keys(s).forEach(function (name) { if (name !== "cells") s[name] = unpack(s[name]); });
+
+  /* the samples of each cell that count, in the order they were taken */
+  var counted = s.cells.map(function () { return []; });
+  s.cell.forEach(function (cell, n) { if (s.state[n] === 0) counted[cell].push(n); });
+
   function column(name) { return function (n) { return s[name][n] ?? null; }; }
   function bytes(n) { return n in s.bytes ? s.bytes[n] : s.sizes[s.cell[n]]; }
   function goodput(n) { return s.seconds[n] && bytes(n) ? bytes(n) * 8 / s.seconds[n] : null; }
@@ -130,13 +153,9 @@ var Samples = (function () {
         goodput_bits_per_second: goodput, latency_p50_us: column("latency"),
         sender_cpu_seconds_per_gb: perGB("sender"), receiver_cpu_seconds_per_gb: perGB("receiver")
       }[quantity];
-      var found = [];
-      for (var n = 0; n < s.cell.length; n++) {
-        if (s.cell[n] === cell && s.state[n] === 0 && of(n) !== null) {
-          found.push({ value: of(n), label: "block " + s.block[n] + ", sample " + s.index[n] + ": " + shown(s.seconds[n], 1) + " s" });
-        }
-      }
-      return found;
+      return counted[cell].filter(function (n) { return of(n) !== null; }).map(function (n) {
+        return { value: of(n), label: "block " + s.block[n] + ", sample " + s.index[n] + ": " + shown(s.seconds[n], 1) + " s" };
+      });
     }
   };
 })();

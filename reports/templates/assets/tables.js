@@ -18,7 +18,7 @@
     var heads = Array.from(table.tHead.rows[0].cells);
     var filter = document.querySelector('[data-filter="' + id + '"]');
     var count = document.querySelector('[data-count="' + id + '"]');
-    var download = document.querySelector('[data-csv="' + id + '"]');
+    var downloads = document.querySelectorAll('[data-csv="' + id + '"]');
     var texts = filter && rows.map(function (row) { return row.textContent.toLowerCase(); });
 
     function sort() {
@@ -63,7 +63,7 @@
       });
     });
     if (filter) filter.addEventListener("input", function () { View.set("filter." + id, filter.value.trim()); narrow(); });
-    if (download) {
+    downloads.forEach(function (download) {
       download.addEventListener("click", function () {
         var shown = Array.from(body.rows).filter(function (row) { return !row.hidden; });
         var lines = [heads.map(function (head) { return head.textContent.trim(); })].concat(shown.map(function (row) {
@@ -71,7 +71,7 @@
         }));
         View.save(download.dataset.name, "text/csv", View.csv(lines));
       });
-    }
+    });
     sort();
     narrow();
     View.onChange(function () { sort(); narrow(); });

@@ -1,0 +1,123 @@
+"""The kernel's cryptography asked through AF_ALG, and compared with OpenSSL's: known answers, not speed.
+
+linux/Documentation/crypto/userspace-if.rst. Binding lets the kernel load modules it needs by itself, past the journal:
+load them first. Nothing here waits for ever: every call is made with MSG_DONTWAIT, which AF_ALG heeds where it would
+wait for room or for data, not for the cipher.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from contextlib import ExitStack
+from typing import Any
+
+from . import evp
+
+TAG = evp.TAG
+LARGEST, LARGEST_AAD = 128 * 1024, 4096
+"""Bytes that a socket's buffer has room for at once (net.core.wmem_default is about 208 KiB)."""
+
+
+class AlgError(ValueError):
+    """The kernel refused; one sentence says why."""
+
+
+class WrongTagError(AlgError):
+    """The text or its additional data are not what was enciphered under this key."""
+
+
+def answer(kind: str, name: str, key: bytes, iv: bytes, text: bytes, aad: bytes = b"", encrypt: bool = True) -> bytes:
+    """``text`` (up to 128 KiB) enciphered or deciphered by the kernel's ``name`` (an algorithm or a driver).
+
+    Without padding; an AEAD's tag of 16 bytes stands at the end of the enciphered text. ``kind`` is ``skcipher`` or
+    ``aead``. Raises AlgError, WrongTagError where a tag is not right.
+    """
+    if kind not in ("skcipher", "aead"):
+        raise AlgError(f"{kind} is neither skcipher nor aead")
+    if aad and kind != "aead":
+        raise AlgError(f"{name}: a skcipher does not authenticate additional data")
+    if not text and kind == "skcipher":
+        raise AlgError(f"{name}: no text")
+    if len(text) > LARGEST + TAG or len(aad) > LARGEST_AAD:
+        raise AlgError(f"{len(text)} bytes and {len(aad)} more, where {LARGEST} and {LARGEST_AAD} are the most")
+    if not hasattr(socket, "AF_ALG"):
+        raise AlgError(f"the kernel gives no {kind} {name}: this Python has no AF_ALG")
+    with ExitStack() as stack:
+        try:
+            bound = stack.enter_context(socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET))
+            bound.bind((kind, name))
+        except OSError as error:
+            why = f"it has none, or no algif_{kind}" if error.errno == errno.ENOENT else error.strerror
+            raise AlgError(f"the kernel gives no {kind} {name}: {why}") from error
+        try:
+            if key:
+                bound.setsockopt(socket.SOL_ALG, socket.ALG_SET_KEY, key)
+            if kind == "aead":
+                bound.setsockopt(socket.SOL_ALG, socket.ALG_SET_AEAD_AUTHSIZE, None, TAG)
+            asked = stack.enter_context(bound.accept()[0])
+            return _exchange(asked, kind, iv, text, aad, encrypt)
+        except OSError as error:
+            if error.errno == errno.EBADMSG:
+                raise WrongTagError(f"{name}: the tag is wrong: another key, or damaged cipher text") from error
+            raise AlgError(
+                f"{name}, key {len(key)}, IV {len(iv)}, text {len(text)} bytes: the kernel says: {error.strerror}"
+            ) from error
+
+
+def _exchange(asked: socket.socket, kind: str, iv: bytes, text: bytes, aad: bytes, encrypt: bool) -> bytes:
+    """One request: all of it in, then all of it out. An AEAD's additional data comes back in front: taken off."""
+    wanted = len(text)
+    how: dict[str, Any] = {"op": socket.ALG_OP_ENCRYPT if encrypt else socket.ALG_OP_DECRYPT}
+    if iv:
+        how["iv"] = iv
+    if kind == "aead":
+        wanted += len(aad) + (TAG if encrypt else -TAG)
+        how["assoclen"] = len(aad)
+        if wanted < len(aad):
+            raise AlgError(f"{len(text)} bytes are too few for a tag of {TAG}")
+    sent = asked.sendmsg_afalg([aad + text], flags=socket.MSG_DONTWAIT, **how)
+    if sent != len(aad) + len(text):
+        raise AlgError(f"the kernel took {sent} of {len(aad) + len(text)} bytes at once")
+    got = asked.recv(max(1, wanted), socket.MSG_DONTWAIT)  # a tag over nothing is checked when something is asked for
+    while len(got) < wanted:
+        piece = asked.recv(wanted - len(got), socket.MSG_DONTWAIT)
+        if not piece:
+            raise AlgError(f"the kernel gave {len(got)} of {wanted} bytes")
+        got += piece
+    return got[len(aad) :]
+
+
+def verify(
+    kind: str, name: str, evp_name: str | None, key_bytes: int, iv_bytes: int, size: int, aad_bytes: int
+) -> str | None:
+    """Whether the kernel's ``name`` and OpenSSL agree about ``size`` random bytes; None, or what differs first.
+
+    Random key, IV and text; enciphered by both and compared, tag included; what the kernel enciphered is deciphered by
+    the kernel and compared with the text. Without ``evp_name`` (the null cipher) the answer must be the text itself.
+    Raises AlgError or EvpError where one of them cannot be asked.
+    """
+    key, iv, aad, text = (os.urandom(count) for count in (key_bytes, iv_bytes, aad_bytes, size))
+    enciphered = answer(kind, name, key, iv, text, aad)
+    expected = evp.answer(evp_name, key, iv, text, aad) if evp_name else text
+    other = f"OpenSSL's {evp_name}" if evp_name else "the text"
+    wrong = difference(enciphered, expected)
+    if wrong:
+        return f"{name} enciphers {size} bytes differently from {other}: {wrong}"
+    try:
+        back = answer(kind, name, key, iv, enciphered, aad, encrypt=False)
+    except WrongTagError:
+        return f"{name} does not accept its own tag over {size} bytes"
+    wrong = difference(back, text)
+    return f"{name} does not decipher {size} bytes to what it enciphered: {wrong}" if wrong else None
+
+
+def difference(one: bytes, other: bytes) -> str | None:
+    """Where two answers differ first (bytes are counted from 0); None where they do not."""
+    if one == other:
+        return None
+    for place, (a, b) in enumerate(zip(one, other)):  # noqa: B905 (of unequal length: the shorter one counts)
+        if a != b:
+            return f"byte {place} of {len(other)} is {a:#04x}, not {b:#04x}"
+    return f"{len(one)} bytes instead of {len(other)}"

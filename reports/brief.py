@@ -1,0 +1,44 @@
+"""The short page of an older run, made from its verdicts alone: a hundred of them take as long as a few long ones.
+
+The long page is made when the run is new, and whenever it is asked for by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from markupsafe import Markup, escape
+
+from harness.record import Run, Verdict
+from reports import headline, pages, words
+
+
+def render(run: Run) -> str:
+    """The page of a record whose samples need not have been kept."""
+    head = run.head
+    return pages.environment().get_template("brief.html.j2").render(
+        head=head,
+        folder=run.path.name,
+        headline=headline.headline(run),
+        banners=pages.banners(run),
+        measured=sum(1 for cell in head.cells if cell.outcome == "measured"),
+        verdicts=_rows(head.verdicts),
+        unmeasured=pages.unmeasured(head),
+        label=words.kind(head.testbed.kind),
+    )  # fmt: skip
+
+
+def _rows(verdicts: Sequence[Verdict]) -> Markup:
+    """The table's rows; a template takes ten times as long. Of the record's text there are names alone: escaped."""
+    rows = []
+    for verdict in verdicts:
+        named = words.VERDICTS if verdict.metric == "seconds" else words.CPU_VERDICTS
+        between = f"{words.ratio(verdict.ci_low)}–{words.ratio(verdict.ci_high)}" if verdict.ci_low else "–"
+        rows.append(
+            f'<tr><td class="mono">{escape(verdict.candidate)}</td><td class="mono">{escape(verdict.baseline)}</td>'
+            f"<td>{words.METRICS[verdict.metric]}</td>"
+            f"<td>{named[verdict.verdict] if verdict.ratio else '– not measured'}</td>"
+            f'<td class="n" data-v="{verdict.ratio or ""}">{words.ratio(verdict.ratio)}</td>'
+            f'<td class="n">{between}</td><td class="n">{verdict.blocks}</td></tr>'
+        )
+    return Markup("\n".join(rows))  # noqa: S704

@@ -1,0 +1,138 @@
+"""Where a series of nights changed its level, decided so that false alarms stay rare.
+
+The library proposes: the best way to cut the series into levels (least squares, each cut at a price: the PELT search
+of ``ruptures``). A t test decides on each cut, on the variance within all levels of the series, never taken smaller
+than what the runs' own blocks showed. Its p value is multiplied by the number of places where a cut could have been,
+so that a series without any change is cut with a probability of at most ``alpha``, whatever its length.
+
+A night that stands out is no change: at least three nights and more than half of each side must lie on their own side
+of the middle between the two levels. Differences below ``SMALLEST`` are never a change.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import median_filter
+from scipy.special import ndtri, stdtr
+
+Values = NDArray[np.float64]
+
+SHORTEST = 3
+"""Nights on either side of a change, at least."""
+FEWEST = 10
+"""Nights of a series below which nothing is said."""
+OUTLYING = 4.0
+"""A night stands out if it is this many standard deviations from the median of five."""
+SMALLEST = 0.01
+"""The smallest change worth telling, as a fraction."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of level. ``place``: index of the first night after it. Levels are means of log ratios.
+
+    ``p``: the chance that a series without a change is cut, already multiplied by the places tried.
+    """
+
+    place: int
+    before: float
+    after: float
+    p: float
+
+    @property
+    def factor(self) -> float:
+        """New level over old level, as ratios: below 1 the path lost against its baseline."""
+        return math.exp(max(-700.0, min(700.0, self.after - self.before)))
+
+
+def find(values: Values, errors: Values, alpha: float, known: Sequence[int] = ()) -> list[Change]:
+    """New changes in a series of log ratios, by place.
+
+    ``errors``: the standard error of each value within its night. ``known``: places of changes that were found before;
+    they stay where they are and are not returned.
+    """
+    if len(values) < FEWEST:
+        return []
+    floor = float(np.mean(np.square(errors)))
+    tamed, scale = _tamed(values)
+    scale = max(scale, math.sqrt(floor))
+    fixed = sorted({0, len(values), *(place for place in known if 0 < place < len(values))})
+    price = float(ndtri(alpha / (2 * len(values)))) ** 2
+    cuts = [
+        low + place
+        for low, high in itertools.pairwise(fixed)
+        if high - low >= 2 * SHORTEST and scale > 0
+        for place in _proposed(tamed[low:high] / scale, price)
+    ]
+    while cuts:  # bounded: each turn accepts all or takes one away
+        tested = _tested(tamed, sorted([*fixed, *cuts]), cuts, floor)
+        worst = max(tested, key=lambda change: change.p)
+        if worst.p <= alpha:
+            return tested
+        cuts.remove(worst.place)
+    return []
+
+
+def _tamed(values: Values) -> tuple[Values, float]:
+    """The series with nights that stand out from their neighbours brought nearer, and the deviation of a usual night.
+
+    A lasting change stays as it is.
+    """
+    usual = median_filter(values, size=5, mode="nearest")
+    scale = 1.4826 * float(np.median(np.abs(values - usual)))
+    return usual + np.clip(values - usual, -OUTLYING * scale, OUTLYING * scale), scale
+
+
+def _proposed(stretch: Values, price: float) -> list[int]:
+    """Where the library would cut a stretch whose nights deviate by about 1."""
+    from ruptures import KernelCPD  # loads half of SciPy
+
+    ends = KernelCPD(kernel="linear", min_size=SHORTEST).fit(stretch).predict(pen=price)
+    return [int(end) for end in ends[:-1]]
+
+
+def _tested(values: Values, bounds: Sequence[int], cuts: Sequence[int], floor: float) -> list[Change]:
+    """The cuts with their p values; 1 for those that are no change whatever the test says."""
+    rests = [values[a:b] - values[a:b].mean() for a, b in itertools.pairwise(bounds)]
+    squares = sum(float(rest @ rest) for rest in rests)
+    freedom = max(1, len(values) - len(rests))
+    variance = max(squares / freedom, floor) * _drift(rests, squares)
+    found = []
+    for low, place, high in zip(bounds, bounds[1:], bounds[2:], strict=False):
+        if place not in cuts:
+            continue
+        left, right = values[low:place], values[place:high]
+        difference = float(right.mean() - left.mean())
+        p = 1.0
+        if abs(difference) >= math.log1p(SMALLEST) and _lasting(left, right):
+            error = math.sqrt(variance * (1 / len(left) + 1 / len(right)))
+            p = min(1.0, 2 * float(stdtr(freedom, -abs(difference) / error)) * len(values)) if error else 0.0
+        found.append(Change(place, float(left.mean()), float(right.mean()), p))
+    return found
+
+
+def _lasting(left: Values, right: Values) -> bool:
+    """Whether both levels are those of most of their nights, and not of one or two that stand out."""
+    low, high = float(np.median(left)), float(np.median(right))
+    if (high - low) / float(right.mean() - left.mean()) < 0.5:
+        return False  # a few nights pull the means apart
+    middle = (low + high) / 2
+    below, above = (left, right) if high > low else (right, left)
+    return all(
+        own >= SHORTEST and 2 * own > len(side)
+        for own, side in ((int((below < middle).sum()), below), (int((above > middle).sum()), above))
+    )
+
+
+def _drift(rests: Sequence[Values], squares: float) -> float:
+    """How much larger the variance of a mean is where a night resembles the one before it; at least 1."""
+    if not squares:
+        return 1.0
+    lag = sum(float(rest[1:] @ rest[:-1]) for rest in rests) / squares
+    return (1 + lag) / (1 - lag) if 0 < lag < 1 else 1.0

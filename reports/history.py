@@ -1,0 +1,221 @@
+"""What became of every cell in every run, in one file that is read at once: ``results/history.jsonl``.
+
+The file only spares reading the records again. It is made from them when it is missing, its lines that no longer
+belong to their record are replaced, and nothing in it is believed that does not parse.
+
+For each pair that a run compared (the pairs of its verdicts) a night holds the mean of the log ratios baseline /
+candidate of the blocks that both measured, with its standard error. Absolute times are kept to be shown: they differ
+by factors from boot to boot and are never judged.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import get_args
+
+import msgspec
+
+from harness import record
+from harness.record import Head, Metric, Run
+from hosts.errors import HarnessError
+from hosts.progress import Progress, silent
+from reports import quick
+from reports.table import Table, table
+
+FILE = "history.jsonl"
+VERSION = 1
+"""Of what a line of the file means."""
+
+
+class Ratio(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+    """One pair in one night, as places in the night's list of cells. ``log_ratio`` is the mean of
+    ln(baseline / candidate) over ``blocks``, ``error`` its standard error."""
+
+    baseline: int
+    candidate: int
+    metric: Metric
+    log_ratio: float
+    error: float
+    blocks: int
+
+
+class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+    """One cell in one night. ``seconds`` is the median of the samples that count; None where there are none."""
+
+    cell: str
+    path: str
+    suite: str
+    outcome: record.Outcome
+    reason: str | None
+    seconds: float | None
+
+
+class Night(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One run. ``problem``: why the record cannot be read; then nothing but its folder is known of it.
+
+    ``facts``: what of the hosts and the harness may explain a change, by name. ``terms``: by suite, what else must be
+    alike for two nights to be of one series.
+    """
+
+    key: str
+    folder: str
+    problem: str | None = None
+    started: str = ""
+    profile: str = ""
+    testbed: str = ""
+    kind: str = ""
+    status: str = ""
+    reason: str | None = None
+    truncated: bool = False
+    facts: dict[str, str] = {}
+    terms: dict[str, str] = {}
+    cells: list[Measured] = []
+    ratios: list[Ratio] = []
+
+    @property
+    def group(self) -> tuple[str, str, str]:
+        """Nights of one group are held against one another: same profile, testbed, and kind of testbed."""
+        return self.profile, self.testbed, self.kind
+
+
+def key(path: Path) -> str:
+    """Changes when the record does."""
+    parts = [str(VERSION)]
+    for name in ("run.json", "samples.jsonl"):
+        try:
+            stat = (path / name).stat()
+            parts.append(f"{stat.st_mtime_ns}-{stat.st_size}")
+        except OSError:
+            parts.append("missing")
+    return " ".join(parts)
+
+
+def load(results: Path) -> dict[str, Night]:
+    """Nights of the file by folder, whether or not they still belong to their records; none where it is damaged."""
+    try:
+        nights = msgspec.json.Decoder(Night).decode_lines((results / FILE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    sound = [one for one in nights if all(_within(ratio, len(one.cells)) for ratio in one.ratios)]
+    return {one.folder: one for one in sound}
+
+
+def _within(ratio: Ratio, cells: int) -> bool:
+    return 0 <= ratio.baseline < cells and 0 <= ratio.candidate < cells
+
+
+def save(results: Path, nights: Iterable[Night]) -> None:
+    """Replace the file. Raises OSError."""
+    new = results / f".{FILE}.new"
+    new.write_bytes(msgspec.json.Encoder().encode_lines(list(nights)))
+    new.replace(results / FILE)
+
+
+def update(results: Path, progress: Progress = silent) -> list[Night]:
+    """The nights of all records, oldest first; reads the records that are new or changed and writes the file.
+
+    A file that cannot be written is no hindrance: it is made again the next time.
+    """
+    past, nights = load(results), []
+    runs = record.list_runs(results)
+    for n, path in enumerate(runs):
+        known = past.get(path.name)
+        if known is None or known.key != key(path):
+            progress(f"history: {path.name}", n / len(runs))
+            known = night(path)
+        nights.append(known)
+    if stale(nights, past):
+        try:
+            save(results, [one for one in nights if one.key])
+        except OSError:
+            pass
+    return in_order(nights)
+
+
+def stale(nights: Sequence[Night], past: dict[str, Night]) -> bool:
+    """Whether the file says something else than ``nights``."""
+    return len(nights) != len(past) or any(past.get(one.folder) is not one for one in nights)
+
+
+def in_order(nights: Iterable[Night]) -> list[Night]:
+    """Oldest first; unreadable ones by their folder's name, which begins with a time."""
+    return sorted(nights, key=lambda one: (one.started or _stamp(one.folder), one.folder))
+
+
+def _stamp(folder: str) -> str:
+    """The time in a folder's name as ``started`` would say it; the name itself where there is none."""
+    digits = folder[:15].replace("-", "")
+    if len(digits) == 14 and digits.isdigit():
+        return f"{digits[:4]}-{digits[4:6]}-{digits[6:8]}T{digits[8:10]}:{digits[10:12]}:{digits[12:14]}"
+    return folder
+
+
+def night(path: Path) -> Night:
+    """A record as a night; one with a ``problem`` where it cannot be read. A run that goes on is not kept: no key."""
+    stamp = key(path)
+    try:
+        head = record.read_head(path)
+        samples, truncated = quick.samples(path)
+    except HarnessError as error:
+        return Night(key=stamp, folder=path.name, problem=str(error).split("\n")[0])
+    run = Run.model_construct(path=path, head=head, samples=samples, truncated=truncated)
+    return of(path, "" if head.status == "running" else stamp, run)
+
+
+def of(path: Path, stamp: str, run: Run) -> Night:
+    """A record that was read, as a night."""
+    head, numbers = run.head, table(run.samples)
+    places = {cell.id: n for n, cell in enumerate(head.cells) if cell.outcome == "measured"}
+    ratios: list[Ratio] = []
+    for metric in get_args(Metric):
+        pairs = [(v.baseline, v.candidate) for v in head.verdicts if v.metric == metric]
+        pairs = [(a, b) for a, b in dict.fromkeys(pairs) if a in places and b in places]
+        for (a, b), mean in zip(pairs, numbers.means(pairs, metric), strict=True):
+            if mean:
+                ratios.append(Ratio(places[a], places[b], metric, _short(mean[0]), _short(mean[1]), mean[2]))
+    return Night(
+        key=stamp,
+        folder=path.name,
+        started=head.started.isoformat(),
+        profile=head.profile.name,
+        testbed=head.testbed.name,
+        kind=head.testbed.kind,
+        status=head.status,
+        reason=head.reason,
+        truncated=run.truncated,
+        facts=_facts(head),
+        terms={suite.name: _terms(suite) for suite in head.suites},
+        cells=[
+            Measured(cell.id, cell.path, cell.suite, cell.outcome, cell.reason, _seconds(numbers, cell.id))
+            for cell in head.cells
+        ],
+        ratios=ratios,
+    )
+
+
+def _seconds(numbers: Table, cell: str) -> float | None:
+    found = numbers.median_seconds(cell)
+    return None if found is None else _short(found)
+
+
+def _short(value: float) -> float:
+    """Seven significant digits: more than any measurement has."""
+    return float(f"{value:.7g}")
+
+
+def _terms(suite: record.SuiteEntry) -> str:
+    """What a suite's numbers depend on besides the cells' names: where it changes, a new series begins."""
+    beside = {"name", "figure", "link", "prices", "question", "crossings"}
+    return json.dumps(suite.model_dump(exclude=beside, exclude_defaults=True), sort_keys=True)
+
+
+def _facts(head: Head) -> dict[str, str]:
+    """What may explain a change, in words; absent where the record does not say it."""
+    found = {"harness": head.harness, "profile": head.profile.sha256}
+    for role, host in head.hosts.items():
+        for name in ("kernel", "processor", "microcode", "os"):
+            if isinstance(host.get(name), str):
+                found[f"{role}'s {name}"] = host[name]
+    return found

@@ -1,0 +1,298 @@
+"""After the runs of a night: what really changed, in one paragraph, and an exit status.
+
+A change is told once. What was told is kept in ``results/told.jsonl``; without that file, what began within the last
+30 nights counts as news and what is older does not. Changes of one path in one direction that began within a week are
+one change, whatever sizes, ciphers and metrics show it. Where all paths of a suite moved the same way against their
+baseline, it is the baseline that changed, the other way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import msgspec
+
+from hosts.errors import HarnessError
+from reports import change, history, table, words
+from reports.history import Night
+from reports.series import NEAR, RECENT, Found, Group, Series, changes, groups, level
+
+FILE = "told.jsonl"
+UNCHANGED, WORSE, UNKNOWN = 0, 1, 2
+"""Exit statuses."""
+LISTED = 3
+"""So many cells of a change are named."""
+
+
+class Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A change in one series that was told. ``since``: when the first run after it began; ``night``: when it was told,
+    by the start of the newest run of that night; ``up``: the ratio rose. ``news``: False where it was too old."""
+
+    group: tuple[str, str, str]
+    key: tuple[str, str, str]
+    since: str
+    night: str
+    up: bool
+    news: bool = True
+
+
+@dataclass(frozen=True)
+class Event:
+    """One change of one path, in all series that show it. ``better``: of the path; ``new``: not told before."""
+
+    group: Group
+    path: str
+    better: bool
+    found: tuple[Found, ...]
+    new: bool
+    whole_suite: str | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What to print, the exit status, and what is to be remembered as told."""
+
+    paragraph: str
+    status: int
+    told: tuple[Told, ...]
+
+
+def report(nights: Sequence[Night], told: Sequence[Told]) -> Report:
+    """What the newest night says against the history, oldest night first."""
+    everything = groups(nights)
+    broken = _broken(nights, everything)
+    if not everything:
+        nothing = "Nothing can be compared: no run in the history is complete."
+        return Report(" ".join([nothing, *broken]), UNKNOWN, tuple(told))
+    alpha = level(everything)
+    events: list[Event] = []
+    keep = list(told)
+    for group in everything:
+        mine, more = _events(group, alpha, [one for one in told if one.group == group.name])
+        events += mine
+        keep += more
+    lost = [(group, *cell) for group in everything for cell in _lost(group, told)]
+    keep += [Told(group.name, (name, name, "outcome"), group.started[-1], group.started[-1], False)
+             for group, name, _ in lost]  # fmt: skip
+    worse = [event for event in events if event.new and not event.better]
+    said = [
+        _opening(everything, len(worse) + bool(lost)),
+        *(_sentence(event) for event in sorted(events, key=lambda one: (one.better, not one.new))),
+        *_lost_words(lost),
+        *_quiet(everything),
+        *broken,
+    ]
+    status = WORSE if worse or lost else UNKNOWN if broken else UNCHANGED
+    return Report(" ".join(said), status, tuple(keep))
+
+
+def load(results: Path) -> list[Told]:
+    """What was told before; nothing where there is no such file. Raises HarnessError where it is damaged."""
+    try:
+        return msgspec.json.Decoder(Told).decode_lines((results / FILE).read_bytes())
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise HarnessError(
+            f"cannot read {results / FILE}: {error}",
+            next_step="remove it: changes of the last 30 nights will then be told again",
+        ) from error
+
+
+def save(results: Path, told: Iterable[Told]) -> None:
+    """Replace the file. Raises HarnessError."""
+    new = results / f".{FILE}.new"
+    try:
+        new.write_bytes(msgspec.json.Encoder().encode_lines(list(told)))
+        new.replace(results / FILE)
+    except OSError as error:
+        raise HarnessError(
+            f"cannot write {results / FILE}: {error.strerror}",
+            next_step="free some space: until then, what was told now will be told again",
+        ) from error
+
+
+def _events(group: Group, alpha: float, told: Sequence[Told]) -> tuple[list[Event], list[Told]]:
+    """The events of a group that have something new, and what is to be remembered of them."""
+    before: list[Found] = []
+    fresh: list[Found] = []
+    for series in group.series:
+        mine = [one for one in told if one.key == series.key]
+        known = [group.place(one.since) for one in mine]
+        before += [_again(series, place, one.up) for place, one in zip(known, mine, strict=True) if one.news]
+        fresh += changes(series, alpha, known)
+    newest = len(group.nights) - 1
+    news = [one for one in fresh if newest - one.place < RECENT]
+    events = [
+        replace(event, found=tuple(one for one in event.found if one in news), new=not _has(event, before))
+        for event in _merged(group, [*before, *news])
+        if any(one in news for one in event.found)
+    ]
+    remembered = [
+        Told(
+            group.name,
+            one.series.key,
+            group.started[one.place],
+            group.started[-1],
+            one.change.factor > 1,
+            one in news,
+        )
+        for one in fresh
+    ]
+    return events, remembered
+
+
+def _again(series: Series, place: int, up: bool) -> Found:
+    """A change that was told before, as far as it is remembered."""
+    return Found(series, place, change.Change(place, 0.0, 1.0 if up else -1.0, 0.0))
+
+
+def _has(event: Event, before: Sequence[Found]) -> bool:
+    return any(one in before for one in event.found)
+
+
+def _merged(group: Group, found: Sequence[Found]) -> list[Event]:
+    """Changes as events: by path and direction, near in time."""
+    whole = {suite: paths for suite, paths in _paths(group).items() if len(paths) > 1}
+    piles: dict[tuple[str, bool], list[list[Found]]] = {}
+    suites: dict[tuple[str, bool], set[str]] = {}
+    for one in sorted(found, key=lambda one: one.place):
+        up = one.change.factor > 1
+        alike = {
+            other.series.path
+            for other in found
+            if other.series.suite == one.series.suite
+            and other.series.metric == one.series.metric
+            and (other.change.factor > 1) == up
+            and abs(other.place - one.place) <= NEAR
+        }
+        together = alike == whole.get(one.series.suite)
+        key = (one.series.baseline_path, not up) if together else (one.series.path, up)
+        if together:
+            suites.setdefault(key, set()).add(one.series.suite)
+        some = piles.setdefault(key, [])
+        if some and one.place - some[-1][0].place <= NEAR:
+            some[-1].append(one)
+        else:
+            some.append([one])
+    return [
+        Event(group, path, better, tuple(pile), new=True, whole_suite=", ".join(sorted(suites.get((path, better), ()))))
+        for (path, better), some in piles.items()
+        for pile in some
+    ]
+
+
+def _paths(group: Group) -> dict[str, set[str]]:
+    """The candidates' paths of each suite."""
+    found: dict[str, set[str]] = {}
+    for series in group.series:
+        found.setdefault(series.suite, set()).add(series.path)
+    return found
+
+
+def _lost(group: Group, told: Sequence[Told]) -> list[tuple[str, str]]:
+    """Cells that the run before measured and the newest did not: (id, why)."""
+    if len(group.nights) < 2:
+        return []
+    before = {cell.cell for cell in group.nights[-2].cells if cell.outcome == "measured"}
+    already = {one.key[0] for one in told if one.group == group.name and one.since == group.started[-1]}
+    return [
+        (cell.cell, f"{cell.outcome}, {cell.reason or 'no reason was recorded'}")
+        for cell in group.nights[-1].cells
+        if cell.outcome != "measured" and cell.cell in before and cell.cell not in already
+    ]
+
+
+def _broken(nights: Sequence[Night], everything: Sequence[Group]) -> list[str]:
+    """What cannot be compared although it is the newest: (sentence by sentence)."""
+    complete = {group.name: group.started[-1] for group in everything}
+    newest = max(complete.values(), default="")
+    said = []
+    for night in history.in_order(nights)[-RECENT:]:
+        if night.problem is not None:
+            if history.in_order([night, *(one for group in everything for one in group.nights)])[-1] is night:
+                said.append(f"The newest record, {night.folder}, cannot be read: {night.problem}.")
+        elif night.status != "complete" and night.started > complete.get(night.group, ""):
+            why = f" ({night.reason})" if night.reason else ""
+            said.append(f"The run {night.folder} of {_where(night.group)} is {night.status}{why} and was not compared.")
+    return said[-LISTED:] if newest or said else said
+
+
+def _opening(everything: Sequence[Group], bad: int) -> str:
+    newest = max(everything, key=lambda group: group.started[-1])
+    verdict = f"{words.count(bad, 'change')} for the worse" if bad else "nothing changed for the worse"
+    series = sum(len(group.series) for group in everything)
+    return (
+        f"Night of {_day(newest.nights[-1])}: {verdict}; {words.count(series, 'ratio')} in "
+        f"{words.count(len(everything), 'profile')} held against {_nights(everything)}."
+    )
+
+
+def _nights(everything: Sequence[Group]) -> str:
+    """How much history there is, and where it is too little."""
+    most = words.count(max(len(group.nights) for group in everything), "night")
+    short = [_where(group.name) for group in everything if len(group.nights) < change.FEWEST]
+    return f"{most} (fewer than the {change.FEWEST} that are needed for {', '.join(short)})" if short else most
+
+
+def _sentence(event: Event) -> str:
+    """What changed, where, by how much, since when, and what else changed then."""
+    ordered = sorted(event.found, key=lambda one: one.change.factor)
+    middle = ordered[len(ordered) // 2]
+    factor = 1 / middle.change.factor if event.whole_suite else middle.change.factor
+    verb = "improved" if event.better else "got worse"
+    how = "" if len(ordered) == 1 else f" (the median of {words.count(len(ordered), 'ratio')})"
+    against = f"against {middle.series.baseline_path}"
+    if event.whole_suite:
+        against = f"as every path of {event.whole_suite} moved the other way against it"
+    place = min(one.place for one in event.found)
+    last, first = event.group.nights[place - 1], event.group.nights[place]
+    told = "" if event.new else " (told before, now seen here too)"
+    named = [f"{one.series.candidate}{'' if one.series.metric == 'seconds' else ' (CPU)'}" for one in event.found]
+    more = f" and {len(named) - LISTED} more" if len(named) > LISTED else ""
+    levels = ", ".join(f"x{words.ratio(table.factor(v))}" for v in (middle.change.before, middle.change.after))
+    return (
+        f"{event.path} {verb} by {words.percent(abs(factor - 1))}{how} {against} in {_where(event.group.name)}{told}, "
+        f"since the run of {_day(first)}: {', '.join(named[:LISTED])}{more}; ratio before and after: {levels}."
+        f"{_between(last, first)}"
+    )
+
+
+def _between(last: Night, first: Night) -> str:
+    """What the records say changed between two runs."""
+    names = [name for name in first.facts if last.facts.get(name, first.facts[name]) != first.facts[name]]
+    said = [f"{name} ({last.facts[name][:60]} to {first.facts[name][:60]})" for name in names if name != "profile"]
+    said += ["the profile's content"] if "profile" in names else []
+    days = _start(first) - _start(last)
+    gap = f" There is a gap of {days.days} days just before it." if days > timedelta(days=1.5) else ""
+    return (f" Between the two runs also changed: {', '.join(said)}." if said else "") + gap
+
+
+def _lost_words(lost: Sequence[tuple[Group, str, str]]) -> list[str]:
+    if not lost:
+        return []
+    some = "; ".join(f"{name}: {why}" for _, name, why in lost[:LISTED])
+    more = f"; and {len(lost) - LISTED} more" if len(lost) > LISTED else ""
+    return [f"No longer measured: {some}{more}."]
+
+
+def _quiet(everything: Sequence[Group]) -> list[str]:
+    """Profiles that were not run in the newest night: a gap in their history, no change."""
+    newest = max(_start(group.nights[-1]) for group in everything)
+    late = [group for group in everything if newest - _start(group.nights[-1]) > timedelta(days=1)]
+    return [f"{_where(group.name)} was not run: a gap since {_day(group.nights[-1])}." for group in late]
+
+
+def _where(name: tuple[str, str, str]) -> str:
+    return f"{name[0]} on {name[1]}"
+
+
+def _start(night: Night) -> datetime:
+    return datetime.fromisoformat(night.started)
+
+
+def _day(night: Night) -> str:
+    return f"{_start(night):%Y-%m-%d}"

@@ -1,0 +1,115 @@
+"""The nights of one profile on one testbed as series of ratios, and the changes in them."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from harness.record import Metric
+from reports import change
+from reports.change import Values
+from reports.history import Measured, Night
+
+Key = tuple[str, str, Metric]
+"""Baseline cell, candidate cell, metric: a pair within a group."""
+
+NIGHTLY = 0.01
+"""The chance of a false alarm in a night, over all series together."""
+RECENT = 30
+"""A change that began more nights ago is no news."""
+NEAR = 7
+"""Nights within which changes of one path in one direction are one change."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One pair's log ratios (baseline / candidate). ``places``: which nights of the group have one; others are gaps."""
+
+    suite: str
+    path: str
+    baseline_path: str
+    baseline: str
+    candidate: str
+    metric: Metric
+    places: tuple[int, ...]
+    values: Values
+    errors: Values
+
+    @property
+    def key(self) -> Key:
+        """Tells it from the other series of its group."""
+        return self.baseline, self.candidate, self.metric
+
+
+@dataclass(frozen=True)
+class Group:
+    """The complete runs of one profile on one testbed, oldest first, and the pairs measured lately."""
+
+    name: tuple[str, str, str]
+    nights: tuple[Night, ...]
+    series: tuple[Series, ...] = field(repr=False)
+
+    @cached_property
+    def started(self) -> list[str]:
+        """When each night began."""
+        return [night.started for night in self.nights]
+
+    def place(self, started: str) -> int:
+        """The first night that began then or later."""
+        return bisect_left(self.started, started)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A change in one series. ``place``: the first night after it, in the group."""
+
+    series: Series
+    place: int
+    change: change.Change
+
+
+def groups(nights: Iterable[Night]) -> list[Group]:
+    """Complete runs by profile and testbed, in the order of their names."""
+    kept: dict[tuple[str, str, str], list[Night]] = {}
+    for night in nights:
+        if night.status == "complete" and night.problem is None:
+            kept.setdefault(night.group, []).append(night)
+    return [Group(name, tuple(some), tuple(_series(some))) for name, some in sorted(kept.items())]
+
+
+def _series(nights: Sequence[Night]) -> Iterable[Series]:
+    """Pairs of the last RECENT nights; a night is of a pair's series if its suite's terms are those of the newest."""
+    wanted: dict[Key, tuple[Measured, Measured, str | None]] = {}
+    for night in reversed(nights[-RECENT:]):
+        for ratio in night.ratios:
+            baseline, cell = night.cells[ratio.baseline], night.cells[ratio.candidate]
+            key = (baseline.cell, cell.cell, ratio.metric)
+            if key not in wanted:
+                wanted[key] = baseline, cell, night.terms.get(cell.suite)
+    points: dict[Key, list[tuple[int, float, float]]] = {key: [] for key in wanted}
+    for place, night in enumerate(nights):
+        names = [cell.cell for cell in night.cells]
+        for ratio in night.ratios:
+            key = (names[ratio.baseline], names[ratio.candidate], ratio.metric)
+            if key in wanted and wanted[key][2] == night.terms.get(night.cells[ratio.candidate].suite):
+                points[key].append((place, ratio.log_ratio, ratio.error))
+    for key, (baseline, cell, _) in wanted.items():
+        places, values, errors = zip(*points[key], strict=True)
+        yield Series(cell.suite, cell.path, baseline.path, *key, places, np.array(values), np.array(errors))
+
+
+def level(everything: Sequence[Group]) -> float:
+    """The level of one series' test, so that all of a night's together hold NIGHTLY."""
+    return NIGHTLY / max(1, sum(len(group.series) for group in everything))
+
+
+def changes(series: Series, alpha: float, known: Iterable[int] = ()) -> list[Found]:
+    """New changes in a series; ``known``: places, in the group, of changes told before."""
+    cuts = [bisect_left(series.places, place) for place in known]
+    return [
+        Found(series, series.places[one.place], one) for one in change.find(series.values, series.errors, alpha, cuts)
+    ]

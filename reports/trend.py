@@ -1,0 +1,201 @@
+"""Every ratio over the nights as a page of small drawings: what changed, and where a night is missing."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from statistics import median
+
+import numpy as np
+
+from reports import pages, words
+from reports.change import Change
+from reports.nightly import Told
+from reports.series import Found, Group, Series, changes, level
+
+FOLDER = "trends"
+WIDTH, HEIGHT = 1000, 200
+"""Of a drawing, in its own units."""
+GAP = 1.6
+"""A line is broken where nights are further apart than this many usual distances."""
+READING = (
+    "Each line is one ratio baseline ÷ candidate, night by night: up is better for the candidate. It is formed within "
+    "each run, so that what slows a whole machine down does not show in it. A break is a night without a value.",
+    "A mark is a change that the nights before and after it tell apart, with at most one false alarm in a hundred "
+    "nights over all ratios together. The grey line is the candidate's median time: it drifts by factors from boot to "
+    "boot, is shown for completeness, and never raises an alarm.",
+)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A change in a drawing. ``at``: from 0 (left) to WIDTH."""
+
+    at: int
+    better: bool
+    said: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One ratio's drawing and its words. ``line`` and ``grey`` are SVG paths."""
+
+    suite: str
+    candidate: str
+    baseline: str
+    metric: str
+    newest: float
+    seconds: float | None
+    nights: int
+    low: float
+    high: float
+    line: str
+    grey: str
+    marks: list[Mark]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One profile on one testbed."""
+
+    id: str
+    title: str
+    label: str
+    nights: int
+    gaps: int
+    first: str
+    last: str
+    folder: str
+    rows: list[Row]
+
+
+def title(nights: Sequence[Group]) -> str:
+    """What the page holds, for the index."""
+    most = max(len(group.nights) for group in nights)
+    ratios = sum(len(group.series) for group in nights)
+    return f"{words.count(ratios, 'ratio')} over {words.count(most, 'night')}"
+
+
+def render(nights: Sequence[Group], told: Sequence[Told]) -> str:
+    """The page of all groups."""
+    alpha = level(nights)
+    sections = [_section(n, group, alpha, [one for one in told if one.group == group.name])
+                for n, group in enumerate(nights)]  # fmt: skip
+    return pages.environment().get_template("trends.html.j2").render(sections=sections, reading=READING,
+                                                                      width=WIDTH, height=HEIGHT)  # fmt: skip
+
+
+def _section(number: int, group: Group, alpha: float, told: Sequence[Told]) -> Section:
+    times = [datetime.fromisoformat(started) for started in group.started]
+    across = _across(times)
+    apart = _usual(times)
+    breaks = [n for n in range(1, len(times)) if apart and times[n] - times[n - 1] > GAP * apart]
+    seconds = _seconds(group)
+    profile, testbed, kind = group.name
+    return Section(
+        id=f"g{number + 1}",
+        title=f"{profile} on {testbed}",
+        label=words.kind(kind),
+        nights=len(times),
+        gaps=len(breaks),
+        first=words.when(times[0]),
+        last=words.when(times[-1]),
+        folder=group.nights[-1].folder,
+        rows=[
+            _row(series, group, across, set(breaks), seconds, _marked(group, series, alpha, told))
+            for series in group.series
+        ],
+    )
+
+
+def _marked(group: Group, series: Series, alpha: float, told: Sequence[Told]) -> list[Found]:
+    """The changes told of a series, with the levels its nights have now, and those not told yet."""
+    places = sorted({group.place(one.since) for one in told if one.key == series.key})
+    fresh = changes(series, alpha, places)
+    cuts = sorted({*places, *(one.place for one in fresh)})
+    ends = np.searchsorted(series.places, [0, *cuts, len(group.nights)])
+    means = [float(series.values[a:b].mean()) if b > a else None for a, b in itertools.pairwise(ends)]
+    return [
+        Found(series, place, Change(place, before, after, 0.0))
+        for place, before, after in zip(cuts, means, means[1:], strict=False)
+        if before is not None and after is not None
+    ]
+
+
+def _row(
+    series: Series,
+    group: Group,
+    across: Sequence[int],
+    breaks: set[int],
+    seconds: Mapping[str, Sequence[float | None]],
+    found: Sequence[Found],
+) -> Row:
+    ratios: list[float | None] = [None] * len(group.nights)
+    for place, value in zip(series.places, np.exp(series.values).tolist(), strict=True):
+        ratios[place] = value
+    times = seconds.get(series.candidate, [])
+    low, high = min(v for v in ratios if v is not None), max(v for v in ratios if v is not None)
+    return Row(
+        suite=series.suite,
+        candidate=series.candidate,
+        baseline=series.baseline,
+        metric=words.METRICS[series.metric],
+        newest=float(np.exp(series.values[-1])),
+        seconds=times[-1] if times else None,
+        nights=len(series.values),
+        low=low,
+        high=high,
+        line=path(ratios, across, breaks),
+        grey=path(times, across, breaks) if series.metric == "seconds" else "",
+        marks=[_mark(one, across, group) for one in found],
+    )
+
+
+def _mark(found: Found, across: Sequence[int], group: Group) -> Mark:
+    factor = found.change.factor
+    way = "up" if factor > 1 else "down"
+    day = group.started[found.place][:10]
+    said = f"{way} {words.percent(abs(factor - 1))} since {day}"
+    return Mark((across[found.place - 1] + across[found.place]) // 2 if found.place else 0, factor > 1, said)
+
+
+def path(values: Sequence[float | None], across: Sequence[int], breaks: set[int]) -> str:
+    """Values as an SVG path over the whole height; None and ``breaks`` (before these places) interrupt it."""
+    known = np.array([value for value in values if value is not None])
+    if not len(known):
+        return ""
+    low, span = float(known.min()), float(np.ptp(known)) or 1.0
+    parts: list[str] = []
+    on = False
+    for place, (x, value) in enumerate(zip(across, values, strict=True)):
+        if value is None:
+            on = False
+            continue
+        y = HEIGHT - round((value - low) / span * HEIGHT)
+        # a night alone between two gaps is a dot: a line of no length with a round end
+        parts.append(f"L{x},{y}" if on and place not in breaks else f"M{x},{y}h0")
+        on = True
+    return "".join(parts)
+
+
+def _across(times: Sequence[datetime]) -> list[int]:
+    """Where each night is, from left to right, by its date."""
+    span = (times[-1] - times[0]) or timedelta(days=1)
+    return [round((time - times[0]) / span * WIDTH) for time in times]
+
+
+def _usual(times: Sequence[datetime]) -> timedelta | None:
+    """The usual distance of two nights."""
+    apart = [(b - a).total_seconds() for a, b in itertools.pairwise(times)]
+    return timedelta(seconds=median(apart)) if apart else None
+
+
+def _seconds(group: Group) -> dict[str, list[float | None]]:
+    """Each cell's median time, night by night."""
+    found: dict[str, list[float | None]] = {}
+    for place, night in enumerate(group.nights):
+        for cell in night.cells:
+            found.setdefault(cell.cell, [None] * len(group.nights))[place] = cell.seconds
+    return found

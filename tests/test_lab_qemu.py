@@ -1,0 +1,258 @@
+"""The lab of QEMU guests: an ordinary kernel, a crypto card in the sender, and nothing left however it ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import paramiko
+import pytest
+
+from hosts import testbed
+from hosts.errors import HarnessError
+from hosts.kernel import packaged
+from hosts.lab import guest_kernel, image, initrd, kvm, qemu, running
+from hosts.lab.guest_kernel import GuestKernel
+from hosts.progress import silent
+from hosts.remote import RemoteHost
+from hosts.testbed import QemuTestbed
+from tests.test_lab_boot import LAB, ROOT, client, inhabitants, namespace_of, soon, traces
+
+SPEC = QemuTestbed(kind="qemu", name="lab-qemu", memory_mb=512)
+CARD = "virtio_crypto_aes_cbc"
+PATIENCE = 60.0
+
+Shell = Callable[[str], str]
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture(scope="module")
+def parts() -> Iterator[tuple[image.Image, GuestKernel]]:
+    """The image and the kernel; skips where no lab can boot."""
+    try:
+        found = qemu.obtain(SPEC)
+    except HarnessError as error:
+        pytest.skip(str(error))
+    yield found
+    for each in found:
+        each.close()
+
+
+def left() -> dict[str, object]:
+    """All that a lab could leave on the machine; agents of others come and go in /dev/shm."""
+    found = traces()
+    files = found["runtime files"]
+    assert isinstance(files, list)
+    return found | {"runtime files": [name for name in files if "/pathproof-" not in name]}
+
+
+@pytest.fixture(scope="module")
+def lab(parts: tuple[image.Image, GuestKernel]) -> Iterator[qemu.QemuLab]:
+    before = left()
+    with qemu.boot(SPEC) as booted:
+        print(f"both guests answered after {booted.ready_seconds:.1f} s")
+        inside = namespace_of(booted.pid)
+        yield booted
+    assert soon(lambda: inhabitants(inside) == []), inhabitants(inside)
+    assert soon(lambda: left() == before), left()
+
+
+@pytest.fixture(scope="module")
+def shells(lab: qemu.QemuLab) -> Iterator[dict[str, Shell]]:
+    """What runs a command on each guest, over one connection: making one takes an emulated processor seconds."""
+    with ExitStack() as stack:
+        yield {role: shell(stack.enter_context(client(getattr(lab.testbed, role)))) for role in lab.processors}
+
+
+def shell(connected: paramiko.SSHClient) -> Shell:
+    def ask(command: str) -> str:
+        _, output, _ = connected.exec_command(f"exec 2>&1; {command}", timeout=PATIENCE)
+        said = output.read().decode()
+        assert output.channel.recv_exit_status() == 0, said
+        return said
+
+    return ask
+
+
+def test_both_guests_answer_and_run_the_suites_own_kernel(
+    lab: qemu.QemuLab, shells: dict[str, Shell], parts: tuple[image.Image, GuestKernel]
+) -> None:
+    assert lab.alive()
+    about = parts[1].about
+    for role in lab.processors:
+        said = shells[role]("hostname; uname -r; cat /proc/version")
+        assert said.splitlines()[:2] == [role, about.release]
+        assert f"Debian {about.version}" in said
+    # The kernel's own tests of its ciphers are what makes a driver usable: without them nothing of this can be trusted.
+    assert "notests" not in shells["sender"]("cat /proc/cmdline")
+
+
+def test_the_card_is_the_senders_and_passes_the_kernels_own_tests(lab: qemu.QemuLab, shells: dict[str, Shell]) -> None:
+    devices = "cat /sys/bus/virtio/devices/*/device"
+    assert "0x0014" in shells["sender"](devices)
+    assert "0x0014" not in shells["receiver"](devices)
+    said = shells["sender"](f"modprobe virtio_crypto && grep -A 12 {CARD} /proc/crypto")
+    assert re.search(r"^selftest +: passed$", said, re.MULTILINE)
+    assert re.search(r"^async +: yes$", said, re.MULTILINE)
+
+
+def test_the_card_enciphers_as_openssl_does(lab: qemu.QemuLab, shells: dict[str, Shell]) -> None:
+    """One chunk through AF_ALG, bound to the card by its driver's name."""
+    script = (
+        "import socket;"
+        "s=socket.socket(socket.AF_ALG,socket.SOCK_SEQPACKET,0);"
+        f"s.bind(('skcipher','{CARD}'));"
+        "s.setsockopt(socket.SOL_ALG,socket.ALG_SET_KEY,bytes(range(16)));"
+        "c=s.accept()[0];"
+        "c.sendmsg_afalg([bytes(65536)],op=socket.ALG_OP_ENCRYPT,iv=bytes(16));"
+        "print(c.recv(65536).hex())"
+    )
+    ours = shells["sender"](f'modprobe -a virtio_crypto algif_skcipher; python3 -c "{script}"').strip()
+    theirs = shells["sender"](
+        "head -c 65536 /dev/zero | openssl enc -aes-128-cbc -nopad -iv 00000000000000000000000000000000 "
+        "-K 000102030405060708090a0b0c0d0e0f | od -An -v -tx1 | tr -d ' \\n'",
+    ).strip()
+    assert len(ours) == 2 * 65536
+    assert ours == theirs
+
+
+def test_guests_are_what_the_data_paths_need(lab: qemu.QemuLab, shells: dict[str, Shell]) -> None:
+    modules = "tls algif_skcipher algif_aead algif_hash des_generic authenc gcm cbc esp4 xfrm_user sch_netem"
+    shells["sender"](f"modprobe -a {modules}")
+    shells["sender"]("nginx -v && lighttpd -v && cc --version && python3 -c 'import pycurl'")
+    types = shells["sender"]("findmnt -n -o FSTYPE /tmp; findmnt -n -o FSTYPE /run; findmnt -n -o FSTYPE /")
+    assert types.split() == ["tmpfs", "tmpfs", "overlay"]
+
+
+def test_the_data_link_passes_big_packets_and_bulk(lab: qemu.QemuLab, shells: dict[str, Shell]) -> None:
+    sender, receiver = lab.testbed.sender, lab.testbed.receiver
+    ping = f"ping -c 1 -W 20 -I {sender.data_interface}"
+    shells["sender"](f"{ping} {receiver.data_address}; {ping} -M do -s 8972 {receiver.data_address}")
+    shells["receiver"](f"iperf3 -s -1 -D -B {receiver.data_address}")
+    said = shells["sender"](f"iperf3 -c {receiver.data_address} -B {sender.data_address} -n 50M -J")
+    received = re.search(r'"sum_received":.*?"bytes":\s*(\d+)', said, re.DOTALL)
+    assert received
+    # What is still on its way when the client counts is not there yet.
+    assert int(received[1]) > 45e6
+    rate = re.search(r'"sum_received":.*?"bits_per_second":\s*([\d.e+]+)', said, re.DOTALL)
+    print(f"link: {float(rate[1]) / 1e6:.0f} Mbit/s" if rate else said)
+
+
+def test_the_module_that_was_built_beside_it_loads(
+    lab: qemu.QemuLab, shells: dict[str, Shell], parts: tuple[image.Image, GuestKernel]
+) -> None:
+    used, kernel = parts
+    built = packaged.module(used.path, kernel)
+    assert (built.release, built.exact) == (kernel.about.release, True)
+    assert packaged.module(used.path, kernel).path.stat().st_mtime_ns == built.path.stat().st_mtime_ns
+    with RemoteHost("sender", lab.testbed.sender) as host:
+        host.check(["modprobe", "-a", "algif_skcipher"])
+        host.check(["insmod", host.put(built.path.read_bytes(), "so_crypt.ko")])
+        assert "so_crypt" in host.check(["cat", "/proc/sys/net/ipv4/tcp_available_ulp"])
+        host.check(["rmmod", "so_crypt"])
+
+
+def test_guests_see_the_headers_of_their_kernel(lab: qemu.QemuLab, shells: dict[str, Shell]) -> None:
+    said = shells["sender"]('cd "/lib/modules/$(uname -r)/build" && ls Makefile scripts/mod/modpost include')
+    assert "autoconf.h" in shells["sender"]('ls "/lib/modules/$(uname -r)/build/include/generated"')
+    assert "Makefile" in said
+
+
+def test_a_guest_cannot_write_into_the_cache(
+    lab: qemu.QemuLab, shells: dict[str, Shell], parts: tuple[image.Image, GuestKernel]
+) -> None:
+    written = ("etc/written", "usr/src/written")
+    shells["sender"](" && ".join(f"touch /{name}" for name in written))
+    assert not any((place / name).exists() for name in written for place in (parts[0].path, parts[1].tree))
+
+
+def test_each_guest_runs_on_its_processor(lab: qemu.QemuLab, shells: dict[str, Shell]) -> None:
+    (found,) = [each for each in running.find() if each.pid == lab.pid]
+    assert (found.kind, found.suite, found.processors) == (lab.accel, SPEC.suite, lab.processors)
+    for role, pid in found.guests.items():
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            assert os.sched_getaffinity(int(thread.name)) == {lab.processors[role]}
+
+
+def test_cpu_time_is_told_for_each_guest(lab: qemu.QemuLab, shells: dict[str, Shell]) -> None:
+    before = {role: lab.cpu_seconds(role) for role in lab.processors}
+    shells["sender"]("python3 -c 'for _ in range(3_000_000): pass'")
+    used = {role: lab.cpu_seconds(role) - before[role] for role in lab.processors}
+    assert used["sender"] > 10 * lab.cpu_resolution_seconds
+    assert used["sender"] > 2 * used["receiver"] >= 0
+
+
+def test_a_person_can_walk_in(lab: qemu.QemuLab, shells: dict[str, Shell]) -> None:
+    command = [sys.executable, "-m", "hosts.lab", "enter", "--lab", str(lab.pid), "receiver", "hostname; exit 7"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (done.stdout, done.returncode) == ("receiver\n", 7), done.stderr
+
+
+@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_is_left_when_the_controller_ends_while_guests_boot(
+    parts: tuple[image.Image, GuestKernel], blow: int
+) -> None:
+    before = left()
+    controller = subprocess.Popen(
+        [*LAB, "up", "--testbed", "lab-qemu"], cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+
+    def booting() -> list[running.RunningLab]:
+        return [lab for lab in running.find() if lab.controller == controller.pid and len(lab.guests) == 2]
+
+    assert soon(lambda: bool(booting()), PATIENCE)
+    (found,) = booting()
+    inside = namespace_of(found.pid)
+    controller.send_signal(blow)
+    controller.wait(timeout=PATIENCE)
+    assert soon(lambda: inhabitants(inside) == [], PATIENCE), inhabitants(inside)
+    assert soon(lambda: left() == before), left()
+    assert controller.stdin
+    controller.stdin.close()
+
+
+def test_a_guest_that_does_not_come_up_is_quoted(
+    parts: tuple[image.Image, GuestKernel], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = left()
+    broken = tmp_path / "init"
+    broken.write_text("#!/bin/busybox sh\necho 'no luck in here'\nexit 1\n")
+    monkeypatch.setattr(initrd, "INIT", broken)
+    with pytest.raises(HarnessError, match=r"(sender|receiver): .*no luck in here") as caught:
+        qemu.boot(SPEC)
+    assert "Kernel panic - not syncing: Attempted to kill init!" in str(caught.value)
+    assert "RIP" not in str(caught.value)
+    assert soon(lambda: left() == before), left()
+
+
+def test_a_guest_that_takes_too_long_is_given_up(
+    parts: tuple[image.Image, GuestKernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qemu.QemuLab, "boot_seconds", 1.5)
+    with pytest.raises(HarnessError, match="sender and receiver did not boot in 2 s"):
+        qemu.boot(SPEC)
+
+
+def test_kvm_is_found_out_by_trying(
+    parts: tuple[image.Image, GuestKernel], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whatever the answer is here: it comes, and it says why not."""
+    monkeypatch.setattr(kvm, "_memory", lambda: tmp_path / "kvm.json")
+    monkeypatch.setattr(kvm, "PROBE_SECONDS", 8.0)
+    why = kvm.unusable(parts[1], silent)
+    print(f"KVM: {why or 'works'}")
+    assert why is None or "/dev/kvm" in why or "a guest that was booted to try it" in why
+    assert (tmp_path / "kvm.json").exists() == (why is None or "/dev/kvm" not in why)
+
+
+def test_the_cache_is_where_it_is_said_to_be(parts: tuple[image.Image, GuestKernel]) -> None:
+    spec = testbed.load("lab-qemu")
+    assert isinstance(spec, QemuTestbed)
+    assert (parts[0].path, parts[1].path) == (image.location(spec.suite), guest_kernel.location(spec.suite))
