@@ -32,6 +32,7 @@ CROSSING_BYTES = 10**7
 class Campaign:
     """One suite's run. Outcomes, samples and verdicts go to the record as they happen.
 
+    ``explain``: prices and crossings, which say why a path costs what it does, are measured too, untimed.
     ``sabotage`` is for tests of the promises: called with the bench and the deployments when all is ready.
     """
 
@@ -44,10 +45,12 @@ class Campaign:
         writer: Writer,
         events: Events,
         sabotage: Callable[[Bench, dict[str, Deployed]], None] | None = None,
+        explain: bool = True,
     ) -> None:
         self.bed, self.profile, self.suite = bed, profile, suite
         self.paths, self.writer, self.events = paths, writer, events
         self.sabotage = sabotage
+        self.explain = explain and suite.requests == 1  # of small files, handshakes are the cost: no price is known
         self.samples: list[Sample] = []
         self.cells: dict[str, Cell] = {}
         self._taken = 0
@@ -107,14 +110,15 @@ class Campaign:
             entry = self._entry()
             entry.link = link.prepare(bench, self.suite.link_rate, self.bed.may_shape)
             deployed = self._deploy(bench, live)
-            self._price(bench, entry, deployed)
+            if self.explain:
+                self._price(bench, entry, deployed)
             if self.sabotage:
                 self.sabotage(bench, deployed)
             sizes = {size: [c for c in live if c.size == size and c.path in deployed] for size in self.suite.sizes}
             self.events(SuiteStarted(self.suite.name, sum(len(cells) * blocks[s] for s, cells in sizes.items())))
             for size, cells in sizes.items():
                 self._blocks(cells, size, deployed, blocks[size])
-            if self.suite.requests == 1:
+            if self.explain:
                 self._cross(bench, entry, live, deployed)
 
     def _entry(self) -> SuiteEntry:
@@ -140,12 +144,7 @@ class Campaign:
         return self.paths[path].steps(Setup(None) if self.paths[path].clear else self.suite.setup)
 
     def _price(self, bench: Bench, entry: SuiteEntry, deployed: dict[str, Deployed]) -> None:
-        """What the steps of the deployed paths cost on these hosts, measured untimed.
-
-        Not for small files, where handshakes and connections are the cost: no price is known for those.
-        """
-        if self.suite.requests > 1:
-            return
+        """What the steps of the deployed paths cost on these hosts, measured untimed."""
         needed = {name for path in deployed for name in (self._steps(path) or ceiling.Steps()).names()}
         if not needed:
             return

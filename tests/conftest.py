@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from harness.bed import Bed, opened
+from harness.events import Events
 from harness.paths.ipsec import RANDOM
 from hosts import testbed
 from hosts.errors import HarnessError
@@ -28,6 +31,16 @@ def lab() -> Iterator[uml.UmlLab]:
         pytest.skip(f"the lab does not boot here: {error}")
     with booted:
         yield booted
+
+
+@pytest.fixture(scope="module")
+def bed(lab: uml.UmlLab) -> Iterator[Bed]:
+    """The lab's guests, connected for all tests of a file; as they were afterwards."""
+    before = {role: state(getattr(lab.testbed, role)) for role in ("sender", "receiver")}
+    with opened(lab.testbed, Events()) as hosts:
+        yield hosts
+    for role, was in before.items():
+        eventually_as_before(getattr(lab.testbed, role), was)
 
 
 @pytest.fixture
@@ -74,3 +87,14 @@ def state(host: Host) -> list[str]:
     passing = re.compile(r"sshd-session|sh -c echo policies|^tr |^sleep |ls -A|^bash -c|valid_lft|^sort|^cut|^grep")
     staying = set(RANDOM)
     return [line for line in lines if not passing.search(line) and line not in staying]
+
+
+def eventually_as_before(host: Host, before: list[str]) -> None:
+    """The guardian works by itself: give it a while."""
+    now: list[str] = []
+    for _ in range(20):
+        now = state(host)
+        if now == before:
+            return
+        time.sleep(0.5)
+    assert now == before

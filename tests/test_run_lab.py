@@ -27,8 +27,7 @@ from harness.record import Cell
 from harness.session import Session
 from hosts.errors import HarnessError
 from hosts.lab.uml import UmlLab
-from hosts.testbed import Host
-from tests.conftest import shell, state
+from tests.conftest import eventually_as_before, shell, state
 
 pytestmark = pytest.mark.lab
 ROOT = Path(__file__).parent.parent
@@ -103,7 +102,7 @@ def test_every_path_is_measured_and_witnessed(lab: UmlLab, tmp_path: Path) -> No
     link = run.head.suites[0].link
     assert link["goodput_bits_per_second"] and 0.8e9 < link["goodput_bits_per_second"] < 1.02e9
     for role, was in before.items():
-        _eventually_as_before(getattr(lab.testbed, role), was)
+        eventually_as_before(getattr(lab.testbed, role), was)
 
 
 def test_nothing_secret_is_in_the_record(lab: UmlLab, tmp_path: Path) -> None:
@@ -216,18 +215,7 @@ def test_a_cut_connection_ends_readable_and_puts_the_host_back(lab: UmlLab, tmp_
     assert run.head.status == "failed"
     assert {cell.outcome for cell in run.head.cells} == {"failed"}
     assert all("ended" in (cell.reason or "") for cell in run.head.cells)
-    _eventually_as_before(lab.testbed.sender, before)
-
-
-def _eventually_as_before(host: Host, before: list[str]) -> None:
-    """The guardian works by itself: give it a while."""
-    now: list[str] = []
-    for _ in range(20):
-        now = state(host)
-        if now == before:
-            return
-        time.sleep(0.5)
-    assert now == before
+    eventually_as_before(lab.testbed.sender, before)
 
 
 def _eventually(true: Callable[[], bool], show: Callable[[], object], tries: int = 60) -> None:
@@ -270,7 +258,7 @@ def test_killed_in_the_middle_of_a_transfer(
     assert read.head.status == "interrupted", output
     assert read.samples
     for role, was in before.items():
-        _eventually_as_before(getattr(lab.testbed, role), was)
+        eventually_as_before(getattr(lab.testbed, role), was)
     if number is not signal.SIGKILL:
         assert "Traceback" not in output
         assert all(cell.reason for cell in read.head.cells if cell.outcome != "measured")
