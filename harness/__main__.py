@@ -46,7 +46,13 @@ def _abilities(options: argparse.Namespace) -> None:
     profiles = [profile.load(name) for name in ([options.profile] if options.profile else known)]
     spec = testbed.load(options.testbed)
     found = paths.discover()
-    wanted = {name for one in profiles for suite in one.suites for name in suite.paths}
+    wanted = {
+        name
+        for one in profiles
+        for suite in one.suites
+        if isinstance(suite, profile.TransferSuite)
+        for name in suite.paths
+    }
     builds = frozenset(module for name in wanted & set(found) for module in found[name].builds)
     events = Events()
     lines = []

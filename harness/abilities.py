@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from harness import possible
 from harness.ciphers import CIPHERS
 from harness.paths import DataPath
-from harness.profile import Profile, Suite
+from harness.profile import CryptoSuite, Profile
 from hosts import crypto
 from hosts.accelerators import Device, Seen
 from hosts.cards import CARDS, recognise
@@ -15,6 +16,7 @@ from hosts.crypto import Driver
 from hosts.facts import Facts
 
 INDENT = "  "
+RAW = "raw kernel crypto"
 
 
 @dataclass(frozen=True)
@@ -39,18 +41,15 @@ class Answer:
         return "can run"
 
 
-def why_not(path: DataPath, suite: Suite, sender: Facts, receiver: Facts) -> str | None:
-    """Why a path cannot do what a suite asks of it on these hosts; None where it can.
-
-    The one place here that knows what a path is asked with."""
-    cipher, driver = (None, "any") if path.clear else (CIPHERS[suite.cipher], suite.driver)
-    return path.unsupported(cipher, driver, sender, receiver)
-
-
 def answers(profile: Profile, paths: dict[str, DataPath], sender: Facts, receiver: Facts, built: bool) -> list[Answer]:
     """An answer for each path of each suite. ``built``: modules of ours were built for the sender, or tried to be."""
     found = []
     for suite in profile.suites:
+        if isinstance(suite, CryptoSuite):
+            for name in suite.ciphers:
+                reason = possible.why_not_raw(CIPHERS[name], sender)
+                found.append(Answer(suite.name, RAW, name, ", ".join(suite.drivers), reason))
+            continue
         for name in suite.paths:
             path = paths.get(name)
             if path is None:
@@ -61,7 +60,7 @@ def answers(profile: Profile, paths: dict[str, DataPath], sender: Facts, receive
             unbuilt = () if built else path.builds
             supposed = replace(sender, built=sender.built | dict.fromkeys(unbuilt, ""))
             cipher, driver = ("none", "any") if path.clear else (suite.cipher, suite.driver)
-            reason = why_not(path, suite, supposed, receiver)
+            reason = possible.why_not(path, possible.setup(path, suite, supposed), supposed, receiver)
             found.append(Answer(suite.name, name, cipher, driver, reason, unbuilt))
     return found
 
@@ -74,7 +73,10 @@ def of_profile(profile: Profile, found: Sequence[Answer]) -> list[str]:
     lines = [f"profile {profile.name}: {len(possible) - later} of {len(found)} paths can run{more}"]
     for suite in profile.suites:
         mine = [answer for answer in found if answer.suite == suite.name]
-        lines.append(f"{INDENT}suite {suite.name}: {CIPHERS[suite.cipher].title}, driver {suite.driver}")
+        if isinstance(suite, CryptoSuite):
+            lines.append(f"{INDENT}suite {suite.name}: drivers {', '.join(suite.drivers)}")
+        else:
+            lines.append(f"{INDENT}suite {suite.name}: {CIPHERS[suite.cipher].title}, driver {suite.driver}")
         lines += _table([[answer.path, answer.cipher, str(answer)] for answer in mine])
     return lines
 
