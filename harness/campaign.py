@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 
-from harness import ceiling, crossings, drivers, judge, link, measure, plan, prices
+from harness import ceiling, crossings, drivers, judge, link, measure, plan, possible, prices
 from harness.bed import Bed
 from harness.bench import Bench
 from harness.ciphers import CIPHERS
@@ -76,18 +76,13 @@ class Campaign:
 
     def _setup(self, cell: CellPlan) -> Setup:
         """What the suite asks of a cell's path, its driver by name."""
-        if cell.cipher not in CIPHERS:
-            return Setup(None, connection=self.suite.connection)
-        driver = drivers.chosen(self.suite.driver, CIPHERS[cell.cipher], self.bed.sender_facts)
-        return replace(self.suite.setup, driver=driver or drivers.CARD)
+        return possible.setup(self.paths[cell.path], self.suite, self.bed.sender_facts)
 
     def _decide(self, cell: CellPlan) -> Cell:
         """Its first outcome: unsupported with a reason, or measured until something else is seen."""
-        path, setup = self.paths[cell.path], self._setup(cell)
-        reason = path.impossible(setup)
-        if reason is None and setup.cipher and setup.driver == drivers.CARD:
-            reason = drivers.no_card(setup.cipher, self.bed.sender_facts)
-        reason = reason or path.unsupported(setup, self.bed.sender_facts, self.bed.receiver_facts)
+        reason = possible.why_not(
+            self.paths[cell.path], self._setup(cell), self.bed.sender_facts, self.bed.receiver_facts
+        )
         self.cells[cell.id] = cell.row("unsupported" if reason else "measured", reason)
         return self.cells[cell.id]
 

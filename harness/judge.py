@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Literal
 
 from harness import stats
@@ -12,6 +14,8 @@ from harness.record import Cell, Metric, Sample, Verdict
 
 TICKS = 10
 """A busy time shorter than this many steps of its clock is not compared."""
+TIMER_SECONDS = 1e-6
+"""The step of the receiver's timer: libcurl tells whole microseconds."""
 LINK_SHARE = 0.93
 BUSY_SHARE = 0.90
 
@@ -37,68 +41,140 @@ METRICS: dict[Metric, Callable[[Sample], float | None]] = {
 }
 
 
+def step(sample: Sample, metric: Metric) -> float:
+    """The step of the clock that measured this metric, as a fraction of what it measured."""
+    if metric == "cpu_seconds_per_gb":
+        return (sample.sender.cpu_resolution_seconds or 0.0) / (sample.sender.cpu_seconds or math.inf)
+    operations = sample.witness.get("operations")
+    batch = operations if isinstance(operations, int) and operations > 1 else 1
+    return TIMER_SECONDS / batch / (sample.seconds or math.inf)
+
+
+def series(samples: Sequence[Sample], baseline: str, candidate: str, metric: Metric, looks: int = 1) -> stats.Series:
+    """Log ratios of two cells in the blocks that both have; empty where one sample is too short for its clock."""
+    base, other = counted(samples, baseline), counted(samples, candidate)
+    both = [(base[block], other[block]) for block in sorted(base.keys() & other.keys())]
+    value = METRICS[metric]
+    pairs = [(value(a), value(b)) for a, b in both]
+    known = [(a, b) for a, b in pairs if a is not None and b is not None]
+    if len(known) < len(pairs):
+        return stats.Series((), looks)  # the blocks that happen to be measurable are not a fair sample of all
+    steps = [step(sample, metric) for pair in both for sample in pair]
+    return stats.series([a for a, _ in known], [b for _, b in known], looks, steps)
+
+
 def verdicts(
     cells: Sequence[Cell],
     samples: Sequence[Sample],
     baseline: str,
     margin: float,
-    limits: dict[str, str | None],
+    limits: Mapping[str, str | None],
     ceiling: Callable[[Metric, str], float | None],
+    looks: int = 1,
+    planned: int = 0,
 ) -> list[Verdict]:
-    """Every measured cell of one suite and size against the measured one whose path is ``baseline``.
+    """Every measured cell of one suite and size against the first measured one whose path is ``baseline``.
 
-    ``ceiling`` of a metric and a candidate's path: the ratio predicted from prices, None where there is none.
+    Cells of one path that is listed twice are compared like others. ``ceiling`` of a metric and a candidate's path: the
+    ratio predicted from prices, None where there is none. ``looks`` as in stats.Series, ``planned`` as in
+    stats.family. Of a run with more than these cells the verdicts are not the last word: see ``settled``.
     """
-    measured = {cell.path: cell for cell in cells if cell.outcome == "measured"}
-    if baseline not in measured:
+    measured = [cell for cell in cells if cell.outcome == "measured"]
+    base = next((cell for cell in measured if cell.path == baseline), None)
+    if base is None:
         return []
-    base = measured.pop(baseline)
+    rows = [
+        row
+        for cell in measured
+        if cell is not base
+        for row in against(base, cell, margin, partial(_of_path, ceiling, cell.path), limits.get(cell.id))
+    ]
+    return settled(rows, samples, {cell.id: looks for cell in measured}, planned)
+
+
+def against(
+    base: Cell,
+    cell: Cell,
+    margin: float,
+    ceiling: Callable[[Metric], float | None] = lambda _metric: None,
+    bottleneck: str | None = None,
+) -> list[Verdict]:
+    """One cell against another, a verdict for each metric, still without numbers: ``settled`` gives them."""
     return [
-        verdict.model_copy(
-            update={
-                "ceiling": ceiling(verdict.metric, path) if verdict.blocks else None,
-                "bottleneck": limits.get(cell.id),
-            }
+        Verdict(
+            comparison=f"{_name(base, cell)} / {_name(cell, base)}, {cell.suite} {cell.id.rsplit('/', 1)[1]}",
+            baseline=base.id,
+            candidate=cell.id,
+            metric=metric,
+            ratio=None,
+            ci_low=None,
+            ci_high=None,
+            blocks=0,
+            verdict="cannot_tell",
+            margin=margin,
+            detectable=None,
+            ceiling=ceiling(metric),
+            bottleneck=bottleneck,
         )
-        for path, cell in measured.items()
-        for verdict in against(base, cell, samples, margin)
+        for metric in METRICS
     ]
 
 
-def against(base: Cell, cell: Cell, samples: Sequence[Sample], margin: float) -> list[Verdict]:
-    """One cell against another of the same blocks, a verdict for each metric."""
-    first, second = counted(samples, base.id), counted(samples, cell.id)
-    found = []
-    for metric, value in METRICS.items():
-        pairs = [(value(first[block]), value(second[block])) for block in sorted(first.keys() & second.keys())]
-        known = [(a, b) for a, b in pairs if a is not None and b is not None]
-        if len(known) < len(pairs):
-            known = []  # the blocks that happen to be measurable are not a fair sample of all
-        result = stats.compare([a for a, _ in known], [b for _, b in known], margin)
-        found.append(
-            Verdict(
-                comparison=f"{_title(base, cell)} / {_title(cell, base)}, {cell.suite} {cell.id.rsplit('/', 1)[1]}",
-                baseline=base.id,
-                candidate=cell.id,
-                metric=metric,
-                ratio=result.ratio,
-                ci_low=result.low,
-                ci_high=result.high,
-                blocks=result.blocks,
-                verdict=result.verdict,
-                margin=margin,
-                detectable=result.detectable,
-            )
+def _of_path(ceiling: Callable[[Metric, str], float | None], path: str, metric: Metric) -> float | None:
+    return ceiling(metric, path)
+
+
+def settled(
+    rows: Sequence[Verdict], samples: Sequence[Sample], looks: Mapping[str, int] | None = None, planned: int = 0
+) -> list[Verdict]:
+    """These verdicts anew, as those of one run: corrected for the number of all of them.
+
+    ``samples``: of all their cells. ``looks``: of each candidate, by the cell's id, as in stats.Series; 1 where it is
+    not named. ``planned``: how many verdicts the run will have, where these are not all. What is not statistics (the
+    comparison, ceiling, bottleneck) stays; a ceiling is left out where there are no blocks to hold it against.
+    Raises ValueError where their margins differ.
+    """
+    chosen = looks or {}
+    by_cell: dict[str, list[Sample]] = {}
+    for sample in samples:
+        by_cell.setdefault(sample.cell, []).append(sample)
+    all_series = [
+        series(
+            by_cell.get(row.baseline, []) + by_cell.get(row.candidate, []),
+            row.baseline,
+            row.candidate,
+            row.metric,
+            chosen.get(row.candidate, 1),
         )
-    return found
+        for row in rows
+    ]
+    margins = {row.margin for row in rows}
+    if len(margins) > 1:
+        raise ValueError("the verdicts of one run have one margin")
+    found = stats.family(all_series, margins.pop(), planned) if margins else []
+    return [
+        row.model_copy(
+            update={
+                "ratio": result.ratio,
+                "ci_low": result.low,
+                "ci_high": result.high,
+                "blocks": result.blocks,
+                "verdict": result.verdict,
+                "detectable": result.detectable,
+                "ceiling": row.ceiling if result.blocks else None,
+            }
+        )
+        for row, result in zip(rows, found, strict=True)
+    ]
 
 
-def _title(cell: Cell, other: Cell) -> str:
-    """Its path, and what else tells it from the other: driver, or requests under way at once."""
-    if cell.path != other.path:
-        return cell.path if cell.buffer_bytes is None else f"{cell.cipher} {cell.path}"
-    name = f"{cell.cipher} {cell.path} {cell.driver}"
-    return f"{name} x{cell.depth}" if cell.depth != other.depth else name
+def _name(cell: Cell, other: Cell) -> str:
+    """A side of a comparison: its path, with what else tells it from the other: driver, or requests under way."""
+    _, path, cipher, driver, *_ = cell.id.split("/")
+    name = path if cell.buffer_bytes is None else f"{cipher} {path}"
+    if cell.depth != other.depth:
+        return f"{name} {driver} x{cell.depth}"
+    return f"{name} {driver}" if other.id.split("/")[1] == path else name
 
 
 def clear(samples: Iterable[Sample]) -> Clear | None:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 
-from harness import drivers, judge, measure, plan, prices, vectors
+from harness import drivers, judge, measure, plan, possible, prices, vectors
 from harness.bed import Bed
 from harness.bench import Bench, load
 from harness.ciphers import CIPHERS, Cipher
@@ -18,7 +18,7 @@ from harness.events import Events, Note, Sampled, Sampling, SuiteEnded, SuiteSta
 from harness.paths import _card, _datapath, _need
 from harness.plan import REFERENCE, CellPlan
 from harness.profile import CryptoSuite, Profile
-from harness.record import Cell, Sample, SuiteEntry, Writer
+from harness.record import Cell, Sample, SuiteEntry, Verdict, Writer
 from hosts import accelerators, crypto
 from hosts.errors import HarnessError
 from hosts.ssh import SshError
@@ -51,7 +51,7 @@ class CryptoCampaign:
 
     def run(self, wanted: list[CellPlan]) -> None:
         """Measure the wanted cells, and those of drivers found on the way. Raises SshError when a host is lost."""
-        reasons = {name: self._unsupported(CIPHERS[name]) for name in self.suite.ciphers}
+        reasons = {name: possible.why_not_raw(CIPHERS[name], self.bed.sender_facts) for name in self.suite.ciphers}
         for cell in wanted:
             reason = reasons[cell.cipher] if cell.path != REFERENCE else self._no_reference()
             self._add(cell, reason)
@@ -73,14 +73,6 @@ class CryptoCampaign:
     def _add(self, cell: CellPlan, reason: str | None) -> None:
         self.cells[cell.id] = cell.row("unsupported" if reason else "measured", reason)
         self.writer.head.cells.append(self.cells[cell.id])
-
-    def _unsupported(self, cipher: Cipher) -> str | None:
-        return _need.missing(
-            self.bed.sender_facts,
-            None,
-            sender_programs=("cc", "modprobe"),
-            sender_modules=(f"algif_{cipher.kind}",),
-        )
 
     def _no_reference(self) -> str | None:
         return _need.missing(self.bed.sender_facts, None, sender_programs=("openssl",))
@@ -267,20 +259,17 @@ class CryptoCampaign:
 
     def _conclude(self) -> None:
         """Verdicts: other drivers, depths and user space against the kernel's own choice, for each buffer."""
-        rows = [row for row in self.cells.values() if row.outcome == "measured"]
-        for base in rows:
+        measured = [row for row in self.cells.values() if row.outcome == "measured"]
+        rows: list[Verdict] = []
+        for base in measured:
             if base.driver != "any" or base.path == REFERENCE or (base.depth or 1) > 1:
                 continue
-            for other in rows:
+            for other in measured:
                 same = other.path == base.path or (other.path == REFERENCE and base.path == "raw-encrypt")
-                if (
-                    same
-                    and other is not base
-                    and (other.cipher, other.buffer_bytes) == (base.cipher, base.buffer_bytes)
-                ):
-                    found = judge.against(base, other, self.samples, self.profile.margin)
-                    # of the processor's time nothing is known here: a row for it would say nothing
-                    self.writer.head.verdicts += [verdict for verdict in found if verdict.metric == "seconds"]
+                same = same and (other.cipher, other.buffer_bytes) == (base.cipher, base.buffer_bytes)
+                if same and other is not base:
+                    rows += judge.against(base, other, self.profile.margin)
+        self.writer.head.verdicts += judge.settled(rows, self.samples)
         self.writer.write_head()
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from harness import bed, paths, plan
+from harness import bed, judge, paths, plan
 from harness.campaign import Campaign
 from harness.events import Event, Events, Note
 from harness.paths import DataPath
@@ -120,6 +120,8 @@ class Session:
             return
         self.finished = writer
         self._fill(writer, error)
+        # only now are all comparisons of the run known, and with them the level that its verdicts share
+        writer.head.verdicts = judge.settled(writer.head.verdicts, self.samples)
         with writer:
             if error is not None:
                 stopped = isinstance(error, KeyboardInterrupt | SystemExit)

@@ -70,7 +70,7 @@ def _kernels(results: Path, arguments: Sequence[str]) -> int:
 
 
 def _compare(results: Path, arguments: Sequence[str]) -> int:
-    from reports import compare, compare_view
+    from reports import compare, compare_view, history, series
 
     parser = _parser("compare", "What changed from run A to run B: 0 nothing got worse, 1 something did, 2 unknown.")
     parser.add_argument("a", help="a run's folder name, its path, or latest")
@@ -79,7 +79,8 @@ def _compare(results: Path, arguments: Sequence[str]) -> int:
     parser.add_argument("--anyway", action="store_true", help="compare runs that did not measure the same thing")
     options = parser.parse_args(arguments)
     a, b = (compare.find(results, name) for name in (options.a, options.b))
-    found = compare.compare(compare.side(a), compare.side(b))
+    nights = series.groups(history.update(results)) if results.is_dir() else []
+    found = compare.compare(compare.side(a), compare.side(b), nights)
     compare_view.show(found)
     if options.html:
         print(compare_page(results, a, b).resolve())

@@ -60,7 +60,7 @@ def find(values: Values, errors: Values, alpha: float, known: Sequence[int] = ()
     if len(values) < FEWEST:
         return []
     floor = float(np.mean(np.square(errors)))
-    tamed, scale = _tamed(values)
+    steady, scale = tamed(values)
     scale = max(scale, math.sqrt(floor))
     fixed = sorted({0, len(values), *(place for place in known if 0 < place < len(values))})
     price = float(ndtri(alpha / (2 * len(values)))) ** 2
@@ -68,10 +68,10 @@ def find(values: Values, errors: Values, alpha: float, known: Sequence[int] = ()
         low + place
         for low, high in itertools.pairwise(fixed)
         if high - low >= 2 * SHORTEST and scale > 0
-        for place in _proposed(tamed[low:high] / scale, price)
+        for place in _proposed(steady[low:high] / scale, price)
     ]
     while cuts:  # bounded: each turn accepts all or takes one away
-        tested = _tested(tamed, sorted([*fixed, *cuts]), cuts, floor)
+        tested = _tested(steady, sorted([*fixed, *cuts]), cuts, floor)
         worst = max(tested, key=lambda change: change.p)
         if worst.p <= alpha:
             return tested
@@ -79,7 +79,7 @@ def find(values: Values, errors: Values, alpha: float, known: Sequence[int] = ()
     return []
 
 
-def _tamed(values: Values) -> tuple[Values, float]:
+def tamed(values: Values) -> tuple[Values, float]:
     """The series with nights that stand out from their neighbours brought nearer, and the deviation of a usual night.
 
     A lasting change stays as it is.

@@ -1,14 +1,15 @@
 """Two runs held against each other, cell by cell: what differs between the hosts first, then what changed.
 
-What is compared is each pair's ratio to its baseline within a run, from the logarithms of its blocks: Welch's t test of
-run A's against run B's, Holm's correction over all pairs and metrics. Absolute times are shown and never judged: they
-drift by factors from boot to boot.
+What is compared is each pair's ratio to its baseline within a run, from the logarithms of its blocks: Welch's t test
+of run A's against run B's, Holm's correction over all pairs and metrics. Where a history of such runs is at hand, what
+a run as a whole adds to a ratio is part of the test's error; two runs alone cannot tell it. Absolute times are shown
+and never judged: they drift by factors from boot to boot.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,7 @@ from harness import record
 from harness.record import Head, Metric
 from hosts.errors import HarnessError
 from reports import facts, quick, words
+from reports.series import Group, Key, spread
 from reports.table import FEWEST, Numbers, Table, factor, mean_and_error, table
 
 LEVEL = 0.05
@@ -99,7 +101,8 @@ class Absolute:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Run A against run B. ``lost``: cells that A measured and B failed at or found invalid: (id, why)."""
+    """Run A against run B. ``lost``: cells that A measured and B failed at or found invalid: (id, why). ``nights``: how
+    many runs of the history told what a run as a whole adds to a ratio; 0 where that is not known."""
 
     a: Side
     b: Side
@@ -109,6 +112,7 @@ class Comparison:
     lost: tuple[tuple[str, str], ...]
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
+    nights: int
 
     @property
     def refused(self) -> list[Difference]:
@@ -151,8 +155,8 @@ def side(path: Path) -> Side:
     return Side(path, head, table(samples), truncated)
 
 
-def compare(a: Side, b: Side) -> Comparison:
-    """Hold two runs against each other."""
+def compare(a: Side, b: Side, history: Sequence[Group] = ()) -> Comparison:
+    """Hold two runs against each other; ``history``: the runs of many nights, of which those of B's kind are used."""
     cells_a, cells_b = ({cell.id: cell for cell in one.head.cells} for one in (a, b))
     both = [name for name in cells_a if name in cells_b]
     lost = [
@@ -160,7 +164,10 @@ def compare(a: Side, b: Side) -> Comparison:
         for name in both
         if cells_a[name].outcome == "measured" and cells_b[name].outcome in ("failed", "invalid")
     ]
-    rows = list(_rows(a, b))
+    mine = b.head.profile.name, b.head.testbed.name, b.head.testbed.kind
+    group = next((one for one in history if one.name == mine), None)
+    apart = {one.key: found for one in (group.series if group else ()) if (found := spread(one))}
+    rows = list(_rows(a, b, apart))
     corrected = holm([row.p for row in rows])
     return Comparison(
         a=a,
@@ -171,6 +178,7 @@ def compare(a: Side, b: Side) -> Comparison:
         lost=tuple(lost),
         only_a=tuple(name for name in cells_a if name not in cells_b),
         only_b=tuple(name for name in cells_b if name not in cells_a),
+        nights=len(group.nights) if group and apart else 0,
     )
 
 
@@ -185,21 +193,23 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def welch(a: Numbers, b: Numbers) -> tuple[float, float, float]:
+def welch(a: Numbers, b: Numbers, apart: tuple[float, float] | None = None) -> tuple[float, float, float]:
     """Difference of means b - a, half of its 95 % interval, and the p value of Welch's t test.
 
-    Values that do not vary at all are taken at their word: p is 0 where they differ, 1 where not.
+    ``apart``: the variance that each run as a whole adds, and its degrees of freedom. Values that do not vary at all
+    are taken at their word: p is 0 where they differ, 1 where not.
     """
     (mean_a, error_a), (mean_b, error_b) = mean_and_error(a), mean_and_error(b)
-    difference, error = mean_b - mean_a, math.hypot(error_a, error_b)
+    parts = [(error_a**2, len(a) - 1), (error_b**2, len(b) - 1), *([(2 * apart[0], apart[1])] if apart else [])]
+    difference, error = mean_b - mean_a, math.sqrt(sum(part for part, _ in parts))
     if error == 0:
         return difference, 0.0, 0.0 if difference else 1.0
-    freedom = error**4 / (error_a**4 / (len(a) - 1) + error_b**4 / (len(b) - 1))
+    freedom = error**4 / sum(part**2 / own for part, own in parts)
     half = float(stdtrit(freedom, 0.975)) * error
     return difference, half, 2 * float(stdtr(freedom, -abs(difference) / error))
 
 
-def _rows(a: Side, b: Side) -> Iterable[Row]:
+def _rows(a: Side, b: Side, apart: Mapping[Key, tuple[float, float]]) -> Iterable[Row]:
     """The pairs that both runs compared, in B's order, not judged yet."""
     pairs = {(v.baseline, v.candidate, v.metric) for v in a.head.verdicts}
     measured = [{cell.id for cell in one.head.cells if cell.outcome == "measured"} for one in (a, b)]
@@ -212,7 +222,7 @@ def _rows(a: Side, b: Side) -> Iterable[Row]:
         ratio_a, ratio_b = (factor(float(some.mean())) if len(some) else None for some in logs)
         change = low = high = p = None
         if all(len(some) >= FEWEST for some in logs):
-            difference, half, p = welch(logs[0], logs[1])
+            difference, half, p = welch(logs[0], logs[1], apart.get((v.baseline, v.candidate, v.metric)))
             change, low, high = (factor(difference + part) for part in (0.0, -half, half))
         yield Row(
             baseline=v.baseline,

@@ -26,11 +26,23 @@ WEIGHTS = {"refuse": "cannot be compared", "warn": "unfair", "tell": "differs"}
 DRIFT = "Absolute times drift by factors from boot to boot: they are shown, never judged."
 READING = (
     "The change is ratio B ÷ ratio A of one pair: over 1 the candidate got better against its baseline. The interval "
-    "holds the true change of this pair in 95 of 100 such comparisons, as far as the blocks of two runs can tell; what "
-    "differs from boot to boot beyond that, the history of many nights shows.",
+    "holds the true change of this pair in 95 of 100 such comparisons.",
     "It reads “worse” or “better” only if Welch's t test on the blocks' log ratios says so at 5 % after Holm's "
     "correction for all ratios of the page, and “same” if the interval lies within ± the margin.",
 )
+
+
+def errors(found: Comparison) -> str:
+    """What the intervals are made of."""
+    if found.nights:
+        return (
+            "Errors are those of the blocks, and what a run as a whole adds to a ratio, as "
+            f"{words.count(found.nights, 'run')} of this profile and testbed tell it."
+        )
+    return (
+        "Errors are those of the blocks alone: with fewer than ten runs of this profile and testbed beside them, what "
+        "differs from boot to boot is not known, and too much reads “worse” or “better”."
+    )
 
 
 def show(found: Comparison, console: Console | None = None) -> None:
@@ -52,6 +64,7 @@ def show(found: Comparison, console: Console | None = None) -> None:
             out.print(Text(f"{word}: {', '.join(plain(name) for name in names)}"))
     for name, why in found.lost:
         out.print(Text(f"no longer measured: {plain(name)}: {plain(why)}"))
+    out.print(Text(errors(found)))
     out.print(Text(DRIFT))
     out.print(Text(found.summary))
 
@@ -134,7 +147,7 @@ def render(found: Comparison) -> tuple[str, dict[str, str]]:
         shown=WORDS,
         weights=WEIGHTS,
         interval=interval,
-        reading=READING,
+        reading=[*READING, errors(found)],
         drift=DRIFT,
         unfair=_unfair(found.differences),
         verdicts={"worse": "slower", "better": "faster", "same": "same", "cannot tell": "cannot_tell"},

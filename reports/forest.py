@@ -14,6 +14,8 @@ PAPER = (1.27, 1.37)  # "27 %" read as throughput x1.27, and as time -27 %: 1 / 
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.75, 2, 2.5, 3,
          4, 5, 7, 10, 15, 20, 30, 50, 100)  # fmt: skip
 ROW = 23
+LONGEST = 24
+"""Characters of a candidate's name that there is room for."""
 METRICS = (("seconds", "time", "circle", 0.17), ("cpu_seconds_per_gb", "CPU per GB", "diamond-open", -0.17))
 
 
@@ -21,7 +23,9 @@ def forest(panel: Panel) -> Figure | None:
     """Ratios to the baseline by candidate and size. None where the record has no verdict for the panel."""
     if not panel.verdicts:
         return None
-    left = min(150, max(74, round(16 + 6.2 * max(map(len, panel.groups)))))
+    names = [series.label for series in panel.series if not series.baseline]
+    left = round(max(74, 16 + 6.2 * max(map(len, panel.groups)), 12 + 7.2 * max(map(len, names), default=0)))
+    left = min(left, 150)
     lines, notes, height = _rows(panel, left)
     low, high = _range(panel)
     traces = [trace for metric in METRICS for trace in _trace(panel, metric, lines, low, high, notes)]
@@ -91,8 +95,10 @@ def _rows(panel: Panel, left: int) -> tuple[Lines, list[dict[str, Any]], int]:
         groups = [g for g in range(len(panel.groups)) if (s, g) in panel.slots]
         if series.baseline or not groups:
             continue
-        heading = f"<b>{text(series.label)}</b>"
-        notes.append(note("heading", heading, xref="paper", x=0, xanchor="left", xshift=4 - left, y=-row))
+        label = series.label if len(series.label) <= LONGEST else f"{series.label[: LONGEST - 1]}…"
+        heading = f"<b>{text(label)}</b>"
+        place = {"xref": "paper", "x": 0, "xanchor": "left", "xshift": 4 - left, "y": -row}
+        notes.append(note("heading", heading, hovertext=text(series.label[:120]), **place))
         for g in groups:
             row += 1
             lines[(s, g)] = row

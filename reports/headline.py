@@ -65,6 +65,8 @@ def main_verdict(head: Head) -> Verdict | None:
     def rank(verdict: Verdict) -> tuple[object, ...]:
         cell = cells[verdict.candidate]
         path = ORDER.index(cell.path) if cell.path in ORDER else len(ORDER)
+        if cell.path == "https" and cells[verdict.baseline].cipher in words.UNENCRYPTED:
+            path = -1  # against plain HTTP the paper asks what HTTPS costs
         return (
             verdict.ratio is None,
             suites.get(cell.suite, (True, True, len(suites))),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
@@ -98,12 +99,17 @@ def load(results: Path) -> dict[str, Night]:
         nights = msgspec.json.Decoder(Night).decode_lines((results / FILE).read_bytes())
     except (OSError, ValueError):
         return {}
-    sound = [one for one in nights if all(_within(ratio, len(one.cells)) for ratio in one.ratios)]
-    return {one.folder: one for one in sound}
+    return {one.folder: one for one in nights if _sound(one)}
 
 
-def _within(ratio: Ratio, cells: int) -> bool:
-    return 0 <= ratio.baseline < cells and 0 <= ratio.candidate < cells
+def _sound(one: Night) -> bool:
+    """Whether a line that parses also makes sense."""
+    places = range(len(one.cells))
+    try:
+        dated = one.problem is not None or datetime.fromisoformat(one.started).tzinfo is not None
+    except ValueError:
+        return False
+    return dated and all(ratio.baseline in places and ratio.candidate in places for ratio in one.ratios)
 
 
 def save(results: Path, nights: Iterable[Night]) -> None:
@@ -158,10 +164,17 @@ def night(path: Path) -> Night:
     try:
         head = record.read_head(path)
         samples, truncated = quick.samples(path)
-    except HarnessError as error:
-        return Night(key=stamp, folder=path.name, problem=str(error).split("\n")[0])
-    run = Run.model_construct(path=path, head=head, samples=samples, truncated=truncated)
-    return of(path, "" if head.status == "running" else stamp, run)
+        run = Run.model_construct(path=path, head=head, samples=samples, truncated=truncated)
+        return of(path, "" if head.status == "running" else stamp, run)
+    except (HarnessError, ArithmeticError) as error:  # a date can be beyond what a calendar holds
+        return unreadable(path, error)
+
+
+def unreadable(path: Path, error: Exception) -> Night:
+    """A record that cannot be read, or holds what could not be foreseen."""
+    reason = str(error).split("\n")[0]
+    told = reason if isinstance(error, HarnessError) else f"{type(error).__name__}: {reason}"
+    return Night(key=key(path), folder=path.name, problem=told)
 
 
 def of(path: Path, stamp: str, run: Run) -> Night:
@@ -178,7 +191,7 @@ def of(path: Path, stamp: str, run: Run) -> Night:
     return Night(
         key=stamp,
         folder=path.name,
-        started=head.started.isoformat(),
+        started=_utc(head.started).isoformat(),
         profile=head.profile.name,
         testbed=head.testbed.name,
         kind=head.testbed.kind,
@@ -193,6 +206,11 @@ def of(path: Path, stamp: str, run: Run) -> Night:
         ],
         ratios=ratios,
     )
+
+
+def _utc(moment: datetime) -> datetime:
+    """A moment in UTC; one that does not say its zone is taken to be."""
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def _seconds(numbers: Table, cell: str) -> float | None:

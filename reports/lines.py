@@ -73,8 +73,12 @@ def line(
     dash: str = "solid",
     symbol: str | None = None,
     limits: Sequence[tuple[float, float]] = (),
+    head: str = "",
 ) -> dict[str, Any]:
-    """One line; hidden with any of its legend's ``groups``. ``limits`` are the ends of each point's interval."""
+    """One line; hidden with any of its legend's ``groups``. ``limits`` are the ends of each point's interval.
+
+    ``hover`` has what is said of each point, ``head`` what stands above it for all of them.
+    """
     trace: dict[str, Any] = {
         "type": "scatter",
         "mode": "lines+markers" if symbol else "lines",
@@ -87,6 +91,8 @@ def line(
         "line": {"dash": dash, "width": 1.8 if symbol else 1.2},
         "meta": meta,
     }
+    if head:
+        trace["hovertemplate"] = f"{head}<br>%{{hovertext}}<extra></extra>"
     if symbol:
         trace["marker"] = {"symbol": symbol, "size": 6}
     if limits:

@@ -153,10 +153,11 @@ def _trace(
         groups,
         [along(point) for point in points],
         [quantity.of(point.seconds, point.buffer) for point in points],
-        [_hover(curve, point) for point in points],
+        [_hover(point) for point in points],
         {"line": number},
         dash=DASHES.get(curve.path, "solid"),
         symbol=lines.SYMBOLS[number % len(lines.SYMBOLS)],
+        head=f"<b>{text(words.cipher_title(curve.cipher))}, {text(curve.operation)}</b><br>{text(_driver(curve))}",
         limits=[(quantity.of(point.high, point.buffer), quantity.of(point.low, point.buffer)) for point in points],
     )
 
@@ -178,14 +179,16 @@ def _paper(points: dict[int, float], quantity: Quantity) -> dict[str, Any]:
     }
 
 
-def _hover(curve: Curve, point: Point) -> str:
-    found = f" ({curve.found})" if curve.found and curve.found != curve.driver else ""
+def _driver(curve: Curve) -> str:
+    return f"{curve.name} ({curve.found})" if curve.found and curve.found != curve.driver else curve.name
+
+
+def _hover(point: Point) -> str:
     low, high = (THROUGHPUT.of(limit, point.buffer) for limit in (point.high, point.low))
     span = f" (95 % {words.number(low)}–{words.number(high)})" if not math.isnan(low) else ""
     deep = f", {point.depth} at once" if point.depth > 1 else ""
     return (
-        f"<b>{text(words.cipher_title(curve.cipher))}, {text(curve.operation)}</b><br>{text(curve.name + found)}"
-        f"<br>{words.size(point.buffer)}{deep}: {words.number(THROUGHPUT.of(point.seconds, point.buffer))} Mbit/s{span}"
+        f"{words.size(point.buffer)}{deep}: {words.number(THROUGHPUT.of(point.seconds, point.buffer))} Mbit/s{span}"
         f"<br>{words.number(1 / point.seconds)} operations/s, {words.count(point.samples, 'sample')}"
     )
 

@@ -19,11 +19,11 @@ CROSSING = (
     "Where two lines cost the same. “Measured” are the neighbouring sizes between which the cheaper of the two "
     "changed in the measured means, without any line; where both are given they should agree.",
 )
-COSTS = ("Cipher", "Driver", "Operation", "Per call (µs)", "Per byte (ns)", "Large buffers (Mbit/s)", "Residual",
-         "Sizes", "Per call low", "Per call high", "Per byte low", "Per byte high", "Large buffers low",
-         "Large buffers high")  # fmt: skip
-CROSSINGS = ("Cipher", "Operation", "Driver", "Against", "Same cost at (B)", "Cheaper below", "Cheaper above",
-             "Measured", "Low (B)", "High (B)")  # fmt: skip
+COSTS = ("Cipher", "Driver", "Per call (µs)", "Per byte (ns)", "Large buffers (Mbit/s)", "Residual", "Sizes",
+         "Operation", "Driver found", "Per call low", "Per call high", "Per byte low", "Per byte high",
+         "Large buffers low", "Large buffers high")  # fmt: skip
+CROSSINGS = ("Cipher", "Driver", "Against", "Same cost at (B)", "Cheaper below", "Cheaper above", "Measured",
+             "Operation", "Low (B)", "High (B)")  # fmt: skip
 
 
 def tables(found: Raw) -> list[Table]:
@@ -35,12 +35,12 @@ def tables(found: Raw) -> list[Table]:
         if at is not None:
             rows.insert(at, _paper())
         made.append(
-            Table(f"{found.key}-costs", "What a call and a byte cost", COSTS, rows, MODEL, frozenset(range(8, 14)))
+            Table(f"{found.key}-costs", "What a call and a byte cost", COSTS, rows, MODEL, frozenset(range(7, 15)))
         )
     crossed = [_crossing(one, other) for one, other in raw.pairs(found)]
     if crossed:
         title = "Where one driver overtakes another"
-        made.append(Table(f"{found.key}-crossovers", title, CROSSINGS, crossed, CROSSING, frozenset((8, 9))))
+        made.append(Table(f"{found.key}-crossovers", title, CROSSINGS, crossed, CROSSING, frozenset((7, 8, 9))))
     return made
 
 
@@ -52,9 +52,8 @@ def _costs(curve: Curve) -> list[Value] | None:
     doubt = "" if model.describes is not False else "the line does not describe it"
     found = curve.found if curve.found != curve.driver else ""
     return [
-        Value(words.cipher_title(curve.cipher), curve.cipher),
+        Value(words.cipher_title(curve.cipher), curve.cipher, curve.operation),
         Value(curve.name, curve.name, found),
-        text(curve.operation),
         _with_span(model.call_seconds, 1e6),
         _with_span(model.byte_seconds, 1e9),
         _with_span(rate, mega) if rate else Value("no limit seen", None),
@@ -62,6 +61,8 @@ def _costs(curve: Curve) -> list[Value] | None:
         if model.residual is None
         else Value(f"{'⚠ ' if doubt else ''}{words.percent(model.residual)}", model.residual, doubt),
         number(model.sizes, 3),
+        text(curve.operation),
+        text(curve.found),
         *_limits(model.call_seconds, 1e6),
         *_limits(model.byte_seconds, 1e9),
         *(_limits(rate, mega) if rate else (number(None), number(None))),
@@ -74,13 +75,12 @@ def _paper() -> list[Value]:
     return [
         Value("Null cipher", "null"),
         Value("paper 2005", "paper 2005", "OpenBSD, /dev/crypto"),
-        text("–"),
         number(line.call_seconds * 1e6, 2),
         number(line.byte_seconds * 1e9, 3),
         number(8 / line.byte_seconds / 1e6, 3),
         Value("–", None, "computed from two points"),
         number(len(raw.PAPER)),
-        *[number(None)] * 6,
+        *[number(None)] * 8,
     ]
 
 
@@ -99,29 +99,24 @@ def _crossing(one: Curve, other: Curve) -> list[Value]:
     doubt = [curve for curve in (one, other) if curve.model and curve.model.describes is False]
     turned = "; ".join(f"{words.size(a)} to {words.size(b)}" for a, b in raw.turns(one, other))
     start = [
-        Value(words.cipher_title(one.cipher), one.cipher),
-        text(one.operation),
+        Value(words.cipher_title(one.cipher), one.cipher, one.operation),
         *(Value(c.name, c.name, c.found if c.found != c.driver else "") for c in (one, other)),
     ]
-    measured = text(turned or "no change")
+    told = [text(turned or "no change"), text(one.operation)]
     if found is None:
         cheaper = text(min((one, other), key=_cost_of_most).name)
         never = Value("never", None, _unsure(doubt))
-        return [*start, never, cheaper, cheaper, measured, number(None), number(None)]
+        return [*start, never, cheaper, cheaper, *told, number(None), number(None)]
     below, above = (text(c.name) for c in ((one, other) if found.first_below else (other, one)))
     sizes = [point.buffer for curve in (one, other) for point in curve.single]
     outside = "" if min(sizes) <= found.size <= max(sizes) else "beyond what was measured"
     limits = f"{raw.amount(found.low)} to {raw.amount(found.high)}" if found.low and found.high else ""
     at = Value(raw.amount(found.size), round(found.size), "; ".join(filter(None, (limits, outside, _unsure(doubt)))))
-    return [*start, at, below, above, measured, number(found.low, 4), number(found.high, 4)]
+    return [*start, at, below, above, *told, number(found.low, 4), number(found.high, 4)]
 
 
 def _unsure(doubt: list[Curve]) -> str:
-    return f"⚠ no line describes {' or '.join(_named(curve) for curve in doubt)}" if doubt else ""
-
-
-def _named(curve: Curve) -> str:
-    return f"{curve.name} ({curve.found})" if curve.found and curve.found != curve.driver else curve.name
+    return f"⚠ no line describes {' or '.join(curve.name for curve in doubt)}" if doubt else ""
 
 
 def _cost_of_most(curve: Curve) -> float:

@@ -51,17 +51,15 @@ def limits(run: Run) -> list[str]:
     said = [words.KINDS[head.testbed.kind]] if head.testbed.kind in words.KINDS else []
     masked = [suite.name for suite in head.suites if suite.instructions == "masked"]
     if masked:
-        some = "" if len(masked) == len(head.suites) else f"In {_listed(masked)}: "
-        said.append(some + words.MASKED)
+        said.append(words.MASKED if len(masked) == len(head.suites) else f"{_suites(masked)}: {words.MASKED}")
     plain = [suite.name for suite in head.suites if words.generic(head.testbed.kind, suite, head.cells)]
     if plain:
-        some = "" if len(plain) == len(head.suites) else f"In {_listed(plain)}: "
-        said.append(some + words.UNMASKED)
+        said.append(words.UNMASKED if len(plain) == len(head.suites) else f"{_suites(plain)}: {words.UNMASKED}")
     return said
 
 
-def _listed(names: Sequence[str]) -> str:
-    return f"suite{'s' if len(names) > 1 else ''} {', '.join(names)}"
+def _suites(names: Sequence[str]) -> str:
+    return f"Suite{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
 def _notes(suites: Sequence[SuiteEntry], run: Run, cells: list[Cell]) -> list[str]:
@@ -111,8 +109,7 @@ def _raw(made: raw.Raw, run: Run) -> Section:
 
 def _from(suites: Sequence[SuiteEntry]) -> str:
     """Which suites a section is made of."""
-    names = _listed([suite.name for suite in suites])
     shown = f"; answers Figure {suites[0].figure} of the paper" if suites[0].figure else ""
     limit = {suite.link_rate_bits_per_second for suite in suites}
     rate = f"; link rate {words.rate(next(iter(limit)))}" if len(limit) == 1 and suites[0].figure != 4 else ""
-    return f"{names[0].upper()}{names[1:]}{shown}{rate}"
+    return f"{_suites([suite.name for suite in suites])}{shown}{rate}"

@@ -113,3 +113,17 @@ def changes(series: Series, alpha: float, known: Iterable[int] = ()) -> list[Fou
     return [
         Found(series, series.places[one.place], one) for one in change.find(series.values, series.errors, alpha, cuts)
     ]
+
+
+def spread(series: Series) -> tuple[float, float] | None:
+    """The variance that a night as a whole adds to a log ratio, beyond its blocks, and its degrees of freedom.
+
+    From the squared steps between nights that follow each other, which a change of level hardly touches. None where
+    there are too few nights.
+    """
+    count = len(series.values)
+    if count < change.FEWEST:
+        return None
+    steps = np.diff(change.tamed(series.values)[0])
+    total = float(np.square(steps).sum()) / (2 * len(steps))
+    return max(0.0, total - float(np.square(series.errors).mean())), 2 * len(steps) / 3

@@ -7,7 +7,7 @@ hundreds of runs is made in seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from hosts.progress import Progress, silent
 from reports import brief, compare, compare_view, history, kernels, manifest, nightly, pages, quick, trend
 from reports.history import Night
 from reports.manifest import Entry
-from reports.series import groups
+from reports.series import Group, groups
 
 MANIFEST, PAGE = manifest.FILE, manifest.PAGE
 LONG_BYTES = 10_000_000
@@ -60,8 +60,9 @@ def build_site(
         rows = sorted((entry["row"] for entry in after.values()), key=_newest, reverse=True)
         kept = set(after)
         apart = _kernels(results, after, before)
-        held = _compared(site, before, kept, pair)
-        trends = _trends(results, history.in_order(nights), before, kept)
+        everything = groups(history.in_order(nights))
+        held = _compared(site, everything, before, kept, pair)
+        trends = _trends(results, everything, before, kept)
         after |= apart | held | trends
         for name in before.keys() - after.keys():
             manifest.forget(site / name)
@@ -143,15 +144,11 @@ def _run(site: Path, path: Path, before: Entry | None, past: Night | None, long:
         entry = before if made and before else _page(folder, run, key, long)
     except OSError:
         raise
-    except HarnessError as error:
-        reason = str(error).split("\n")[0]
-    except Exception as error:  # a record may hold what no page was made for: that is said in its row, the others stand
-        reason = f"{type(error).__name__}: {error}"
-    else:
-        return entry, night
-    manifest.forget(folder)
-    row = manifest.damaged(path, f"Cannot be read: {reason}")
-    return {"key": key, "row": row}, Night(key=stamp, folder=path.name, problem=reason)
+    except Exception as error:  # a record may hold what no page was made for: its row says so, the others stand
+        manifest.forget(folder)
+        night = history.unreadable(path, error)
+        return {"key": key, "row": manifest.damaged(path, f"Cannot be read: {night.problem}")}, night
+    return entry, night
 
 
 def _read(path: Path, known: Night | None, whole: bool) -> Run:
@@ -201,7 +198,11 @@ def _kernels(results: Path, runs: dict[str, Entry], before: dict[str, Entry]) ->
 
 
 def _compared(
-    site: Path, before: dict[str, Entry], taken: set[str], pair: tuple[Path, Path] | None
+    site: Path,
+    everything: Sequence[Group],
+    before: dict[str, Entry],
+    taken: set[str],
+    pair: tuple[Path, Path] | None,
 ) -> dict[str, Entry]:
     """Entries of the pages that compare two runs: the one asked for, and earlier ones whose runs are still there."""
     pairs = [tuple(map(Path, entry["of"])) for entry in before.values() if len(entry.get("of", [])) == 2]
@@ -215,7 +216,7 @@ def _compared(
             found[name] = before[name]
             continue
         try:
-            html, row = compare_view.render(compare.compare(compare.side(a), compare.side(b)))
+            html, row = compare_view.render(compare.compare(compare.side(a), compare.side(b), everything))
         except HarnessError:
             if (a, b) == pair:
                 raise
@@ -226,9 +227,8 @@ def _compared(
     return found
 
 
-def _trends(results: Path, nights: Iterable[Night], before: dict[str, Entry], taken: set[str]) -> dict[str, Entry]:
+def _trends(results: Path, everything: Sequence[Group], before: dict[str, Entry], taken: set[str]) -> dict[str, Entry]:
     """The entry of the page of trends, written where something changed."""
-    everything = groups(nights)
     name = trend.FOLDER
     if not everything or name in taken:
         return {}

@@ -17,9 +17,9 @@ SHOWN = 0.999
 MANY = 1000
 """Transfers whose total is told: as many as the paper timed."""
 TOLD = ((0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p99.9"), (1.0, "max"))
-COLUMNS = ("Path", "Connection", "Requests", *(f"{name} (ms)" for _, name in TOLD), "Requests/s",
+COLUMNS = ("Path", "Connection", *(f"{name} (ms)" for _, name in TOLD), "Requests/s",
            f"{MANY:,} transfers (s)".replace(",", "\N{THIN SPACE}"), "Sender CPU (µs/request)",
-           "Receiver CPU (µs/request)", "Total low (s)", "Total high (s)")  # fmt: skip
+           "Receiver CPU (µs/request)", "Requests", "Total low (s)", "Total high (s)")  # fmt: skip
 
 
 def request(found: Small) -> Figure | None:
@@ -190,12 +190,12 @@ def percentiles(found: Small) -> Table:
             rows.append(
                 [
                     *start,
-                    Value(f"{len(told.milliseconds):,}".replace(",", "\N{THIN SPACE}"), len(told.milliseconds)),
                     *(number(told.at(share), 4) for share, _ in TOLD),
                     number(told.per_second, 4),
                     number(total, 4, span(_known(low), _known(high), 4)),
                     number(_known(told.sender_us)),
                     number(_known(told.receiver_us)),
+                    Value(f"{len(told.milliseconds):,}".replace(",", "\N{THIN SPACE}"), len(told.milliseconds)),
                     number(_known(low), 4),
                     number(_known(high), 4),
                 ]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from statistics import median
 
 import numpy as np
@@ -14,6 +14,7 @@ from reports import pages, words
 from reports.change import Change
 from reports.nightly import Told
 from reports.series import Found, Group, Series, changes, level
+from reports.table import factor
 
 FOLDER = "trends"
 WIDTH, HEIGHT = 1000, 200
@@ -40,7 +41,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Row:
-    """One ratio's drawing and its words. ``line`` and ``grey`` are SVG paths."""
+    """One ratio's drawing and its words. ``line``, ``grey`` and ``levels`` are SVG paths."""
 
     suite: str
     candidate: str
@@ -53,6 +54,7 @@ class Row:
     high: float
     line: str
     grey: str
+    levels: str
     marks: list[Mark]
 
 
@@ -116,7 +118,7 @@ def _marked(group: Group, series: Series, alpha: float, told: Sequence[Told]) ->
     fresh = changes(series, alpha, places)
     cuts = sorted({*places, *(one.place for one in fresh)})
     ends = np.searchsorted(series.places, [0, *cuts, len(group.nights)])
-    means = [float(series.values[a:b].mean()) if b > a else None for a, b in itertools.pairwise(ends)]
+    means = [float(series.values[a:b].mean()) if b > a else None for a, b in pairwise(ends)]
     return [
         Found(series, place, Change(place, before, after, 0.0))
         for place, before, after in zip(cuts, means, means[1:], strict=False)
@@ -149,6 +151,7 @@ def _row(
         high=high,
         line=path(ratios, across, breaks),
         grey=path(times, across, breaks) if series.metric == "seconds" else "",
+        levels=_levels(found, across, low, high),
         marks=[_mark(one, across, group) for one in found],
     )
 
@@ -159,6 +162,19 @@ def _mark(found: Found, across: Sequence[int], group: Group) -> Mark:
     day = group.started[found.place][:10]
     said = f"{way} {words.percent(abs(factor - 1))} since {day}"
     return Mark((across[found.place - 1] + across[found.place]) // 2 if found.place else 0, factor > 1, said)
+
+
+def _levels(found: Sequence[Found], across: Sequence[int], low: float, high: float) -> str:
+    """The mean before, between and after changes, as lines; nothing where there is no change."""
+    if not found:
+        return ""
+    places = [0, *(one.place for one in found), len(across)]
+    means = [found[0].change.before, *(one.change.after for one in found)]
+    parts = []
+    for (first, after), mean in zip(pairwise(places), means, strict=True):
+        y = HEIGHT - round((factor(mean) - low) / ((high - low) or 1.0) * HEIGHT)
+        parts.append(f"M{across[first]},{y}H{across[after - 1]}")
+    return "".join(parts)
 
 
 def path(values: Sequence[float | None], across: Sequence[int], breaks: set[int]) -> str:
@@ -188,7 +204,7 @@ def _across(times: Sequence[datetime]) -> list[int]:
 
 def _usual(times: Sequence[datetime]) -> timedelta | None:
     """The usual distance of two nights."""
-    apart = [(b - a).total_seconds() for a, b in itertools.pairwise(times)]
+    apart = [(b - a).total_seconds() for a, b in pairwise(times)]
     return timedelta(seconds=median(apart)) if apart else None
 
 

@@ -15,9 +15,11 @@ from rich.console import Console
 from scipy import stats
 
 import reports
+from benchmarks import nights as maker
 from harness import record
-from reports import compare, compare_view
+from reports import compare, compare_view, series
 from reports.__main__ import main
+from reports.history import update
 from tests.record_maker import COSTS, MB, make_run
 from tests.test_history import HOSTILE
 
@@ -247,3 +249,28 @@ class TestPage:
         assert found.status == 1
         assert all(math.isfinite(row.change) for row in found.rows if row.change is not None)
         assert "▼ worse" in compare_view.render(found)[0]
+
+
+class TestHistory:
+    def test_what_a_whole_run_adds_is_part_of_the_error(self, tmp_path: Path) -> None:
+        """Runs that differ from boot to boot read “worse” too often unless the history says so."""
+        rng = np.random.default_rng(1)
+        wanted = maker.cells(10)
+        for night in range(30):
+            maker.write_night(tmp_path, night, rng, wanted=wanted, samples=12, noise=0.01, between=0.03)
+        history = series.groups(update(tmp_path))
+        sides = [compare.side(path) for path in record.list_runs(tmp_path)]
+        pairs = list(zip(sides[::2], sides[1::2], strict=True))
+
+        def wrong(nights: Sequence[series.Group]) -> int:
+            found = [compare.compare(a, b, nights) for a, b in pairs]
+            assert all(one.nights == (30 if nights else 0) for one in found)
+            return sum(any(row.word in ("worse", "better") for row in one.rows) for one in found)
+
+        assert wrong(()) >= 10
+        assert wrong(history) <= 3
+
+    def test_it_is_said_where_it_is_not_known(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        a, b = run(tmp_path, 1), run(tmp_path, 2)
+        main(["--results", str(tmp_path), "compare", a.name, b.name])
+        assert "Errors are those of the blocks alone: with fewer than ten runs" in capsys.readouterr().out

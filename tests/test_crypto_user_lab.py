@@ -1,7 +1,8 @@
 """The crypto_user netlink and the change of a driver's priority, on a real kernel: the lab's.
 
 Two drivers of one algorithm are had there with aes-generic (priority 100) and aes-fixed-time (101, module aes_ti):
-whichever has the higher priority ends up inside every template that is built anew.
+whichever has the higher priority ends up inside every template that is built anew, as ``cbc(aes-generic)`` on kernel
+6.1 and ``cbc(ecb(aes-generic))`` on 6.12.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +23,7 @@ from hosts.errors import HarnessError
 from hosts.lab.uml import UmlLab
 from hosts.remote import AgentError, RemoteHost, agent_zip
 from tests.conftest import shell, state
+from tests.test_facts import comes_back_to
 
 pytestmark = pytest.mark.lab
 
@@ -105,7 +106,7 @@ def test_one_driver_is_asked_for_by_name(host: RemoteHost, scope: Scope) -> None
 
 
 def test_a_priority_decides_what_the_kernel_takes_and_is_put_back(host: RemoteHost, scope: Scope) -> None:
-    assert asked(host, "skcipher", "cbc(aes)") == "cbc(ecb(aes-fixed-time))"
+    assert HIGH in asked(host, "skcipher", "cbc(aes)")
     wanted = crypto.named(drivers(host), LOW)
     assert wanted is not None
     value = crypto.priority_to_win(drivers(host), wanted)
@@ -113,21 +114,21 @@ def test_a_priority_decides_what_the_kernel_takes_and_is_put_back(host: RemoteHo
     with Scope(host) as steered:
         steered.apply(changes.priority(LOW, value))
         assert priority(host, LOW) == 102
-        assert asked(host, "skcipher", "cbc(aes)") == "cbc(ecb(aes-generic))"
+        assert LOW in asked(host, "skcipher", "cbc(aes)")
     assert (priority(host, LOW), priority(host, HIGH)) == (100, 101)
-    assert asked(host, "skcipher", "cbc(aes)") == "cbc(ecb(aes-fixed-time))"
+    assert HIGH in asked(host, "skcipher", "cbc(aes)")
 
 
 def test_a_template_built_before_would_keep_its_driver_so_it_is_forgotten(host: RemoteHost, scope: Scope) -> None:
     """What the change does beyond the netlink's own: without it, an instance that exists is found again."""
-    old = "authenc(hmac(sha1-generic),cbc(ecb(aes-fixed-time)))"
-    assert asked(host, "aead", ESP) == old
+    old = asked(host, "aead", ESP)
+    assert HIGH in old
     assert codec(host, f"crypto_user.update({LOW!r}, 5000)") == "True"
     assert asked(host, "aead", ESP) == old, "the kernel forgets on its own by now: the change need not do it"
     assert codec(host, f"crypto_user.update({LOW!r}, 100)") == "True"
     with Scope(host) as steered:
         steered.apply(changes.priority(LOW, 5000))
-        assert asked(host, "aead", ESP) == "authenc(hmac(sha1-generic),cbc(ecb(aes-generic)))"
+        assert LOW in asked(host, "aead", ESP)
     assert asked(host, "aead", ESP) == old
 
 
@@ -253,11 +254,7 @@ def test_a_kill_leaves_no_priority_behind(lab: UmlLab, whom: str) -> None:
     if whom == "both":
         with RemoteHost("receiver", place) as following:
             assert [line.rpartition(": ")[2] for line in following.recovered] == ["put back"]
-    for _ in range(20):
-        if state(place) == before:
-            break
-        time.sleep(0.5)
-    assert state(place) == before
+    comes_back_to(before, place)
     listed = crypto.parse(shell(place, "cat /proc/crypto"))
     assert [(d.driver, d.priority) for d in listed if d.algorithm == "aes"] == [(LOW, 100)]
 

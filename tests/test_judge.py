@@ -48,7 +48,7 @@ BOTH = [cell(BASE), cell(OTHER)]
 
 
 def verdicts(cells: list[Cell], samples: list[Sample], limits: dict[str, str | None] | None = None) -> list[Verdict]:
-    return judge.verdicts(cells, samples, "base", 0.03, limits or {}, lambda metric, path: CEILINGS[metric, path])
+    return judge.verdicts(cells, samples, "base", 0.03, limits or {}, lambda metric, path: CEILINGS.get((metric, path)))
 
 
 def test_a_verdict_names_both_cells_and_divides_baseline_by_candidate() -> None:
@@ -59,6 +59,10 @@ def test_a_verdict_names_both_cells_and_divides_baseline_by_candidate() -> None:
     assert first.comparison == "base / other, s 1MB"
     assert first.ratio == pytest.approx((2.0 * 2.0 * 1.9) ** (1 / 3))
     assert (first.verdict, first.bottleneck, first.margin) == ("faster", "link", 0.03)
+    assert first.ratio is not None
+    assert first.ci_low is not None
+    assert first.ci_high is not None
+    assert 1 < first.ci_low < first.ratio < first.ci_high
     assert [verdict.ceiling for verdict in found] == [1.5, 2.5]
 
 
@@ -123,6 +127,85 @@ def test_one_block_that_the_clock_cannot_tell_leaves_no_comparison() -> None:
     seconds, cpu = verdicts(BOTH, base + other)
     assert (cpu.ratio, cpu.blocks, cpu.verdict) == (None, 0, "cannot_tell")
     assert (seconds.blocks, seconds.verdict) == (6, "same")
+
+
+def test_a_path_against_itself_is_a_comparison_like_others() -> None:
+    """The first measured cell of the baseline's path is the baseline, wherever it stands."""
+    twin = cell("s/base/3des/generic/1MB")
+    samples = [sample(ident, n) for ident in (BASE, twin.id, OTHER) for n in range(4)]
+    found = [verdict for verdict in verdicts([cell(OTHER), cell(BASE), twin], samples) if verdict.metric == "seconds"]
+    assert [(one.baseline, one.candidate) for one in found] == [(BASE, OTHER), (BASE, twin.id)]
+    assert [one.comparison for one in found] == ["base / other, s 1MB", "base any / base generic, s 1MB"]
+    assert {one.verdict for one in found} == {"same"}
+
+
+def test_a_clock_of_coarse_steps_is_not_taken_for_an_exact_one() -> None:
+    """CPU in ticks is the same in every block: a tick of twelve is still not known to be nothing."""
+    ticks = HostSample(cpu_seconds=0.12, cpu_resolution_seconds=0.01)
+    samples = [sample(ident, n, sender=ticks) for ident in (BASE, OTHER) for n in range(6)]
+    seconds, cpu = verdicts(BOTH, samples)
+    assert (seconds.ratio, seconds.verdict) == (1.0, "same")
+    assert (cpu.ratio, cpu.verdict) == (1.0, "cannot_tell")
+    assert cpu.ci_low is not None
+
+
+def test_a_batch_of_operations_is_timed_as_a_whole() -> None:
+    one = sample(BASE, 0, 5e-6)
+    many = sample(BASE, 0, 5e-6, witness={"operations": 1000})
+    assert judge.step(one, "seconds") == pytest.approx(0.2)
+    assert judge.step(many, "seconds") == pytest.approx(0.0002)
+
+
+def noisy(first: str, second: str, ratio: float, blocks: int = 8) -> list[Sample]:
+    """Two cells whose ratio is ``ratio`` with about 3 % of noise."""
+    wave = [1.03 if n % 2 else 0.97 for n in range(blocks)]
+    return [sample(first, n, ratio * wave[n]) for n in range(blocks)] + [sample(second, n) for n in range(blocks)]
+
+
+def test_verdicts_of_all_suites_are_corrected_together() -> None:
+    """Each suite by itself tells more than it may when there are twenty of them."""
+    rows, samples = [], []
+    for number in range(20):
+        base, other = f"s{number}/base/3des/any/1MB", f"s{number}/other/3des/any/1MB"
+        taken = noisy(base, other, 1.04)
+        rows += verdicts([cell(base), cell(other)], taken, {other: "link"})
+        samples += taken
+    settled = judge.settled(rows, samples)
+    alone, together = rows[0], settled[0]
+    assert (alone.verdict, together.verdict) == ("faster", "cannot_tell")
+    ends = (together.ci_low, alone.ci_low, alone.ci_high, together.ci_high)
+    assert list(ends) == sorted(end for end in ends if end is not None)
+    assert together.detectable is not None
+    assert alone.detectable is not None
+    assert together.detectable > alone.detectable
+    same = {"ratio", "comparison", "baseline", "candidate", "metric", "margin", "ceiling", "bottleneck", "blocks"}
+    assert together.model_dump(include=same) == alone.model_dump(include=same)
+    assert judge.settled(settled, samples) == settled, "doing it again changes nothing"
+    assert judge.settled(rows[:2], samples, planned=40)[0] == settled[0], "those still to come count"
+
+
+def test_looks_widen_the_interval_of_their_cell() -> None:
+    taken = noisy(BASE, OTHER, 1.1)
+    rows = verdicts(BOTH, taken)
+    once, often = judge.settled(rows, taken)[0], judge.settled(rows, taken, {OTHER: 4})[0]
+    assert once.ci_low is not None
+    assert often.ci_low is not None
+    assert often.ci_low < once.ci_low
+
+
+def test_no_verdicts_settle_to_none_and_margins_may_not_differ() -> None:
+    assert judge.settled([], []) == []
+    rows = verdicts(BOTH, times([1.0] * 3, [1.0] * 3))
+    with pytest.raises(ValueError, match="one margin"):
+        judge.settled([rows[0], rows[1].model_copy(update={"margin": 0.1})], [])
+
+
+def test_verdicts_whose_samples_are_gone_say_nothing() -> None:
+    rows = verdicts(BOTH, times([2.0, 2.1, 2.0], [1.0, 1.0, 1.0]))
+    assert rows[0].ceiling == 1.5
+    assert {(v.ratio, v.blocks, v.verdict, v.ceiling) for v in judge.settled(rows, [])} == {
+        (None, 0, "cannot_tell", None)
+    }
 
 
 def bottleneck(seconds: float, sender: float | None, receiver: float | None, link: float | None) -> str | None:
@@ -194,14 +277,14 @@ ANY = operations("raw/raw-encrypt/3des/any/64B")
 )
 def test_a_comparison_says_what_tells_the_two_apart(other: Cell, said: str) -> None:
     samples = [sample(one.id, block, 1.0) for one in (ANY, other) for block in range(3)]
-    assert {verdict.comparison for verdict in judge.against(ANY, other, samples, 0.03)} == {said}
+    assert {verdict.comparison for verdict in judge.settled(judge.against(ANY, other, 0.03), samples)} == {said}
 
 
 def test_one_against_another_is_paired_by_blocks_and_keeps_both_ids() -> None:
     other = operations("raw/raw-encrypt/3des/qat/64B")
     samples = [sample(ANY.id, block, 2.0 + block) for block in range(5)]
     samples += [sample(other.id, block, 1.0 + block / 2) for block in range(1, 5)]
-    seconds = judge.against(ANY, other, samples, 0.03)[0]
+    seconds = judge.settled(judge.against(ANY, other, 0.03), samples)[0]
     assert (seconds.baseline, seconds.candidate, seconds.metric) == (ANY.id, other.id, "seconds")
     assert seconds.blocks == 4
     assert seconds.ratio == pytest.approx(2.0)
@@ -211,7 +294,7 @@ def test_one_against_another_is_paired_by_blocks_and_keeps_both_ids() -> None:
 def test_what_knows_no_processor_time_is_not_compared_by_it() -> None:
     other = operations("raw/raw-encrypt/3des/qat/64B")
     samples = [sample(one.id, block, cpu=None) for one in (ANY, other) for block in range(4)]
-    cpu = judge.against(ANY, other, samples, 0.03)[1]
+    cpu = judge.settled(judge.against(ANY, other, 0.03), samples)[1]
     assert (cpu.metric, cpu.ratio, cpu.blocks) == ("cpu_seconds_per_gb", None, 0)
 
 

@@ -168,7 +168,7 @@ def test_a_field_that_this_schema_does_not_have_is_an_error(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ('"schema": 1', '"schema": 2', "is not a record of schema 1: schema: "),
+        ('"schema": 1', '"schema": 2', "newer than schema 1"),
         ('"status": "complete"', '"status": "fine"', "is not a record of schema 1: status: "),
         ('"run_id"', '"id"', "is not a record of schema 1: run_id: "),
         ("{", "", "is not a record of schema 1: "),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import html
 import io
 import json
 import math
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from hypothesis import strategies as st
 
 import reports
 from harness import record
-from reports import export, facts, figures, forest, frame, headline, pages, panels, site, words
+from reports import export, facts, figures, forest, frame, headline, packing, pages, panels, site, words
 from reports.__main__ import main
 from tests import record_maker
 from tests.record_maker import MB, make_run, suite
@@ -314,7 +316,7 @@ class TestPage:
         folder = make_run(results, blocks=42, per_block=6)
         run = record.read(folder)
         assert len(run.samples) > 10_000
-        assert len(pages.render(run).html.encode()) < 600_000
+        assert len(pages.render(run).html.encode()) < 400_000
 
     def test_samples_of_unknown_cells_are_shown_but_do_not_count(self, results: Path) -> None:
         folder = make_run(results, blocks=2)
@@ -322,6 +324,43 @@ class TestPage:
         made = pages.render(record.read(folder))
         assert "the run ended before the cell was closed" in made.html
         assert not made.files["samples.csv"]["counted"].any()
+
+
+def unpacked(column: Any, length: int) -> list[Any]:
+    """A packed column as the page's script reads it."""
+    if not isinstance(column, str):
+        return list(column) if isinstance(column, list) else [column.get(n) for n in range(length)]
+    data, width = base64.b64decode(column[2:]), int(column[1])
+    parts = [data[n : n + width] for n in range(0, len(data), width)]
+    if column[0] == "i":
+        return [int.from_bytes(part, "little") for part in parts]
+    return [struct.unpack("<f", b"\0" + part)[0] for part in parts]
+
+
+class TestPacking:
+    @given(st.lists(st.integers(0, 70_000)))
+    def test_whole_numbers_come_back(self, values: list[int]) -> None:
+        assert unpacked(packing.whole(values), len(values)) == values
+
+    @given(st.lists(st.none() | st.floats(1e-9, 1e12)))
+    def test_floats_come_back_to_four_digits(self, values: list[float | None]) -> None:
+        given_ = [math.nan if value is None else value for value in values]
+        found = unpacked(packing.floats(given_), len(values))
+        for value, other in zip(values, found, strict=True):
+            if value is None:
+                assert other is None or math.isnan(other)
+            else:
+                assert other == pytest.approx(value, rel=6e-5)
+
+    def test_bytes_are_told_where_they_are_not_the_usual(self, results: Path) -> None:
+        run = record.read(make_run(results, blocks=3, sizes=[MB]))
+        run.samples[5].bytes = 12
+        run.samples[6].bytes = None
+        samples = frame.samples(run)
+        packed = packing.sample_columns(samples, [cell.id for cell in run.head.cells])
+        assert packed["bytes"] == {5: 12, 6: None}
+        assert set(packed["sizes"].values()) == {MB}
+        assert unpacked(packed["cell"], len(samples)) == [packed["cells"].index(name) for name in samples["cell"]]
 
 
 class TestFacts:

@@ -133,7 +133,8 @@ def test_the_verdict_is_what_the_interval_says(pair: tuple[list[float], list[flo
     result = stats.compare(*pair, margin)
     if result.low is None or result.high is None:
         assert result.verdict == "cannot_tell"
-        assert result.blocks < stats.FEWEST
+        logs = {round(math.log(b / c), 9) for b, c in zip(*pair, strict=True)}
+        assert result.blocks < stats.FEWEST or len(logs) == 1
         assert result.detectable is None
         return
     assert result.ratio is not None
@@ -171,10 +172,44 @@ def test_over_one_the_candidate_is_better() -> None:
     assert result.ratio == pytest.approx(2.0, rel=0.01)
 
 
-def test_nothing_is_known_of_noise_that_was_not_seen() -> None:
-    result = stats.compare([2.0] * 5, [2.0] * 5, 0.03)
-    assert (result.ratio, result.verdict, result.detectable) == (1.0, "same", None)
+@pytest.mark.parametrize("ratio", [1.0, 1.1])
+def test_nothing_is_known_of_noise_that_was_not_seen(ratio: float) -> None:
+    """Equal values come from a coarse clock: one tick more in every block is no proof of anything."""
+    result = stats.compare([2.0 * ratio] * 5, [2.0] * 5, 0.03)
+    assert result.ratio == pytest.approx(ratio)
+    assert (result.low, result.high, result.verdict, result.detectable) == (None, None, "cannot_tell", None)
     assert stats.detectable(0.1, 2) is None
+
+
+def test_a_fine_clock_tells_equal_values_apart_from_unknown_ones() -> None:
+    ticks, microseconds = (
+        stats.family([stats.series([10.0] * 6, [10.0] * 6, steps=[step] * 12)], 0.03)[0] for step in (0.1, 1e-6)
+    )
+    assert (ticks.ratio, ticks.verdict) == (1.0, "cannot_tell")
+    assert (microseconds.ratio, microseconds.verdict) == (1.0, "same")
+    assert ticks.detectable is not None
+    assert microseconds.detectable is not None
+    assert microseconds.detectable < 1e-5 < ticks.detectable
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 2])
+def test_too_few_blocks_give_a_ratio_and_no_interval(blocks: int) -> None:
+    result = stats.compare([2.0, 2.1][:blocks], [1.0, 1.0][:blocks], 0.03)
+    assert (result.ratio is None) == (blocks == 0)
+    assert (result.low, result.high, result.detectable, result.level) == (None, None, None, None)
+    assert (result.blocks, result.verdict) == (blocks, "cannot_tell")
+
+
+def test_three_blocks_are_enough_for_a_great_difference() -> None:
+    result = stats.compare([10.0, 10.1, 9.9], [1.0, 1.0, 1.0], 0.03)
+    assert (result.blocks, result.verdict) == (3, "faster")
+
+
+def test_an_interval_too_wide_to_be_a_number_is_none() -> None:
+    wild = stats.Series((600.0, -600.0, 600.0, -600.0))
+    found = stats.family([wild] * 500, 0.03)[0]
+    assert (found.low, found.high, found.verdict) == (None, None, "cannot_tell")
+    assert found.ratio == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
@@ -187,3 +222,8 @@ def test_what_cannot_be_a_time_is_refused(bad: float) -> None:
 def test_samples_without_a_partner_are_refused() -> None:
     with pytest.raises(ValueError, match="equal numbers"):
         stats.compare([1.0, 2.0], [1.0], 0.03)
+
+
+def test_a_ratio_that_is_not_a_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="not a number"):
+        stats.compare([1e300, 1.0], [1e-300, 1.0], 0.03)

@@ -1,0 +1,68 @@
+"""What is found out about a host, and that finding it out changes nothing there."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from hosts import crypto, facts
+from hosts.crypto import Driver
+from hosts.lab.uml import UmlLab
+from hosts.remote import RemoteHost
+from hosts.testbed import Host
+from reports import facts as rows
+from tests.conftest import shell, state
+
+
+def comes_back_to(before: list[str], place: Host) -> None:
+    """A host is as it was, within a while: connections that were closed take a moment to be gone."""
+    for _ in range(20):
+        now = state(place)
+        if now == before:
+            return
+        time.sleep(0.5)
+    assert state(place) == before
+
+
+def test_a_driver_in_the_record_names_its_card() -> None:
+    card = Driver("cbc(aes)", "qat_aes_cbc", "intel_qat", "skcipher", 100, True, True, False, 16, 16, 32, 16, 1)
+    shown = facts.shown_driver(card)
+    assert shown == {
+        "algorithm": "cbc(aes)",
+        "driver": "qat_aes_cbc",
+        "module": "intel_qat",
+        "type": "skcipher",
+        "priority": 100,
+        "asynchronous": True,
+        "passed": True,
+        "internal": False,
+        "block_bytes": 16,
+        "min_key": 16,
+        "max_key": 32,
+        "iv_bytes": 16,
+        "refcnt": 1,
+        "kernel_driver_only": None,
+        "card": "qat",
+    }
+
+
+@pytest.mark.lab
+def test_a_host_is_asked_and_left_as_it_was(lab: UmlLab) -> None:
+    place = lab.testbed.sender
+    before = state(place)
+    listed = shell(place, "cat /proc/crypto")
+    with RemoteHost("sender", place) as host:
+        found = facts.gather(host, "sender")
+    comes_back_to(before, place)
+    assert found.kernel == shell(place, "uname -r").strip()
+    assert {"nginx", "openssl", "ip", "pycurl"} <= {name for name, version in found.programs.items() if version}
+    assert {"xfrm_user", "des_generic", "crypto_user", "virtio_net"} <= found.modules
+    assert found.drivers == crypto.parse(listed)
+    assert {d.kernel_driver_only for d in found.drivers} == {None}, "asking would have loaded a module"
+    shown = json.loads(json.dumps(found.shown))
+    assert len(shown["crypto_drivers"]) == len(found.drivers) == listed.count("driver ")
+    assert shown["accelerators"] == {"devices": [], "witnesses": {}}
+    table = rows.side_by_side(shown, shown)
+    assert {row.name for row in table["crypto_drivers"]} == {d.driver for d in found.drivers}
