@@ -15,6 +15,7 @@ from hosts.facts import Facts
 from hosts.remote import RemoteHost
 
 FIRST_PORT = 18080
+MODULES = "/proc/modules"
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,11 @@ def load(host: RemoteHost, scope: Scope, *modules: str, sticky: Collection[str] 
     A kernel may have others built in or under another name: whether it can do what they are for is found by trying.
     ``sticky``: those that the kernel may not let go of any more.
     """
-    for module in modules:
-        if host.run(["modprobe", "-n", "-q", module]).ok:
-            scope.apply(changes.module(module, sticky=module in sticky))
+    loaded = {line.split()[0] for line in (host.read([MODULES])[MODULES] or "").splitlines()}
+    wanted = [module for module in modules if module.replace("-", "_") not in loaded]
+    there = 'for module do modprobe -n -q "$module" && echo "$module"; done; true'
+    for module in host.run(["sh", "-c", there, "sh", *wanted]).stdout.split():
+        scope.apply(changes.module(module, sticky=module in sticky))
 
 
 @dataclass

@@ -253,8 +253,9 @@ class Noted:
     def check(self, _argv: list[str], **_more: Any) -> str:
         return ""
 
-    def run(self, _argv: list[str]) -> Any:
-        return type("Done", (), {"ok": True})
+    def run(self, argv: list[str]) -> Any:
+        """Every module that is asked for is there."""
+        return type("Done", (), {"ok": True, "stdout": "\n".join(argv[4:])})
 
     def read(self, files: list[str]) -> dict[str, str]:
         return dict.fromkeys(files, "text")
