@@ -7,7 +7,6 @@ import re
 from hosts import packages
 from hosts.facts import Facts
 
-
 CHOOSES_SUITES = (8, 13)
 """The first libcurl that hands a list of TLS suites on to GnuTLS; older ones offer what they like without a word."""
 
