@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness.bed import Bed
+from harness.bench import Bench
+from harness.paths import Deployed
 from tests.campaigns import by_path, profile_of, run, samples_of, suite
 from tests.test_tls_lab import reconfigured
 
@@ -83,23 +85,17 @@ def test_a_kept_connection_that_is_closed_in_between_is_never_a_number(bed: Bed,
     assert cells["http"].outcome == "measured", cells["http"].reason
 
 
+def _spoil(bench: Bench, _deployed: dict[str, Deployed]) -> None:
+    script = f"printf X | dd of={bench.payload_directory}/15.bin bs=1 seek=7 conv=notrunc"
+    bench.sender.check(["sh", "-c", script])
+
+
 def test_a_wrong_small_file_is_never_a_number(bed: Bed, tmp_path: Path) -> None:
     asked = suite("http", cipher="aes128gcm", connection="kept", **BATCH)
+    wanted = profile_of(asked)
     try:
-        cell = by_path(
-            run(
-                bed,
-                profile_of(asked),
-                tmp_path,
-                lambda bench, _deployed: (
-                    bench.sender.check(
-                        ["sh", "-c", f"printf X | dd of={bench.payload_directory}/15.bin bs=1 seek=7 conv=notrunc"]
-                    )
-                    and None
-                ),
-            )
-        )["http"]
+        cell = by_path(run(bed, wanted, tmp_path, _spoil))["http"]
     finally:
-        bed.payloads.clear()
+        bed.sender.call("payload", path="payloads/15.bin", size=15, seed=wanted.seed + 15)
     assert cell.outcome in ("failed", "invalid")
     assert "SHA-256" in (cell.reason or "")
