@@ -114,7 +114,7 @@ class TransferSuite(_Model):
         """What it asks of the paths that encrypt."""
         cipher = CIPHERS[self.cipher]
         version = self.tls or (cipher.tls_versions() or ["1.2"])[0]
-        return Setup(cipher, self.driver, version, self.integrity, self.connection)
+        return Setup(cipher, self.driver, version, self.integrity, self.connection, requests=self.requests)
 
     def fewer(self, quick: Quick) -> TransferSuite:
         """Itself with fewer blocks, smaller files, fewer requests."""
