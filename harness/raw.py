@@ -122,7 +122,7 @@ class CryptoCampaign:
 
     def _prepare(self, bench: Bench, cipher: Cipher, mine: list[CellPlan]) -> list[CellPlan]:
         """Bind the named drivers, find the others, check answers; the cells of drivers that were only now found."""
-        load(bench.sender, bench.on_sender, f"algif_{cipher.kind}", *cipher.kernel_modules)
+        load(bench.sender, bench.on_sender, f"algif_{cipher.kind}", *cipher.modules)
         bound: dict[str, str | None] = {}
         for name in dict.fromkeys(cell.driver for cell in mine if cell.path != REFERENCE):
             bound[name] = self._bind(bench, cipher, name, [cell for cell in mine if cell.driver == name])

@@ -12,7 +12,6 @@ from harness.bench import Bench, Key, new_key
 from harness.ciphers import Cipher
 from harness.paths import Deployed, Observed, Witness, _card, _need
 from harness.setup import Setup
-from hosts import changes
 from hosts.errors import HarnessError
 from hosts.facts import Facts
 
@@ -31,7 +30,7 @@ def compiled(bench: Bench) -> str:
             bench.sender.put(source.read_bytes(), f"source/{source.name}")
         program = f"{bench.sender.directory}/datapath"
         names = [source.name for source in sources if source.suffix == ".c"]
-        bench.sender.check([*COMPILE, program, *names], timeout=120, cwd=directory)
+        bench.sender.check([*COMPILE, program, *names], timeout=400, cwd=directory)
         bench.shared[SHARED] = program
     return bench.shared[SHARED]
 
@@ -125,9 +124,3 @@ def serve(bench: Bench, name: str, setup: Setup, rule: Callable[[Observed, dict[
         buffer_bytes=chunk,
     )
     return _card.watched(deployed, found, bench.facts, lambda _seen, said: int(said.facts.get("crypto_requests") or 0))
-
-
-def load_modules(bench: Bench, *modules: str) -> None:
-    """What a path needs on the sender, as journalled changes: the kernel would else load it by itself."""
-    for module in modules:
-        bench.on_sender.apply(changes.module(module))

@@ -37,7 +37,7 @@ def deploy(bench: Bench, name: str, setup: Setup, *, sendfile: bool) -> Deployed
     """Load what the kernel's TLS stands on, and serve. Raises HarnessError, for a setup that is impossible too."""
     if reason := impossible(setup):
         raise HarnessError(reason)
-    load(bench.sender, bench.on_sender, "tls", *(setup.cipher.kernel_modules if setup.cipher else ()))
+    load(bench.sender, bench.on_sender, "tls", *(setup.cipher.modules if setup.cipher else ()))
     if setup.driver == "any" or setup.cipher is None:
         return _nginx.serve_tls(bench, name, setup, ktls=True, sendfile=sendfile)
     # the kernel's TLS takes the driver of the highest priority when a connection is handed to it
