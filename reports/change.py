@@ -25,7 +25,7 @@ Values = NDArray[np.float64]
 
 SHORTEST = 4
 """Nights on either side of a change, at least."""
-FEWEST = 20
+FEWEST = 25
 """Nights of a series below which nothing is said: in fewer, chance makes steps that look like a change."""
 OUTLYING = 5.0
 """A night stands out if it is this many standard deviations from the median of five."""

@@ -156,7 +156,7 @@ class TestAlarms:
     def test_few_nights_say_nothing_and_say_so(self) -> None:
         said = nightly.report(made_up(np.random.default_rng(5), 5, change_at=3, factor=0.5), ())
         assert said.status == nightly.UNCHANGED
-        assert "fewer than the 20 that are needed" in said.paragraph
+        assert "fewer than the 25 that are needed" in said.paragraph
 
     def test_other_testbeds_are_other_series(self) -> None:
         rng = np.random.default_rng(6)
@@ -666,6 +666,19 @@ class TestSite:
         assert short not in (tmp_path / "site" / new.name / "index.html").read_text()
         assert main(["--results", str(tmp_path), "--long"]) == 0
         assert not any(short in page.read_text() for page in made)
+
+    def test_names_in_a_short_page_are_text(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(site, "LONG_BYTES", 0)
+        old, _ = make_run(tmp_path, seed=1, blocks=3), make_run(tmp_path, seed=2, blocks=3)
+        name = json.dumps(f"schemes/{HOSTILE}/3des/any/1")[1:-1]
+        for file in ("run.json", "samples.jsonl"):
+            text = (old / file).read_text().replace('schemes/so-crypt/3des/any/1"', f'{name}"')
+            (old / file).write_text(text.replace('schemes/afalg-copy/3des/any/1"', f'{name}-"'))
+        _head(old, harness=HOSTILE, reason=HOSTILE)
+        reports.build_site(tmp_path)
+        page = (tmp_path / "site" / old.name / "index.html").read_text()
+        assert "short page of an older run" in page and "alert(1)" in page
+        assert "<script>alert" not in page and "<img" not in page
 
     def test_the_index_leads_to_the_trends(self, tmp_path: Path) -> None:
         make_run(tmp_path, blocks=3)
