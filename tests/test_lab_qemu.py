@@ -137,8 +137,6 @@ def test_the_data_link_passes_big_packets_and_bulk(lab: qemu.QemuLab, shells: di
     assert received
     # What is still on its way when the client counts is not there yet.
     assert int(received[1]) > 45e6
-    rate = re.search(r'"sum_received":.*?"bits_per_second":\s*([\d.e+]+)', said, re.DOTALL)
-    print(f"link: {float(rate[1]) / 1e6:.0f} Mbit/s" if rate else said)
 
 
 def test_the_module_that_was_built_beside_it_loads(

@@ -13,10 +13,11 @@ import pytest
 
 from hosts import testbed
 from hosts.errors import ConfigError, HarnessError
-from hosts.lab import archive, guest_kernel, initrd, kvm, packages, processes, ready
+from hosts.lab import archive, guest_kernel, initrd, kvm, packages, ready
 from hosts.lab.accounting import VcpuMeter
 from hosts.lab.cached import Cached
 from hosts.lab.guest_kernel import About, GuestKernel
+from hosts.lab.processes import SYSTEM_PATH
 from hosts.progress import silent
 from hosts.testbed import QemuTestbed
 from tests.test_lab_ready import ALL, machine
@@ -244,7 +245,7 @@ def test_a_probe_comes_up_or_ends_or_hangs(
     program = tmp_path / "qemu-system-x86_64"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
-    monkeypatch.setattr(kvm, "SYSTEM_PATH", f"{tmp_path}:{processes.SYSTEM_PATH}")
+    monkeypatch.setattr(kvm, "SYSTEM_PATH", f"{tmp_path}:{SYSTEM_PATH}")
     monkeypatch.setattr(kvm, "PROBE_SECONDS", 1.0)
     assert kvm._try(cached_kernel) == found
     assert "98.765" not in subprocess.run(["ps", "axo", "args"], capture_output=True, text=True, check=True).stdout
