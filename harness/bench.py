@@ -15,6 +15,7 @@ from hosts.facts import Facts
 from hosts.remote import RemoteHost
 
 FIRST_PORT = 18080
+MODULES = "/proc/modules"
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,11 @@ def load(host: RemoteHost, scope: Scope, *modules: str, sticky: Collection[str] 
     A kernel may have others built in or under another name: whether it can do what they are for is found by trying.
     ``sticky``: those that the kernel may not let go of any more.
     """
-    for module in modules:
-        if host.run(["modprobe", "-n", "-q", module]).ok:
-            scope.apply(changes.module(module, sticky=module in sticky))
+    loaded = {line.split()[0] for line in (host.read([MODULES])[MODULES] or "").splitlines()}
+    wanted = [module for module in modules if module.replace("-", "_") not in loaded]
+    there = 'for module do modprobe -n -q "$module" && echo "$module"; done; true'
+    for module in host.run(["sh", "-c", there, "sh", *wanted]).stdout.split():
+        scope.apply(changes.module(module, sticky=module in sticky))
 
 
 @dataclass
@@ -91,6 +94,12 @@ class Bench:
         """The same bench with scopes of its own: what is deployed on it is gone when this is left."""
         with Scope(self.sender) as on_sender, Scope(self.receiver) as on_receiver:
             yield replace(self, on_sender=on_sender, on_receiver=on_receiver)
+
+    def beside(self) -> Bench:
+        """The same bench with a folder of its own, for a second deployment of what the first one has."""
+        other = replace(self, folder=f"{self.folder}-again")
+        self.on_sender.apply(changes.directory(other.directory))
+        return other
 
     def in_environment(self) -> list[str]:
         """What stands before a server's command to start it with the bench's environment."""

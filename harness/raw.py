@@ -47,6 +47,7 @@ class CryptoCampaign:
         self.sabotage = sabotage
         self.samples: list[Sample] = []
         self.cells: dict[str, Cell] = {}
+        self.looks: dict[str, int] = {}
         self._taken = 0
 
     def run(self, wanted: list[CellPlan]) -> None:

@@ -146,16 +146,16 @@ def stale(nights: Sequence[Night], past: dict[str, Night]) -> bool:
 
 
 def in_order(nights: Iterable[Night]) -> list[Night]:
-    """Oldest first; unreadable ones by their folder's name, which begins with a time."""
-    return sorted(nights, key=lambda one: (one.started or _stamp(one.folder), one.folder))
+    """Oldest first."""
+    return sorted(nights, key=lambda one: (moment(one), one.folder))
 
 
-def _stamp(folder: str) -> str:
-    """The time in a folder's name as ``started`` would say it; the name itself where there is none."""
-    digits = folder[:15].replace("-", "")
-    if len(digits) == 14 and digits.isdigit():
-        return f"{digits[:4]}-{digits[4:6]}-{digits[6:8]}T{digits[8:10]}:{digits[10:12]}:{digits[12:14]}"
-    return folder
+def moment(one: Night) -> str:
+    """When a night began; of an unreadable one by its folder's name, which begins with a time; empty without one."""
+    digits = one.folder[:15].replace("-", "")
+    if one.started or len(digits) != 14 or not digits.isdigit():
+        return one.started
+    return f"{digits[:4]}-{digits[4:6]}-{digits[6:8]}T{digits[8:10]}:{digits[10:12]}:{digits[12:14]}"
 
 
 def night(path: Path) -> Night:

@@ -25,7 +25,7 @@ NEAR = 7
 """Nights within which changes of one path in one direction are one change."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Series:
     """One pair's log ratios (baseline / candidate). ``places``: which nights of the group have one; others are gaps."""
 
@@ -63,7 +63,7 @@ class Group:
         return bisect_left(self.started, started)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Found:
     """A change in one series. ``place``: the first night after it, in the group."""
 

@@ -15,7 +15,7 @@ from harness.events import Events
 from harness.paths.ipsec import RANDOM
 from hosts import testbed
 from hosts.errors import HarnessError
-from hosts.lab import uml
+from hosts.lab import qemu, uml
 from hosts.ssh import Connection, SshError
 from hosts.testbed import Host, HostsTestbed
 
@@ -41,6 +41,23 @@ def bed(lab: uml.UmlLab) -> Iterator[Bed]:
         yield hosts
     for role, was in before.items():
         eventually_as_before(getattr(lab.testbed, role), was)
+
+
+@pytest.fixture(scope="session")
+def qemu_lab() -> Iterator[qemu.QemuLab]:
+    """The embedded lab of QEMU guests, booted once."""
+    from tests.test_lab_boot import inhabitants, namespace_of, soon
+
+    spec = testbed.load("lab-qemu")
+    assert isinstance(spec, testbed.QemuTestbed)
+    try:
+        booted = qemu.boot(spec)
+    except HarnessError as error:
+        pytest.skip(f"the lab of QEMU guests does not boot here: {error}")
+    with booted:
+        inside = namespace_of(booted.pid)
+        yield booted
+    assert soon(lambda: inhabitants(inside) == []), inhabitants(inside)
 
 
 @pytest.fixture

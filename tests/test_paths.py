@@ -122,6 +122,23 @@ def test_all_that_is_missing_is_told_at_once() -> None:
     assert said.count(";") == 2
 
 
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        ("PycURL/7.45.6 libcurl/8.14.1 GnuTLS/3.8.9 zlib/1.3.1", None),
+        ("PycURL/7.45.6 libcurl/10.0.0 GnuTLS/3.8.9", None),
+        ("PycURL/7.45.2 libcurl/7.88.1 GnuTLS/3.7.9", "libcurl/7.88 ignores the TLS suites"),
+        ("PycURL/7.45.6 libcurl/8.14.1 OpenSSL/3.5.1", "not linked with GnuTLS"),
+    ],
+)
+@pytest.mark.parametrize("name", ["https", *KERNEL_TLS])
+def test_a_client_that_would_offer_other_suites_is_named(name: str, version: str, said: str | None) -> None:
+    receiver = facts("receiver")
+    receiver.programs["pycurl"] = version
+    found = PATHS[name].unsupported(Setup(GCM, tls="1.3"), facts("sender"), receiver)
+    assert found is None if said is None else said in str(found)
+
+
 @pytest.mark.parametrize("name", KERNEL_TLS)
 def test_openssl_built_without_kernel_tls_is_named(name: str) -> None:
     sender, setup = facts("sender", disabled=("KTLS",)), Setup(GCM, tls="1.3")
@@ -267,8 +284,9 @@ class Noted:
     def check(self, _argv: list[str], **_more: Any) -> str:
         return ""
 
-    def run(self, _argv: list[str]) -> Any:
-        return type("Done", (), {"ok": True})
+    def run(self, argv: list[str]) -> Any:
+        """Every module that is asked for is there."""
+        return type("Done", (), {"ok": True, "stdout": "\n".join(argv[4:])})
 
     def read(self, files: list[str]) -> dict[str, str]:
         return dict.fromkeys(files, "text")
