@@ -49,7 +49,8 @@ def test_the_engine_is_found_and_asked_what_it_really_does(bed: Bed) -> None:
 @needs_instructions
 @pytest.mark.parametrize("version", ["1.3", "1.2"])
 def test_aes_256_gcm_is_measured_by_the_engine_s_own_count(bed: Bed, tmp_path: Path, version: str) -> None:
-    done = run(bed, profile_of(suite("https", QAT, cipher="aes256gcm", tls=version)), tmp_path, explain=True)
+    explain = version == "1.3"  # prices and crossings are the same for both
+    done = run(bed, profile_of(suite("https", QAT, cipher="aes256gcm", tls=version)), tmp_path, explain=explain)
     for path, cell in by_path(done).items():
         assert cell.outcome == "measured", (path, cell.reason)
     for sample in samples_of(done, QAT):
@@ -66,6 +67,8 @@ def test_aes_256_gcm_is_measured_by_the_engine_s_own_count(bed: Bed, tmp_path: P
     assert found.startswith("qatengine v")
     assert ("not an Intel processor" in found) == (MAKER != "GenuineIntel")
     assert by_path(done)["https"].driver_found == "OpenSSL"
+    if not explain:
+        return
     prices = done.head.suites[0].prices
     assert 0 < prices["openssl_qat_byte_ns"] < 100
     assert 0 < prices["openssl_byte_ns"] < 100
