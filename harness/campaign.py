@@ -25,7 +25,7 @@ from hosts.ssh import SshError
 
 CLEAR = ("plain", "http")
 """Paths that a prediction may stand on: sendfile in clear."""
-CIPHERING = frozenset({"cipher", "kernel_cipher", "openssl", "gnutls", "esp"})
+CIPHERING = frozenset({"cipher", "kernel_cipher", "openssl", "openssl_qat", "gnutls", "esp"})
 """Prices of the sender that are the cipher's (and its MAC's) own."""
 MOST_TIMES = 2
 """How many times the blocks of a profile are taken at most where they do not tell."""
