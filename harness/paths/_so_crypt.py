@@ -26,7 +26,7 @@ def deploy(bench: Bench, name: str, setup: Setup, crossings: int) -> Deployed:
     """Load the module, unless this suite did already, and serve in mode ``name``."""
     if setup.cipher is None:
         raise HarnessError(f"{name} needs a cipher")
-    _datapath.load_modules(bench, *setup.cipher.kernel_modules)
+    _datapath.load_alg(bench, setup.cipher)
     if MODULE not in bench.loaded:
         bench.on_sender.apply(changes.insmod(MODULE, bench.facts.built[MODULE]))
         bench.loaded.add(MODULE)

@@ -32,8 +32,7 @@ class AfalgSplice:
         return _datapath.unsupported_alg(setup, sender, receiver)
 
     def deploy(self, bench: Bench, setup: Setup) -> Deployed:
-        modules = setup.cipher.kernel_modules if setup.cipher else ()
-        _datapath.load_modules(bench, "algif_skcipher", *modules)
+        _datapath.load_alg(bench, setup.cipher)
         return _datapath.serve(bench, self.name, setup, rule)
 
     def steps(self, setup: Setup) -> Steps | None:
