@@ -36,9 +36,9 @@ def measure(bench: Bench, setup: Setup, needed: set[str]) -> dict[str, Price]:
     if needed & (COPIES | CIPHER) and cipher:
         if cipher.aead and needed & COPIES:
             null = CIPHERS["null"]
-            load(bench.sender, bench.on_sender, "algif_skcipher", *null.modules)
+            _datapath.load_alg(bench, null)
             found |= _costs(bench, null.kernel, None)
-        load(bench.sender, bench.on_sender, f"algif_{cipher.kind}", *cipher.modules)
+        _datapath.load_alg(bench, cipher)
         found |= _costs(bench, cipher.kernel if setup.driver == "any" else setup.driver, cipher.key_bytes or None)
     for name, host, scope in (
         ("esp", bench.sender, bench.on_sender),

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 
 from harness import drivers, judge, measure, plan, possible, prices, vectors
 from harness.bed import Bed
-from harness.bench import Bench, load
+from harness.bench import Bench
 from harness.ciphers import CIPHERS, Cipher
 from harness.events import Events, Note, Sampled, Sampling, SuiteEnded, SuiteStarted
 from harness.paths import _card, _datapath, _need
@@ -21,10 +21,15 @@ from harness.profile import CryptoSuite, Profile
 from harness.record import Cell, Sample, SuiteEntry, Verdict, Writer
 from hosts import accelerators, crypto
 from hosts.errors import HarnessError
+from hosts.remote import AgentError
 from hosts.ssh import SshError
 
 TYPES = {"skcipher": ("skcipher", "lskcipher"), "aead": ("aead",)}
 """Types in /proc/crypto that AF_ALG's two kinds of cipher may bind."""
+
+
+class WrongAnswer(HarnessError):  # noqa: N818 - says what was found
+    """A driver enciphers or deciphers otherwise than OpenSSL in user space."""
 
 
 class CryptoCampaign:
@@ -122,7 +127,7 @@ class CryptoCampaign:
 
     def _prepare(self, bench: Bench, cipher: Cipher, mine: list[CellPlan]) -> list[CellPlan]:
         """Bind the named drivers, find the others, check answers; the cells of drivers that were only now found."""
-        load(bench.sender, bench.on_sender, f"algif_{cipher.kind}", *cipher.modules)
+        _datapath.load_alg(bench, cipher)
         bound: dict[str, str | None] = {}
         for name in dict.fromkeys(cell.driver for cell in mine if cell.path != REFERENCE):
             bound[name] = self._bind(bench, cipher, name, [cell for cell in mine if cell.driver == name])
@@ -187,7 +192,8 @@ class CryptoCampaign:
                     except SshError:
                         raise
                     except HarnessError as error:
-                        self._give_up([row], "failed", error.what)
+                        outcome = "invalid" if isinstance(error, WrongAnswer) else "failed"
+                        self._give_up([row], outcome, error.what)
                     else:
                         self.samples.append(sample)
                         self.writer.append(sample)
@@ -204,19 +210,14 @@ class CryptoCampaign:
         card = _card.proof(driver, self.bed.sender_facts)
         counters = card.counters if card else {}
         before = bench.sender.observe(counters)["values"]
-        told = json.loads(bench.sender.check(argv, timeout=90))
+        try:
+            told = json.loads(bench.sender.check(argv, timeout=90))
+        except AgentError as error:
+            if wrong := _wrong_answer(bench, cipher, driver, size):
+                raise WrongAnswer(wrong) from error  # it stopped because its results differed
+            raise
         risen = measure.delta(before, bench.sender.observe(counters)["values"])
-        wrong = bench.sender.call(
-            "alg_verify",
-            30.0,
-            kind=cipher.kind,
-            name=driver,
-            evp=cipher.evp,
-            key_bytes=cipher.key_bytes,
-            iv_bytes=cipher.iv_bytes,
-            size=size,
-            aad_bytes=0,
-        )
+        wrong = _wrong_answer(bench, cipher, driver, size)
         facts = {name: told[name] for name in ("operations", "driver", "key_bytes", "depth", "consistent")}
         reason = wrong or (f"the driver was {told['driver']}, not {driver}" if told["driver"] != driver else None)
         if card:
@@ -297,6 +298,22 @@ def known_answers(bench: Bench, cipher: Cipher, driver: str) -> str | None:
                 way = "encrypting" if encrypt else "decrypting"
                 return f"{driver} gives a wrong result {way} the known answer of {vector.source}"
     return None
+
+
+def _wrong_answer(bench: Bench, cipher: Cipher, driver: str, size: int) -> str | None:
+    """How a driver's answer for a buffer of this size differs from OpenSSL's, or does not decipher back; or None."""
+    found: str | None = bench.sender.call(
+        "alg_verify",
+        30.0,
+        kind=cipher.kind,
+        name=driver,
+        evp=cipher.evp,
+        key_bytes=cipher.key_bytes,
+        iv_bytes=cipher.iv_bytes,
+        size=size,
+        aad_bytes=0,
+    )
+    return found
 
 
 def _named(cipher: Cipher, name: str) -> list[str]:

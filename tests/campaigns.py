@@ -11,7 +11,7 @@ from harness import paths, plan, record
 from harness.bed import Bed
 from harness.bench import Bench
 from harness.campaign import Campaign
-from harness.events import Events
+from harness.events import Event, Events
 from harness.paths import Deployed
 from harness.profile import CryptoSuite, Profile
 from harness.raw import CryptoCampaign
@@ -43,9 +43,18 @@ def profile_of(*suites: dict[str, Any], **more: Any) -> Profile:
     return Profile.model_validate({"name": "test", "description": "a test", "suites": suites, **more})
 
 
-def run(bed: Bed, profile: Profile, results: Path, sabotage: Sabotage | None = None, *, explain: bool = False) -> Run:
+def run(
+    bed: Bed,
+    profile: Profile,
+    results: Path,
+    sabotage: Sabotage | None = None,
+    *,
+    explain: bool = False,
+    listener: Callable[[Event], None] | None = None,
+) -> Run:
     """All suites of a profile on an open bed; the record read back. ``sabotage`` as of the campaigns.
 
+    ``listener`` hears of every event in the middle of the run.
     Prices and crossings take longer than all else, and are left out unless the test is about them (``explain``).
     """
     head = record.Head(
@@ -56,15 +65,15 @@ def run(bed: Bed, profile: Profile, results: Path, sabotage: Sabotage | None = N
         status="running",
         harness="test",
     )
-    cells = plan.cells(profile, CLEAR)
+    cells, events = plan.cells(profile, CLEAR), Events([listener] if listener else [])
     with record.Writer(results, head) as writer:
         for one in profile.suites:
             mine = [cell for cell in cells if cell.suite == one.name]
             if isinstance(one, CryptoSuite):
                 hook = (lambda bench: sabotage(bench, {})) if sabotage else None
-                CryptoCampaign(bed, profile, one, writer, Events(), hook).run(mine)
+                CryptoCampaign(bed, profile, one, writer, events, hook).run(mine)
             else:
-                Campaign(bed, profile, one, PATHS, writer, Events(), sabotage, explain).run(mine)
+                Campaign(bed, profile, one, PATHS, writer, events, sabotage, explain).run(mine)
     return record.read(writer.path)
 
 

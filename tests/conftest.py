@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from harness.bed import Bed, opened
+from harness.bed import SO_CRYPT, Bed, opened
 from harness.events import Events
 from harness.paths.ipsec import RANDOM
 from hosts import testbed
 from hosts.errors import HarnessError
+from hosts.kernel import build
 from hosts.lab import qemu, uml
 from hosts.ssh import Connection, SshError
 from hosts.testbed import Host, HostsTestbed
@@ -60,6 +61,33 @@ def qemu_lab() -> Iterator[qemu.QemuLab]:
     assert soon(lambda: inhabitants(inside) == []), inhabitants(inside)
 
 
+@pytest.fixture(scope="session")
+def own_lab() -> Iterator[tuple[uml.UmlLab, build.Module]]:
+    """A lab whose kernel modules of ours fit, and so_crypt for it."""
+    spec = testbed.load("lab")
+    assert isinstance(spec, testbed.UmlTestbed)
+    try:
+        with contextlib.closing(uml.obtain_image(spec)) as guests:
+            module = build.for_uml(spec.suite, guests.path)
+        booted = uml.boot(spec, kernel=module.kernel)
+    except HarnessError as error:
+        pytest.skip(f"a lab for modules of ours cannot be had here: {error}")
+    with booted:
+        yield booted, module
+
+
+@pytest.fixture(scope="module")
+def own_bed(own_lab: tuple[uml.UmlLab, build.Module]) -> Iterator[Bed]:
+    """Its guests, connected for all tests of a file, with so_crypt on the sender; as they were afterwards."""
+    booted, module = own_lab
+    before = {role: state(getattr(booted.testbed, role)) for role in ("sender", "receiver")}
+    with opened(booted.testbed, Events()) as hosts:
+        hosts.sender_facts.built[SO_CRYPT] = hosts.sender.put(module.path.read_bytes(), build.MODULE)
+        yield hosts
+    for role, was in before.items():
+        eventually_as_before(getattr(booted.testbed, role), was)
+
+
 @pytest.fixture
 def hosts_file(lab: uml.UmlLab, tmp_path: Path) -> Path:
     """The lab's guests named in a testbed file, as a user names two hosts."""
@@ -84,7 +112,7 @@ def shell(host: Host, command: str) -> str:
     with Connection("test", host) as connection:
         channel = connection.start(command)
         lines: list[str] = []
-        with suppress(SshError):
+        with contextlib.suppress(SshError):
             lines.extend(channel.read_line(30.0).decode(errors="replace") for _ in range(10_000))
         return "\n".join(lines)
 
@@ -101,7 +129,9 @@ def state(host: Host) -> list[str]:
     """What a run could leave behind on a host: IPsec, queueing, modules, files, addresses, processes."""
     lines = shell(host, STATE).splitlines()
     # the shell that looks, its connection, and modules the kernel itself never lets go of
-    passing = re.compile(r"sshd-session|sh -c echo policies|^tr |^sleep |ls -A|^bash -c|valid_lft|^sort|^cut|^grep")
+    passing = re.compile(
+        r"sshd-session|^sshd: |sh -c echo policies|^tr |^sleep |ls -A|^bash -c|valid_lft|^sort|^cut|^grep"
+    )
     staying = set(RANDOM)
     return [line for line in lines if not passing.search(line) and line not in staying]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import hosts
 from harness import ceiling
-from harness.bench import Bench, Key, new_key
+from harness.bench import Bench, Key, load, new_key
 from harness.ciphers import Cipher
 from harness.paths import Deployed, Observed, Witness, _card, _need
 from harness.setup import Setup
@@ -124,3 +124,12 @@ def serve(bench: Bench, name: str, setup: Setup, rule: Callable[[Observed, dict[
         buffer_bytes=chunk,
     )
     return _card.watched(deployed, found, bench.facts, lambda _seen, said: int(said.facts.get("crypto_requests") or 0))
+
+
+def load_alg(bench: Bench, cipher: Cipher | None) -> None:
+    """AF_ALG and a cipher on the sender, as journalled changes: the kernel would else load them by itself.
+
+    Both kinds of AF_ALG, because a name is tried as one, then as the other.
+    """
+    modules = cipher.modules if cipher else ()
+    load(bench.sender, bench.on_sender, "algif_skcipher", "algif_aead", *modules)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.bench import Bench, load
+from harness.bench import Bench
 from harness.paths import Deployed, Observed, _datapath, _need
 from harness.setup import Setup
 from hosts import changes
@@ -26,7 +26,7 @@ def deploy(bench: Bench, name: str, setup: Setup, crossings: int) -> Deployed:
     """Load the module, unless this suite did already, and serve in mode ``name``."""
     if setup.cipher is None:
         raise HarnessError(f"{name} needs a cipher")
-    load(bench.sender, bench.on_sender, *setup.cipher.modules)
+    _datapath.load_alg(bench, setup.cipher)
     if MODULE not in bench.loaded:
         bench.on_sender.apply(changes.insmod(MODULE, bench.facts.built[MODULE]))
         bench.loaded.add(MODULE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.bench import Bench, load
+from harness.bench import Bench
 from harness.ceiling import Step, Steps
 from harness.paths import Deployed, Observed, _datapath
 from harness.setup import Setup
@@ -32,8 +32,7 @@ class AfalgSplice:
         return _datapath.unsupported_alg(setup, sender, receiver)
 
     def deploy(self, bench: Bench, setup: Setup) -> Deployed:
-        modules = setup.cipher.modules if setup.cipher else ()
-        load(bench.sender, bench.on_sender, "algif_skcipher", *modules)
+        _datapath.load_alg(bench, setup.cipher)
         return _datapath.serve(bench, self.name, setup, rule)
 
     def steps(self, setup: Setup) -> Steps | None:

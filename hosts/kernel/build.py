@@ -229,16 +229,17 @@ class Tree:
         for name in ("linux", "vmlinux"):
             (self.work / "linux" / name).unlink(missing_ok=True)
 
-    def module(self) -> Path:
-        """Build so_crypt with it."""
-        self.progress("building so_crypt", 0.0)
-        shutil.rmtree(self.work / "so_crypt", ignore_errors=True)
-        shutil.copytree(SOURCE, self.work / "so_crypt")
+    def module(self, source: Path = SOURCE) -> Path:
+        """Build the module of a directory with it: so_crypt, or another of that shape. Where it is then."""
+        name = source.name
+        self.progress(f"building {name}", 0.0)
+        shutil.rmtree(self.work / name, ignore_errors=True)
+        shutil.copytree(source, self.work / name)
         # Where only a module is built there is no Module.symvers and modpost can but warn. The kernel itself refuses
         # a module with a symbol that it does not have.
-        self._run(f"{self.make} -s M=/mnt/so_crypt KBUILD_MODPOST_WARN=1 modules")
-        self.progress("so_crypt is built", 1.0)
-        return self.work / "so_crypt" / MODULE
+        self._run(f"{self.make} -s M=/mnt/{name} KBUILD_MODPOST_WARN=1 modules")
+        self.progress(f"{name} is built", 1.0)
+        return self.work / name / f"{name}.ko"
 
     def _release(self) -> str:
         return (self.work / "linux/include/config/kernel.release").read_text().strip()
