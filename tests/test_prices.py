@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from contextlib import ExitStack
 from typing import Any, cast
 
 import pytest
@@ -12,11 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import prices
+from harness.bed import Bed
+from harness.bench import load
+from harness.campaign import CIPHERING
 from harness.ceiling import Price
 from harness.ciphers import CIPHERS
 from harness.setup import Setup
+from hosts.changes import Scope
 from hosts.errors import HarnessError
-from hosts.remote import RemoteHost, Result
+from hosts.remote import AgentError, RemoteHost, Result
+from tests.campaigns import PATHS
 
 EVP = """+DT:AES-128-GCM:1:16384
 +R:386041:AES-128-GCM:1.000000
@@ -103,3 +109,47 @@ def test_a_digest_s_system_calls_are_not_the_kernel_s_own(call: float, byte: flo
 def test_an_aead_has_no_hash_beside_it() -> None:
     nobody: Any = None
     assert prices._kernel_hash(nobody, nobody, Setup(CIPHERS["aes128gcm"]), Price(1.0, 0.0)) == Price(0.0, 0.0)
+
+
+# on the lab
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize(("name", "digest"), [("hmac(sha1)", 20), ("hmac(sha256)", 32), ("sha256", 32)])
+def test_the_kernel_s_hash_is_timed_for_few_bytes_and_many(bed: Bed, name: str, digest: int) -> None:
+    with Scope(bed.sender) as scope:
+        load(bed.sender, scope, "algif_hash", "hmac", "sha1_generic", "sha256_generic")
+        told = bed.sender.call("hash_cost", name=name, seconds=0.2)
+    small, large = told["small"], told["large"]
+    assert (small["bytes"], large["bytes"]) == (256, 16384)
+    assert small["digest_bytes"] == large["digest_bytes"] == digest
+    assert 0 < small["min_ns"] < large["min_ns"]
+    assert min(small["repetitions"], large["repetitions"]) >= 20
+
+
+@pytest.mark.lab
+def test_a_hash_that_the_kernel_does_not_have_is_named(bed: Bed) -> None:
+    with Scope(bed.sender) as scope:
+        load(bed.sender, scope, "algif_hash")
+        with pytest.raises(AgentError, match=r"the kernel gives no hash hmac\(rot13\)"):
+            bed.sender.call("hash_cost", name="hmac(rot13)", seconds=0.2)
+        with pytest.raises(AgentError, match="0 seconds"):
+            bed.sender.call("hash_cost", name="sha256", seconds=0)
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize(
+    "setup",
+    [Setup(CIPHERS["aes128gcm"], tls="1.3"), Setup(CIPHERS["aes128cbc"], integrity="sha256"), Setup(CIPHERS["3des"])],
+    ids=lambda setup: setup.cipher.name,
+)
+def test_every_step_of_every_path_that_is_possible_has_its_price(bed: Bed, setup: Setup) -> None:
+    steps = [path.steps(setup) for path in PATHS.values() if not path.clear and not path.impossible(setup)]
+    needed = {name for found in steps if found for name in found.names()}
+    with ExitStack() as stack:
+        known = prices.measure(bed.bench("prices", stack), setup, needed)
+    assert set(known) == needed
+    assert all(price.call_ns >= 0 for price in known.values())
+    assert all(price.byte_ns > 0 for name, price in known.items() if name in CIPHERING)
+    if setup.cipher and not setup.cipher.aead:
+        assert known["esp"].byte_ns > known["kernel_cipher"].byte_ns, "the cipher and its hash"
