@@ -21,6 +21,7 @@ from harness.console import Reporter
 from harness.events import Events
 from harness.profile import parse_size
 from harness.record import Sample
+from harness.setup import Setup
 from hosts import testbed
 
 SIDES = 4
@@ -60,13 +61,13 @@ def record(bed: Bed, events: Events, group: Group, size: str, number: int) -> di
         payload = bed.payload(parse_size(size), SEED)
         stack.enter_context(bed.measuring())
         link.prepare(bench, group.rate, bed.may_shape)
-        deployed = path.deploy(bench, None if path.clear else cipher, "any")
+        deployed = path.deploy(bench, Setup(None if path.clear else cipher))
         taken: list[list[Sample | None]] = []
         for block, order in enumerate(plan.orders(SIDES, BLOCKS + 1, SEED)):
             events.progress(f"{group.path} {group.cipher} {size}: block {block} of {BLOCKS}")
             row: list[Sample | None] = [None] * SIDES
             for index, side in enumerate(order):
-                row[side] = measure.take(bed, deployed, payload, "noise", block, index, block == 0)
+                row[side] = measure.take(bed, deployed, payload, "noise", block, index, block == 0, measure.Batch())
             taken.append(row)
     counted = [[sample for sample in row if sample and sample.valid] for row in taken[1:]]
     whole = [row for row in counted if len(row) == SIDES]

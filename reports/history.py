@@ -30,7 +30,7 @@ VERSION = 1
 """Of what a line of the file means."""
 
 
-class Ratio(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+class Ratio(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):
     """One pair in one night, as places in the night's list of cells. ``log_ratio`` is the mean of
     ln(baseline / candidate) over ``blocks``, ``error`` its standard error."""
 
@@ -42,7 +42,7 @@ class Ratio(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=
     blocks: int
 
 
-class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):
     """One cell in one night. ``seconds`` is the median of the samples that count; None where there are none."""
 
     cell: str
@@ -53,7 +53,7 @@ class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_li
     seconds: float | None
 
 
-class Night(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Night(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """One run. ``problem``: why the record cannot be read; then nothing but its folder is known of it.
 
     ``facts``: what of the hosts and the harness may explain a change, by name. ``terms``: by suite, what else must be

@@ -435,7 +435,10 @@ class TestTable:
         assert numbers.log_ratios("a", "b", "cpu_seconds_per_gb").tolist() == []
         assert numbers.log_ratios("a", "c", "seconds").tolist() == []
         assert numbers.means([("a", "b"), ("a", "c"), ("x", "y")], "cpu_seconds_per_gb") == [None] * 3
-        assert numbers.median_seconds("c") is None
+        assert [numbers.median_seconds(name) for name in "abc"] == [2.0, 1.0, None]
+        more = table.table([*rows, one("a", 10, seconds=5.0), one("a", 11, seconds=9.0), one("a", 12, seconds=9.0)])
+        assert more.median_seconds("a") == 2.0
+        assert table.table([one("a", n, seconds=n + 1.0) for n in range(4)]).median_seconds("a") == 2.5
         assert table.table([]).means([("a", "b")], "seconds") == [None]
 
 
