@@ -113,6 +113,7 @@ class Campaign:
             entry = self._entry()
             entry.link = link.prepare(bench, self.suite.link_rate, self.bed.may_shape)
             deployed = self._deploy(bench, live)
+            entry.tls = self.suite.setup.tls if any(made.tls for made in deployed.values()) else None
             if self.explain:
                 self._price(bench, entry, deployed)
             if self.sabotage:
@@ -138,7 +139,6 @@ class Campaign:
             link_rate_bits_per_second=rate,
             baseline=self.suite.baseline,
             question=self.suite.question,
-            tls=self.suite.setup.tls if CIPHERS[self.suite.cipher].tls else None,
             connection=self.suite.connection if self.suite.requests > 1 else None,
             requests=self.suite.requests,
             instructions=self.profile.instructions,

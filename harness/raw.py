@@ -270,7 +270,8 @@ class CryptoCampaign:
                 same = other.path == base.path or (other.path == REFERENCE and base.path == "raw-encrypt")
                 same = same and (other.cipher, other.buffer_bytes) == (base.cipher, base.buffer_bytes)
                 if same and other is not base:
-                    rows += judge.against(base, other, self.profile.margin)
+                    both = judge.against(base, other, self.profile.margin)
+                    rows += [row for row in both if row.metric == "seconds"]  # a batch's CPU is not an operation's
         self.writer.head.verdicts += judge.settled(rows, self.samples)
         self.writer.write_head()
 
