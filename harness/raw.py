@@ -32,6 +32,10 @@ class WrongAnswer(HarnessError):  # noqa: N818 - says what was found
     """A driver enciphers or deciphers otherwise than OpenSSL in user space."""
 
 
+class OneAfterAnother(HarnessError):  # noqa: N818 - says what was found
+    """Several requests were handed over at once, and done one after another."""
+
+
 class CryptoCampaign:
     """One suite's run. Outcomes, samples and verdicts go to the record as they happen.
 
@@ -192,8 +196,8 @@ class CryptoCampaign:
                     except SshError:
                         raise
                     except HarnessError as error:
-                        outcome = "invalid" if isinstance(error, WrongAnswer) else "failed"
-                        self._give_up([row], outcome, error.what)
+                        outcomes = {WrongAnswer: "invalid", OneAfterAnother: "unsupported"}
+                        self._give_up([row], outcomes.get(type(error), "failed"), error.what)
                     else:
                         self.samples.append(sample)
                         self.writer.append(sample)
@@ -216,6 +220,11 @@ class CryptoCampaign:
             if wrong := _wrong_answer(bench, cipher, driver, size):
                 raise WrongAnswer(wrong) from error  # it stopped because its results differed
             raise
+        if (cell.depth or 1) > 1 and not told["under_way"]:
+            raise OneAfterAnother(
+                f"{driver} was never seen with a second request under way: it, or this kernel's AF_ALG, does one after "
+                "another, so this depth is no other measurement"
+            )
         risen = measure.delta(before, bench.sender.observe(counters)["values"])
         wrong = _wrong_answer(bench, cipher, driver, size)
         facts = {name: told[name] for name in ("operations", "driver", "key_bytes", "depth", "consistent")}
