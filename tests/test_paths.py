@@ -584,7 +584,7 @@ def test_kernel_tls_is_asked_for_with_and_without_sendfile(name: str, sendfile: 
     assert f"sendfile {sendfile};" in text
     assert deployed.calls == (frozenset({"sendfile"}) if name == "ktls" else frozenset())
     loaded = [change["name"] for change in host.applied if change["kind"] == "module"]
-    assert loaded == ["tls", *GCM.kernel_modules]
+    assert loaded == ["tls", *GCM.modules]
 
 
 @pytest.mark.parametrize("name", ["https", "ktls-write"])

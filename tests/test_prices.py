@@ -144,7 +144,9 @@ def test_a_hash_that_the_kernel_does_not_have_is_named(bed: Bed) -> None:
     ids=lambda setup: setup.cipher.name,
 )
 def test_every_step_of_every_path_that_is_possible_has_its_price(bed: Bed, setup: Setup) -> None:
-    steps = [path.steps(setup) for path in PATHS.values() if not path.clear and not path.impossible(setup)]
+    # the QAT engine's price is that of its own encryption: there is none where it hands out OpenSSL's
+    mine = [path for name, path in PATHS.items() if name != "https-qat" and not path.clear]
+    steps = [path.steps(setup) for path in mine if not path.impossible(setup)]
     needed = {name for found in steps if found for name in found.names()}
     with ExitStack() as stack:
         known = prices.measure(bed.bench("prices", stack), setup, needed)
