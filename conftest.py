@@ -52,10 +52,15 @@ def pytest_configure(config: pytest.Config) -> None:
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from None
     signal.signal(signal.SIGTERM, _stop)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _stop)
 
 
-def _stop(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt("stopped by SIGTERM")
+def _stop(number: int, _frame: object) -> None:
+    """Remembered before it is raised: a run that was told to stop is not complete, whoever catches this."""
+    error = KeyboardInterrupt(f"stopped by {signal.Signals(number).name}")
+    stopped.append(error)
+    raise error
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
