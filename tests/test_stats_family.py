@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
+from scipy.stats import mstats
 
 from harness import stats
 
@@ -62,12 +63,14 @@ def at_most(found: int, probability: float = 0.05) -> bool:
         ("all differ, by next to nothing", [1e-9] * 20),
     ],
 )
-@pytest.mark.parametrize("noise", [0.003, 0.02])
-def test_of_a_hundred_runs_five_at_most_say_anything_wrong(name: str, truths: list[float], noise: float) -> None:
+@pytest.mark.parametrize(("noise", "blocks"), [(0.003, 8), (0.02, 8), (0.02, 20)])
+def test_of_a_hundred_runs_five_at_most_say_anything_wrong(
+    name: str, truths: list[float], noise: float, blocks: int
+) -> None:
     source = random.Random(name)
     runs = 0
     for _ in range(RUNS):
-        found = stats.family(drawn(source, truths, 8, noise), MARGIN)
+        found = stats.family(drawn(source, truths, blocks, noise), MARGIN)
         runs += any(wrong(truth, one.verdict) for truth, one in zip(truths, found, strict=True))
     assert at_most(runs)
 
@@ -235,6 +238,28 @@ def test_outliers_depend_on_neither_place_nor_scale(values: list[int], shift: in
     """Numbers that floats hold exactly, so that only the rule decides."""
     moved = [scale * (value + shift) for value in values]
     assert stats.outliers(moved) == stats.outliers([float(value) for value in values])
+
+
+@given(st.sampled_from([20, 30, 40]), st.integers())
+def test_the_trimmed_mean_and_its_error_are_those_of_scipy(count: int, seed: int) -> None:
+    """Where a tenth is a whole number: scipy's error has the share that was meant, not the one that was cut."""
+    source = random.Random(seed)
+    logs = [source.gauss(0.01, 0.02) * source.choice([1, 1, 20]) for _ in range(count)]
+    found = stats.family([stats.Series(tuple(logs))], MARGIN)[0]
+    assert found.ratio == pytest.approx(math.exp(scipy_stats.trim_mean(logs, 0.1)))
+    if found.low and found.high:
+        error = float(mstats.trimmed_stde(logs, limits=(0.1, 0.1), inclusive=(True, True)))
+        critical = scipy_stats.t.isf(stats.ALPHA / 2, len(logs) - 1 - 3 * (len(logs) // 10))
+        assert math.log(found.high / found.low) / 2 == pytest.approx(critical * error, rel=1e-6)
+
+
+@pytest.mark.parametrize(("blocks", "hidden"), [(14, True), (15, False), (40, False)])
+def test_one_stalled_transfer_does_not_hide_a_difference_from_fifteen_blocks_on(blocks: int, hidden: bool) -> None:
+    logs = [0.05 + (0.01 if n % 2 else -0.01) for n in range(blocks - 1)] + [math.log(70)]
+    found = stats.family([stats.Series(tuple(logs))], MARGIN)[0]
+    assert (found.verdict == "cannot_tell") == hidden
+    assert found.blocks == blocks
+    assert stats.outliers(logs) == (blocks - 1,)
 
 
 def test_an_outlier_stays_in_the_ratio() -> None:
