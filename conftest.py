@@ -29,6 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--profile", help="what to measure: a file's name in suites/profiles")
     group.addoption("--testbed", help="where: lab, or a TOML file that names two hosts (default: the profile's)")
     group.addoption("--results", default="results", type=Path, help="where records and reports go")
+    group.addoption("--aa", action="store_true", help="every path against itself: what such a run finds is wrong")
     group.addoption("--quick", action="store_true", help="fewer blocks and a smaller largest file")
 
 
@@ -38,10 +39,12 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     try:
         wanted = profile.load(name)
+        wanted = wanted.quickened() if config.getoption("--quick") else wanted
+        wanted = wanted.against_itself() if config.getoption("--aa") else wanted
         events = Events()
         config.stash[EVENTS] = events
         config.stash[SESSION] = Session(
-            wanted.quickened() if config.getoption("--quick") else wanted,
+            wanted,
             testbed.load(config.getoption("--testbed") or wanted.testbeds[0]),
             config.getoption("--results"),
             events,

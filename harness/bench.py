@@ -95,6 +95,12 @@ class Bench:
         with Scope(self.sender) as on_sender, Scope(self.receiver) as on_receiver:
             yield replace(self, on_sender=on_sender, on_receiver=on_receiver)
 
+    def beside(self) -> Bench:
+        """The same bench with a folder of its own, for a second deployment of what the first one has."""
+        other = replace(self, folder=f"{self.folder}-again")
+        self.on_sender.apply(changes.directory(other.directory))
+        return other
+
     def in_environment(self) -> list[str]:
         """What stands before a server's command to start it with the bench's environment."""
         return ["env", *(f"{name}={value}" for name, value in self.environment.items())] if self.environment else []

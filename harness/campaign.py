@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 
-from harness import ceiling, crossings, drivers, judge, link, measure, plan, possible, prices
+from harness import ceiling, crossings, drivers, judge, link, measure, plan, possible, prices, stats
 from harness.bed import Bed
-from harness.bench import Bench
+from harness.bench import Bench, Payload
+from harness.budget import Budget
 from harness.ciphers import CIPHERS
 from harness.crossings import NotThisPath
-from harness.events import Events, Note, Sampled, Sampling, SuiteEnded, SuiteStarted
+from harness.events import Events, Note, Planned, Sampled, Sampling, SuiteEnded, SuiteStarted
 from harness.measure import Batch
 from harness.paths import DataPath, Deployed
 from harness.plan import CellPlan
@@ -23,8 +25,10 @@ from hosts.ssh import SshError
 
 CLEAR = ("plain", "http")
 """Paths that a prediction may stand on: sendfile in clear."""
-CIPHERING = frozenset({"cipher", "kernel_cipher", "openssl", "gnutls", "esp"})
+CIPHERING = frozenset({"cipher", "kernel_cipher", "openssl", "openssl_qat", "gnutls", "esp"})
 """Prices of the sender that are the cipher's (and its MAC's) own."""
+MOST_TIMES = 2
+"""How many times the blocks of a profile are taken at most where they do not tell."""
 CROSSING_BYTES = 10**7
 """Crossings are counted with the largest file of a suite up to this size."""
 
@@ -33,7 +37,9 @@ class Campaign:
     """One suite's run. Outcomes, samples and verdicts go to the record as they happen.
 
     ``explain``: prices and crossings, which say why a path costs what it does, are measured too, untimed.
-    ``sabotage`` is for tests of the promises: called with the bench and the deployments when all is ready.
+    ``budget`` is for more blocks where a comparison cannot tell yet; ``looks`` then says of each cell how often its
+    verdict was looked at to decide that. ``sabotage`` is for tests of the promises: called with the bench and the
+    deployments when all is ready.
     """
 
     def __init__(
@@ -46,14 +52,17 @@ class Campaign:
         events: Events,
         sabotage: Callable[[Bench, dict[str, Deployed]], None] | None = None,
         explain: bool = True,
+        budget: Budget | None = None,
     ) -> None:
         self.bed, self.profile, self.suite = bed, profile, suite
         self.paths, self.writer, self.events = paths, writer, events
         self.sabotage = sabotage
         self.explain = explain and suite.requests == 1  # of small files, handshakes are the cost: no price is known
+        self.budget = budget or Budget()
         self.samples: list[Sample] = []
         self.cells: dict[str, Cell] = {}
-        self._taken = 0
+        self.looks: dict[str, int] = {}
+        self._taken = self._due = 0
         self._prices: dict[str, ceiling.Price] = {}
 
     def run(self, wanted: list[CellPlan]) -> None:
@@ -94,7 +103,6 @@ class Campaign:
     def _run(self, live: list[CellPlan]) -> None:
         if not live:
             return
-        blocks = {size: count + self.profile.warmup_blocks for size, count in self.suite.sizes.items()}
         with ExitStack() as stack:
             bench = self.bed.bench(self.suite.name, stack)
             self.events.progress(f"{self.suite.name}: making files")
@@ -105,14 +113,18 @@ class Campaign:
             entry = self._entry()
             entry.link = link.prepare(bench, self.suite.link_rate, self.bed.may_shape)
             deployed = self._deploy(bench, live)
+            entry.tls = self.suite.setup.tls if any(made.tls for made in deployed.values()) else None
             if self.explain:
                 self._price(bench, entry, deployed)
             if self.sabotage:
                 self.sabotage(bench, deployed)
-            sizes = {size: [c for c in live if c.size == size and c.path in deployed] for size in self.suite.sizes}
-            self.events(SuiteStarted(self.suite.name, sum(len(cells) * blocks[s] for s, cells in sizes.items())))
-            for size, cells in sizes.items():
-                self._blocks(cells, size, deployed, blocks[size])
+            sizes = {size: [c for c in live if c.size == size and c.side in deployed] for size in self.suite.sizes}
+            stops = {size: self._stopping(size, len(cells)) for size, cells in sizes.items() if cells}
+            warmups = self.profile.warmup_blocks
+            self._due = sum(len(sizes[size]) * (warmups + stop.looks[0]) for size, stop in stops.items())
+            self.events(SuiteStarted(self.suite.name, self._due))
+            for size, stop in stops.items():
+                self._blocks(sizes[size], size, deployed, stop)
             if self.explain:
                 self._cross(bench, entry, live, deployed)
 
@@ -127,7 +139,6 @@ class Campaign:
             link_rate_bits_per_second=rate,
             baseline=self.suite.baseline,
             question=self.suite.question,
-            tls=self.suite.setup.tls if CIPHERS[self.suite.cipher].tls else None,
             connection=self.suite.connection if self.suite.requests > 1 else None,
             requests=self.suite.requests,
             instructions=self.profile.instructions,
@@ -140,7 +151,12 @@ class Campaign:
 
     def _price(self, bench: Bench, entry: SuiteEntry, deployed: dict[str, Deployed]) -> None:
         """What the steps of the deployed paths cost on these hosts, measured untimed."""
-        needed = {name for path in deployed for name in (self._steps(path) or ceiling.Steps()).names()}
+        needed = {
+            name
+            for path in self.suite.paths
+            if path in deployed
+            for name in (self._steps(path) or ceiling.Steps()).names()
+        }
         if not needed:
             return
         self.events.progress(f"{self.suite.name}: measuring what calls, copies and the cipher cost")
@@ -180,8 +196,8 @@ class Campaign:
         """Count what each path takes across the border, with its usual buffer and others; untimed."""
         size = max([size for size in self.suite.sizes if size <= CROSSING_BYTES], default=min(self.suite.sizes))
         payload = self.bed.payload(size, self.profile.seed)
-        for cell in {cell.path: cell for cell in live if self.cells[cell.id].outcome == "measured"}.values():
-            if cell.path not in deployed:
+        for cell in {cell.side: cell for cell in live if self.cells[cell.id].outcome == "measured"}.values():
+            if cell.side not in deployed or cell.side != cell.path:
                 continue
             self.events.progress(f"{self.suite.name}: counting the crossings of {cell.path} (untimed)")
             usual = deployed[cell.path]
@@ -204,40 +220,93 @@ class Campaign:
     def _deploy(self, bench: Bench, live: list[CellPlan]) -> dict[str, Deployed]:
         """Every path once, for all sizes. One that cannot be deployed fails its cells and leaves the others."""
         deployed: dict[str, Deployed] = {}
-        for cell in {cell.path: cell for cell in live}.values():
-            self.events.progress(f"{self.suite.name}: deploying {cell.path}")
+        second = bench.beside() if self.suite.again else bench
+        for cell in {cell.side: cell for cell in live}.values():
+            self.events.progress(f"{self.suite.name}: deploying {cell.side}")
+            mine = [other for other in live if other.side == cell.side]
+            where = second if cell.side != cell.path else bench
             try:
-                deployed[cell.path] = self.paths[cell.path].deploy(bench, self._setup(cell))
+                made = deployed[cell.side] = self.paths[cell.path].deploy(where, self._setup(cell))
             except SshError:
                 raise
             except HarnessError as error:
-                self._give_up([c for c in live if c.path == cell.path], "failed", f"not deployed: {error.what}")
-                self.events(Note(f"{cell.path}: {error}"))
+                self._give_up(mine, "failed", f"not deployed: {error.what}")
+                self.events(Note(f"{cell.side}: {error}"))
                 continue
-            for other in live:
-                if other.path == cell.path:
-                    self.cells[other.id].driver_found = deployed[cell.path].driver_found
+            for other in mine:
+                self.cells[other.id].driver_found = made.driver_found
         return deployed
 
-    def _blocks(self, cells: list[CellPlan], size: int, deployed: dict[str, Deployed], blocks: int) -> None:
+    def _stopping(self, size: int, cells: int) -> stats.Stopping:
+        """When blocks of this size end: at the number that the profile says, or where that does not tell, later."""
+        fewest, precision = self.suite.sizes[size], self.profile.precision
+        most = fewest * MOST_TIMES if precision and cells > 1 else fewest
+        return stats.stopping(fewest, most, len(plan.williams(cells)), precision or 1.0)
+
+    def _blocks(self, cells: list[CellPlan], size: int, deployed: dict[str, Deployed], stop: stats.Stopping) -> None:
         """Blocks of one size; a cell that failed or is invalid is not sampled again."""
-        if not cells:
-            return
         payload, batch = self.bed.payload(size, self.profile.seed), Batch(self.suite.requests, self.suite.connection)
-        for block, order in enumerate(plan.orders(len(cells), blocks, self.profile.seed)):
-            warmup = block < self.profile.warmup_blocks
-            for index, which in enumerate(order):
-                cell = cells[which]
-                if self.cells[cell.id].outcome == "measured":
-                    self.events(Sampling(cell.id, block, blocks, warmup))
-                    sample = measure.take(self.bed, deployed[cell.path], payload, cell.id, block, index, warmup, batch)
-                    self.samples.append(sample)
-                    self.writer.append(sample)
-                    if not sample.valid:
-                        outcome = "failed" if sample.seconds is None else "invalid"
-                        self._give_up([cell], outcome, sample.reason or "not valid")
-                self._taken += 1
-                self.events(Sampled(cell.id, self._taken))
+        warmups, started = self.profile.warmup_blocks, time.monotonic()
+        self.looks |= {cell.id: len(stop) for cell in cells}
+        orders = plan.orders(len(cells), warmups + stop.looks[-1], self.profile.seed)
+        end, share, spending = warmups + stop.looks[0], self.budget.share, ExitStack()
+        with spending:
+            for block, order in enumerate(orders):
+                if block == end:
+                    each = (time.monotonic() - started) / block
+                    found = self._found(size, len(stop))
+                    further = stop.blocks(block - warmups, found, each, share)
+                    if further is None:
+                        break
+                    share -= (warmups + further - end) * each
+                    self._due += len(cells) * (warmups + further - end)
+                    self.events(Planned(self.suite.name, self._due))
+                    end = warmups + further
+                    spending.enter_context(self.budget.spending())
+                self._block(cells, block, end, order, payload, batch, deployed)
+        self.budget.groups -= 1
+
+    def _block(
+        self,
+        cells: list[CellPlan],
+        block: int,
+        blocks: int,
+        order: list[int],
+        payload: Payload,
+        batch: Batch,
+        deployed: dict[str, Deployed],
+    ) -> None:
+        warmup = block < self.profile.warmup_blocks
+        for index, which in enumerate(order):
+            cell = cells[which]
+            if self.cells[cell.id].outcome == "measured":
+                self.events(Sampling(cell.id, block, blocks, warmup))
+                sample = measure.take(self.bed, deployed[cell.side], payload, cell.id, block, index, warmup, batch)
+                self.samples.append(sample)
+                self.writer.append(sample)
+                if not sample.valid:
+                    outcome = "failed" if sample.seconds is None else "invalid"
+                    self._give_up([cell], outcome, sample.reason or "not valid")
+            self._taken += 1
+            self.events(Sampled(cell.id, self._taken))
+
+    def _found(self, size: int, looks: int) -> list[stats.Comparison]:
+        """The comparisons of one size as they stand now, at the level that the whole run's plan asks for."""
+        cells = [cell for cell in self.cells.values() if cell.size_bytes == size]
+        rows = judge.verdicts(
+            cells,
+            self.samples,
+            self.suite.baseline,
+            self.profile.margin,
+            {},
+            lambda _metric, _path: None,
+            looks,
+            plan.comparisons(self.profile),
+        )
+        return [
+            stats.Comparison(row.ratio, row.ci_low, row.ci_high, row.blocks, row.verdict, row.detectable)
+            for row in rows
+        ]
 
     def _give_up(self, cells: list[CellPlan], outcome: str, reason: str) -> None:
         for cell in cells:
@@ -261,5 +330,5 @@ class Campaign:
             }
             self.writer.head.verdicts += judge.verdicts(
                 cells, self.samples, self.suite.baseline, self.profile.margin, limits, self._ceiling(size, cells)
-            )
+            )  # the last word on all verdicts of a run is its session's
         self.writer.write_head()

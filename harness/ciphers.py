@@ -38,7 +38,9 @@ class Cipher:
     """A cipher by all its names.
 
     ``kernel``: its name in the kernel crypto API, of type ``kind``; ``kernel_modules`` what it stands on there (newer
-    kernels build cbc upon ecb, and would load that by themselves, past the journal). ``esp``: as ``ip xfrm`` spells it,
+    kernels build cbc upon ecb, and would load that by themselves, past the journal),
+    ``processor_modules`` what some kernels have for the processor's own instructions, and load along. ``esp``: as ``ip
+    xfrm`` spells it,
     with ``salt_bytes`` that ESP's key has more (RFC 4106, RFC 7634). ``tls``: its suites by version and integrity.
     ``ktls``: the kernel's constant in linux/tls.h. ``evp``: OpenSSL's name, ``legacy`` where only its
     legacy provider has it; ``gnutls``: GnuTLS's name.
@@ -52,6 +54,7 @@ class Cipher:
     kernel: str
     kind: Literal["skcipher", "aead"]
     kernel_modules: tuple[str, ...]
+    processor_modules: tuple[str, ...] = ()
     evp: str | None = None
     legacy: bool = False
     gnutls: str | None = None
@@ -59,6 +62,11 @@ class Cipher:
     salt_bytes: int = 0
     tls: Mapping[tuple[TlsVersion, Integrity], TlsSuite] = field(default_factory=dict)
     ktls: str | None = None
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """What is loaded for it, of these what a kernel has."""
+        return (*self.kernel_modules, *self.processor_modules)
 
     @property
     def aead(self) -> bool:
@@ -119,7 +127,8 @@ def _aead(gnutls: str, iana: str, openssl: str, digest: str) -> dict[tuple[TlsVe
 def _aes_cbc(bits: int, tls: dict[tuple[TlsVersion, Integrity], TlsSuite]) -> Cipher:
     return Cipher(
         name=f"aes{bits}cbc", title=f"AES-{bits}-CBC", key_bytes=bits // 8, iv_bytes=16, block_bytes=16,
-        kernel="cbc(aes)", kind="skcipher", kernel_modules=("ecb", "cbc", "aes_generic"), evp=f"AES-{bits}-CBC",
+        kernel="cbc(aes)", kind="skcipher", kernel_modules=("ecb", "cbc", "aes_generic"),
+        processor_modules=("aesni_intel", "aes_ce_blk"), evp=f"AES-{bits}-CBC",
         gnutls=f"AES-{bits}-CBC", esp="cbc(aes)", tls=tls,
     )  # fmt: skip
 
@@ -128,7 +137,8 @@ def _aes_gcm(bits: int, digest: str) -> Cipher:
     return Cipher(
         name=f"aes{bits}gcm", title=f"AES-{bits}-GCM", key_bytes=bits // 8, iv_bytes=12, block_bytes=1,
         kernel="gcm(aes)", kind="aead",
-        kernel_modules=("crypto_null", "ctr", "ghash_generic", "aes_generic", "gcm"), evp=f"AES-{bits}-GCM",
+        kernel_modules=("crypto_null", "ctr", "ghash_generic", "aes_generic", "gcm"),
+        processor_modules=("ghash_clmulni_intel", "aesni_intel", "ghash_ce", "aes_ce_blk"), evp=f"AES-{bits}-GCM",
         gnutls=f"AES-{bits}-GCM", esp="rfc4106(gcm(aes))", salt_bytes=4,
         tls=_aead(f"AES-{bits}-GCM", f"AES_{bits}_GCM", f"ECDHE-RSA-AES{bits}-GCM-{digest}", digest),
         ktls=f"TLS_CIPHER_AES_GCM_{bits}",
@@ -161,6 +171,7 @@ CIPHERS = {
             kernel="cbc(des3_ede)",
             kind="skcipher",
             kernel_modules=("ecb", "cbc", "des_generic"),
+            processor_modules=("des3_ede_x86_64",),
             evp="DES-EDE3-CBC",
             gnutls="3DES-CBC",
             esp="cbc(des3_ede)",
@@ -186,6 +197,7 @@ CIPHERS = {
             kernel="rfc7539(chacha20,poly1305)",
             kind="aead",
             kernel_modules=("chacha_generic", "poly1305_generic", "chacha20poly1305"),
+            processor_modules=("chacha_x86_64", "poly1305_x86_64", "chacha_neon", "poly1305_neon"),
             evp="ChaCha20-Poly1305",
             gnutls="CHACHA20-POLY1305",
             esp="rfc7539esp(chacha20,poly1305)",

@@ -8,7 +8,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from harness.events import Doing, Event, Note, Sampled, Sampling, SuiteEnded, SuiteStarted
+from harness.events import Doing, Event, Note, Planned, Sampled, Sampling, SuiteEnded, SuiteStarted
 
 PLAIN_SECONDS = 10.0
 """Without a terminal, a line of progress at most this often."""
@@ -51,6 +51,8 @@ class Reporter:
             case SuiteStarted(suite, samples):
                 self._total = samples
                 self._restart(suite, samples)
+            case Planned(_, samples):
+                self._total = samples
             case Sampling(cell, block, blocks, warmup):
                 self._show(f"{cell}, block {block + 1}/{blocks}{' (warm-up)' if warmup else ''}", None, self._total)
             case Sampled(cell, count):

@@ -23,6 +23,14 @@ class SuiteStarted:
 
 
 @dataclass(frozen=True)
+class Planned:
+    """More samples of a suite will be taken than was said: ``samples`` in all."""
+
+    suite: str
+    samples: int
+
+
+@dataclass(frozen=True)
 class Sampling:
     """A sample is about to be taken."""
 
@@ -54,7 +62,7 @@ class Note:
     text: str
 
 
-Event = Doing | SuiteStarted | Sampling | Sampled | SuiteEnded | Note
+Event = Doing | SuiteStarted | Planned | Sampling | Sampled | SuiteEnded | Note
 
 
 @dataclass

@@ -50,15 +50,23 @@ def step(sample: Sample, metric: Metric) -> float:
     return TIMER_SECONDS / batch / (sample.seconds or math.inf)
 
 
-def series(samples: Sequence[Sample], baseline: str, candidate: str, metric: Metric, looks: int = 1) -> stats.Series:
-    """Log ratios of two cells in the blocks that both have; empty where one sample is too short for its clock."""
-    base, other = counted(samples, baseline), counted(samples, candidate)
-    both = [(base[block], other[block]) for block in sorted(base.keys() & other.keys())]
+def paired(
+    samples: Iterable[Sample], baseline: str, candidate: str, metric: Metric
+) -> dict[int, tuple[Sample, Sample]]:
+    """The counted samples of two cells in the blocks that both have; none where one is too short for its clock."""
+    rows = list(samples)
+    base, other = counted(rows, baseline), counted(rows, candidate)
+    both = {block: (base[block], other[block]) for block in sorted(base.keys() & other.keys())}
     value = METRICS[metric]
-    pairs = [(value(a), value(b)) for a, b in both]
-    known = [(a, b) for a, b in pairs if a is not None and b is not None]
-    if len(known) < len(pairs):
-        return stats.Series((), looks)  # the blocks that happen to be measurable are not a fair sample of all
+    if any(value(sample) is None for pair in both.values() for sample in pair):
+        return {}  # the blocks that happen to be measurable are not a fair sample of all
+    return both
+
+
+def series(pairs: Iterable[tuple[Sample, Sample]], metric: Metric, looks: int = 1) -> stats.Series:
+    """Log ratios of paired samples; ``looks`` as in stats.Series."""
+    both, value = list(pairs), METRICS[metric]
+    known = [(value(a) or math.nan, value(b) or math.nan) for a, b in both]
     steps = [step(sample, metric) for pair in both for sample in pair]
     return stats.series([a for a, _ in known], [b for _, b in known], looks, steps)
 
@@ -134,20 +142,7 @@ def settled(
     comparison, ceiling, bottleneck) stays; a ceiling is left out where there are no blocks to hold it against.
     Raises ValueError where their margins differ.
     """
-    chosen = looks or {}
-    by_cell: dict[str, list[Sample]] = {}
-    for sample in samples:
-        by_cell.setdefault(sample.cell, []).append(sample)
-    all_series = [
-        series(
-            by_cell.get(row.baseline, []) + by_cell.get(row.candidate, []),
-            row.baseline,
-            row.candidate,
-            row.metric,
-            chosen.get(row.candidate, 1),
-        )
-        for row in rows
-    ]
+    all_series = _all_series(rows, samples, looks or {})
     margins = {row.margin for row in rows}
     if len(margins) > 1:
         raise ValueError("the verdicts of one run have one margin")
@@ -166,6 +161,58 @@ def settled(
         )
         for row, result in zip(rows, found, strict=True)
     ]
+
+
+def _all_series(rows: Sequence[Verdict], samples: Iterable[Sample], looks: Mapping[str, int]) -> list[stats.Series]:
+    return [
+        series(pairs.values(), row.metric, looks.get(row.candidate, 1))
+        for row, pairs in zip(rows, _all_pairs(rows, samples), strict=True)
+    ]
+
+
+def _all_pairs(rows: Sequence[Verdict], samples: Iterable[Sample]) -> list[dict[int, tuple[Sample, Sample]]]:
+    by_cell: dict[str, list[Sample]] = {}
+    for sample in samples:
+        by_cell.setdefault(sample.cell, []).append(sample)
+    return [
+        paired(by_cell.get(row.baseline, []) + by_cell.get(row.candidate, []), row.baseline, row.candidate, row.metric)
+        for row in rows
+    ]
+
+
+def planned(group_sizes: Iterable[int]) -> int:
+    """How many verdicts a run makes of groups (one suite, one size) of so many cells."""
+    return sum(max(0, size - 1) for size in group_sizes) * len(METRICS)
+
+
+def blocks_wanted(
+    rule: stats.Stopping,
+    rows: Sequence[Verdict],
+    samples: Iterable[Sample],
+    done: int,
+    planned: int,
+    seconds_per_block: float,
+    seconds_left: float,
+) -> int | None:
+    """How many counted blocks the group of these verdicts is to have, after ``done``; None to stop. See stats.Stopping.
+
+    ``rows``: what ``verdicts`` makes of the group's cells; only which cells they compare is looked at.
+    """
+    all_series = _all_series(rows, samples, {row.candidate: len(rule) for row in rows})
+    found = stats.family(all_series, rows[0].margin, planned) if rows else []
+    return rule.blocks(done, found, seconds_per_block, seconds_left)
+
+
+def remarks(rows: Sequence[Verdict], samples: Iterable[Sample]) -> list[str]:
+    """A line for each verdict with blocks that stand out, to be shown beside it. All of them count."""
+    lines = []
+    for row, pairs in zip(rows, _all_pairs(rows, samples), strict=True):
+        logs, blocks = series(pairs.values(), row.metric).logs, list(pairs)
+        if places := stats.outliers(logs):
+            usual = math.exp(statistics.median(logs))
+            far = ", ".join(f"{blocks[place]} (x{math.exp(logs[place]):.3g})" for place in places)
+            lines.append(f"{row.comparison}, {row.metric}: far from the median of x{usual:.3g}: block {far}; counted")
+    return lines
 
 
 def _name(cell: Cell, other: Cell) -> str:

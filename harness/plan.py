@@ -8,7 +8,7 @@ A 2, 1949). For two cells that is AB, BA, ….
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.profile import CryptoSuite, Profile, TransferSuite, size_name
 from harness.record import Cell, Outcome
@@ -28,6 +28,11 @@ class CellPlan:
     size: int | None = None
     buffer: int | None = None
     depth: int | None = None
+
+    @property
+    def side(self) -> str:
+        """Which deployment it measures: its path, or that path's second one."""
+        return f"{self.path} {AGAIN}" if self.driver == AGAIN else self.path
 
     @property
     def what(self) -> str:
@@ -57,6 +62,8 @@ class CellPlan:
         )
 
 
+AGAIN = "again"
+"""The driver of a cell whose path was deployed a second time, to be compared with itself."""
 REFERENCE = "openssl-speed"
 """The path of a cell that `openssl speed` answers: the same work in user space."""
 
@@ -77,12 +84,24 @@ def cells(profile: Profile, clear_paths: frozenset[str]) -> list[CellPlan]:
 
 def at_size(suite: TransferSuite, size: int, clear_paths: frozenset[str]) -> list[CellPlan]:
     """The cells of a suite that are compared with one another."""
-    return [
+    once = [
         CellPlan(suite.name, path, "none", "any", size)
         if path in clear_paths
         else CellPlan(suite.name, path, suite.cipher, suite.driver, size)
         for path in suite.paths
     ]
+    return [*once, *(replace(cell, driver=AGAIN) for cell in once)] if suite.again else once
+
+
+def comparisons(profile: Profile) -> int:
+    """How many verdicts a whole run of a profile is going to hold: two metrics of a transfer, one of raw crypto."""
+    found = 0
+    for suite in profile.suites:
+        if isinstance(suite, CryptoSuite):
+            found += sum(cell.driver != "any" or cell.path == REFERENCE for cell in operations(suite))
+        else:
+            found += 2 * len(suite.sizes) * (len(suite.paths) * (1 + suite.again) - 1)
+    return found
 
 
 def operations(suite: CryptoSuite) -> list[CellPlan]:

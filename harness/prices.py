@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from harness import ceiling
 from harness.bench import Bench, load
 from harness.ceiling import Price
 from harness.ciphers import CIPHERS
-from harness.paths import _datapath
+from harness.paths import _datapath, _nginx, _qat
 from harness.setup import Setup
 from hosts.changes import Scope
 from hosts.errors import HarnessError
@@ -48,6 +48,8 @@ def measure(bench: Bench, setup: Setup, needed: set[str]) -> dict[str, Price]:
             found[name] = found["kernel_cipher"] + _kernel_hash(host, scope, setup, found["syscall"])
     if "openssl" in needed:
         found["openssl"] = _openssl(bench, setup)
+    if "openssl_qat" in needed and (price := _openssl_qat(bench, setup)):
+        found["openssl_qat"] = price
     for name, host in (("gnutls", bench.sender), ("receiver_gnutls", bench.receiver)):
         if name in needed and (price := _gnutls(host, setup)):
             found[name] = price
@@ -99,8 +101,21 @@ def _openssl(bench: Bench, setup: Setup) -> Price:
         return _speed(bench, ["-evp", setup.cipher.evp]) + _speed(bench, ["-hmac", setup.integrity])
 
 
-def _speed(bench: Bench, what: list[str]) -> Price:
-    small, large = (speed_ns(bench.sender, [*bench.in_environment()], what, size) for size in (SMALL, LARGE))
+def _openssl_qat(bench: Bench, setup: Setup) -> Price | None:
+    """The same by qatengine; None where that is a card, which works beside the processor, or did not do it."""
+    if setup.cipher is None or setup.cipher.evp is None:
+        return None
+    attached = _qat.attach(bench, "speed", setup.cipher.evp)
+    if attached.proof:
+        return None
+    environment = _nginx.in_environment(attached.environment)
+    price = _speed(bench, ["-engine", "qatengine", "-evp", setup.cipher.evp], environment)
+    return price if bench.sender.observe(attached.counters)["values"][_qat.BYTES] else None
+
+
+def _speed(bench: Bench, what: list[str], environment: Sequence[str] = ()) -> Price:
+    variables = [*bench.in_environment(), *environment]
+    small, large = (speed_ns(bench.sender, variables, what, size) for size in (SMALL, LARGE))
     return ceiling.from_two((SMALL, small), (LARGE, large))
 
 

@@ -75,7 +75,7 @@ class TransferSuite(_Model):
     ``question`` names the test file that asks it; ``sizes`` maps bytes to counted blocks; ``link_rate`` is in
     bit/s, None for a link that is not shaped. ``tls`` is by default the newest version that has the cipher;
     ``integrity`` is the MAC beside a cipher that is no AEAD. ``requests`` consecutive transfers make one sample,
-    each over a ``connection`` as said.
+    each over a ``connection`` as said. ``again``: every path is deployed twice and compared with itself.
     """
 
     name: Name
@@ -86,6 +86,7 @@ class TransferSuite(_Model):
     tls: TlsVersion | None = None
     integrity: Integrity = "sha1"
     connection: Connection = "new"
+    again: bool = False
     requests: Annotated[int, Field(ge=1, le=10_000)] = 1
     link_rate: Annotated[int | None, BeforeValidator(_rate)]
     baseline: Name
@@ -113,7 +114,7 @@ class TransferSuite(_Model):
         """What it asks of the paths that encrypt."""
         cipher = CIPHERS[self.cipher]
         version = self.tls or (cipher.tls_versions() or ["1.2"])[0]
-        return Setup(cipher, self.driver, version, self.integrity, self.connection)
+        return Setup(cipher, self.driver, version, self.integrity, self.connection, requests=self.requests)
 
     def fewer(self, quick: Quick) -> TransferSuite:
         """Itself with fewer blocks, smaller files, fewer requests."""
@@ -183,6 +184,9 @@ class Quick(_Model):
 class Profile(_Model):
     """A whole profile. ``margin``: how far from 1 a ratio still counts as the same.
 
+    ``precision``: a comparison that cannot tell yet, with half an interval wider than this, gets more blocks, up to
+    twice as many, as long as ``budget_seconds`` for such blocks of the whole run last. None: their numbers are fixed.
+
     ``instructions``: ``masked`` hides AES and vector instructions from user space on both hosts, for a comparison with
     a kernel whose ciphers are generic C. ``testbeds``: the embedded labs that it is made for, the first one by default.
     """
@@ -191,6 +195,8 @@ class Profile(_Model):
     description: str
     margin: Annotated[float, Field(gt=0, lt=1)] = 0.03
     warmup_blocks: Annotated[int, Field(ge=1, le=10)] = 1
+    precision: Annotated[float, Field(gt=0, lt=1)] | None = None
+    budget_seconds: Annotated[float, Field(ge=0, le=86_400)] = 0.0
     seed: int = 2005
     instructions: Literal["all", "masked"] = "all"
     testbeds: Annotated[tuple[Name, ...], Field(min_length=1)] = ("lab",)
@@ -207,6 +213,21 @@ class Profile(_Model):
     def quickened(self) -> Profile:
         """The same questions with fewer blocks and a smaller largest file."""
         return self.model_copy(update={"suites": tuple(suite.fewer(self.quick) for suite in self.suites)})
+
+    def against_itself(self) -> Profile:
+        """An A/A run: every path that transfers files, deployed twice, against itself. What it finds is wrong.
+
+        Raises ConfigError where the profile transfers nothing.
+        """
+        suites = tuple(
+            suite.model_copy(update={"name": f"{suite.name}-{path}", "paths": (path,), "baseline": path, "again": True})
+            for suite in self.suites
+            if isinstance(suite, TransferSuite)
+            for path in suite.paths
+        )
+        if not suites:
+            raise ConfigError(f"the profile {self.name} transfers no files, so no path can be held against itself")
+        return self.model_copy(update={"suites": suites})
 
     def content(self) -> dict[str, Any]:
         """The whole profile as plain data, for the record."""

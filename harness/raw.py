@@ -32,6 +32,10 @@ class WrongAnswer(HarnessError):  # noqa: N818 - says what was found
     """A driver enciphers or deciphers otherwise than OpenSSL in user space."""
 
 
+class OneAfterAnother(HarnessError):  # noqa: N818 - says what was found
+    """Several requests were handed over at once, and done one after another."""
+
+
 class CryptoCampaign:
     """One suite's run. Outcomes, samples and verdicts go to the record as they happen.
 
@@ -52,6 +56,7 @@ class CryptoCampaign:
         self.sabotage = sabotage
         self.samples: list[Sample] = []
         self.cells: dict[str, Cell] = {}
+        self.looks: dict[str, int] = {}
         self._taken = 0
 
     def run(self, wanted: list[CellPlan]) -> None:
@@ -191,8 +196,8 @@ class CryptoCampaign:
                     except SshError:
                         raise
                     except HarnessError as error:
-                        outcome = "invalid" if isinstance(error, WrongAnswer) else "failed"
-                        self._give_up([row], outcome, error.what)
+                        outcomes = {WrongAnswer: "invalid", OneAfterAnother: "unsupported"}
+                        self._give_up([row], outcomes.get(type(error), "failed"), error.what)
                     else:
                         self.samples.append(sample)
                         self.writer.append(sample)
@@ -215,6 +220,11 @@ class CryptoCampaign:
             if wrong := _wrong_answer(bench, cipher, driver, size):
                 raise WrongAnswer(wrong) from error  # it stopped because its results differed
             raise
+        if (cell.depth or 1) > 1 and not told["under_way"]:
+            raise OneAfterAnother(
+                f"{driver} was never seen with a second request under way: it, or this kernel's AF_ALG, does one after "
+                "another, so this depth is no other measurement"
+            )
         risen = measure.delta(before, bench.sender.observe(counters)["values"])
         wrong = _wrong_answer(bench, cipher, driver, size)
         facts = {name: told[name] for name in ("operations", "driver", "key_bytes", "depth", "consistent")}
@@ -269,7 +279,8 @@ class CryptoCampaign:
                 same = other.path == base.path or (other.path == REFERENCE and base.path == "raw-encrypt")
                 same = same and (other.cipher, other.buffer_bytes) == (base.cipher, base.buffer_bytes)
                 if same and other is not base:
-                    rows += judge.against(base, other, self.profile.margin)
+                    both = judge.against(base, other, self.profile.margin)
+                    rows += [row for row in both if row.metric == "seconds"]  # a batch's CPU is not an operation's
         self.writer.head.verdicts += judge.settled(rows, self.samples)
         self.writer.write_head()
 

@@ -12,10 +12,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from harness import bed, judge, paths, plan
+from harness.budget import Budget
 from harness.campaign import Campaign
 from harness.events import Event, Events, Note
 from harness.paths import DataPath
-from harness.profile import CryptoSuite, Profile
+from harness.profile import CryptoSuite, Profile, TransferSuite
 from harness.raw import CryptoCampaign
 from harness.record import Cell, Head, ProfileEntry, Sample, TestbedEntry, Writer, new_run_id
 from hosts.errors import ConfigError, HarnessError
@@ -31,6 +32,9 @@ class Session:
         self.never = _never(profile, self.paths)
         clear = frozenset(name for name, path in self.paths.items() if path.clear)
         self.cells = {cell.id: cell for cell in plan.cells(profile, clear)}
+        groups = sum(len(suite.sizes) for suite in profile.suites if isinstance(suite, TransferSuite))
+        self._budget = Budget(profile.budget_seconds, groups)
+        self._looks: dict[str, dict[str, int]] = {}
         self.wanted = set(self.cells)
         self.writer: Writer | None = None
         self._bed: bed.Bed | None = None
@@ -65,8 +69,17 @@ class Session:
         if isinstance(suite, CryptoSuite):
             campaign = CryptoCampaign(opened, self.profile, suite, writer, self.events)
         else:
-            campaign = Campaign(opened, self.profile, suite, self.paths, writer, self.events)
-        self._samples[name] = campaign.samples
+            campaign = Campaign(
+                opened,
+                self.profile,
+                suite,
+                self.paths,
+                writer,
+                self.events,
+                explain=not suite.again,
+                budget=self._budget,
+            )
+        self._samples[name], self._looks[name] = campaign.samples, campaign.looks
         campaign.run([cell for cell in self.cells.values() if cell.suite == name and cell.id in self.wanted])
 
     def _open(self) -> tuple[bed.Bed, Writer]:
@@ -120,8 +133,9 @@ class Session:
             return
         self.finished = writer
         self._fill(writer, error)
+        looks = {cell: count for some in self._looks.values() for cell, count in some.items()}
         # only now are all comparisons of the run known, and with them the level that its verdicts share
-        writer.head.verdicts = judge.settled(writer.head.verdicts, self.samples)
+        writer.head.verdicts = judge.settled(writer.head.verdicts, self.samples, looks)
         with writer:
             if error is not None:
                 stopped = isinstance(error, KeyboardInterrupt | SystemExit)

@@ -15,7 +15,8 @@ Connection = Literal["new", "resumed", "kept"]
 class Setup:
     """``cipher`` is None for a path that does not encrypt. ``driver``: the kernel's implementation, ``any`` or by name.
 
-    ``buffer_bytes``: of the path's own buffer or TLS record where it has one; None for its usual size.
+    ``buffer_bytes``: of the path's own buffer or TLS record where it has one; None for its usual size. ``requests``:
+    transfers that make a sample; over 1, what a connection and its handshake cost is part of the question.
     """
 
     cipher: Cipher | None
@@ -24,6 +25,7 @@ class Setup:
     integrity: Integrity = "sha1"
     connection: Connection = "new"
     buffer_bytes: int | None = None
+    requests: int = 1
 
     @property
     def title(self) -> str:

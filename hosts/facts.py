@@ -6,9 +6,10 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from hosts import accelerators, crypto
+from hosts import accelerators, crypto, qat
 from hosts.cards import recognise
 from hosts.crypto import Driver
+from hosts.qat import Engine
 from hosts.remote import RemoteHost
 
 PROGRAMS: dict[str, tuple[list[str], str]] = {
@@ -21,6 +22,7 @@ PROGRAMS: dict[str, tuple[list[str], str]] = {
     "tc": (["tc", "-V"], r"iproute2-\S+"),
     "strace": (["strace", "--version"], r"strace -- version \S+"),
     "modprobe": (["modprobe", "--version"], r"version \d+"),
+    "qatengine": (qat.PROGRAM, r"\bv\d+\.\S+"),
     "pycurl": (["python3", "-I", "-c", "import pycurl; print(pycurl.version)"], r"PycURL.*"),
 }
 """Programs that data paths may need, and how each tells its version."""
@@ -34,7 +36,8 @@ class Facts:
     be loaded or are built in. ``openssl_disabled``: what OpenSSL was built without, as it says. ``built``: paths there
     of kernel modules that the harness built for this host, ``not_built``: why others could not be. ``drivers``: the
     kernel's crypto drivers when it was asked, in its order; more are there once modules are loaded. ``accelerators``:
-    its crypto cards and what proves their use. ``shown`` is what goes into the record for readers."""
+    its crypto cards and what proves their use, ``qat`` OpenSSL's QAT engine there, if any. ``shown`` is what goes into
+    the record for readers."""
 
     role: str
     kernel: str
@@ -45,6 +48,7 @@ class Facts:
     not_built: dict[str, str] = field(default_factory=dict)
     drivers: tuple[Driver, ...] = ()
     accelerators: accelerators.Seen = field(default_factory=accelerators.Seen)
+    qat: Engine | None = None
     shown: dict[str, Any] = field(default_factory=dict)
 
     def missing(self, programs: tuple[str, ...]) -> list[str]:
@@ -91,6 +95,8 @@ def gather(host: RemoteHost, role: str) -> Facts:
     offloads = host.run(["ethtool", "-k", interface])
     drivers = crypto.flagged(crypto.parse(text["crypto"]), host.call("crypto_flags"))
     cards = accelerators.look(host, drivers)
+    emulated = re.search(r"^vendor_id\s*: User Mode Linux$", text["cpu"], re.MULTILINE) is not None
+    engine = qat.look(host, programs["qatengine"], emulated=emulated)
     cpu = dict(re.findall(r"^(model name|flags|vendor_id)\s*:\s*(.*)$", text["cpu"], re.MULTILINE))
     shown = {
         "os": _first(r'^PRETTY_NAME="?([^"\n]*)', text["os"]),
@@ -116,6 +122,7 @@ def gather(host: RemoteHost, role: str) -> Facts:
             shown_driver(driver) for driver in sorted(drivers, key=lambda d: (d.algorithm, -d.priority))
         ],
         "accelerators": cards.shown(),
+        "qatengine": engine.shown() if engine else None,
     }
     return Facts(
         role=role,
@@ -125,6 +132,7 @@ def gather(host: RemoteHost, role: str) -> Facts:
         openssl_disabled=frozenset(disabled.stdout.split()) if disabled.ok else frozenset(),
         drivers=drivers,
         accelerators=cards,
+        qat=engine,
         shown=shown,
     )
 

@@ -14,6 +14,7 @@ DEBIAN = {
     "tc": "iproute2",
     "modprobe": "kmod",
     "pycurl": "python3-pycurl",
+    "qatengine": "qatengine",
 }
 FEDORA = DEBIAN | {
     "lighttpd-gnutls": "lighttpd-mod_gnutls",

@@ -25,6 +25,8 @@ from hosts.testbed import Host
 AGENT = Path(__file__).parent / "agent"
 LEASE_SECONDS = 45.0
 PING_SECONDS = 10.0
+STARTING_SECONDS = 120.0
+"""A Python on an emulated processor that others use too takes its time to start."""
 
 
 class AgentError(HarnessError):
@@ -64,7 +66,7 @@ class RemoteHost:
         self._connection = Connection(name, host)
         try:
             self._channel = self._start(lease)
-            hello = self._receive(30.0)
+            hello = self._receive(STARTING_SECONDS)
             if "fatal" in hello:
                 raise AgentError(str(hello["fatal"]), host=name, next_step="wait until it ends, or end it there")
             self.directory = str(hello["ready"]["directory"])
@@ -123,7 +125,7 @@ class RemoteHost:
                     return  # the next real call meets the same end and reports it
 
     def run(
-        self, argv: Sequence[str], timeout: float = 30.0, stdin: str | None = None, cwd: str | None = None
+        self, argv: Sequence[str], timeout: float = 60.0, stdin: str | None = None, cwd: str | None = None
     ) -> Result:
         """Run a command there with a deadline; never raises for its exit status. ``stdin`` is never shown."""
         self.history.append(shlex.join(argv))
@@ -131,7 +133,7 @@ class RemoteHost:
         return Result(tuple(argv), done["status"], done["stdout"], done["stderr"], done["seconds"])
 
     def check(
-        self, argv: Sequence[str], timeout: float = 30.0, stdin: str | None = None, cwd: str | None = None
+        self, argv: Sequence[str], timeout: float = 60.0, stdin: str | None = None, cwd: str | None = None
     ) -> str:
         """Run a command that must succeed; its output. Raises AgentError with what it said."""
         done = self.run(argv, timeout, stdin, cwd)

@@ -5,7 +5,7 @@ of ``ruptures``). A t test decides on each cut, on the variance within all level
 than what the runs' own blocks showed. Its p value is multiplied by the number of places where a cut could have been,
 so that a series without any change is cut with a probability of at most ``alpha``, whatever its length.
 
-A night that stands out is no change: at least three nights and more than half of each side must lie on their own side
+A night that stands out is no change: at least four nights and more than half of each side must lie on their own side
 of the middle between the two levels. Differences below ``SMALLEST`` are never a change.
 """
 
@@ -23,11 +23,11 @@ from scipy.special import ndtri, stdtr
 
 Values = NDArray[np.float64]
 
-SHORTEST = 3
+SHORTEST = 4
 """Nights on either side of a change, at least."""
-FEWEST = 10
-"""Nights of a series below which nothing is said."""
-OUTLYING = 4.0
+FEWEST = 25
+"""Nights of a series below which nothing is said: in fewer, chance makes steps that look like a change."""
+OUTLYING = 5.0
 """A night stands out if it is this many standard deviations from the median of five."""
 SMALLEST = 0.01
 """The smallest change worth telling, as a fraction."""
@@ -84,7 +84,7 @@ def tamed(values: Values) -> tuple[Values, float]:
 
     A lasting change stays as it is.
     """
-    usual = median_filter(values, size=5, mode="nearest")
+    usual = median_filter(values, size=5, mode="mirror")
     scale = 1.4826 * float(np.median(np.abs(values - usual)))
     return usual + np.clip(values - usual, -OUTLYING * scale, OUTLYING * scale), scale
 
@@ -135,4 +135,5 @@ def _drift(rests: Sequence[Values], squares: float) -> float:
     if not squares:
         return 1.0
     lag = sum(float(rest[1:] @ rest[:-1]) for rest in rests) / squares
+    lag += len(rests) / sum(map(len, rests))  # that much it comes out too small, as each level is a mean of its nights
     return (1 + lag) / (1 - lag) if 0 < lag < 1 else 1.0

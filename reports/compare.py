@@ -201,10 +201,10 @@ def welch(a: Numbers, b: Numbers, apart: tuple[float, float] | None = None) -> t
     """
     (mean_a, error_a), (mean_b, error_b) = mean_and_error(a), mean_and_error(b)
     parts = [(error_a**2, len(a) - 1), (error_b**2, len(b) - 1), *([(2 * apart[0], apart[1])] if apart else [])]
-    difference, error = mean_b - mean_a, math.sqrt(sum(part for part, _ in parts))
-    if error == 0:
+    difference, total = mean_b - mean_a, sum(part for part, _ in parts)
+    if total == 0:
         return difference, 0.0, 0.0 if difference else 1.0
-    freedom = error**4 / sum(part**2 / own for part, own in parts)
+    error, freedom = math.sqrt(total), 1 / sum((part / total) ** 2 / own for part, own in parts)
     half = float(stdtrit(freedom, 0.975)) * error
     return difference, half, 2 * float(stdtr(freedom, -abs(difference) / error))
 

@@ -133,7 +133,8 @@ def brief(head: Head, told: Sequence[str] = ()) -> list[str]:
     groups: dict[tuple[str, str], list[Verdict]] = {}
     for verdict in head.verdicts:
         cell = cells.get(verdict.candidate)
-        if cell and verdict.baseline in cells and cell.cipher not in words.UNENCRYPTED:
+        # what raw operations cost is told in sentences of its own, not against user space buffer by buffer
+        if cell and verdict.baseline in cells and cell.cipher not in words.UNENCRYPTED and cell.buffer_bytes is None:
             groups.setdefault((cell.suite, cell.cipher), []).append(verdict)
     for verdicts in groups.values():
         part = head.model_copy(update={"verdicts": verdicts})

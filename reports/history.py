@@ -30,7 +30,7 @@ VERSION = 1
 """Of what a line of the file means."""
 
 
-class Ratio(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+class Ratio(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):
     """One pair in one night, as places in the night's list of cells. ``log_ratio`` is the mean of
     ln(baseline / candidate) over ``blocks``, ``error`` its standard error."""
 
@@ -42,7 +42,7 @@ class Ratio(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=
     blocks: int
 
 
-class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):
     """One cell in one night. ``seconds`` is the median of the samples that count; None where there are none."""
 
     cell: str
@@ -53,7 +53,7 @@ class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_li
     seconds: float | None
 
 
-class Night(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Night(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """One run. ``problem``: why the record cannot be read; then nothing but its folder is known of it.
 
     ``facts``: what of the hosts and the harness may explain a change, by name. ``terms``: by suite, what else must be
@@ -146,16 +146,16 @@ def stale(nights: Sequence[Night], past: dict[str, Night]) -> bool:
 
 
 def in_order(nights: Iterable[Night]) -> list[Night]:
-    """Oldest first; unreadable ones by their folder's name, which begins with a time."""
-    return sorted(nights, key=lambda one: (one.started or _stamp(one.folder), one.folder))
+    """Oldest first."""
+    return sorted(nights, key=lambda one: (moment(one), one.folder))
 
 
-def _stamp(folder: str) -> str:
-    """The time in a folder's name as ``started`` would say it; the name itself where there is none."""
-    digits = folder[:15].replace("-", "")
-    if len(digits) == 14 and digits.isdigit():
-        return f"{digits[:4]}-{digits[4:6]}-{digits[6:8]}T{digits[8:10]}:{digits[10:12]}:{digits[12:14]}"
-    return folder
+def moment(one: Night) -> str:
+    """When a night began; of an unreadable one by its folder's name, which begins with a time; empty without one."""
+    digits = one.folder[:15].replace("-", "")
+    if one.started or len(digits) != 14 or not digits.isdigit():
+        return one.started
+    return f"{digits[:4]}-{digits[4:6]}-{digits[6:8]}T{digits[8:10]}:{digits[10:12]}:{digits[12:14]}"
 
 
 def night(path: Path) -> Night:

@@ -74,6 +74,7 @@ def line(
     symbol: str | None = None,
     limits: Sequence[tuple[float, float]] = (),
     head: str = "",
+    width: float = 1.8,
 ) -> dict[str, Any]:
     """One line; hidden with any of its legend's ``groups``. ``limits`` are the ends of each point's interval.
 
@@ -88,7 +89,7 @@ def line(
         "hovertext": list(hover),
         "hoverinfo": "text" if hover else "skip",
         "legendgroup": " ".join(map(str, groups)),
-        "line": {"dash": dash, "width": 1.8 if symbol else 1.2},
+        "line": {"dash": dash, "width": width},
         "meta": meta,
     }
     if head:

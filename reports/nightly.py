@@ -207,18 +207,18 @@ def _lost(group: Group, told: Sequence[Told]) -> list[tuple[str, str]]:
 
 
 def _broken(nights: Sequence[Night], everything: Sequence[Group]) -> list[str]:
-    """What cannot be compared although it is the newest: (sentence by sentence)."""
+    """What is newest and cannot be compared: a sentence for each."""
     complete = {group.name: group.started[-1] for group in everything}
     newest = max(complete.values(), default="")
     said = []
-    for night in history.in_order(nights)[-RECENT:]:
+    for night in nights:
         if night.problem is not None:
-            if history.in_order([night, *(one for group in everything for one in group.nights)])[-1] is night:
+            if history.moment(night) > newest:
                 said.append(f"The newest record, {night.folder}, cannot be read: {night.problem}.")
         elif night.status != "complete" and night.started > complete.get(night.group, ""):
             why = f" ({night.reason})" if night.reason else ""
             said.append(f"The run {night.folder} of {_where(night.group)} is {night.status}{why} and was not compared.")
-    return said[-LISTED:] if newest or said else said
+    return said[-LISTED:]
 
 
 def _opening(everything: Sequence[Group], bad: int) -> str:

@@ -165,7 +165,7 @@ def _trace(
 def _ceiling(null: Curve, quantity: Quantity) -> dict[str, Any]:
     points = null.single
     y = [quantity.of(point.seconds, point.buffer) for point in points]
-    return lines.line("null cipher", [NULL], [point.buffer for point in points], y, [], {"muted": True})
+    return lines.line("null cipher", [NULL], [point.buffer for point in points], y, [], {"muted": True}, width=1.2)
 
 
 def _paper(points: dict[int, float], quantity: Quantity) -> dict[str, Any]:

@@ -19,13 +19,15 @@ Key = tuple[str, str, Metric]
 
 NIGHTLY = 0.01
 """The chance of a false alarm in a night, over all series together."""
+ENOUGH = 10
+"""Nights that tell how much a night as a whole adds to a ratio."""
 RECENT = 30
 """A change that began more nights ago is no news."""
 NEAR = 7
 """Nights within which changes of one path in one direction are one change."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Series:
     """One pair's log ratios (baseline / candidate). ``places``: which nights of the group have one; others are gaps."""
 
@@ -63,7 +65,7 @@ class Group:
         return bisect_left(self.started, started)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Found:
     """A change in one series. ``place``: the first night after it, in the group."""
 
@@ -122,7 +124,7 @@ def spread(series: Series) -> tuple[float, float] | None:
     there are too few nights.
     """
     count = len(series.values)
-    if count < change.FEWEST:
+    if count < ENOUGH:
         return None
     steps = np.diff(change.tamed(series.values)[0])
     total = float(np.square(steps).sum()) / (2 * len(steps))

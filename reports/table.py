@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ Mean = tuple[float, float, int]
 """Of log ratios: mean, its standard error, and how many blocks."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """A row for each cell, a column for each block; NaN where nothing counts.
 
@@ -36,13 +37,17 @@ class Table:
 
     def median_seconds(self, cell: str) -> float | None:
         """The median of a cell's samples that count; None where there are none."""
-        known = self.times(cell)
-        return float(np.median(known)) if len(known) else None
-
-    def times(self, cell: str) -> Numbers:
-        """A cell's seconds, block by block, of those that count."""
         row = self.rows.get(cell)
-        return self.seconds[row][~np.isnan(self.seconds[row])] if row is not None else np.array([])
+        return None if row is None else self._medians[row]
+
+    @cached_property
+    def _medians(self) -> list[float]:
+        """Of every row; each has at least one number."""
+        ranked = np.sort(self.seconds, axis=1)  # NaN last
+        counts = (~np.isnan(ranked)).sum(axis=1)
+        each = np.arange(len(ranked))
+        middle: list[float] = ((ranked[each, (counts - 1) // 2] + ranked[each, counts // 2]) / 2).tolist()
+        return middle
 
     def log_ratios(self, baseline: str, candidate: str, metric: Metric) -> Numbers:
         """ln(baseline / candidate) of the blocks that both have; none where one of them cannot be measured: the blocks

@@ -179,21 +179,23 @@ def _levels(found: Sequence[Found], across: Sequence[int], low: float, high: flo
 
 def path(values: Sequence[float | None], across: Sequence[int], breaks: set[int]) -> str:
     """Values as an SVG path over the whole height; None and ``breaks`` (before these places) interrupt it."""
-    known = np.array([value for value in values if value is not None])
-    if not len(known):
+    numbers = np.array(values, dtype=float)
+    known = ~np.isnan(numbers)
+    if not known.any():
         return ""
-    low, span = float(known.min()), float(np.ptp(known)) or 1.0
-    parts: list[str] = []
-    on = False
-    for place, (x, value) in enumerate(zip(across, values, strict=True)):
-        if value is None:
-            on = False
-            continue
-        y = HEIGHT - round((value - low) / span * HEIGHT)
-        # a night alone between two gaps is a dot: a line of no length with a round end
-        parts.append(f"L{x},{y}" if on and place not in breaks else f"M{x},{y}h0")
-        on = True
-    return "".join(parts)
+    low = numbers[known].min()
+    heights = (numbers - low) / (float(np.ptp(numbers[known])) or 1.0) * HEIGHT
+    goes_on = known & np.roll(known, 1)
+    goes_on[[0, *breaks]] = False
+    places = np.flatnonzero(known).tolist()
+    down = (HEIGHT - np.rint(heights[known])).astype(int).tolist()
+    # a night alone between two gaps is a dot: a line of no length with a round end
+    return "".join(
+        [
+            f"L{across[place]},{y}" if on else f"M{across[place]},{y}h0"
+            for place, y, on in zip(places, down, goes_on[known].tolist(), strict=True)
+        ]
+    )
 
 
 def _across(times: Sequence[datetime]) -> list[int]:

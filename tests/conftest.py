@@ -20,7 +20,7 @@ from hosts import testbed
 from hosts.changes import Scope
 from hosts.errors import HarnessError
 from hosts.kernel import build
-from hosts.lab import uml
+from hosts.lab import qemu, uml
 from hosts.ssh import Connection, SshError
 from hosts.testbed import Host, HostsTestbed
 
@@ -80,6 +80,23 @@ def esp_modules(bed: Bed) -> Iterator[None]:
         for host, scope in ((bed.sender, here), (bed.receiver, there)):
             load(host, scope, *dict.fromkeys(modules), sticky=ipsec.RANDOM)
         yield
+
+
+@pytest.fixture(scope="session")
+def qemu_lab() -> Iterator[qemu.QemuLab]:
+    """The embedded lab of QEMU guests, booted once."""
+    from tests.test_lab_boot import inhabitants, namespace_of, soon
+
+    spec = testbed.load("lab-qemu")
+    assert isinstance(spec, testbed.QemuTestbed)
+    try:
+        booted = qemu.boot(spec)
+    except HarnessError as error:
+        pytest.skip(f"the lab of QEMU guests does not boot here: {error}")
+    with booted:
+        inside = namespace_of(booted.pid)
+        yield booted
+    assert soon(lambda: inhabitants(inside) == []), inhabitants(inside)
 
 
 @pytest.fixture(scope="session")

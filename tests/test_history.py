@@ -130,6 +130,14 @@ class TestAlarms:
             nights[-1].ratios[0] = Ratio(*[*_values(strange)[:3], strange.log_ratio - 0.5, 0.005, 6])
             assert nightly.report(nights, ()).status == nightly.UNCHANGED
 
+    def test_strange_nights_hide_no_change(self) -> None:
+        for seed in range(5):
+            nights = made_up(np.random.default_rng(seed), 60, change_at=54, factor=1 / 1.05)
+            for night in (nights[9], nights[30]):
+                for n, one in enumerate(night.ratios):
+                    night.ratios[n] = Ratio(*[*_values(one)[:3], one.log_ratio + 0.4, 0.005, 6])
+            assert nightly.report(nights, ()).status == nightly.WORSE
+
     def test_a_repair_is_told_too(self) -> None:
         rng = np.random.default_rng(3)
         nights = made_up(rng, 60, change_at=40, factor=1 / 1.08)
@@ -148,11 +156,11 @@ class TestAlarms:
     def test_few_nights_say_nothing_and_say_so(self) -> None:
         said = nightly.report(made_up(np.random.default_rng(5), 5, change_at=3, factor=0.5), ())
         assert said.status == nightly.UNCHANGED
-        assert "fewer than the 10 that are needed" in said.paragraph
+        assert "fewer than the 25 that are needed" in said.paragraph
 
     def test_other_testbeds_are_other_series(self) -> None:
         rng = np.random.default_rng(6)
-        both = made_up(rng, 20, testbed="a") + made_up(rng, 20, testbed="b", factor=0.7, change_at=0)
+        both = made_up(rng, 30, testbed="a") + made_up(rng, 30, testbed="b", factor=0.7, change_at=0)
         assert nightly.report(history.in_order(both), ()).status == nightly.UNCHANGED
 
     def test_other_terms_begin_a_new_series(self) -> None:
@@ -219,6 +227,9 @@ class TestChange:
         assert not set(places) & set(known)
 
 
+GOOD = '{"cell": "a", "block": 1, "index": 0, "warmup": false, "seconds": 1.5, "valid": true}'
+
+
 class TestQuick:
     def test_it_knows_the_same_fields_as_the_record(self) -> None:
         for fast, slow in ((quick.QuickSample, Sample), (quick.QuickHost, HostSample)):
@@ -230,6 +241,45 @@ class TestQuick:
         slow = record.read(path)
         assert not truncated and all(isinstance(one, quick.QuickSample) for one in fast)
         assert [_plain(one) for one in fast] == [one.model_dump() for one in slow.samples]
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            GOOD,
+            GOOD[:-1] + ', "seconds": 2.5}',
+            GOOD.replace('"seconds": 1.5', '"seconds": 1'),
+            GOOD.replace(", ", ",\n"),
+            GOOD + GOOD,
+            GOOD[:-1] + ', "handshake_seconds": -1.0}',
+            GOOD[:-1] + ', "handshake_seconds": 0}',
+            GOOD[:-1] + ', "bytes": -1}',
+            GOOD[:-1] + ', "bytes": 1e3}',
+            GOOD[:-1] + ', "sender": {"cpu_seconds": -0.1}}',
+            GOOD[:-1] + ', "sender": {"cpu_resolution_seconds": 0}}',
+            GOOD[:-1] + ', "sender": {"joules": 1}}',
+            GOOD[:-1] + ', "colour": 1}',
+            GOOD[:-1] + ', "latencies_us": [1, "2"]}',
+            GOOD[:-1] + ', "witness": {"a": [1]}}',
+            GOOD.replace("1.5", "0"),
+            GOOD.replace("1.5", "NaN"),
+            GOOD.replace("1.5", "Infinity"),
+            GOOD.replace("1.5", "1e999"),
+            GOOD.replace('"block": 1', '"block": -1'),
+            GOOD.replace('"block": 1', '"block": true'),
+            GOOD.replace("false", "0"),
+            GOOD.replace('"valid": true', '"valid": null'),
+            GOOD.replace('"cell": "a"', '"cell": 1'),
+            GOOD.replace('"cell": "a", ', ""),
+            f"[{GOOD}]",
+            "",
+            "null",
+        ],
+    )
+    def test_line_by_line_it_is_as_strict(self, tmp_path: Path, line: str) -> None:
+        with Writer(tmp_path, head("run")) as writer:
+            pass
+        (writer.path / "samples.jsonl").write_text(f"{GOOD}\n{line}\n{GOOD}\n")
+        _alike(writer.path)
 
     @given(st.lists(samples, min_size=1, max_size=3), st.data())
     @settings(deadline=None, max_examples=150)
@@ -249,15 +299,20 @@ class TestQuick:
             if not text:
                 break
         (path / "samples.jsonl").write_bytes(text)
-        try:
-            slow = record.read(path)
-        except RecordError as error:
-            with pytest.raises(RecordError, match=re.escape(str(error).split("\n")[0])):
-                quick.samples(path)
-            return
-        fast, truncated = quick.samples(path)
-        assert truncated == slow.truncated
-        assert repr([_plain(one) for one in fast]) == repr([one.model_dump() for one in slow.samples])
+        _alike(path)
+
+
+def _alike(path: Path) -> None:
+    """Both readers say the same of a record: the same samples, or the same refusal."""
+    try:
+        slow = record.read(path)
+    except RecordError as error:
+        with pytest.raises(RecordError, match=re.escape(str(error).split("\n")[0])):
+            quick.samples(path)
+        return
+    fast, truncated = quick.samples(path)
+    assert truncated == slow.truncated
+    assert repr([_plain(one) for one in fast]) == repr([one.model_dump() for one in slow.samples])
 
 
 def _plain(one: quick.QuickSample | Sample) -> dict[str, Any]:
@@ -380,7 +435,10 @@ class TestTable:
         assert numbers.log_ratios("a", "b", "cpu_seconds_per_gb").tolist() == []
         assert numbers.log_ratios("a", "c", "seconds").tolist() == []
         assert numbers.means([("a", "b"), ("a", "c"), ("x", "y")], "cpu_seconds_per_gb") == [None] * 3
-        assert numbers.median_seconds("c") is None
+        assert [numbers.median_seconds(name) for name in "abc"] == [2.0, 1.0, None]
+        more = table.table([*rows, one("a", 10, seconds=5.0), one("a", 11, seconds=9.0), one("a", 12, seconds=9.0)])
+        assert more.median_seconds("a") == 2.0
+        assert table.table([one("a", n, seconds=n + 1.0) for n in range(4)]).median_seconds("a") == 2.5
         assert table.table([]).means([("a", "b")], "seconds") == [None]
 
 
@@ -391,8 +449,8 @@ class TestCommand:
     def results(self, tmp_path: Path) -> Path:
         rng = np.random.default_rng(1)
         wanted = maker.cells(10)
-        for night in range(20):
-            slower = {"so-crypt": 1.08} if night >= 15 else None
+        for night in range(28):
+            slower = {"so-crypt": 1.08} if night >= 22 else None
             if night != 7:
                 maker.write_night(tmp_path, night, rng, wanted=wanted, samples=6, factors=slower)
         return tmp_path
@@ -444,9 +502,9 @@ class TestCommand:
 
     def test_a_profile_that_was_not_run_is_a_gap(self, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
         rng = np.random.default_rng(2)
-        maker.write_night(results, 23, rng, wanted=maker.cells(5), samples=6, profile="other")
+        maker.write_night(results, 31, rng, wanted=maker.cells(5), samples=6, profile="other")
         main(["nightly", "--results", str(results)])
-        assert "made-up on lab was not run: a gap since 2026-01-20." in " ".join(capsys.readouterr().out.split())
+        assert "made-up on lab was not run: a gap since 2026-01-28." in " ".join(capsys.readouterr().out.split())
 
 
 Damage = Callable[[Path], None]
@@ -611,6 +669,19 @@ class TestSite:
         assert short not in (tmp_path / "site" / new.name / "index.html").read_text()
         assert main(["--results", str(tmp_path), "--long"]) == 0
         assert not any(short in page.read_text() for page in made)
+
+    def test_names_in_a_short_page_are_text(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(site, "LONG_BYTES", 0)
+        old, _ = make_run(tmp_path, seed=1, blocks=3), make_run(tmp_path, seed=2, blocks=3)
+        name = json.dumps(f"schemes/{HOSTILE}/3des/any/1")[1:-1]
+        for file in ("run.json", "samples.jsonl"):
+            text = (old / file).read_text().replace('schemes/so-crypt/3des/any/1"', f'{name}"')
+            (old / file).write_text(text.replace('schemes/afalg-copy/3des/any/1"', f'{name}-"'))
+        _head(old, harness=HOSTILE, reason=HOSTILE)
+        reports.build_site(tmp_path)
+        page = (tmp_path / "site" / old.name / "index.html").read_text()
+        assert "short page of an older run" in page and "alert(1)" in page
+        assert "<script>alert" not in page and "<img" not in page
 
     def test_the_index_leads_to_the_trends(self, tmp_path: Path) -> None:
         make_run(tmp_path, blocks=3)

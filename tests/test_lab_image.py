@@ -84,6 +84,15 @@ def test_another_recipe_suite_or_builder_has_another_key(monkeypatch: pytest.Mon
     assert recipe.key("trixie") == keys[0]
 
 
+def test_what_only_one_suite_has_shapes_no_other_suite_s_image() -> None:
+    recipe = image.recipe()
+    assert "qatengine" in recipe.all_packages("trixie")
+    assert recipe.all_packages("bookworm") == recipe.packages, "Debian 12 has no such package"
+    more = recipe.model_copy(update={"packages_of": {"trixie": ("qatengine", "gdb")}})
+    assert more.key("trixie") != recipe.key("trixie")
+    assert more.key("bookworm") == recipe.key("bookworm")
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), HarnessError("no network")])
 def test_a_build_that_ends_early_leaves_nothing(builder: Builder, error: BaseException) -> None:
     builder.error = error

@@ -17,6 +17,7 @@ from hosts.lab import archive, guest_kernel, initrd, kvm, packages, ready
 from hosts.lab.accounting import VcpuMeter
 from hosts.lab.cached import Cached
 from hosts.lab.guest_kernel import About, GuestKernel
+from hosts.lab.processes import SYSTEM_PATH
 from hosts.progress import silent
 from hosts.testbed import QemuTestbed
 from tests.test_lab_ready import ALL, machine
@@ -223,6 +224,31 @@ def test_what_a_probe_found_holds_until_the_machine_or_the_kernel_is_another(
     memory.write_text("half a li")
     assert kvm.unusable(cached_kernel, silent, device) == (found or None)
     assert len(tried) == 3
+
+
+@pytest.mark.parametrize(
+    ("script", "found"),
+    [
+        (f"echo booting; echo {kvm.ANSWER}", ""),
+        (
+            "echo what; echo 'it cannot be'; exit 1",
+            "a guest that was booted to try it ended and said last: it cannot be",
+        ),
+        ("exec sleep 98.765", "a guest that was booted to try it did not come up in 1 s"),
+    ],
+)
+def test_a_probe_comes_up_or_ends_or_hangs(
+    cached_kernel: GuestKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, found: str
+) -> None:
+    """A script stands in for QEMU: no machine does all three."""
+    (cached_kernel.path / "busybox").write_bytes(b"program")
+    program = tmp_path / "qemu-system-x86_64"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(kvm, "SYSTEM_PATH", f"{tmp_path}:{SYSTEM_PATH}")
+    monkeypatch.setattr(kvm, "PROBE_SECONDS", 1.0)
+    assert kvm._try(cached_kernel) == found
+    assert "98.765" not in subprocess.run(["ps", "axo", "args"], capture_output=True, text=True, check=True).stdout
 
 
 def test_a_meter_of_processors_needs_a_process_that_has_some() -> None:

@@ -32,6 +32,7 @@ from harness.setup import Connection, Setup
 from hosts.changes import Served
 from hosts.errors import ConfigError, HarnessError
 from hosts.facts import PROGRAMS, Facts
+from hosts.qat import LISTED, Engine
 from hosts.testbed import Host
 
 PATHS = paths.discover()
@@ -49,6 +50,8 @@ TRIPLE = CIPHERS["3des"]
 GCM = CIPHERS["aes128gcm"]
 CLEAR = ("http", "plain")
 KERNEL_TLS = ("ktls", "ktls-write")
+QAT = "https-qat"
+GCMS = {"aes128gcm", "aes256gcm"}
 STREAMS = ("afalg-copy", "afalg-splice", "so-crypt", "so-crypt-send")
 AEADS = {"aes128gcm", "aes256gcm", "chacha20poly1305"}
 payloads = st.integers(1, 10**9)
@@ -64,6 +67,15 @@ def facts(role: str, without: tuple[str, ...] = (), disabled: tuple[str, ...] = 
         programs={name: None if name in without else version for name, version in programs.items()},
         modules=MODULES - set(without),
         openssl_disabled=frozenset(disabled),
+        qat=Engine(
+            "v1.0",
+            frozenset(LISTED.values()),
+            "/qatengine.so",
+            dict.fromkeys(LISTED, "software"),
+            takes_processor=True,
+            instructions=True,
+            countable=True,
+        ),
         shown={"os": "Debian GNU/Linux 13 (trixie)"},
     )
 
@@ -71,7 +83,7 @@ def facts(role: str, without: tuple[str, ...] = (), disabled: tuple[str, ...] = 
 def unsupported(name: str, setup: Setup | None = None, **without: tuple[str, ...]) -> str | None:
     """Why it cannot run here, with a cipher that it can run with somewhere."""
     sender, receiver = (facts(role, without.get(role, ())) for role in ("sender", "receiver"))
-    usual = Setup(GCM, tls="1.3") if name in KERNEL_TLS else Setup(TRIPLE)
+    usual = Setup(GCM, tls="1.3") if name in (*KERNEL_TLS, QAT) else Setup(TRIPLE)
     return PATHS[name].unsupported(setup or usual, sender, receiver)
 
 
@@ -79,7 +91,7 @@ def unsupported(name: str, setup: Setup | None = None, **without: tuple[str, ...
 
 
 def test_these_are_the_paths() -> None:
-    assert set(PATHS) == {*CLEAR, "https", *KERNEL_TLS, "ipsec", *STREAMS}
+    assert set(PATHS) == {*CLEAR, "https", QAT, *KERNEL_TLS, "ipsec", *STREAMS}
 
 
 @pytest.mark.parametrize("name", PATHS)
@@ -110,6 +122,23 @@ def test_all_that_is_missing_is_told_at_once() -> None:
     assert said.count(";") == 2
 
 
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        ("PycURL/7.45.6 libcurl/8.14.1 GnuTLS/3.8.9 zlib/1.3.1", None),
+        ("PycURL/7.45.6 libcurl/10.0.0 GnuTLS/3.8.9", None),
+        ("PycURL/7.45.2 libcurl/7.88.1 GnuTLS/3.7.9", "libcurl/7.88 ignores the TLS suites"),
+        ("PycURL/7.45.6 libcurl/8.14.1 OpenSSL/3.5.1", "not linked with GnuTLS"),
+    ],
+)
+@pytest.mark.parametrize("name", ["https", *KERNEL_TLS])
+def test_a_client_that_would_offer_other_suites_is_named(name: str, version: str, said: str | None) -> None:
+    receiver = facts("receiver")
+    receiver.programs["pycurl"] = version
+    found = PATHS[name].unsupported(Setup(GCM, tls="1.3"), facts("sender"), receiver)
+    assert found is None if said is None else said in str(found)
+
+
 @pytest.mark.parametrize("name", KERNEL_TLS)
 def test_openssl_built_without_kernel_tls_is_named(name: str) -> None:
     sender, setup = facts("sender", disabled=("KTLS",)), Setup(GCM, tls="1.3")
@@ -136,6 +165,8 @@ def reason_due(path: str, cipher: str, tls: str, integrity: str) -> str | None:
         return f"{title} is an AEAD" if cipher in AEADS else None
     if path in KERNEL_TLS and cipher not in AEADS:
         return f"the kernel's TLS has no {title}"
+    if path == QAT and cipher not in GCMS:
+        return f"qatengine is tried with AES-GCM only, not with {title}"
     if path in ("https", *KERNEL_TLS) and (tls, integrity) not in TLS_SUITES.get(cipher, set()):
         return f"TLS {tls} has no suite with {title} and HMAC-{integrity.upper()}"
     return None
@@ -161,10 +192,10 @@ def test_a_path_that_enciphers_does_not_run_without_a_cipher(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in PATHS if not PATHS[name].clear])
 def test_a_path_that_cannot_choose_its_driver_refuses_one(name: str) -> None:
-    cipher = GCM if name in KERNEL_TLS else CIPHERS["aes128cbc"]
+    cipher = GCM if name in (*KERNEL_TLS, QAT) else CIPHERS["aes128cbc"]
     assert PATHS[name].impossible(Setup(cipher)) is None
     said = PATHS[name].impossible(Setup(cipher, driver="qat_aes_cbc"))
-    assert "driver" in str(said) if name == "https" else said is None
+    assert "driver" in str(said) if name in ("https", QAT) else said is None
 
 
 @pytest.mark.parametrize("name", ["ipsec", *KERNEL_TLS])
@@ -802,7 +833,10 @@ def test_a_path_that_is_possible_says_its_steps(path: str, cipher: str) -> None:
     steps = PATHS[path].steps(setup)
     assert steps is not None
     assert bool(steps.sender) == (path not in CLEAR)
-    assert bool(steps.receiver) == (path in ("https", "ipsec", *KERNEL_TLS)), "others are deciphered after the clock"
+    assert bool(steps.receiver) == (path in ("https", QAT, "ipsec", *KERNEL_TLS)), (
+        "others are deciphered after the clock"
+    )
     assert all(step.chunk > 0 and step.times > 0 for step in (*steps.sender, *steps.receiver))
     library = {"3des": "gnutls"}.get(cipher, "openssl")
     assert (library in steps.names()) == (path == "https")
+    assert ("openssl_qat" in steps.names()) == (path == QAT)

@@ -43,11 +43,14 @@ def rows(done: Run, **wanted: object) -> list[Cell]:
 def test_every_kind_of_cipher_is_timed_both_ways(own_bed: Bed, tmp_path: Path) -> None:
     ciphers = ("null", "des", "3des", "aes128gcm", "chacha20poly1305")
     done = run(own_bed, profile_of(crypto(*ciphers, depths=[1, 4])), tmp_path)
-    assert {cell.outcome for cell in done.head.cells} == {"measured"}, [c.reason for c in done.head.cells if c.reason]
+    for cell in done.head.cells:
+        # what a kernel does one after another is no depth of 4, and says so
+        alone = cell.outcome == "unsupported" and cell.depth == 4 and "one after another" in (cell.reason or "")
+        assert cell.outcome == "measured" or alone, cell.reason
     for cipher in ciphers:
         found = {(cell.path, cell.depth) for cell in rows(done, cipher=cipher, driver="any")}
         assert found == {(path, depth) for path in ("raw-encrypt", "raw-decrypt") for depth in (1, 4)}
-    for cell in done.head.cells:
+    for cell in rows(done, outcome="measured"):
         samples = [sample for sample in done.samples if sample.cell == cell.id]
         assert len(samples) == 3
         for sample in samples:

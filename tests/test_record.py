@@ -168,7 +168,9 @@ def test_a_field_that_this_schema_does_not_have_is_an_error(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ('"schema": 1', '"schema": 2', "newer than schema 1"),
+        ('"schema": 1', '"schema": 2', "is a record of schema 2, newer than schema 1, which is read here"),
+        ('"schema": 1', '"schema": 0', "is a record of schema 0, older than schema 1, which is read here"),
+        ('"schema": 1', '"schema": "1"', "is not a record of schema 1: schema: "),
         ('"status": "complete"', '"status": "fine"', "is not a record of schema 1: status: "),
         ('"run_id"', '"id"', "is not a record of schema 1: run_id: "),
         ("{", "", "is not a record of schema 1: "),

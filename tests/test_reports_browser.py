@@ -12,7 +12,7 @@ import pytest
 
 import reports
 from tests import record_maker
-from tests.record_maker import MB, make_run, suite
+from tests.record_maker import MB, crossings, make_run, raw_part, small_parts, suite
 from tests.test_reports_kernels import NO_PAGES, two
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -32,6 +32,7 @@ ARGUMENTS = [
 HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=1>\"'`${1}%{x}"
 GOODPUT = "p2-schemes-3des-goodput"
 SAMPLES = "#sample-table"
+SMALL = "p1-small-files-new-aes128gcm"
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +76,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_run(results, seed=1, run_id="good", outcomes=record_maker.unsupported_https())
     make_run(results, seed=2, run_id="broken-off", status="interrupted", blocks=2, kind="hosts", profile="other")
     make_run(results, seed=3, run_id="damaged")
+    counted = suite("counted", None, None, "afalg-copy")
+    counted.crossings = crossings()
+    parts = [*small_parts(requests=100), raw_part(), (counted, [], raw_part()[2])]
+    make_run(results, seed=4, run_id="lines", suites=[], parts=parts, profile="lines")
     (results / "damaged" / "run.json").write_text("{")
     return reports.build_site(results).parent
 
@@ -83,6 +88,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def good(page: Page, built: Path) -> Page:
     """The page of the good record."""
     page.goto((built / "good" / "index.html").as_uri())
+    return page
+
+
+@pytest.fixture
+def lines(page: Page, built: Path) -> Page:
+    """The page of a record of raw cryptography, small files and crossings."""
+    page.goto((built / "lines" / "index.html").as_uri())
     return page
 
 
@@ -204,7 +216,7 @@ def test_light_and_dark(browser: Browser, built: Path) -> None:
     assert shades["light"] == shades["dark, switched"] != shades["dark"] == shades["light, switched"]
 
 
-@pytest.mark.parametrize("name", ["index.html", "good/index.html", "broken-off/index.html"])
+@pytest.mark.parametrize("name", ["index.html", "good/index.html", "broken-off/index.html", "lines/index.html"])
 @pytest.mark.parametrize("width", [360, 390, 768, 1280])
 def test_no_page_scrolls_sideways(page: Page, built: Path, name: str, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
@@ -217,7 +229,7 @@ def test_no_page_scrolls_sideways(page: Page, built: Path, name: str, width: int
 def test_the_index_lists_filters_and_leads_on(page: Page, built: Path) -> None:
     page.goto((built / "index.html").as_uri())
     table = "table[data-table=runs]"
-    assert page.locator(f"{table} tbody tr").count() == 3
+    assert page.locator(f"{table} tbody tr").count() == 4
     expect(page.locator(f"{table} tbody")).to_contain_text("Cannot be read")
     page.fill("[data-filter=runs]", "interrupted other")
     assert page.locator(f"{table} tbody tr:visible").count() == 1
@@ -248,6 +260,107 @@ def test_printing_draws_all_in_light(good: Page) -> None:
     good.evaluate("dispatchEvent(new Event('afterprint'))")
     assert good.evaluate("document.documentElement.dataset.theme") == "dark"
     assert len(good.pdf()) > 10_000
+
+
+def test_small_charts_are_drawn_and_share_their_legend(lines: Page) -> None:
+    figure = lines.locator("#raw1-throughput")
+    drawn(lines, "raw1-throughput")
+    expect(figure.locator(".main-svg").first).to_be_visible()
+    for place in figure.locator(".plot").all():
+        place.scroll_into_view_if_needed()
+        expect(place.locator(".main-svg").first).to_be_visible()
+    shown = figure.locator(".scatterlayer .trace")
+    before = shown.count()
+    assert before == 3 + 4 + 4 + 6 + 4, "null with the paper, the others before the null cipher and with OpenSSL"
+    button = figure.locator(".legend button", has_text="decrypt")
+    button.focus()
+    lines.keyboard.press("Enter")
+    expect(button).to_have_attribute("aria-pressed", "false")
+    expect(shown).to_have_count(before - 6)
+    lines.reload()
+    drawn(lines, "raw1-throughput")
+    expect(figure.locator(".legend button", has_text="decrypt")).to_have_attribute("aria-pressed", "false")
+
+
+def test_hover_tells_the_driver_and_both_rates(lines: Page) -> None:
+    drawn(lines, "raw1-throughput")
+    lines.locator("#raw1-throughput .plot").first.locator(".scatterlayer .point").nth(3).hover(force=True)
+    told = lines.locator("#raw1-throughput .hoverlayer").first
+    for said in ("Null cipher", "null-generic", "Mbit/s", "operations/s"):
+        expect(told).to_contain_text(said)
+
+
+def test_line_figures_download_their_data_and_their_picture(lines: Page) -> None:
+    drawn(lines, "raw1-operations")
+    for figure in ("raw1-throughput", "raw1-operations"):
+        rows = list(csv.DictReader(saved(lines, f"#{figure} [data-csv]").splitlines()))
+        assert len(rows) == 2 * 6 * 8 + 4 * 4, "ciphers and drivers both ways, OpenSSL at every second size"
+    first = next(row for row in rows if row["cipher"] == "3DES" and row["buffer (B)"] == "1024")
+    per_second = float(first["operations/s"])
+    assert float(first["Mbit/s"]) == pytest.approx(per_second * 1024 * 8 / 1e6, rel=1e-4)
+    picture = saved(lines, "[data-image=raw1-operations]")
+    assert picture.startswith("<svg") and picture.count("Operations (per second)") == 5 and "AES-128-GCM" in picture
+    assert lines.evaluate(
+        "text => new DOMParser().parseFromString(text, 'image/svg+xml').querySelector('parsererror') === null", picture
+    )
+
+
+def test_costs_sort_and_download_with_their_limits(lines: Page) -> None:
+    table = lines.locator("table[data-table=raw1-costs]")
+    table.get_by_role("button", name="Per byte (ns)").click()
+    cost = "[...document.querySelectorAll('[data-table=raw1-costs] tbody tr')].map(r => Number(r.cells[3].dataset.v))"
+    assert lines.evaluate(cost) == sorted(lines.evaluate(cost))
+    expect(table).to_contain_text("paper 2005")
+    rows = list(csv.DictReader(saved(lines, "[data-csv=raw1-costs]").splitlines()))
+    one = next(row for row in rows if row["Cipher"] == "3des" and row["Operation"] == "encrypt")
+    assert float(one["Per byte low"]) < float(one["Per byte (ns)"]) < float(one["Per byte high"])
+    assert table.locator("th:visible").count() < len(rows[0]), "limits are in the download only"
+    lines.set_viewport_size({"width": 390, "height": 800})
+    assert table.locator("th:visible").count() < len(rows[0])
+
+
+def test_small_files_are_drawn_and_listed(lines: Page) -> None:
+    for end in ("request", "ratio", "distribution"):
+        drawn(lines, f"{SMALL}-{end}")
+    assert lines.locator(f"#{SMALL}-request .scatterlayer .point").count() == 2 * 3 * 3
+    lines.locator(f"#{SMALL}-request .legend button", has_text="ipsec").click()
+    expect(lines.locator(f"#{SMALL}-request .scatterlayer .point")).to_have_count(2 * 2 * 3)
+    rows = list(csv.DictReader(saved(lines, f"[data-csv={SMALL}-percentiles]").splitlines()))
+    assert len(rows) == 9 and all(float(row["p50 (ms)"]) < float(row["p99 (ms)"]) for row in rows)
+    assert {row["Connection"] for row in rows} == {"new connections", "resumed sessions", "one kept connection"}
+    shares = list(csv.DictReader(saved(lines, f"[data-csv={SMALL}-distribution-data]").splitlines()))
+    assert float(shares[0]["share (%)"]) == 0 and float(shares[-1]["share (%)"]) == 100
+
+
+def test_calls_by_name_open(lines: Page) -> None:
+    details = lines.locator("section:has(> #crossings) details")
+    details.locator("summary").focus()
+    lines.keyboard.press("Enter")
+    expect(details.locator("table")).to_contain_text("sendmsg")
+
+
+def test_lines_print_in_light_with_every_chart(lines: Page) -> None:
+    drawn(lines, f"{SMALL}-request")
+    lines.set_viewport_size({"width": 720, "height": 1000})
+    lines.emulate_media(media="print")
+    lines.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert lines.evaluate("[...document.querySelectorAll('[data-figure]')].every(p => p.querySelector('.main-svg'))")
+    for _ in range(50):  # figures follow the window a moment later
+        if lines.evaluate("document.documentElement.scrollWidth") <= 720:
+            break
+        lines.wait_for_timeout(100)
+    assert lines.evaluate("document.documentElement.scrollWidth") <= 720
+
+
+def test_a_page_without_its_assets_says_so(browser: Browser, built: Path, tmp_path: Path) -> None:
+    shutil.copytree(built / "good", tmp_path / "good")
+    (tmp_path / "assets").mkdir()
+    for name in ("view.js", "samples.js", "tables.js", "figures.js", "report.css"):
+        shutil.copyfile(built / "assets" / name, tmp_path / "assets" / name)
+    with browser.new_context() as one:
+        page = one.new_page()
+        page.goto((tmp_path / "good" / "index.html").as_uri())
+        expect(page.locator(".plot").first).to_contain_text("no figure can be drawn")
 
 
 def test_a_hostile_record_is_inert(page: Page, tmp_path: Path) -> None:
@@ -313,6 +426,7 @@ def test_ten_thousand_samples_are_quick(page: Page, tmp_path: Path) -> None:
     make_run(tmp_path, run_id="big", blocks=42, per_block=6)
     page.goto((reports.build_site(tmp_path).parent / "big" / "index.html").as_uri())
     took = page.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd")
+    assert page.evaluate("document.querySelectorAll('script[src*=plotly][defer]').length") == 0, "nothing waits for it"
     sort = "() => { const t = performance.now(); document.querySelectorAll('#sample-table thead button')[4].click(); "
     assert page.evaluate(sort + "return performance.now() - t; }") < 1000
     assert took < 10_000, "far above what it takes on a quiet machine"

@@ -30,7 +30,7 @@ def compiled(bench: Bench) -> str:
             bench.sender.put(source.read_bytes(), f"source/{source.name}")
         program = f"{bench.sender.directory}/datapath"
         names = [source.name for source in sources if source.suffix == ".c"]
-        bench.sender.check([*COMPILE, program, *names], timeout=120, cwd=directory)
+        bench.sender.check([*COMPILE, program, *names], timeout=400, cwd=directory)
         bench.shared[SHARED] = program
     return bench.shared[SHARED]
 
@@ -131,5 +131,5 @@ def load_alg(bench: Bench, cipher: Cipher | None) -> None:
 
     Both kinds of AF_ALG, because a name is tried as one, then as the other.
     """
-    modules = cipher.kernel_modules if cipher else ()
+    modules = cipher.modules if cipher else ()
     load(bench.sender, bench.on_sender, "algif_skcipher", "algif_aead", *modules)

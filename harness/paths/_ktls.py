@@ -25,14 +25,19 @@ def unsupported(setup: Setup, sender: Facts, receiver: Facts) -> str | None:
     steering = () if setup.driver == "any" else ("crypto_user",)
     missing = _need.missing(sender, receiver, sender_programs=("nginx", "openssl", "modprobe"), sender_modules=steering)
     unproven = _card.unproven(setup.driver, sender) if steering else None
-    return "; ".join(reason for reason in (_nginx.without_ktls(sender), missing, unproven) if reason) or None
+    return (
+        "; ".join(
+            reason for reason in (_nginx.without_ktls(sender), missing, _need.one_suite(receiver), unproven) if reason
+        )
+        or None
+    )
 
 
 def deploy(bench: Bench, name: str, setup: Setup, *, sendfile: bool) -> Deployed:
     """Load what the kernel's TLS stands on, and serve. Raises HarnessError, for a setup that is impossible too."""
     if reason := impossible(setup):
         raise HarnessError(reason)
-    load(bench.sender, bench.on_sender, "tls", *(setup.cipher.kernel_modules if setup.cipher else ()))
+    load(bench.sender, bench.on_sender, "tls", *(setup.cipher.modules if setup.cipher else ()))
     if setup.driver == "any" or setup.cipher is None:
         return _nginx.serve_tls(bench, name, setup, ktls=True, sendfile=sendfile)
     # the kernel's TLS takes the driver of the highest priority when a connection is handed to it

@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
+import re
+
 from hosts import packages
 from hosts.facts import Facts
+
+CHOOSES_SUITES = (8, 13)
+"""The first libcurl that hands a list of TLS suites on to GnuTLS; older ones offer what they like without a word."""
+
+
+def one_suite(receiver: Facts) -> str | None:
+    """Why the receiver's libcurl cannot be made to offer exactly one TLS suite, or None."""
+    said = receiver.programs.get("pycurl") or ""
+    version = re.search(r"libcurl/(\d+)\.(\d+)", said)
+    if not version:
+        return None  # that it is missing is said elsewhere
+    if "GnuTLS/" not in said:
+        return "the receiver's libcurl is not linked with GnuTLS, which offers one TLS suite by a priority string"
+    if (int(version[1]), int(version[2])) < CHOOSES_SUITES:
+        return (
+            f"the receiver's {version[0]} ignores the TLS suites it is told to offer with GnuTLS "
+            f"({'.'.join(map(str, CHOOSES_SUITES))} and newer do not)"
+        )
+    return None
 
 
 def missing(

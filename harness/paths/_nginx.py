@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from harness.bench import Bench
 from harness.paths import Deployed, Observed, Witness, _certificate, _log
@@ -49,8 +49,18 @@ http {{
 """
 
 
-def serve(bench: Bench, name: str, port: int, tls: Sequence[str] = (), sendfile: bool = True) -> Served:
-    """Start nginx on the sender at ``port``; its log is ``access_log(bench, name)``. ``tls``: lines for the server."""
+def serve(
+    bench: Bench,
+    name: str,
+    port: int,
+    tls: Sequence[str] = (),
+    sendfile: bool = True,
+    environment: Mapping[str, str] | None = None,
+) -> Served:
+    """Start nginx on the sender at ``port``; its log is ``access_log(bench, name)``.
+
+    ``tls``: lines for the server. ``environment``: variables besides the bench's own.
+    """
     run = f"{bench.directory}/{name}"
     bench.on_sender.apply(changes.directory(run))
     address = f"[{bench.address}]" if bench.address.version == 6 else str(bench.address)
@@ -65,11 +75,26 @@ def serve(bench: Bench, name: str, port: int, tls: Sequence[str] = (), sendfile:
     configuration = bench.sender.put(text.encode(), f"{bench.folder}/{name}/nginx.conf")
     return bench.on_sender.serve(
         f"nginx for {name}",
-        [*bench.in_environment(), "nginx", "-e", "stderr", "-p", run, "-c", configuration],
+        [
+            *bench.in_environment(),
+            *in_environment(environment or {}),
+            "nginx",
+            "-e",
+            "stderr",
+            "-p",
+            run,
+            "-c",
+            configuration,
+        ],
         str(bench.address),
         port,
         f"{bench.folder}/{name}",
     )
+
+
+def in_environment(variables: Mapping[str, str]) -> list[str]:
+    """What stands before a command to start it with these variables; nothing where there are none."""
+    return ["env", *(f"{name}={value}" for name, value in variables.items())] if variables else []
 
 
 def access_log(bench: Bench, name: str) -> str:
@@ -86,7 +111,15 @@ def without_ktls(sender: Facts) -> str | None:
     return None
 
 
-def serve_tls(bench: Bench, name: str, setup: Setup, *, ktls: bool, sendfile: bool) -> Deployed:
+def serve_tls(
+    bench: Bench,
+    name: str,
+    setup: Setup,
+    *,
+    ktls: bool,
+    sendfile: bool,
+    environment: Mapping[str, str] | None = None,
+) -> Deployed:
     """nginx with OpenSSL offering one suite; records made by the kernel (``ktls``) or in user space.
 
     The witness: the suite in the server's own log, and the connections that the kernel's TLS took over, which must be
@@ -111,7 +144,7 @@ def serve_tls(bench: Bench, name: str, setup: Setup, *, ktls: bool, sendfile: bo
     if ktls:
         lines.append("ssl_conf_command Options KTLS;")
     port, place = bench.port(), name if setup.buffer_bytes is None else f"{name}-{record}"
-    served = serve(bench, place, port, lines, sendfile)
+    served = serve(bench, place, port, lines, sendfile, environment)
     base = bench.base_url("https", port)
     spoken = (f"TLSv{suite.version}", suite.openssl)
 

@@ -166,7 +166,7 @@ class Ipsec:
             (bench.on_sender, bench.sender, ("out", "in")),
             (bench.on_receiver, bench.receiver, ("in", "out")),
         ):
-            load(host, scope, *RANDOM, *MODULES, *cipher.kernel_modules, sticky=RANDOM)
+            load(host, scope, *RANDOM, *MODULES, *cipher.modules, sticky=RANDOM)
             if scope is bench.on_sender and setup.driver != "any":
                 # ESP takes the driver of the highest priority when an SA is made
                 _card.steer(bench, setup.driver, (esp_algorithm(cipher, setup.integrity), cipher.kernel))

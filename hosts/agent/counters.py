@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ def observe(
     """Read counters now.
 
     A counter is a ``file`` or the output of a ``command``, and a ``pattern`` whose one group is summed over
-    all its matches; ``size`` of a file; or a ``table`` like /proc/net/snmp with a ``field``
-    (Tcp.RetransSegs). One that cannot be read is None, never zero. ``cpu`` is the host's
+    all its matches; ``size`` of a file; a ``table`` like /proc/net/snmp with a ``field``
+    (Tcp.RetransSegs); or ``u64``, a file that holds 64-bit numbers as this machine does, the one ``at`` a place
+    in bytes. One that cannot be read is None, never zero. ``cpu`` is the host's
     busy and total time since boot in seconds.
     """
     values: dict[str, int | None] = {}
@@ -27,6 +29,9 @@ def observe(
         if "size" in counter:
             path = Path(counter["size"])
             values[name] = path.stat().st_size if path.exists() else None
+            continue
+        if "u64" in counter:
+            values[name] = _u64(Path(counter["u64"]), counter["at"])
             continue
         if "table" in counter:
             values[name] = _field(read([counter["table"]])[counter["table"]], counter["field"])
@@ -42,6 +47,15 @@ def observe(
         matches = re.findall(counter["pattern"], text, re.MULTILINE) if text is not None else []
         values[name] = sum(int(m) for m in matches) if matches else None
     return {"values": values, "cpu": cpu()}
+
+
+def _u64(path: Path, at: int) -> int | None:
+    """The unsigned 64-bit number that starts at a byte of a file; None where there is no such file or number."""
+    try:
+        number = path.read_bytes()[at : at + 8]
+    except OSError:
+        return None
+    return int.from_bytes(number, sys.byteorder) if len(number) == 8 else None
 
 
 def _field(text: str | None, name: str) -> int | None:

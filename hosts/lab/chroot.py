@@ -35,6 +35,8 @@ def run(
     with tempfile.TemporaryFile("w+", errors="replace") as errors:
         process = subprocess.Popen(
             [
+                # It ends with this process, killed in any way. (With the thread that started it, which waits for it.)
+                *("setpriv", "--pdeathsig", "KILL"),
                 *("unshare", *user, "--mount", "--pid", "--ipc", "--fork", "--kill-child"),
                 *("/bin/sh", str(IN_IMAGE), str(image), str(work), str(sources or ""), "sh", "-ec", script),
             ],

@@ -41,8 +41,8 @@ class Recipe(BaseModel):
     initial_modules: tuple[str, ...]
 
     def key(self, suite: str) -> str:
-        """A digest of all that shapes the kernel of ``suite``."""
-        content = [suite, self.model_dump(), LAYOUT, platform.machine(), os.geteuid()]
+        """A digest of all that shapes what the cache has of ``suite``; the initial RAM disk is made for each boot."""
+        content = [suite, self.model_dump(exclude={"initial_modules"}), LAYOUT, platform.machine(), os.geteuid()]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
 
 

@@ -24,20 +24,26 @@ Image = cached.Cached
 
 
 class Recipe(BaseModel):
-    """What an image is made of; see recipe.toml."""
+    """What an image is made of; see recipe.toml. ``packages_of``: more packages, of one suite only."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     packages: tuple[str, ...]
     leave_out: tuple[str, ...]
     must_have: tuple[str, ...]
+    packages_of: dict[str, tuple[str, ...]] = {}
+
+    def all_packages(self, suite: str) -> tuple[str, ...]:
+        """What the image of ``suite`` holds."""
+        return (*self.packages, *self.packages_of.get(suite, ()))
 
     def key(self, suite: str) -> str:
         """A digest of all that shapes the image of ``suite``: another recipe, builder or owner, another key.
 
         Root's images keep Debian's owners of files, an ordinary user's belong to that user.
         """
-        content = [suite, self.model_dump(), mmdebstrap.OPTIONS, platform.machine(), os.geteuid()]
+        shape = self.model_dump(exclude={"packages_of"}) | {"packages": self.all_packages(suite)}
+        content = [suite, shape, mmdebstrap.OPTIONS, platform.machine(), os.geteuid()]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
 
 
@@ -66,7 +72,7 @@ def obtain(suite: str, progress: Progress = silent) -> Image:
 
 def _build(tree: Path, suite: str, progress: Progress) -> None:
     cached.check_room(tree.parent, NEEDED_BYTES, "building an image")
-    mmdebstrap.unpack(suite, recipe().packages, recipe().leave_out, tree, progress)
+    mmdebstrap.unpack(suite, recipe().all_packages(suite), recipe().leave_out, tree, progress)
     lacking = [name for name in recipe().must_have if not (tree / name).exists()]
     if lacking:
         raise HarnessError(f"the image of {suite} was built but lacks {', '.join(lacking)}")

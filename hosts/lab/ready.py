@@ -62,6 +62,8 @@ def make_ready(*, build: bool, qemu: bool = False, progress: Progress = silent, 
         packages.install(lacking, progress)
     check_tun(machine)
     check_processes()
+    if qemu:
+        check_thread_accounts()
     if not machine.root:
         check_user_namespaces()
         if build:
@@ -99,6 +101,12 @@ def check_processes() -> None:
     """The guests' CPU time is added up over the processes that they started. Raises HarnessError."""
     if not Path(f"/proc/self/task/{os.getpid()}/children").exists():
         raise HarnessError("the lab needs a kernel that lists child processes in /proc (CONFIG_PROC_CHILDREN)")
+
+
+def check_thread_accounts() -> None:
+    """A QEMU guest's CPU time is that of the threads which are its processors. Raises HarnessError."""
+    if not Path(f"/proc/{os.getpid()}/schedstat").exists():
+        raise HarnessError("the lab needs a kernel that accounts for threads in /proc (CONFIG_SCHED_INFO)")
 
 
 def check_memory(guests: int, memory_mb: int) -> None:

@@ -146,7 +146,9 @@
     return '<svg xmlns="http://www.w3.org/2000/svg" width="' + width + '" height="' + top + '">' + parts.join("") + "</svg>";
   }
 
-  var all = Array.from(document.querySelectorAll("figure"), setUp);
+  var all = Array.from(document.querySelectorAll("figure")).filter(function (figure) {
+    return figure.querySelector("[data-figure]");
+  }).map(setUp);
   var watch = new IntersectionObserver(function (entries) {
     entries.forEach(function (entry) {
       if (!entry.isIntersecting) return;
