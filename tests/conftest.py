@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,12 @@ from pathlib import Path
 import pytest
 
 from harness.bed import SO_CRYPT, Bed, opened
+from harness.bench import load
+from harness.ciphers import CIPHERS
 from harness.events import Events
-from harness.paths.ipsec import RANDOM
+from harness.paths import _datapath, ipsec
 from hosts import testbed
+from hosts.changes import Scope
 from hosts.errors import HarnessError
 from hosts.kernel import build
 from hosts.lab import qemu, uml
@@ -34,14 +38,48 @@ def lab() -> Iterator[uml.UmlLab]:
         yield booted
 
 
-@pytest.fixture(scope="module")
-def bed(lab: uml.UmlLab) -> Iterator[Bed]:
-    """The lab's guests, connected for all tests of a file; as they were afterwards."""
-    before = {role: state(getattr(lab.testbed, role)) for role in ("sender", "receiver")}
-    with opened(lab.testbed, Events()) as hosts:
-        yield hosts
+@pytest.fixture(scope="session")
+def datapath(tmp_path_factory: pytest.TempPathFactory) -> bytes | None:
+    """The program ``datapath`` for any guest, so that not every bed compiles it; None where it cannot be made here."""
+    program = tmp_path_factory.mktemp("datapath") / "datapath"
+    sources = [str(path) for path in sorted((_datapath.HOSTS / "datapath").glob("*.c"))]
+    header = _datapath.HOSTS / "kernel" / "so_crypt"
+    command = [*_datapath.COMPILE, str(program), "-static", f"-I{header}", *sources]
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return program.read_bytes()
+
+
+@contextlib.contextmanager
+def connected(testbed: HostsTestbed, program: bytes | None) -> Iterator[Bed]:
+    """An open bed on hosts that are as they were afterwards."""
+    hosts = {role: getattr(testbed, role) for role in ("sender", "receiver")}
+    before = {role: state(host) for role, host in hosts.items()}
+    with opened(testbed, Events()) as bed:
+        if program:
+            bed.shared[_datapath.SHARED] = bed.sender.put(program, "datapath", 0o700)
+        yield bed
     for role, was in before.items():
-        eventually_as_before(getattr(lab.testbed, role), was)
+        eventually_as_before(hosts[role], was)
+
+
+@pytest.fixture(scope="module")
+def bed(lab: uml.UmlLab, datapath: bytes | None) -> Iterator[Bed]:
+    """The lab's guests, connected for all tests of a file."""
+    with connected(lab.testbed, datapath) as hosts:
+        yield hosts
+
+
+@pytest.fixture(scope="module")
+def esp_modules(bed: Bed) -> Iterator[None]:
+    """What ESP stands on is loaded for all tests of a file: each would load and unload some twenty modules else."""
+    modules = [*ipsec.RANDOM, *ipsec.MODULES, *(name for row in CIPHERS.values() for name in row.kernel_modules)]
+    with Scope(bed.sender) as here, Scope(bed.receiver) as there:
+        for host, scope in ((bed.sender, here), (bed.receiver, there)):
+            load(host, scope, *dict.fromkeys(modules), sticky=ipsec.RANDOM)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -77,15 +115,12 @@ def own_lab() -> Iterator[tuple[uml.UmlLab, build.Module]]:
 
 
 @pytest.fixture(scope="module")
-def own_bed(own_lab: tuple[uml.UmlLab, build.Module]) -> Iterator[Bed]:
-    """Its guests, connected for all tests of a file, with so_crypt on the sender; as they were afterwards."""
+def own_bed(own_lab: tuple[uml.UmlLab, build.Module], datapath: bytes | None) -> Iterator[Bed]:
+    """Its guests, connected for all tests of a file, with so_crypt on the sender."""
     booted, module = own_lab
-    before = {role: state(getattr(booted.testbed, role)) for role in ("sender", "receiver")}
-    with opened(booted.testbed, Events()) as hosts:
+    with connected(booted.testbed, datapath) as hosts:
         hosts.sender_facts.built[SO_CRYPT] = hosts.sender.put(module.path.read_bytes(), build.MODULE)
         yield hosts
-    for role, was in before.items():
-        eventually_as_before(getattr(booted.testbed, role), was)
 
 
 @pytest.fixture
@@ -132,7 +167,7 @@ def state(host: Host) -> list[str]:
     passing = re.compile(
         r"sshd-session|^sshd: |sh -c echo policies|^tr |^sleep |ls -A|^bash -c|valid_lft|^sort|^cut|^grep"
     )
-    staying = set(RANDOM)
+    staying = set(ipsec.RANDOM)
     return [line for line in lines if not passing.search(line) and line not in staying]
 
 

@@ -17,7 +17,7 @@ from harness.profile import TransferSuite
 from tests.campaigns import MB, by_path, profile_of, run, samples_of, suite
 from tests.conftest import shell
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("esp_modules")]
 PROTECTIONS = {
     one.name: {"cipher": one.cipher, "integrity": one.integrity}
     for one in profile.load("esp").suites

@@ -12,7 +12,7 @@ from harness.paths import Deployed
 from tests.campaigns import by_path, profile_of, run, samples_of, suite
 from tests.test_tls_lab import reconfigured
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("esp_modules")]
 REQUESTS = 20
 BATCH = {"question": "small-files", "requests": REQUESTS, "sizes": {"15B": 2}}
 PATHS = {
