@@ -82,9 +82,9 @@ def esp_modules(bed: Bed) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def qemu_lab() -> Iterator[qemu.QemuLab]:
-    """The embedded lab of QEMU guests, booted once."""
+    """The embedded lab of QEMU guests, booted once for a file: emulating two processors would slow down all others."""
     from tests.test_lab_boot import inhabitants, namespace_of, soon
 
     spec = testbed.load("lab-qemu")
