@@ -316,7 +316,7 @@ def test_a_masked_bed_hides_instructions_from_servers_and_agents(lab: UmlLab, tm
     seen: dict[str, str] = {}
 
     def look(bench: Bench, deployed: dict[str, Deployed]) -> None:
-        for path in ("https", "http"):
+        for path in ("http",):  # one that has a long title writes it over what it was started with
             place = f"{bench.directory}/{path}/nginx.pid"
             seen[path] = shell(bench.sender.host, f"tr '\\0' '\\n' </proc/$(cat {place})/environ")
         for host in (bench.sender, bench.receiver):
@@ -328,4 +328,5 @@ def test_a_masked_bed_hides_instructions_from_servers_and_agents(lab: UmlLab, tm
     assert {cell.outcome for cell in done.head.cells} == {"measured"}
     assert done.head.suites[0].instructions == "masked"
     for name, value in MASK.items():
-        assert all(f"{name}={value}" in text.splitlines() for text in seen.values()), seen.keys()
+        without = {place: text for place, text in seen.items() if f"{name}={value}" not in text.splitlines()}
+        assert not without, f"{name} is not there"
