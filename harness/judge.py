@@ -180,29 +180,6 @@ def _all_pairs(rows: Sequence[Verdict], samples: Iterable[Sample]) -> list[dict[
     ]
 
 
-def planned(group_sizes: Iterable[int]) -> int:
-    """How many verdicts a run makes of groups (one suite, one size) of so many cells."""
-    return sum(max(0, size - 1) for size in group_sizes) * len(METRICS)
-
-
-def blocks_wanted(
-    rule: stats.Stopping,
-    rows: Sequence[Verdict],
-    samples: Iterable[Sample],
-    done: int,
-    planned: int,
-    seconds_per_block: float,
-    seconds_left: float,
-) -> int | None:
-    """How many counted blocks the group of these verdicts is to have, after ``done``; None to stop. See stats.Stopping.
-
-    ``rows``: what ``verdicts`` makes of the group's cells; only which cells they compare is looked at.
-    """
-    all_series = _all_series(rows, samples, {row.candidate: len(rule) for row in rows})
-    found = stats.family(all_series, rows[0].margin, planned) if rows else []
-    return rule.blocks(done, found, seconds_per_block, seconds_left)
-
-
 def remarks(rows: Sequence[Verdict], samples: Iterable[Sample]) -> list[str]:
     """A line for each verdict with blocks that stand out, to be shown beside it. All of them count."""
     lines = []

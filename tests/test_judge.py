@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from harness import judge, stats
+from harness import judge
 from harness.ceiling import Clear
 from harness.record import Cell, HostSample, Outcome, Sample, Verdict
 
@@ -191,24 +191,6 @@ def test_looks_widen_the_interval_of_their_cell() -> None:
     assert once.ci_low is not None
     assert often.ci_low is not None
     assert often.ci_low < once.ci_low
-
-
-@pytest.mark.parametrize(("sizes", "expected"), [([], 0), ([1], 0), ([4, 4, 5], 20)])
-def test_verdicts_of_a_plan_are_counted(sizes: list[int], expected: int) -> None:
-    assert judge.planned(sizes) == expected
-
-
-def test_a_group_goes_on_until_all_its_comparisons_are_decided() -> None:
-    """What the whole run plans makes it harder to be sure."""
-    rule = stats.stopping(8, 32, 2, 0.02)
-    clear, vague = noisy(BASE, OTHER, 1.3), noisy(BASE, OTHER, 1.04)
-    rows = verdicts(BOTH, clear)
-    assert judge.blocks_wanted(rule, rows, clear, 8, 2, 1.0, 100.0) is None
-    assert judge.blocks_wanted(rule, rows, vague, 8, 2, 1.0, 100.0) == 16
-    assert judge.blocks_wanted(rule, rows, clear, 8, 2000000, 1.0, 100.0) == 16
-    assert judge.blocks_wanted(rule, rows, vague, 8, 2, 1.0, 5.0) == 12
-    assert judge.blocks_wanted(rule, rows, [], 0, 2, 0.0, 100.0) == 8
-    assert judge.blocks_wanted(rule, [], [], 8, 0, 1.0, 100.0) is None, "nothing left to compare"
 
 
 def test_a_block_that_stands_out_is_told_and_counts() -> None:
