@@ -69,7 +69,7 @@ def take(
     after = look(bed, deployed)
     found = judged(bed, deployed, payload, batch, got, before, after)
     inside = {
-        "sender": (before["sender"]["cpu"], after["sender"]["cpu"]),
+        "sender": (before["sender"]["cpu_after"], after["sender"]["cpu_before"]),
         "receiver": (got["cpu_before"], got["cpu_after"]),
     }
     spent = {role: _spent(role, bed.meter, outside, outside_after, inside[role], found.delta[role]) for role in before}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -23,6 +24,13 @@ from hosts.kernel import build
 from hosts.lab import qemu, uml
 from hosts.ssh import Connection, SshError
 from hosts.testbed import Host, HostsTestbed
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """A shell ignores Ctrl-C for what it runs in the background, and programs started here would inherit that."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -8,20 +8,23 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import paramiko
 import pytest
 
+from harness.bed import opened
+from harness.events import Event, Events, Sampled
 from hosts import testbed
 from hosts.errors import HarnessError
 from hosts.kernel import packaged
 from hosts.lab import chroot, guest_kernel, image, initrd, kvm, qemu, running
 from hosts.lab.guest_kernel import GuestKernel
 from hosts.progress import silent
-from hosts.remote import RemoteHost
+from hosts.remote import AgentError, RemoteHost
 from hosts.testbed import QemuTestbed
+from tests.campaigns import by_path, profile_of, run, samples_of, suite
 from tests.test_lab_boot import LAB, ROOT, client, inhabitants, namespace_of, soon, traces
 
 SPEC = QemuTestbed(kind="qemu", name="lab-qemu")
@@ -201,11 +204,14 @@ def test_nothing_is_left_when_the_controller_ends_while_guests_boot(
     def booting() -> list[running.RunningLab]:
         return [lab for lab in running.find() if lab.controller == controller.pid and len(lab.guests) == 2]
 
-    assert soon(lambda: bool(booting()), PATIENCE)
-    (found,) = booting()
-    inside = namespace_of(found.pid)
-    controller.send_signal(blow)
-    controller.wait(timeout=PATIENCE)
+    try:
+        assert soon(lambda: bool(booting()), PATIENCE)
+        (found,) = booting()
+        inside = namespace_of(found.pid)
+        controller.send_signal(blow)
+        controller.wait(timeout=PATIENCE)
+    finally:
+        controller.kill()
     assert soon(lambda: inhabitants(inside) == [], PATIENCE), inhabitants(inside)
     assert soon(lambda: left() == before), left()
     assert controller.stdin
@@ -275,3 +281,26 @@ def test_the_cache_is_where_it_is_said_to_be(parts: tuple[image.Image, GuestKern
     spec = testbed.load("lab-qemu")
     assert isinstance(spec, QemuTestbed)
     assert (parts[0].path, parts[1].path) == (image.location(spec.suite), guest_kernel.location(spec.suite))
+
+
+def test_a_card_that_disappears_in_mid_run_ends_its_transfers_only(
+    lab: qemu.QemuLab, datapath: bytes | None, tmp_path: Path
+) -> None:
+    """Unbound from its driver, as one that is pulled out. The last test: what waits for it in the kernel, waits on."""
+    drivers = "/sys/bus/virtio/drivers/virtio_crypto"
+    pull = ["sh", "-c", f"cd {drivers}; for device in virtio*; do echo $device >unbind; done"]
+    asked = suite("plain", "afalg-copy", cipher="aes128cbc", driver="card", sizes={"100kB": 2})
+    with suppress(AgentError), opened(lab.testbed, Events()) as bed:  # it says so when a server would not end
+        if datapath:
+            bed.shared["datapath"] = bed.sender.put(datapath, "datapath", 0o700)
+
+        def listen(event: Event) -> None:
+            if isinstance(event, Sampled) and event.count == 2:
+                bed.sender.check(pull)
+
+        done = run(bed, profile_of(asked), tmp_path, listener=listen)
+    cells = by_path(done)
+    assert cells["afalg-copy"].outcome == "failed", cells["afalg-copy"].reason
+    assert cells["plain"].outcome == "measured", cells["plain"].reason
+    assert [sample.valid for sample in samples_of(done, "afalg-copy")] == [True, False]
+    assert not done.head.verdicts

@@ -340,27 +340,31 @@ def test_http_is_nothing_else(size: int, sent: list[int]) -> None:
     assert http.judge(seen(size, [nginx_line(size, "TLS_AES_128_GCM_SHA256")])).reason
 
 
+def associations(carried: int | None, arrived: int | None) -> dict[str, Any]:
+    """What both SAs tell."""
+    packets = None if carried is None else carried // 1400 + 1
+    return {"sender": {"sa_out_bytes": carried, "sa_out_packets": packets}, "receiver": {"sa_in_bytes": arrived}}
+
+
 @given(payloads, st.none() | counts, st.none() | counts, st.lists(counts, max_size=2))
 def test_ipsec_is_only_what_both_associations_carried(
     size: int, carried: int | None, arrived: int | None, sent: list[int]
 ) -> None:
     log = [nginx_line(count) for count in sent]
-    observed = seen(size, log, sender={"sa_out_bytes": carried}, receiver={"sa_in_bytes": arrived})
+    observed = seen(size, log, **associations(carried, arrived))
     enough = carried is not None and arrived is not None and min(carried, arrived) >= size
     assert (ipsec.judge(observed).reason is None) == (enough and sent == [size])
 
 
 @pytest.mark.parametrize(("carried", "arrived"), [(10**6 - 1, 10**6), (10**6, 10**6 - 1)])
 def test_ipsec_that_lacks_one_byte_is_told(carried: int, arrived: int) -> None:
-    observed = seen(10**6, [nginx_line(10**6)], sender={"sa_out_bytes": carried}, receiver={"sa_in_bytes": arrived})
+    observed = seen(10**6, [nginx_line(10**6)], **associations(carried, arrived))
     assert "SA carried 999999 bytes of a payload of 1000000" in str(ipsec.judge(observed).reason)
 
 
 @given(payloads, st.integers(0, 10**6), st.integers(0, 10**6))
 def test_ipsec_with_its_overhead_is_valid(size: int, more: int, less: int) -> None:
-    observed = seen(
-        size, [nginx_line(size)], sender={"sa_out_bytes": size + more}, receiver={"sa_in_bytes": size + less}
-    )
+    observed = seen(size, [nginx_line(size)], **associations(size + more, size + less))
     found = ipsec.judge(observed)
     assert found.reason is None
     assert found.facts["receiver_sa_bytes"] == size + less
@@ -400,6 +404,8 @@ def test_only_the_bytes_of_this_association_with_this_cipher_are_counted(enc: st
     counter = association.counter(Setup(TRIPLE))
     shown = SHOWN.format(mine="0a0b0c0d", other="0a0b0c0e", third="1a0b0c0d", enc=enc)
     assert re.findall(counter["pattern"], shown, re.MULTILINE) == expected
+    packets = association.counter(Setup(TRIPLE), ipsec.PACKETS)
+    assert re.findall(packets["pattern"], shown, re.MULTILINE) == (["44"] if expected else [])
     gone = SHOWN.format(mine="ffffffff", other="0a0b0c0e", third="1a0b0c0d", enc=enc)
     assert re.findall(counter["pattern"], gone, re.MULTILINE) == []
     weaker = association.counter(Setup(TRIPLE, integrity="sha256"))

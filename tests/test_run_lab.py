@@ -234,9 +234,12 @@ def test_killed_in_the_middle_of_a_transfer(
     )
     try:
         _eventually(lambda: bool(list(results.glob("*/samples.jsonl"))) and _samples(results) > 1, lambda: "", 200)
-    finally:
         os.kill(run.pid, number)
         output, _ = run.communicate(timeout=60)
+    finally:
+        if run.poll() is None:  # whatever failed, it must not be on the hosts of the tests after this one
+            os.killpg(run.pid, signal.SIGKILL)
+            run.communicate(timeout=60)
     assert run.returncode != 0
     read = record.read(record.list_runs(results)[0])
     assert read.head.status == "interrupted", output

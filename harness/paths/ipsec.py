@@ -38,6 +38,8 @@ MODULES = (
 PACKET_BYTES = 1400
 """About what a packet holds of the file at an MTU of 1500: TCP, ESP header, IV, padding and ICV take the rest."""
 
+PACKETS = r"\d+\(bytes\), (\d+)\(packets\)"
+
 
 @dataclass(frozen=True)
 class Association:
@@ -74,8 +76,8 @@ class Association:
         """What that command's output holds while the SA is there."""
         return rf"proto esp spi {self.spi}\b"
 
-    def counter(self, setup: Setup) -> Counter:
-        """Bytes through this SA, as long as it is the one with this protection."""
+    def counter(self, setup: Setup, count: str = r"(\d+)\(bytes\)") -> Counter:
+        """Bytes through this SA, or what ``count`` picks, as long as it is the one with this protection."""
         cipher = setup.cipher
         name = re.escape(cipher.esp or "") if cipher else ""
         if cipher and cipher.aead:
@@ -87,7 +89,7 @@ class Association:
         shown = inside.join(rf"^\s+{one}\s" for one in protection)
         return {
             "command": self.look(),
-            "pattern": rf"{self.present()}{inside}{shown}{inside}lifetime current:\s+(\d+)\(bytes\)",
+            "pattern": rf"{self.present()}{inside}{shown}{inside}lifetime current:\s+{count}",
         }
 
     def remove(self) -> list[str]:
@@ -182,15 +184,21 @@ class Ipsec:
             log=_nginx.access_log(bench, self.name),
             server=served.number,
             judge=judge,
-            sender_counters={"sa_out_bytes": out.counter(setup), "sa_in_bytes": back.counter(setup)},
+            sender_counters={
+                "sa_out_bytes": out.counter(setup),
+                "sa_out_packets": out.counter(setup, PACKETS),
+                "sa_in_bytes": back.counter(setup),
+            },
             receiver_counters={"sa_in_bytes": out.counter(setup), "sa_out_bytes": back.counter(setup)},
             calls=frozenset({"sendfile"}),
             driver_found=None if setup.driver == "any" else setup.driver,
         )
         if setup.driver == "any":
             return deployed
-        # each packet is a request; with segmentation offload there are fewer, of up to 64 KiB
-        return _card.watched(deployed, setup.driver, bench.facts, lambda seen, _said: seen.payload // 65536)
+        # each packet is a request
+        return _card.watched(
+            deployed, setup.driver, bench.facts, lambda seen, _said: seen.sender["sa_out_packets"] or 0
+        )
 
     def steps(self, setup: Setup) -> Steps | None:
         return Steps(
@@ -205,6 +213,7 @@ def judge(seen: Observed) -> Witness:
     due = seen.payload * seen.requests
     carried, arrived = seen.sender["sa_out_bytes"], seen.receiver["sa_in_bytes"]
     facts = said.facts | {"sender_sa_bytes": carried, "receiver_sa_bytes": arrived}
+    facts["sender_sa_packets"] = seen.sender["sa_out_packets"]
     for host, count in (("sender", carried), ("receiver", arrived)):
         if count is None:
             return Witness(facts, f"the SA of this cipher is not there on the {host}")

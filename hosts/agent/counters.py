@@ -20,9 +20,10 @@ def observe(
     A counter is a ``file`` or the output of a ``command``, and a ``pattern`` whose one group is summed over
     all its matches; ``size`` of a file; a ``table`` like /proc/net/snmp with a ``field``
     (Tcp.RetransSegs); or ``u64``, a file that holds 64-bit numbers as this machine does, the one ``at`` a place
-    in bytes. One that cannot be read is None, never zero. ``cpu`` is the host's
-    busy and total time since boot in seconds.
+    in bytes. One that cannot be read is None, never zero. ``cpu_before`` and ``cpu_after`` are the host's busy time
+    before and after all that: commands that read counters are no part of what lies between two observations.
     """
+    cpu_before = cpu()
     values: dict[str, int | None] = {}
     texts: dict[str, str | None] = {}
     for name, counter in counters.items():
@@ -46,7 +47,7 @@ def observe(
         text = texts[source]
         matches = re.findall(counter["pattern"], text, re.MULTILINE) if text is not None else []
         values[name] = sum(int(m) for m in matches) if matches else None
-    return {"values": values, "cpu": cpu()}
+    return {"values": values, "cpu_before": cpu_before, "cpu_after": cpu()}
 
 
 def _u64(path: Path, at: int) -> int | None:

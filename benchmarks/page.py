@@ -1,0 +1,62 @@
+"""How heavy a run's page is, and how soon a reader can use it: figures of docs/history.md.
+
+``python -m benchmarks.page DIR`` makes a record of 10,000 samples in DIR, builds its page and opens it in Chromium as a
+file, several times with nothing cached. No number in the record was measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, sync_playwright
+
+from benchmarks import nights
+from reports import site
+
+CELLS, SAMPLES, TIMES = 200, 50, 7
+
+
+def measure(browser: Browser, page: Path) -> dict[str, float]:
+    """Seconds from asking for a page until it sorts a table by a click, and until its first figure is drawn."""
+    tab = browser.new_page()
+    started = time.monotonic()
+    tab.goto(page.resolve().as_uri(), wait_until="domcontentloaded")
+    tab.locator("table th button").first.click()
+    tab.wait_for_selector("th[aria-sort=ascending], th[aria-sort=descending]")
+    usable = time.monotonic() - started
+    tab.wait_for_selector(".main-svg", timeout=60_000)
+    drawn = time.monotonic() - started
+    tab.wait_for_function("performance.getEntriesByType('navigation')[0].loadEventEnd > 0")
+    timing: dict[str, Any] = tab.evaluate("performance.getEntriesByType('navigation')[0].toJSON()")
+    tab.close()
+    return {"parsed": timing["domInteractive"] / 1000, "sorted by a click": usable, "first figure drawn": drawn}
+
+
+def main() -> None:
+    """Make the record, build its page, print what was seen."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", type=Path)
+    results = parser.parse_args().directory
+    if results.exists() and any(results.iterdir()):
+        sys.exit(f"{results} is not empty")
+    nights.write(results, 1, CELLS, SAMPLES)
+    started = time.monotonic()
+    site.build_site(results)
+    (page,) = (results / "site").glob("2*/index.html")
+    print(f"built in {time.monotonic() - started:.1f} s; {page.stat().st_size / 1000:.0f} kB without what pages share")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        seen = [measure(browser, page) for _ in range(TIMES)]
+        browser.close()
+    for name in seen[0]:
+        values = [one[name] for one in seen]
+        print(f"{name}: median {statistics.median(values):.2f} s, slowest {max(values):.2f} s")
+
+
+if __name__ == "__main__":
+    main()

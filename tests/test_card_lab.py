@@ -1,0 +1,194 @@
+"""A crypto card on the lab of QEMU guests: its own counters prove its work, and without them no cell claims it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.bed import Bed
+from harness.bench import Bench
+from harness.drivers import STEERED_PRIORITY
+from harness.events import Event, Sampled
+from harness.paths import Deployed
+from harness.record import Cell, Run
+from hosts import crypto
+from hosts.lab import qemu
+from hosts.remote import agent_zip
+from tests.campaigns import by_path, profile_of, run, samples_of, suite
+from tests.conftest import connected
+
+pytestmark = pytest.mark.lab
+CARD = "virtio_crypto_aes_cbc"
+
+
+@pytest.fixture(scope="module")
+def bed(qemu_lab: qemu.QemuLab, datapath: bytes | None) -> Iterator[Bed]:
+    """Its guests, connected for all tests of this file."""
+    with connected(qemu_lab.testbed, datapath) as hosts:
+        yield hosts
+
+
+@pytest.fixture(autouse=True)
+def priorities_stay(bed: Bed) -> Iterator[None]:
+    """The card's priority is afterwards what it was."""
+    before = priority(bed)
+    yield
+    assert priority(bed) == before
+
+
+def priority(bed: Bed) -> int | None:
+    """The card's priority now; None while its driver is not there."""
+    found = crypto.named(crypto.parse(bed.sender.read(["/proc/crypto"])["/proc/crypto"] or ""), CARD)
+    return found.priority if found else None
+
+
+def raw(**more: Any) -> dict[str, Any]:
+    """A short suite of raw kernel crypto: whatever the kernel takes, and the card."""
+    content = {"name": "raw", "question": "kernel-crypto", "ciphers": ["aes128cbc"], "buffers": [4096], "blocks": 2}
+    return content | {"drivers": ["any", "card"], "operations": ["encrypt"], "seconds": 0.05} | more
+
+
+def card(*names: str) -> dict[str, Any]:
+    """A short suite of transfers whose ciphers the card does."""
+    return suite(*names, cipher="aes128cbc", driver="card", sizes={"100kB": 2})
+
+
+def test_the_card_is_proved_by_its_own_interrupts(bed: Bed, tmp_path: Path) -> None:
+    done = run(bed, profile_of(card("plain", "afalg-copy", "afalg-splice")), tmp_path)
+    cells = by_path(done)
+    for path in ("afalg-copy", "afalg-splice"):
+        assert cells[path].outcome == "measured", cells[path].reason
+        assert cells[path].driver_found == CARD
+        for sample in samples_of(done, path):
+            assert sample.witness["card_interrupts"], "the card itself says that it worked"
+    assert all("card_interrupts" not in sample.witness for sample in samples_of(done, "plain"))
+
+
+def test_esp_takes_the_card_and_its_interrupts_prove_it(bed: Bed, tmp_path: Path) -> None:
+    done = run(bed, profile_of(card("http", "ipsec")), tmp_path)
+    cells = by_path(done)
+    assert {path: cell.outcome for path, cell in cells.items()} == {"http": "measured", "ipsec": "measured"}, cells
+    for sample in samples_of(done, "ipsec"):
+        interrupts, packets = sample.witness["card_interrupts"], sample.witness["sender_sa_packets"]
+        assert isinstance(interrupts, int)
+        assert isinstance(packets, int)
+        assert packets >= 100_000 // 9000
+        assert interrupts >= packets // 64, "one interrupt may tell of several packets"
+
+
+def codec(bed: Bed, *commands: str) -> None:
+    """Somebody else on the sender, with the crypto_user netlink."""
+    path = bed.sender.put(agent_zip(), "somebody.zip")
+    script = "import sys; sys.path.insert(0, sys.argv[1]); from agent import crypto_user\n" + "\n".join(commands)
+    bed.sender.check(["python3", "-c", script, path])
+
+
+def lowered(bed: Bed) -> None:
+    """Somebody lowers the card's priority, has instances upon it forgotten, and renews the SAs, as a rekeying does."""
+    codec(bed, f"assert crypto_user.update({CARD!r}, 1)", f"assert crypto_user.update({CARD!r}, None)")
+    listed = bed.sender.check(["ip", "xfrm", "state", "list"])
+    again = []
+    for one in re.split(r"^(?=src )", listed, flags=re.MULTILINE):
+        found = re.search(
+            r"src (\S+) dst (\S+)\s+proto esp spi (\S+) reqid (\d+)[\s\S]*?"
+            r"auth-trunc (\S+) (\S+) (\d+)\s+enc (\S+) (\S+)",
+            one,
+        )
+        if found:
+            source, target, spi, reqid, auth, auth_key, bits, cipher, key = found.groups()
+            again.append(f"xfrm state delete src {source} dst {target} proto esp spi {spi}\n")
+            again.append(
+                f"xfrm state add src {source} dst {target} proto esp spi {spi} reqid {reqid} mode transport "
+                f"replay-window 64 auth-trunc {auth} {auth_key} {bits} enc {cipher} {key}\n"
+            )
+    assert len(again) == 4, listed
+    bed.sender.check(["ip", "-batch", "-"], stdin="".join(again))
+
+
+def raised(bed: Bed) -> None:
+    """Put back what ``lowered`` changed."""
+    codec(bed, f"assert crypto_user.update({CARD!r}, {STEERED_PRIORITY})")
+
+
+def test_a_priority_changed_behind_its_back_ends_esp_by_the_card(bed: Bed, tmp_path: Path) -> None:
+    """The new SAs are as good as the old ones, only that software does them: no cell may claim the card."""
+    done = run(
+        bed,
+        profile_of(card("http", "ipsec")),
+        tmp_path,
+        lambda _bench, _deployed: lowered(bed),
+        listener=after(6, lambda: raised(bed)),  # so that undo finds what the harness set
+    )
+    cells = by_path(done)
+    assert cells["ipsec"].outcome == "invalid", cells["ipsec"].reason
+    assert "card" in (cells["ipsec"].reason or "")
+    assert not any(sample.valid for sample in samples_of(done, "ipsec"))
+    assert cells["http"].outcome == "measured", cells["http"].reason
+    assert not done.head.verdicts
+
+
+def unloaded(bed: Bed) -> None:
+    """The card's module is unloaded by somebody else; the kernel refuses that while anybody holds a cipher of it."""
+    bed.sender.check(["rmmod", "virtio_crypto"])
+
+
+@pytest.fixture
+def comes_back(bed: Bed) -> Iterator[None]:
+    """The card's module, after a test that took it away."""
+    yield
+    bed.sender.check(["modprobe", "virtio_crypto"])
+
+
+def after(count: int, act: Callable[[], None]) -> Callable[[Event], None]:
+    """A listener that acts once so many samples are taken."""
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Sampled) and event.count == count:
+            act()
+
+    return listen
+
+
+def test_a_module_unloaded_in_mid_run_ends_the_cards_raw_cells_only(bed: Bed, tmp_path: Path, comes_back: None) -> None:
+    done = run(bed, profile_of(raw()), tmp_path, listener=after(2, lambda: unloaded(bed)))
+    found = {cell.driver: cell for cell in done.head.cells}
+    assert found["any"].outcome == "measured", found["any"].reason
+    assert found["card"].outcome in ("failed", "invalid"), found["card"].reason
+    assert CARD in (found["card"].reason or "")
+    assert len(valid(done, found["card"])) == 1
+    assert not done.head.verdicts
+
+
+def valid(done: Run, cell: Cell) -> list[bool]:
+    """The samples of a cell that are valid."""
+    return [sample.valid for sample in done.samples if sample.cell == cell.id and sample.valid]
+
+
+def test_a_module_unloaded_before_is_a_reason(bed: Bed, tmp_path: Path, comes_back: None) -> None:
+    """What was found at the start is not there any more when the suite begins."""
+
+    def before(_bench: Bench, _deployed: dict[str, Deployed]) -> None:
+        unloaded(bed)
+
+    done = run(
+        bed, profile_of(raw(), card("plain", "afalg-copy") | {"name": "transfers"}), tmp_path, before_raw(before)
+    )
+    outcomes = {cell.driver or cell.path: cell.outcome for cell in done.head.cells if cell.suite == "raw"}
+    assert outcomes == {"any": "measured", "card": "unsupported"}
+    later = {cell.path: cell for cell in done.head.cells if cell.suite == "transfers"}
+    assert (later["plain"].outcome, later["afalg-copy"].outcome) == ("measured", "failed"), later["afalg-copy"].reason
+    assert not [sample for sample in done.samples if sample.cell == later["afalg-copy"].id]
+
+
+def before_raw(act: Callable[[Bench, dict[str, Deployed]], None]) -> Callable[[Bench, dict[str, Deployed]], None]:
+    """Only in the suite without deployments."""
+
+    def once(bench: Bench, deployed: dict[str, Deployed]) -> None:
+        if not deployed:
+            act(bench, deployed)
+
+    return once
