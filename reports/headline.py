@@ -111,7 +111,7 @@ def sentence(head: Head, verdict: Verdict) -> str:
         )
     if verdict.bottleneck:
         text += f", with the {verdict.bottleneck} as the bottleneck"
-    paper = _paper(head, cell) if verdict.verdict != "cannot_tell" else ""
+    paper = _paper(suite_of(head, cell.suite), cell, base)
     return f"{text}; {paper}." if paper else f"{text}."
 
 
@@ -144,9 +144,11 @@ def brief(head: Head, told: Sequence[str] = ()) -> list[str]:
     return seen + list(told if main else told[1:])
 
 
-def _paper(head: Head, cell: Cell) -> str:
-    suite = next((s for s in head.suites if s.name == cell.suite), None)
-    return "the paper reports about 27 %" if suite and suite.figure == 7 and cell.cipher == "3des" else ""
+def _paper(suite: SuiteEntry, cell: Cell, base: Cell) -> str:
+    """What the paper found for the same two schemes: 3DES, by a card (its Figure 7)."""
+    if suite.figure != 7 or (cell.path, base.path) != ("so-crypt", "afalg-copy"):
+        return ""
+    return f"the paper reports about 27 %, × 1.27{'' if cell.cipher == '3des' else ', for 3DES by a crypto card'}"
 
 
 def _nothing(run: Run) -> str:

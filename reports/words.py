@@ -210,11 +210,12 @@ def place(cell: Cell) -> str:
 
 
 def transfer(cell: Cell) -> str:
-    """What a cell moves: ``100 MB 3DES transfers``."""
+    """What a cell moves: ``100 MB 3DES transfers``, and by which driver if one was asked for."""
     kind = "" if cell.cipher in UNENCRYPTED else cipher(cell.cipher) + " "
     if cell.size_bytes is None and cell.buffer_bytes:
         return f"{kind}operations on {place(cell)}"
-    return f"{size(cell.size_bytes)} {kind}transfers"
+    driver = "" if cell.driver == "any" else f" by {cell.driver_found or cell.driver}"
+    return f"{size(cell.size_bytes)} {kind}transfers{driver}"
 
 
 def question(suite: SuiteEntry) -> str:
