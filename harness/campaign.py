@@ -5,32 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 
-from harness import ceiling, crossings, drivers, judge, link, measure, plan, possible, prices, stats
+from harness import explain, judge, link, measure, plan, possible, stats
 from harness.bed import Bed
 from harness.bench import Bench, Payload
 from harness.budget import Budget
-from harness.ciphers import CIPHERS
-from harness.crossings import NotThisPath
 from harness.events import Events, Note, Planned, Sampled, Sampling, SuiteEnded, SuiteStarted
+from harness.explain import Explanation
 from harness.measure import Batch
 from harness.paths import DataPath, Deployed
 from harness.plan import CellPlan
-from harness.profile import Profile, TransferSuite, size_name
+from harness.profile import Profile, TransferSuite
 from harness.record import Cell, Metric, Sample, SuiteEntry, Writer
 from harness.setup import Setup
 from hosts.errors import HarnessError
 from hosts.ssh import SshError
 
-CLEAR = ("plain", "http")
-"""Paths that a prediction may stand on: sendfile in clear."""
-CIPHERING = frozenset({"cipher", "kernel_cipher", "openssl", "openssl_qat", "gnutls", "esp"})
-"""Prices of the sender that are the cipher's (and its MAC's) own."""
 MOST_TIMES = 2
 """How many times the blocks of a profile are taken at most where they do not tell."""
-CROSSING_BYTES = 10**7
-"""Crossings are counted with the largest file of a suite up to this size."""
 
 
 class Campaign:
@@ -63,7 +55,7 @@ class Campaign:
         self.cells: dict[str, Cell] = {}
         self.looks: dict[str, int] = {}
         self._taken = self._due = 0
-        self._prices: dict[str, ceiling.Price] = {}
+        self.explanation = Explanation(bed, profile, suite, paths, events)
 
     def run(self, wanted: list[CellPlan]) -> None:
         """Measure the wanted cells. Raises SshError when a host is lost, after giving every cell its outcome."""
@@ -115,7 +107,7 @@ class Campaign:
             deployed = self._deploy(bench, live)
             entry.tls = self.suite.setup.tls if any(made.tls for made in deployed.values()) else None
             if self.explain:
-                self._price(bench, entry, deployed)
+                self.explanation.price(bench, entry, deployed)
             if self.sabotage:
                 self.sabotage(bench, deployed)
             sizes = {size: [c for c in live if c.size == size and c.side in deployed] for size in self.suite.sizes}
@@ -146,75 +138,14 @@ class Campaign:
         self.writer.head.suites.append(entry)
         return entry
 
-    def _steps(self, path: str) -> ceiling.Steps | None:
-        return self.paths[path].steps(Setup(None) if self.paths[path].clear else self.suite.setup)
-
-    def _price(self, bench: Bench, entry: SuiteEntry, deployed: dict[str, Deployed]) -> None:
-        """What the steps of the deployed paths cost on these hosts, measured untimed."""
-        needed = {
-            name
-            for path in self.suite.paths
-            if path in deployed
-            for name in (self._steps(path) or ceiling.Steps()).names()
-        }
-        if not needed:
-            return
-        self.events.progress(f"{self.suite.name}: measuring what calls, copies and the cipher cost")
-        try:
-            driver = drivers.chosen(self.suite.driver, CIPHERS[self.suite.cipher], self.bed.sender_facts)
-            self._prices = prices.measure(bench, replace(self.suite.setup, driver=driver or drivers.CARD), needed)
-        except SshError:
-            raise
-        except HarnessError as error:
-            self.events(Note(f"{self.suite.name}: no prices, so no prediction: {error.what}"))
-        for name, price in self._prices.items():
-            entry.prices |= {f"{name}_call_ns": price.call_ns, f"{name}_byte_ns": price.byte_ns}
-
-    def _enciphering(self, cell: Cell, size: int) -> float | None:
-        """Seconds that the cipher alone takes the sender for one transfer, by its price; None where not known."""
-        steps = self._steps(cell.path)
-        known = [step for step in steps.sender if step.price in CIPHERING] if steps else []
-        if not known or any(step.price not in self._prices for step in known):
-            return None
-        return sum(size * self._prices[step.price].byte_ns for step in known) / 1e9
-
-    def _ceiling(self, size: int, cells: list[Cell]) -> Callable[[Metric, str], float | None]:
-        """The predicted ratio of the baseline to a path, for one size."""
-        clear = next((c for c in cells if c.path in CLEAR and c.outcome == "measured"), None)
-        base = judge.clear(judge.counted(self.samples, clear.id).values()) if clear else None
-        first = self._steps(self.suite.baseline)
-
-        def predict(metric: Metric, path: str) -> float | None:
-            second = self._steps(path)
-            if base is None or first is None or second is None or not self._prices:
-                return None
-            return ceiling.predicted(metric, first, second, self._prices, base, size)
-
-        return predict
-
     def _cross(self, bench: Bench, entry: SuiteEntry, live: list[CellPlan], deployed: dict[str, Deployed]) -> None:
-        """Count what each path takes across the border, with its usual buffer and others; untimed."""
-        size = max([size for size in self.suite.sizes if size <= CROSSING_BYTES], default=min(self.suite.sizes))
-        payload = self.bed.payload(size, self.profile.seed)
-        for cell in {cell.side: cell for cell in live if self.cells[cell.id].outcome == "measured"}.values():
-            if cell.side not in deployed or cell.side != cell.path:
-                continue
-            self.events.progress(f"{self.suite.name}: counting the crossings of {cell.path} (untimed)")
-            usual = deployed[cell.path]
-            others = self.paths[cell.path].buffers if usual.buffer_bytes is not None else ()
-            for buffer in (None, *others):
-                try:
-                    with bench.anew() as other:
-                        setup = replace(self._setup(cell), buffer_bytes=buffer)
-                        how = usual if buffer is None else self.paths[cell.path].deploy(other, setup)
-                        entry.crossings.append(crossings.count(self.bed, bench, how, payload, cell.path, cell.cipher))
-                except SshError:
-                    raise
-                except HarnessError as error:
-                    what = f" with {size_name(buffer)}" if buffer else ""
-                    self.events(Note(f"{self.suite.name}: crossings of {cell.path}{what} not counted: {error.what}"))
-                    if isinstance(error, NotThisPath) and buffer is None:
-                        self._give_up([c for c in live if c.path == cell.path], "invalid", error.what)
+        """Count what each path takes across the border; one that is seen to go another way is given up."""
+        measured = [cell for cell in live if self.cells[cell.id].outcome == "measured" and cell.side in deployed]
+        paths = {cell.path: cell for cell in measured if cell.side == cell.path}
+        for cell in paths.values():
+            why = self.explanation.cross(bench, entry, cell, self._setup(cell), deployed[cell.path])
+            if why:
+                self._give_up([c for c in live if c.path == cell.path], "invalid", why)
         self.writer.write_head()
 
     def _deploy(self, bench: Bench, live: list[CellPlan]) -> dict[str, Deployed]:
@@ -308,6 +239,12 @@ class Campaign:
             for row in rows
         ]
 
+    def _predictions(self, size: int, cells: list[Cell]) -> Callable[[Metric, str], float | None]:
+        """The predicted ratio of the baseline to a path, for one size."""
+        clear = next((c for c in cells if c.path in explain.CLEAR and c.outcome == "measured"), None)
+        base = judge.clear(judge.counted(self.samples, clear.id).values()) if clear else None
+        return self.explanation.predictions(size, base)
+
     def _give_up(self, cells: list[CellPlan], outcome: str, reason: str) -> None:
         for cell in cells:
             self.cells[cell.id].outcome = "failed" if outcome == "failed" else "invalid"
@@ -324,11 +261,14 @@ class Campaign:
             cells = [cell for cell in self.cells.values() if cell.size_bytes == size]
             limits = {
                 cell.id: judge.bottleneck(
-                    judge.counted(self.samples, cell.id).values(), processors, goodput, self._enciphering(cell, size)
+                    judge.counted(self.samples, cell.id).values(),
+                    processors,
+                    goodput,
+                    self.explanation.enciphering(cell.path, size),
                 )
                 for cell in cells
             }
             self.writer.head.verdicts += judge.verdicts(
-                cells, self.samples, self.suite.baseline, self.profile.margin, limits, self._ceiling(size, cells)
+                cells, self.samples, self.suite.baseline, self.profile.margin, limits, self._predictions(size, cells)
             )  # the last word on all verdicts of a run is its session's
         self.writer.write_head()

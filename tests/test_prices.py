@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from harness import prices
 from harness.bed import Bed
 from harness.bench import load
-from harness.campaign import CIPHERING
 from harness.ceiling import Price
 from harness.ciphers import CIPHERS
+from harness.explain import CIPHERING
 from harness.setup import Setup
 from hosts.changes import Scope
 from hosts.errors import HarnessError
