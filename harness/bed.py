@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -111,19 +112,20 @@ def opened(
         else:
             hosts = spec
         events.progress("connecting to sender and receiver")
-        sender = stack.enter_context(RemoteHost("sender", hosts.sender))
-        receiver = stack.enter_context(RemoteHost("receiver", hosts.receiver))
+        sender, receiver = _connected(hosts, stack)
         for host in (sender, receiver):
             for line in host.recovered:
                 events(Note(f"{host.name}: an earlier run had left changes: {line}"))
             if masked:
                 host.call("environment", values=MASK)
         events.progress("asking both hosts what they can do")
+        with ThreadPoolExecutor(2) as pool:
+            sender_facts, receiver_facts = pool.map(facts.gather, (sender, receiver), ("sender", "receiver"))
         bed = Bed(
             sender=sender,
             receiver=receiver,
-            sender_facts=facts.gather(sender, "sender"),
-            receiver_facts=facts.gather(receiver, "receiver"),
+            sender_facts=sender_facts,
+            receiver_facts=receiver_facts,
             may_shape=hosts.shape,
             meter=meter,
             measuring=lambda: processors.measuring(pinned, events.progress) if pinned else nullcontext(),
@@ -135,6 +137,20 @@ def opened(
         if builds:
             _place_module(bed, module, not_built, events)
         yield bed
+
+
+def _connected(hosts: HostsTestbed, stack: ExitStack) -> tuple[RemoteHost, RemoteHost]:
+    """Both hosts at once, closed when ``stack`` is left; one that answered is closed too if the other did not."""
+    with ThreadPoolExecutor(2) as pool:
+        wanted = [pool.submit(RemoteHost, role, getattr(hosts, role)) for role in ("sender", "receiver")]
+        try:
+            wait(wanted)
+        finally:
+            for one in wanted:
+                if one.exception() is None:  # waits for it
+                    stack.enter_context(one.result())
+    sender, receiver = (one.result() for one in wanted)
+    return sender, receiver
 
 
 def _booted(spec: LabTestbed, events: Events, module: kernel.Module | None) -> Lab:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -63,14 +64,21 @@ def datapath(tmp_path_factory: pytest.TempPathFactory) -> bytes | None:
 @contextlib.contextmanager
 def connected(testbed: HostsTestbed, program: bytes | None) -> Iterator[Bed]:
     """An open bed on hosts that are as they were afterwards."""
-    hosts = {role: getattr(testbed, role) for role in ("sender", "receiver")}
-    before = {role: state(host) for role, host in hosts.items()}
-    with opened(testbed, Events()) as bed:
+    with unchanged(testbed), opened(testbed, Events()) as bed:
         if program:
             bed.shared[_datapath.SHARED] = bed.sender.put(program, "datapath", 0o700)
         yield bed
-    for role, was in before.items():
-        eventually_as_before(hosts[role], was)
+
+
+@contextlib.contextmanager
+def unchanged(testbed: HostsTestbed) -> Iterator[None]:
+    """Both hosts are afterwards as they were before."""
+    hosts = (testbed.sender, testbed.receiver)
+    with ThreadPoolExecutor(2) as pool:
+        before = list(pool.map(state, hosts))
+    yield
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(eventually_as_before, hosts, before))
 
 
 @pytest.fixture(scope="module")

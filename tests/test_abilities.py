@@ -18,9 +18,8 @@ from hosts.accelerators import Device, Proof, Seen
 from hosts.crypto import Driver
 from hosts.facts import PROGRAMS, Facts
 from hosts.lab.uml import UmlLab
-from tests.conftest import state
+from tests.conftest import unchanged
 from tests.test_cli import HOSTS
-from tests.test_facts import comes_back_to
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 200.0
@@ -187,8 +186,8 @@ def test_a_host_that_cannot_be_reached_is_told_once_with_status_1(tmp_path: Path
 
 @pytest.mark.lab
 def test_two_hosts_are_described_and_left_as_they_were(lab: UmlLab, hosts_file: Path) -> None:
-    before = {role: state(getattr(lab.testbed, role)) for role in ("sender", "receiver")}
-    done = command("--testbed", str(hosts_file), "--profile", "gigabit-3des")
+    with unchanged(lab.testbed):
+        done = command("--testbed", str(hosts_file), "--profile", "gigabit-3des")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     for role in ("sender", "receiver"):
@@ -202,5 +201,3 @@ def test_two_hosts_are_described_and_left_as_they_were(lab: UmlLab, hosts_file: 
     assert [line for line in lines if line.startswith("profile ")] == [
         line for line in lines if line.startswith("profile gigabit-3des: ")
     ]
-    for role, was in before.items():
-        comes_back_to(was, getattr(lab.testbed, role))

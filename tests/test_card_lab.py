@@ -68,7 +68,7 @@ def test_the_card_is_proved_by_its_own_interrupts(bed: Bed, tmp_path: Path) -> N
     assert all("card_interrupts" not in sample.witness for sample in samples_of(done, "plain"))
 
 
-def test_esp_takes_the_card_and_its_interrupts_prove_it(bed: Bed, tmp_path: Path) -> None:
+def test_esp_takes_the_card_and_its_interrupts_prove_it(bed: Bed, esp_modules: None, tmp_path: Path) -> None:
     done = run(bed, profile_of(card("http", "ipsec")), tmp_path)
     cells = by_path(done)
     assert {path: cell.outcome for path, cell in cells.items()} == {"http": "measured", "ipsec": "measured"}, cells
@@ -114,7 +114,7 @@ def raised(bed: Bed) -> None:
     codec(bed, f"assert crypto_user.update({CARD!r}, {STEERED_PRIORITY})")
 
 
-def test_a_priority_changed_behind_its_back_ends_esp_by_the_card(bed: Bed, tmp_path: Path) -> None:
+def test_a_priority_changed_behind_its_back_ends_esp_by_the_card(bed: Bed, esp_modules: None, tmp_path: Path) -> None:
     """The new SAs are as good as the old ones, only that software does them: no cell may claim the card."""
     done = run(
         bed,

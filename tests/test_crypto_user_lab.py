@@ -22,8 +22,7 @@ from hosts.crypto import Driver
 from hosts.errors import HarnessError
 from hosts.lab.uml import UmlLab
 from hosts.remote import AgentError, RemoteHost, agent_zip
-from tests.conftest import shell, state
-from tests.test_facts import comes_back_to
+from tests.conftest import eventually_as_before, shell, state
 
 pytestmark = pytest.mark.lab
 
@@ -254,7 +253,7 @@ def test_a_kill_leaves_no_priority_behind(lab: UmlLab, whom: str) -> None:
     if whom == "both":
         with RemoteHost("receiver", place) as following:
             assert [line.rpartition(": ")[2] for line in following.recovered] == ["put back"]
-    comes_back_to(before, place)
+    eventually_as_before(place, before)
     listed = crypto.parse(shell(place, "cat /proc/crypto"))
     assert [(d.driver, d.priority) for d in listed if d.algorithm == "aes"] == [(LOW, 100)]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
@@ -11,19 +10,8 @@ from hosts import crypto, facts
 from hosts.crypto import Driver
 from hosts.lab.uml import UmlLab
 from hosts.remote import RemoteHost
-from hosts.testbed import Host
 from reports import facts as rows
-from tests.conftest import shell, state
-
-
-def comes_back_to(before: list[str], place: Host) -> None:
-    """A host is as it was, within a while: connections that were closed take a moment to be gone."""
-    for _ in range(20):
-        now = state(place)
-        if now == before:
-            return
-        time.sleep(0.5)
-    assert state(place) == before
+from tests.conftest import shell, unchanged
 
 
 def test_a_driver_in_the_record_names_its_card() -> None:
@@ -51,11 +39,9 @@ def test_a_driver_in_the_record_names_its_card() -> None:
 @pytest.mark.lab
 def test_a_host_is_asked_and_left_as_it_was(lab: UmlLab) -> None:
     place = lab.testbed.sender
-    before = state(place)
     listed = shell(place, "cat /proc/crypto")
-    with RemoteHost("sender", place) as host:
+    with unchanged(lab.testbed), RemoteHost("sender", place) as host:
         found = facts.gather(host, "sender")
-    comes_back_to(before, place)
     assert found.kernel == shell(place, "uname -r").strip()
     assert {"nginx", "openssl", "ip", "pycurl"} <= {name for name, version in found.programs.items() if version}
     assert {"xfrm_user", "des_generic", "crypto_user", "virtio_net"} <= found.modules
