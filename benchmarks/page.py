@@ -22,19 +22,27 @@ CELLS, SAMPLES, TIMES = 200, 50, 7
 
 
 def measure(browser: Browser, page: Path) -> dict[str, float]:
-    """Seconds from asking for a page until it sorts a table by a click, and until its first figure is drawn."""
-    tab = browser.new_page()
-    started = time.monotonic()
-    tab.goto(page.resolve().as_uri(), wait_until="domcontentloaded")
-    tab.locator("table th button").first.click()
-    tab.wait_for_selector("th[aria-sort=ascending], th[aria-sort=descending]")
-    usable = time.monotonic() - started
-    tab.wait_for_selector(".main-svg", timeout=60_000)
-    drawn = time.monotonic() - started
-    tab.wait_for_function("performance.getEntriesByType('navigation')[0].loadEventEnd > 0")
+    """Seconds from asking for a page until it was parsed, until all that can be pressed does something, and until the
+    first figure, scrolled to, is drawn; then how long a click on a heading takes to sort the longest table."""
+    tab = browser.new_page(viewport={"width": 1400, "height": 900})
+    tab.goto(page.resolve().as_uri(), wait_until="commit")
+    tab.wait_for_selector("html[data-reached]", state="attached")
+    tab.locator("figure").first.scroll_into_view_if_needed()
+    tab.wait_for_selector("html[data-reached=drawn]", state="attached", timeout=60_000)
+    marks: dict[str, float] = tab.evaluate(
+        "Object.fromEntries(performance.getEntriesByType('mark').reverse().map(mark => [mark.name, mark.startTime]))"
+    )
     timing: dict[str, Any] = tab.evaluate("performance.getEntriesByType('navigation')[0].toJSON()")
+    click = "() => { const t = performance.now(); document.querySelectorAll('#sample-table thead button')[4].click(); "
+    sorting: float = tab.evaluate(click + "return performance.now() - t; }")
     tab.close()
-    return {"parsed": timing["domInteractive"] / 1000, "sorted by a click": usable, "first figure drawn": drawn}
+    seen = {
+        "parsed": timing["domInteractive"],
+        "usable": marks["usable"],
+        "first figure drawn": marks["drawn"],
+        "a sort": sorting,
+    }
+    return {name: value / 1000 for name, value in seen.items()}
 
 
 def main() -> None:

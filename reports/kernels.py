@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from harness.record import Cell, Run, Verdict
-from reports import costs, facts, forest, headline, pages, panels, words
+from reports import costs, facts, forest, headline, packing, pages, panels, words
 from reports.across import Kernel, brief, change, headline_of, kernels
 from reports.figures import Figure
 from reports.panels import Panel
@@ -70,7 +70,7 @@ def render(runs: Sequence[Run]) -> pages.Page:
         emulated=[words.KINDS[kind] for kind in kinds if kind in words.KINDS],
         drivers=facts.side_by_side(*(_drivers(kernel) for kernel in found)),
         differing=_differing(found),
-        data=pages.inline_json({"figures": {k: v for s in sections if s.figure for k, v in s.figure.specs.items()}}),
+        data=packing.packed(pages.figure_data(section.figure for section in sections if section.figure)),
     )  # fmt: skip
     row = {
         "folder": folder(head.profile.name),

@@ -1,23 +1,49 @@
-"""The samples of a record in as few bytes as the page's script needs to show them: columns of base64.
+"""What a page holds for its scripts, in few bytes: JSON, gzipped, in base64 (``packed``).
 
-``i``: whole numbers of one or two bytes, little-endian. ``f``: the upper three bytes of a 32-bit float, little-endian,
-NaN where missing; that keeps a relative error below 2^-16, and four figures are shown. ``d``: a dictionary by
-row number, where most rows have nothing. The CSV file beside the page has every digit.
+The samples of a record are in it as columns of base64 with no more digits than the page shows. ``i``: whole numbers
+of one or two bytes, little-endian. ``f``: the upper three bytes of a 32-bit float, little-endian, NaN where missing;
+that keeps a relative error below 2^-16, and four figures are shown. ``d``: a dictionary by row number, where most rows
+have nothing. The CSV file beside the page has every digit.
 """
 
 from __future__ import annotations
 
 import base64
+import gzip
+import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from reports import words
+
 SPARSE = 0.25
 """A column with fewer values than this share of its rows is written as a dictionary."""
+
+
+def packed(value: object) -> str:
+    """A value for ``assets/data.js``; nothing in it can end the element that it stands in. ValueError for NaN."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return _base64(gzip.compress(text.encode("ascii"), mtime=0))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> dict[str, Any]:
+    """A table for ``assets/tables.js``: a field is what it shows, or [value, shown] where its value has more."""
+    return {"columns": list(columns), "rows": [[_field(value) for value in row] for row in rows]}
+
+
+def _field(value: object) -> str | list[str] | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    shown = words.number(value)
+    whole = str(value) if isinstance(value, int) else "" if math.isnan(value) else f"{value:.6g}"
+    return shown if shown == whole else [whole, shown]
 
 
 def sample_columns(samples: pd.DataFrame, cells: list[str]) -> dict[str, Any]:

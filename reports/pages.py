@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -68,10 +68,15 @@ def assets_version() -> str:
     return digest.hexdigest()[:8]
 
 
-def inline_json(value: object) -> str:
-    """JSON that is safe inside a script element: nothing in it can end the element or a line of script."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+def figure_data(shown: Iterable[figures.Figure]) -> dict[str, Any]:
+    """What a page's scripts draw: the figures, and the tables of their data."""
+    specs: dict[str, Any] = {}
+    tables: dict[str, Any] = {}
+    for figure in shown:
+        specs |= figure.specs
+        if not figure.data_of:
+            tables[f"{figure.id}-data"] = packing.table(figure.columns, figure.rows)
+    return {"figures": specs, "tables": tables}
 
 
 def render(run: Run) -> Page:
@@ -82,11 +87,8 @@ def render(run: Run) -> Page:
     raws = raw.raws(head, samples, cells)
     told = raw.sentences(raws)
     sections = parts.sections(run, samples, cells, raws)
-    specs: dict[str, Any] = {}
-    for section in sections:
-        for figure in section.figures:
-            specs |= figure.specs
-    data = {"figures": specs, "samples": packing.sample_columns(samples, [cell.id for cell in head.cells])}
+    data = figure_data(figure for section in sections for figure in section.figures)
+    data |= {"samples": packing.sample_columns(samples, [cell.id for cell in head.cells])}
     html = environment().get_template("run.html.j2").render(
         run=run,
         head=head,
@@ -103,7 +105,7 @@ def render(run: Run) -> Page:
         unmeasured=unmeasured(head),
         hosts=facts.side_by_side(head.hosts.get("sender", {}), head.hosts.get("receiver", {})),
         profile=facts.side_by_side(head.profile.content),
-        data=inline_json(data),
+        data=packing.packed(data),
         limits=parts.limits(run),
         label=words.kind(head.testbed.kind),
     )  # fmt: skip

@@ -87,15 +87,22 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def good(page: Page, built: Path) -> Page:
     """The page of the good record."""
-    page.goto((built / "good" / "index.html").as_uri())
+    visit(page, built / "good" / "index.html")
     return page
 
 
 @pytest.fixture
 def lines(page: Page, built: Path) -> Page:
     """The page of a record of raw cryptography, small files and crossings."""
-    page.goto((built / "lines" / "index.html").as_uri())
+    visit(page, built / "lines" / "index.html")
     return page
+
+
+def visit(page: Page, path: Path | str) -> None:
+    """Open a page and wait until what its scripts need is unpacked."""
+    page.goto(path if isinstance(path, str) else path.as_uri())
+    if page.locator("#report-data").count():
+        page.wait_for_selector("html[data-reached]", state="attached")
 
 
 def drawn(page: Page, figure: str) -> None:
@@ -191,7 +198,7 @@ def test_the_address_restores_the_view(good: Page, context: BrowserContext) -> N
     good.locator("#theme").click()
     link = good.locator(f"[data-link={GOODPUT}]").evaluate("link => link.href")
     other = context.new_page()
-    other.goto(link)
+    visit(other, link)
     expect(other.locator("[data-filter=verdict-table]")).to_have_value("splice")
     expect(other.locator("#sample-kind")).to_have_value("1")
     expect(other.locator("th[aria-sort=ascending]").first).to_have_text("Ratio")
@@ -207,11 +214,11 @@ def test_light_and_dark(browser: Browser, built: Path) -> None:
     for scheme in ("light", "dark"):
         with browser.new_context(color_scheme="dark" if scheme == "dark" else "light") as one:
             page = one.new_page()
-            page.goto((built / "good" / "index.html").as_uri())
+            visit(page, built / "good" / "index.html")
             shade = "getComputedStyle(document.body).backgroundColor"
             shades[scheme] = page.evaluate(shade)
             page.locator("#theme").click()
-            page.goto((built / "broken-off" / "index.html").as_uri())
+            visit(page, built / "broken-off" / "index.html")
             shades[f"{scheme}, switched"] = page.evaluate(shade)
     assert shades["light"] == shades["dark, switched"] != shades["dark"] == shades["light, switched"]
 
@@ -220,14 +227,14 @@ def test_light_and_dark(browser: Browser, built: Path) -> None:
 @pytest.mark.parametrize("width", [360, 390, 768, 1280])
 def test_no_page_scrolls_sideways(page: Page, built: Path, name: str, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
-    page.goto((built / name).as_uri())
+    visit(page, built / name)
     for place in page.locator("[data-figure]").all():
         place.scroll_into_view_if_needed()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_the_index_lists_filters_and_leads_on(page: Page, built: Path) -> None:
-    page.goto((built / "index.html").as_uri())
+    visit(page, built / "index.html")
     table = "table[data-table=runs]"
     assert page.locator(f"{table} tbody tr").count() == 4
     expect(page.locator(f"{table} tbody")).to_contain_text("Cannot be read")
@@ -355,11 +362,11 @@ def test_lines_print_in_light_with_every_chart(lines: Page) -> None:
 def test_a_page_without_its_assets_says_so(browser: Browser, built: Path, tmp_path: Path) -> None:
     shutil.copytree(built / "good", tmp_path / "good")
     (tmp_path / "assets").mkdir()
-    for name in ("view.js", "samples.js", "tables.js", "figures.js", "report.css"):
+    for name in ("view.js", "data.js", "samples.js", "tables.js", "figures.js", "report.css"):
         shutil.copyfile(built / "assets" / name, tmp_path / "assets" / name)
     with browser.new_context() as one:
         page = one.new_page()
-        page.goto((tmp_path / "good" / "index.html").as_uri())
+        visit(page, tmp_path / "good" / "index.html")
         expect(page.locator(".plot").first).to_contain_text("no figure can be drawn")
 
 
@@ -374,7 +381,7 @@ def test_a_hostile_record_is_inert(page: Page, tmp_path: Path) -> None:
     index = reports.build_site(tmp_path)
     page.set_viewport_size({"width": 360, "height": 800})
     for name in (index, index.parent / "hostile" / "index.html"):
-        page.goto(name.as_uri())
+        visit(page, name)
         for place in page.locator("[data-figure]").all():
             place.scroll_into_view_if_needed()
             expect(place.locator(".main-svg").first).to_be_visible()
@@ -387,7 +394,7 @@ def test_a_hostile_record_is_inert(page: Page, tmp_path: Path) -> None:
 def test_kernels_side_by_side(page: Page, tmp_path: Path) -> None:
     lacks = {f"schemes/afalg-splice/3des/any/{size}": ("unsupported", NO_PAGES) for size in (1, 100)}
     place, figure = two(tmp_path, outcomes=lacks), "k1-schemes-3des-ratio"
-    page.goto((tmp_path / "site" / "index.html").as_uri())
+    visit(page, tmp_path / "site" / "index.html")
     page.locator("ul.kernels a").click()
     expect(page.locator("h1")).to_contain_text("From 6.1 to 6.12, SO_CRYPT")
     for width in (360, 1280):
@@ -424,7 +431,7 @@ def test_kernels_side_by_side(page: Page, tmp_path: Path) -> None:
 
 def test_ten_thousand_samples_are_quick(page: Page, tmp_path: Path) -> None:
     make_run(tmp_path, run_id="big", blocks=42, per_block=6)
-    page.goto((reports.build_site(tmp_path).parent / "big" / "index.html").as_uri())
+    visit(page, (reports.build_site(tmp_path).parent / "big" / "index.html"))
     took = page.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd")
     assert page.evaluate("document.querySelectorAll('script[src*=plotly][defer]').length") == 0, "nothing waits for it"
     sort = "() => { const t = performance.now(); document.querySelectorAll('#sample-table thead button')[4].click(); "

@@ -1,13 +1,17 @@
 "use strict";
 /* Draws the figures: their structure comes with the page, samples and colours are added here. */
-(function () {
-  var self = document.currentScript;
+(function (self) {
+Promise.all([Data, window.Samples]).then(function (known) {
+  var figures = known[0].figures, samples = known[1]; /* a page without a table of samples has its figures alone */
   var probe = document.createElement("span");
   probe.hidden = true;
   document.body.append(probe);
 
-  /* a page without a table of samples has its figures alone */
-  var figures = window.Samples ? Samples.figures : JSON.parse(document.getElementById("report-data").textContent).figures;
+  /* how far the page is, for tests and benchmarks */
+  function reached(what) {
+    performance.mark(what);
+    document.documentElement.dataset.reached = what;
+  }
 
   function colour(name) {
     probe.style.color = "var(--" + name + ")";
@@ -17,7 +21,7 @@
   function points(trace) {
     var meta = trace.meta, text = [];
     meta.samples.forEach(function (place) {
-      var found = Samples.points(place[0], meta.quantity);
+      var found = samples.points(place[0], meta.quantity);
       found.forEach(function (point, i) {
         trace.x.push(place[1] + ((i + 0.5) / found.length - 0.5) * meta.spread);
         trace.y.push(point.value / meta.factor);
@@ -66,13 +70,13 @@
     });
   }
 
-  /* Plotly is large: it is fetched when the page is ready to be used, and figures are drawn as they come near. */
+  /* Plotly is large: it is fetched when the page was painted and can be used, and figures are drawn as they come near. */
   var ready = new Promise(function (resolve, reject) {
     var script = document.createElement("script");
     script.src = self.dataset.plotly;
     script.onload = resolve;
     script.onerror = reject;
-    document.head.append(script);
+    setTimeout(function () { document.head.append(script); }, 50);
   });
 
   function setUp(figure) {
@@ -91,7 +95,10 @@
       spec.data.forEach(function (trace) { trace.visible = shown(trace.legendgroup); });
       (spec.layout.annotations || []).forEach(function (note) { if (note.name === "value") note.visible = shown("-1"); });
       plot.drawn = true;
-      return Plotly.react(plot.place, spec.data, spec.layout, { responsive: true, displayModeBar: false });
+      return Plotly.react(plot.place, spec.data, spec.layout, { responsive: true, displayModeBar: false }).then(function (made) {
+        reached("drawn");
+        return made;
+      });
     }
 
     function mark() {
@@ -169,4 +176,6 @@
   addEventListener("beforeprint", function () {
     if (window.Plotly) all.forEach(function (figure) { figure.plots.forEach(figure.draw); });
   });
-})();
+  reached("usable"); /* all that a reader can press does something */
+});
+})(document.currentScript);

@@ -1,9 +1,8 @@
 "use strict";
-/* The table of samples, drawn a page at a time from the columns in the page. */
-var Samples = (function () {
+/* The table of samples, drawn a page at a time from the columns in the page; a promise of what figures need of them. */
+var Samples = Data.then(function (data) {
   var PAGE = 100;
   var KINDS = ["counted", "warm-up", "not valid", "cell does not count"];
-  var data = JSON.parse(document.getElementById("report-data").textContent);
   var s = data.samples;
 
   /* Columns come packed: see reports/packing.py. */
@@ -146,7 +145,6 @@ var Samples = (function () {
   choose();
 
   return {
-    figures: data.figures,
     /* The samples of a cell that count: [{value, label}], in the order they were taken. */
     points: function (cell, quantity) {
       var of = {
@@ -158,4 +156,4 @@ var Samples = (function () {
       });
     }
   };
-})();
+});

@@ -77,5 +77,32 @@
     View.onChange(function () { sort(); narrow(); });
   }
 
-  document.querySelectorAll("table[data-table]").forEach(enhance);
+  /* The data of a figure comes packed: a field is what it shows, or its value and what it shows. */
+  function fill(table, content) {
+    var head = table.createTHead().insertRow(), body = table.createTBody();
+    content.columns.forEach(function (name) {
+      var th = document.createElement("th"), button = document.createElement("button");
+      th.scope = "col";
+      button.type = "button";
+      button.textContent = name;
+      th.append(button);
+      head.append(th);
+    });
+    content.rows.forEach(function (row) {
+      var tr = body.insertRow();
+      row.forEach(function (field) {
+        var td = tr.insertCell(), pair = field === null ? ["", "–"] : Array.isArray(field) ? field : [null, field];
+        td.textContent = pair[1];
+        if (pair[0] !== null) td.dataset.v = pair[0];
+      });
+    });
+  }
+
+  document.querySelectorAll("table[data-table]:not([data-packed])").forEach(enhance);
+  if (window.Data) Data.then(function (data) {
+    document.querySelectorAll("table[data-packed]").forEach(function (table) {
+      fill(table, data.tables[table.dataset.table]);
+      enhance(table);
+    });
+  });
 })();
