@@ -7,8 +7,9 @@ bytes as OpenSSL in user space for a buffer of that size: many drivers are fast 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from typing import Any
 
 from harness import drivers, judge, measure, plan, possible, prices, vectors
 from harness.bed import Bed
@@ -28,12 +29,16 @@ TYPES = {"skcipher": ("skcipher", "lskcipher"), "aead": ("aead",)}
 """Types in /proc/crypto that AF_ALG's two kinds of cipher may bind."""
 
 
+MIN_SLEEPS = 0.5
+"""Of a driver that queues, nearly each request has its thread sleep until it is done; of any other nearly none."""
+
+
 class WrongAnswer(HarnessError):  # noqa: N818 - says what was found
     """A driver enciphers or deciphers otherwise than OpenSSL in user space."""
 
 
-class OneAfterAnother(HarnessError):  # noqa: N818 - says what was found
-    """Several requests were handed over at once, and done one after another."""
+class NothingQueued(HarnessError):  # noqa: N818 - says what was found
+    """Several requests were handed over at once, and the driver answered each before it took the next."""
 
 
 class CryptoCampaign:
@@ -164,6 +169,8 @@ class CryptoCampaign:
         found = str(told["driver"])
         for row in rows:
             row.driver_found = found
+        if not told["async"]:
+            self._give_up([row for row in rows if (row.depth or 1) > 1], "unsupported", _synchronous(found))
         if wrong := known_answers(bench, cipher, found):
             self._give_up(rows, "invalid", wrong)
         return found
@@ -196,7 +203,7 @@ class CryptoCampaign:
                     except SshError:
                         raise
                     except HarnessError as error:
-                        outcomes = {WrongAnswer: "invalid", OneAfterAnother: "unsupported"}
+                        outcomes = {WrongAnswer: "invalid", NothingQueued: "unsupported"}
                         self._give_up([row], outcomes.get(type(error), "failed"), error.what)
                     else:
                         self.samples.append(sample)
@@ -220,14 +227,14 @@ class CryptoCampaign:
             if wrong := _wrong_answer(bench, cipher, driver, size):
                 raise WrongAnswer(wrong) from error  # it stopped because its results differed
             raise
-        if (cell.depth or 1) > 1 and not told["under_way"]:
-            raise OneAfterAnother(
-                f"{driver} was never seen with a second request under way: it, or this kernel's AF_ALG, does one after "
-                "another, so this depth is no other measurement"
-            )
+        queued = (cell.depth or 1) > 1
+        if queued and (reason := not_queued(told)):
+            raise NothingQueued(reason)
         risen = measure.delta(before, bench.sender.observe(counters)["values"])
         wrong = _wrong_answer(bench, cipher, driver, size)
         facts = {name: told[name] for name in ("operations", "driver", "key_bytes", "depth", "consistent")}
+        if queued:
+            facts |= {name: told[name] for name in ("under_way", "sleeps_per_operation")}
         reason = wrong or (f"the driver was {told['driver']}, not {driver}" if told["driver"] != driver else None)
         if card:
             facts[f"card_{card.counts}"] = accelerators.rise(risen, card)
@@ -283,6 +290,30 @@ class CryptoCampaign:
                     rows += [row for row in both if row.metric == "seconds"]  # a batch's CPU is not an operation's
         self.writer.head.verdicts += judge.settled(rows, self.samples)
         self.writer.write_head()
+
+
+def _synchronous(driver: str) -> str:
+    return (
+        f"{driver} is not asynchronous: it answers each request before it returns, so requests are never queued and this "
+        "depth is no other measurement"
+    )
+
+
+def not_queued(told: Mapping[str, Any]) -> str | None:
+    """Why a sample of ``datapath raw`` with a depth above 1 was none of requests that waited together; or None. Pure.
+
+    A driver may call itself asynchronous and yet answer at once (AES-NI where it can use the vector registers). Several
+    processors then work at several requests, but nobody ever sleeps until an answer is there.
+    """
+    driver, sleeps = told["driver"], told["sleeps_per_operation"]
+    if told["under_way"] < 2:
+        return f"{driver} was never seen with a second request under way, so this depth is no other measurement"
+    if sleeps < MIN_SLEEPS:
+        return (
+            f"{driver} calls itself asynchronous but answered before it returned ({sleeps:.2g} waits for each request), "
+            "so requests were not queued and this depth is no other measurement"
+        )
+    return None
 
 
 def known_answers(bench: Bench, cipher: Cipher, driver: str) -> str | None:
