@@ -147,18 +147,21 @@ static void *work(void *argument)
 	return NULL;
 }
 
+/* Looks once a second whether anything was answered since. */
 static void wait_for_answers(struct workers *w)
 {
 	struct pollfd done = { .fd = w->done, .events = POLLIN };
-	struct timespec wait = { .tv_sec = STALL_SECONDS };
-	uint64_t before;
+	struct timespec second = { .tv_sec = 1 };
+	uint64_t seen = 0, now;
+	unsigned int quiet = 0;
 	eventfd_t times;
 	int n;
 
-	do {
-		before = atomic_load(&w->answered);
-		n = ppoll(&done, 1, &wait, NULL);
-	} while (!n && atomic_load(&w->answered) != before);
+	while (!(n = ppoll(&done, 1, &second, NULL)) && quiet < STALL_SECONDS) {
+		now = atomic_load(&w->answered);
+		quiet = now == seen ? quiet + 1 : 0;
+		seen = now;
+	}
 	if (!n)
 		die(EXIT_RUNTIME, "%s, %u requests at once: none was answered within %d s", w->job->cipher->driver,
 		    w->job->depth, STALL_SECONDS);
