@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from typing import Any
 
-from harness import drivers, judge, measure, plan, possible, prices, vectors
+from harness import depths, drivers, judge, measure, plan, possible, prices, vectors
 from harness.bed import Bed
 from harness.bench import Bench
 from harness.ciphers import CIPHERS, Cipher
@@ -30,10 +31,6 @@ TYPES = {"skcipher": ("skcipher", "lskcipher"), "aead": ("aead",)}
 
 class WrongAnswer(HarnessError):  # noqa: N818 - says what was found
     """A driver enciphers or deciphers otherwise than OpenSSL in user space."""
-
-
-class OneAfterAnother(HarnessError):  # noqa: N818 - says what was found
-    """Several requests were handed over at once, and done one after another."""
 
 
 class CryptoCampaign:
@@ -166,7 +163,32 @@ class CryptoCampaign:
             row.driver_found = found
         if wrong := known_answers(bench, cipher, found):
             self._give_up(rows, "invalid", wrong)
+        else:
+            self._try_depths(bench, cipher, found, rows, bool(told["async"]))
         return found
+
+    def _try_depths(self, bench: Bench, cipher: Cipher, driver: str, rows: Iterable[Cell], asynchronous: bool) -> None:
+        """Give up the depths of a driver that queues nothing: /proc/crypto tells, and where it says yes, a trial."""
+        deep = [row for row in rows if (row.depth or 1) > 1]
+        if not deep:
+            return
+        if not asynchronous:
+            self._give_up(deep, "unsupported", depths.synchronous(driver))
+            return
+        try:
+            told = self._timed(bench, cipher, driver, deep[0].path, deep[0].buffer_bytes or 0, depths.TRIAL)
+        except AgentError as error:
+            self._give_up(deep, "failed", error.what)
+        else:
+            if reason := depths.not_queued(told):
+                self._give_up(deep, "unsupported", reason)
+
+    def _timed(self, bench: Bench, cipher: Cipher, driver: str, path: str, size: int, depth: int) -> dict[str, Any]:
+        """What ``datapath raw`` says of one run. Raises AgentError when it ends without an answer."""
+        argv = [_datapath.compiled(bench), "raw", *_named(cipher, driver), "--op", path.removeprefix("raw-")]
+        argv += ["--size", str(size), "--seconds", str(self.suite.seconds), "--depth", str(depth)]
+        told: dict[str, Any] = json.loads(bench.sender.check(argv, timeout=90))
+        return told
 
     def _offered(self, bench: Bench, cipher: Cipher) -> list[str]:
         """Drivers that /proc/crypto offers for a cipher, that passed their self-test and AF_ALG may bind."""
@@ -196,7 +218,7 @@ class CryptoCampaign:
                     except SshError:
                         raise
                     except HarnessError as error:
-                        outcomes = {WrongAnswer: "invalid", OneAfterAnother: "unsupported"}
+                        outcomes = {WrongAnswer: "invalid", depths.NothingQueued: "unsupported"}
                         self._give_up([row], outcomes.get(type(error), "failed"), error.what)
                     else:
                         self.samples.append(sample)
@@ -208,26 +230,24 @@ class CryptoCampaign:
 
     def _operations(self, bench: Bench, cell: CellPlan, block: int, index: int, warmup: bool) -> Sample:
         """One timed batch of operations, then a check of the driver's answer for a buffer of this size."""
-        cipher, driver, size = CIPHERS[cell.cipher], self.cells[cell.id].driver_found or "", cell.buffer or 0
-        argv = [_datapath.compiled(bench), "raw", *_named(cipher, driver), "--op", cell.path.removeprefix("raw-")]
-        argv += ["--size", str(size), "--seconds", str(self.suite.seconds), "--depth", str(cell.depth or 1)]
+        cipher, size, depth = CIPHERS[cell.cipher], cell.buffer or 0, cell.depth or 1
+        driver = self.cells[cell.id].driver_found or ""
         card = _card.proof(driver, self.bed.sender_facts)
         counters = card.counters if card else {}
         before = bench.sender.observe(counters)["values"]
         try:
-            told = json.loads(bench.sender.check(argv, timeout=90))
+            told = self._timed(bench, cipher, driver, cell.path, size, depth)
         except AgentError as error:
             if wrong := _wrong_answer(bench, cipher, driver, size):
                 raise WrongAnswer(wrong) from error  # it stopped because its results differed
             raise
-        if (cell.depth or 1) > 1 and not told["under_way"]:
-            raise OneAfterAnother(
-                f"{driver} was never seen with a second request under way: it, or this kernel's AF_ALG, does one after "
-                "another, so this depth is no other measurement"
-            )
+        if depth > 1 and (reason := depths.not_queued(told)):
+            raise depths.NothingQueued(reason)
         risen = measure.delta(before, bench.sender.observe(counters)["values"])
         wrong = _wrong_answer(bench, cipher, driver, size)
         facts = {name: told[name] for name in ("operations", "driver", "key_bytes", "depth", "consistent")}
+        if depth > 1:
+            facts |= {name: told[name] for name in ("under_way", "sleeps_per_operation")}
         reason = wrong or (f"the driver was {told['driver']}, not {driver}" if told["driver"] != driver else None)
         if card:
             facts[f"card_{card.counts}"] = accelerators.rise(risen, card)

@@ -80,6 +80,26 @@ def test_esp_takes_the_card_and_its_interrupts_prove_it(bed: Bed, esp_modules: N
         assert interrupts >= packets // 64, "one interrupt may tell of several packets"
 
 
+def test_the_card_has_as_many_requests_at_once_as_the_depth_says(bed: Bed, tmp_path: Path) -> None:
+    """Software on the same processor answers before it returns, also where it calls itself asynchronous."""
+    done = run(bed, profile_of(raw(depths=[1, 4, 16])), tmp_path)
+    for cell in done.head.cells:
+        samples = [sample for sample in done.samples if sample.cell == cell.id]
+        if cell.driver == "any" and cell.depth != 1:
+            assert (cell.outcome, samples) == ("unsupported", []), cell.reason
+            assert f"{cell.driver_found} calls itself asynchronous, but answered before it" in (cell.reason or "")
+            continue
+        assert (cell.outcome, len(samples)) == ("measured", 3), cell.reason
+        for sample in samples:
+            assert sample.valid, sample.reason
+            assert sample.witness["depth"] == cell.depth
+            assert ("card_interrupts" in sample.witness) == (cell.driver == "card")
+            if cell.depth != 1:
+                assert 2 <= float(sample.witness["under_way"] or 0) <= (cell.depth or 1)
+                assert float(sample.witness["sleeps_per_operation"] or 0) > 0
+    assert {cell.driver_found for cell in done.head.cells if cell.driver == "card"} == {CARD}
+
+
 def codec(bed: Bed, *commands: str) -> None:
     """Somebody else on the sender, with the crypto_user netlink."""
     path = bed.sender.put(agent_zip(), "somebody.zip")

@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 SOURCE = Path(__file__).resolve().parent.parent / "hosts" / "datapath"
-FLAGS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror"]
+FLAGS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-pthread"]
 BUILDS = {"plain": ["-O2"], "sanitized": ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover"]}
 DEADLINE = 20.0
 GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -17,7 +17,7 @@ from hosts.facts import Facts
 
 HOSTS = Path(hosts.__file__).parent
 SHARED = "datapath"
-COMPILE = ["cc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-o"]
+COMPILE = ["cc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"]
 
 
 def compiled(bench: Bench) -> str:

@@ -2,7 +2,7 @@
 /*
  * datapath: command line. See README.md for the JSON that each command writes, and datapath.h for the reading order.
  *
- *   cc -std=gnu11 -O2 -Wall -Wextra -Werror [-I ../kernel/so_crypt] -o datapath *.c
+ *   cc -std=gnu11 -O2 -Wall -Wextra -Werror -pthread [-I ../kernel/so_crypt] -o datapath *.c
  */
 #include "datapath.h"
 

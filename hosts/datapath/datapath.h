@@ -5,7 +5,7 @@
  * Reading order: datapath.c (command line, table of modes), serve.c (connections), request.c (one request),
  * mode_*.c (how the bytes of a body move: one file per mode), transfer.c (every system call a mode may make,
  * counted), cipher.c (/proc/crypto, sizes), alg.c (AF_ALG), aead.c (what AEADs need beyond that), probe.c, costs.c,
- * raw.c (the other commands), aio.c (raw's requests side by side), http.c, util.c.
+ * raw.c (the other commands), workers.c (raw's requests side by side), http.c, util.c.
  */
 #ifndef DATAPATH_H
 #define DATAPATH_H
@@ -222,10 +222,11 @@ struct job {
 
 int raw(struct job *j);
 
-struct aio;
-struct aio *aio_open(struct job *j);
-void aio_batch(struct aio *a, unsigned int requests);	/* from nothing under way to nothing under way */
-unsigned int aio_most(const struct aio *a);		/* requests seen under way beside an answered one, so far */
-void aio_close(struct aio *a);
+struct workers;						/* raw's threads: one for each slot */
+struct workers *workers_open(const struct job *j);
+/* From nothing under way to nothing under way; ns from before the first request until the last answer. */
+uint64_t workers_batch(struct workers *w, unsigned int requests);	/* at least one for each slot */
+void workers_say(const struct workers *w, struct json *out);
+void workers_close(struct workers *w);
 
 #endif

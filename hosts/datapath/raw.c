@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * raw: one buffer size through AF_ALG again and again. An operation is what one ioctl was on /dev/crypto: a request
- * with its own IV goes in (sendmsg) and its result comes out (recv, or with --depth an AIO read: see aio.c). All
- * operations of a run are the same, so all results must be: whether they are is looked at when the clock has stopped.
+ * with its own IV goes in (sendmsg) and its result comes out (recv); with --depth in a thread for each that is under way
+ * at once: see workers.c. All operations of a run are the same, so all results must be: whether they are is looked at
+ * when the clock has stopped.
  */
 #include "datapath.h"
 
@@ -30,12 +31,17 @@ static void operation(const struct job *j, bool encrypt, const char *in, size_t 
 		    err == -EIO ? "nothing came" : alg_explain(err));
 }
 
-static void batch_in_turn(const struct job *j)
+/* The time it took, in ns. */
+static uint64_t batch_in_turn(const struct job *j)
 {
+	uint64_t start;
 	unsigned int i;
 
+	every_ms(STALL_SECONDS * 1000);				/* wound up anew, outside of the time taken */
+	start = now_ns();
 	for (i = 0; i < j->batch; i++)
 		operation(j, j->encrypt, j->in, j->in_len, j->out_len);
+	return now_ns() - start;
 }
 
 static char *pages(size_t size)
@@ -64,10 +70,10 @@ static void make_input(struct job *j)
 }
 
 /* One request in each slot, warming up: it does not count. */
-static void first_round(struct job *j, struct aio *a)
+static void first_round(struct job *j, struct workers *w)
 {
-	if (a)
-		aio_batch(a, j->depth);
+	if (w)
+		workers_batch(w, j->depth);
 	else
 		operation(j, j->encrypt, j->in, j->in_len, j->out_len);
 	if (j->encrypt)
@@ -115,7 +121,7 @@ static void close_slots(struct job *j)
 	free(j->wanted);
 }
 
-static void say(const struct job *j, const struct aio *a, uint64_t *ns, size_t n, uint64_t sum)
+static void say(const struct job *j, const struct workers *w, uint64_t *ns, size_t n, uint64_t sum)
 {
 	double seconds = (double)sum / 1e9, operations = (double)n * j->batch;
 	uint64_t median = median_u64(ns, n);
@@ -130,8 +136,8 @@ static void say(const struct job *j, const struct aio *a, uint64_t *ns, size_t n
 	json_u64(&out, "size", j->size);
 	json_u64(&out, "aad", j->cipher->aad);
 	json_u64(&out, "depth", j->depth);
-	if (a)
-		json_u64(&out, "under_way", aio_most(a));
+	if (w)
+		workers_say(w, &out);
 	json_u64(&out, "batch", j->batch);
 	json_u64(&out, "batches", n);
 	json_u64(&out, "operations", n * j->batch);
@@ -145,37 +151,30 @@ static void say(const struct job *j, const struct aio *a, uint64_t *ns, size_t n
 	json_end(&out);
 }
 
-static void measure(struct job *j, struct aio *a)
+static void measure(struct job *j, struct workers *w)
 {
-	uint64_t *ns = calloc(MAX_BATCHES, sizeof(*ns)), start, end, sum = 0;
+	uint64_t *ns = calloc(MAX_BATCHES, sizeof(*ns)), end, sum = 0;
 	size_t n = 0;
 
 	if (!ns)
 		die(EXIT_RUNTIME, "out of memory");
-	first_round(j, a);
+	first_round(j, w);
 	end = now_ns() + (uint64_t)(j->seconds * 1e9);
 	do {
-		if (!a)
-			every_ms(STALL_SECONDS * 1000);		/* wound up anew, outside of the time taken */
-		start = now_ns();
-		if (a)
-			aio_batch(a, j->batch);
-		else
-			batch_in_turn(j);
-		ns[n] = now_ns() - start;
+		ns[n] = w ? workers_batch(w, j->batch) : batch_in_turn(j);
 		sum += ns[n++];
 	} while (now_ns() < end && n < MAX_BATCHES);
 	every_ms(0);
 	check_results(j);
 	if (!sum)
 		die(EXIT_RUNTIME, "the clock did not move: take a larger --batch");
-	say(j, a, ns, n, sum);
+	say(j, w, ns, n, sum);
 	free(ns);
 }
 
 int raw(struct job *j)
 {
-	struct aio *a = NULL;
+	struct workers *w = NULL;
 	int tfm;
 
 	if (!j->batch)
@@ -193,12 +192,12 @@ int raw(struct job *j)
 	every_ms(STALL_SECONDS * 1000);
 	make_input(j);
 	if (j->depth > 1) {
-		every_ms(0);					/* nothing there waits longer by itself */
-		a = aio_open(j);
+		every_ms(0);					/* they are watched over otherwise */
+		w = workers_open(j);
 	}
-	measure(j, a);
-	if (a)
-		aio_close(a);
+	measure(j, w);
+	if (w)
+		workers_close(w);
 	close_slots(j);
 	cipher_wipe(j->cipher);
 	close(tfm);
