@@ -120,7 +120,7 @@ def saved(page: Page, button: str) -> str:
 
 def column(page: Page, table: str, number: int) -> list[str]:
     """The texts of a column of the rows shown."""
-    return page.locator(f"{table} tbody tr:visible td:nth-child({number})").all_inner_texts()
+    return page.locator(f"{table} tbody tr:visible td:nth-child({number})").all_text_contents()
 
 
 def test_every_figure_is_drawn(good: Page) -> None:
@@ -257,6 +257,7 @@ def test_the_keyboard_is_enough(good: Page) -> None:
 
 
 def test_printing_draws_all_in_light(good: Page) -> None:
+    drawn(good, GOODPUT)
     good.locator("#theme").click()
     good.set_viewport_size({"width": 720, "height": 1000})  # A4 within its margins
     good.emulate_media(media="print")
