@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from scipy import optimize
-from scipy import stats as distributions
+from scipy.special import stdtrit
 
 from harness.stats import ALPHA, FEWEST
 
@@ -143,7 +143,7 @@ def estimate(values: Sequence[float], floor: float = 0.0) -> Estimate:
     if count < FEWEST:
         return Estimate(mean, None, None)
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
-    half = float(distributions.t.ppf(1 - ALPHA / 2, count - 1)) * deviation / math.sqrt(count)
+    half = float(stdtrit(count - 1, 1 - ALPHA / 2)) * deviation / math.sqrt(count)
     return Estimate(mean, max(floor, mean - half), mean + half)
 
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from scipy import optimize, stats
+from scipy import optimize
+from scipy.special import nctdtr, ndtri, stdtrit
 
 ALPHA = 0.05
 """How often a run may contain a wrong verdict."""
@@ -228,7 +229,7 @@ def outliers(logs: Sequence[float]) -> tuple[int, ...]:
         return ()
     middle = statistics.median(logs)
     distances = [abs(value - middle) for value in logs]
-    usual = statistics.median(distances) / stats.norm.ppf(0.75)
+    usual = statistics.median(distances) / float(ndtri(0.75))
     if usual <= 0:
         usual = math.fsum(distances) / len(distances) * math.sqrt(math.pi / 2)
     return tuple(place for place, distance in enumerate(distances) if distance > FAR * usual)
@@ -298,7 +299,7 @@ def _enough(found: Comparison, precision: float) -> bool:
 @cache
 def _critical(freedom: int, alpha: float) -> float:
     """Half the width of the interval of a mean, in standard errors, that misses in ``alpha`` of all cases."""
-    return float(stats.t.isf(alpha / 2, freedom))
+    return -float(stdtrit(freedom, alpha / 2))
 
 
 @cache
@@ -307,6 +308,6 @@ def _shift(freedom: int, alpha: float) -> float:
     critical = _critical(freedom, alpha)
 
     def missing(shift: float) -> float:
-        return float(stats.nct.sf(critical, freedom, shift)) - POWER
+        return 1.0 - float(nctdtr(freedom, shift, critical)) - POWER
 
     return float(optimize.brentq(missing, 0.0, 10.0 * critical))
