@@ -171,6 +171,8 @@ class TestHeadline:
         for cell in run.head.cells:
             if cell.suite == "schemes" and cell.cipher == "3des":
                 cell.cipher, cell.driver, cell.driver_found = "aes128cbc", "card", "virtio_crypto_aes_cbc"
+        titles = [panel.title for panel in panels.panels(run, frame.cells(run, frame.samples(run)))]
+        assert "The scheme against the traditional scheme · AES-128-CBC by virtio_crypto_aes_cbc" in titles
         assert headline.headline(run) == (
             "Taking the data off user space (so-crypt) made 100 MB AES-128-CBC transfers by virtio_crypto_aes_cbc 1.24 "
             "times as fast as the traditional scheme (95 % interval 1.20–1.28, 6 blocks); the paper reports about "
