@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy import optimize
 from scipy.special import stdtrit
 
 from harness.stats import ALPHA, FEWEST
@@ -84,10 +83,12 @@ def fit(sizes: Sequence[float], seconds: Sequence[float]) -> Line:
         raise ValueError("a line needs as many times as sizes, and at least two sizes")
     if any(not (value > 0 and math.isfinite(value)) for value in (*sizes, *seconds)):
         raise ValueError("sizes and times are positive and finite")
+    from scipy.optimize import nnls  # here: to import it takes a third of a second, and most pages fit nothing
+
     # both columns about 1, so that bytes and microseconds weigh alike in the solver's tolerance
     size, time = max(sizes), min(seconds)
     rows = [[time / t, n / size * time / t] for n, t in zip(sizes, seconds, strict=True)]
-    (call, byte), _ = optimize.nnls(rows, [1.0] * len(rows))
+    (call, byte), _ = nnls(rows, [1.0] * len(rows))
     return Line(float(call) * time, float(byte) * time / size)
 
 

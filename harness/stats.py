@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from scipy import optimize
 from scipy.special import nctdtr, ndtri, stdtrit
 
 ALPHA = 0.05
@@ -305,9 +304,11 @@ def _critical(freedom: int, alpha: float) -> float:
 @cache
 def _shift(freedom: int, alpha: float) -> float:
     """The true mean, in standard errors, that such an interval tells from 0 with POWER."""
+    from scipy.optimize import brentq  # here: to import it takes a third of a second, and reports need none
+
     critical = _critical(freedom, alpha)
 
     def missing(shift: float) -> float:
         return 1.0 - float(nctdtr(freedom, shift, critical)) - POWER
 
-    return float(optimize.brentq(missing, 0.0, 10.0 * critical))
+    return float(brentq(missing, 0.0, 10.0 * critical))

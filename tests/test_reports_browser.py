@@ -257,9 +257,9 @@ def test_the_keyboard_is_enough(good: Page) -> None:
 
 
 def test_printing_draws_all_in_light(good: Page) -> None:
-    drawn(good, GOODPUT)
     good.locator("#theme").click()
     good.set_viewport_size({"width": 720, "height": 1000})  # A4 within its margins
+    drawn(good, GOODPUT)
     good.emulate_media(media="print")
     good.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert good.evaluate("document.documentElement.scrollWidth") <= 720
