@@ -69,12 +69,15 @@ class Explanation:
         return sum(size * self.prices[step.price].byte_ns for step in known) / 1e9
 
     def predictions(self, size: int, clear: ceiling.Clear | None) -> Callable[[Metric, str], float | None]:
-        """The predicted ratio of the baseline to a path, for one size that takes ``clear`` by sendfile in clear."""
+        """The predicted ratio of the baseline to a path, for one size that takes ``clear`` by sendfile in clear.
+
+        None for a driver of its own: what a card's request takes is waited for, which is no processor time to add up.
+        """
         first = self._steps(self.suite.baseline)
 
         def predict(metric: Metric, path: str) -> float | None:
             second = self._steps(path)
-            if clear is None or first is None or second is None or not self.prices:
+            if self.suite.driver != "any" or clear is None or first is None or second is None or not self.prices:
                 return None
             return ceiling.predicted(metric, first, second, self.prices, clear, size)
 
