@@ -41,8 +41,7 @@ def _field(value: object) -> str | list[str] | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    shown = words.number(value)
-    whole = str(value) if isinstance(value, int) else "" if math.isnan(value) else f"{value:.6g}"
+    shown, whole = words.number(value), words.raw(value)
     return shown if shown == whole else [whole, shown]
 
 

@@ -51,7 +51,7 @@ def environment() -> jinja2.Environment:
         "number": words.number, "ratio": words.ratio, "percent": words.percent, "size": words.size,
         "nobreak": words.nobreak,
         "rate": words.rate, "when": words.when, "cipher": words.cipher, "path_title": words.path_title,
-        "raw": _raw,
+        "raw": words.raw,
     }  # fmt: skip
     made.globals |= {
         "words": words, "costs": costs, "version": assets_version(), "patterns": len(figures.PATTERNS)
@@ -233,10 +233,3 @@ def _detail(cell: Cell | None) -> str:
     driver = "" if cell.driver == "any" else f", {cell.driver}"
     kind = "" if cell.cipher in words.UNENCRYPTED else f"{words.cipher(cell.cipher)}, "
     return f"{kind}{words.place(cell)}{driver} · {cell.suite}"
-
-
-def _raw(value: Any) -> str:
-    """A value to six significant digits, for sorting and download; empty where missing."""
-    if pd.isna(value):
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

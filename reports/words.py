@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
 
 from harness.record import Cell, SuiteEntry
 
@@ -139,6 +142,13 @@ def number(value: float | None, digits: int = 4) -> str:
     if abs(value) >= 10 ** (digits - 1):
         return f"{value:.0f}"
     return f"{float(f'{value:.{digits}g}'):.10f}".rstrip("0").rstrip(".")
+
+
+def raw(value: Any) -> str:
+    """A value to six significant digits, for sorting and download; empty where missing."""
+    if pd.isna(value):
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def ratio(value: float | None) -> str:

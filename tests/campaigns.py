@@ -16,6 +16,7 @@ from harness.paths import Deployed
 from harness.profile import CryptoSuite, Profile
 from harness.raw import CryptoCampaign
 from harness.record import Cell, Run, Sample
+from hosts.remote import RemoteHost
 
 PATHS = paths.discover()
 CLEAR = frozenset(name for name, path in PATHS.items() if path.clear)
@@ -87,3 +88,22 @@ def by_path(done: Run) -> dict[str, Cell]:
 def samples_of(done: Run, path: str) -> list[Sample]:
     """The samples of a path."""
     return [sample for sample in done.samples if sample.cell.split("/")[1] == path]
+
+
+def renew_associations(host: RemoteHost, protection: Callable[[list[str]], str]) -> int:
+    """All SAs of a host go and others come in their place, so that traffic flows; how many they are.
+
+    ``protection``: what an SA is to have, from the words that `ip` says of the old one.
+    """
+    listed = host.check(["ip", "xfrm", "state", "list"])
+    host.check(["ip", "xfrm", "state", "deleteall"])
+    lines = []
+    for text in listed.split("\nsrc "):
+        words = text.removeprefix("src ").split()
+        value = {name: words[words.index(name) + 1] for name in ("dst", "spi", "reqid")}
+        lines.append(
+            f"xfrm state add src {words[0]} dst {value['dst']} proto esp spi {value['spi']} "
+            f"reqid {value['reqid']} mode transport {protection(words)}"
+        )
+    host.check(["ip", "-batch", "-"], stdin="\n".join(lines) + "\n")
+    return len(lines)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from harness.record import Cell, Run
 from hosts import crypto
 from hosts.lab import qemu
 from hosts.remote import agent_zip
-from tests.campaigns import by_path, profile_of, run, samples_of, suite
+from tests.campaigns import by_path, profile_of, renew_associations, run, samples_of, suite
 from tests.conftest import connected
 
 pytestmark = pytest.mark.lab
@@ -110,23 +109,12 @@ def codec(bed: Bed, *commands: str) -> None:
 def lowered(bed: Bed) -> None:
     """Somebody lowers the card's priority, has instances upon it forgotten, and renews the SAs, as a rekeying does."""
     codec(bed, f"assert crypto_user.update({CARD!r}, 1)", f"assert crypto_user.update({CARD!r}, None)")
-    listed = bed.sender.check(["ip", "xfrm", "state", "list"])
-    again = []
-    for one in re.split(r"^(?=src )", listed, flags=re.MULTILINE):
-        found = re.search(
-            r"src (\S+) dst (\S+)\s+proto esp spi (\S+) reqid (\d+)[\s\S]*?"
-            r"auth-trunc (\S+) (\S+) (\d+)\s+enc (\S+) (\S+)",
-            one,
-        )
-        if found:
-            source, target, spi, reqid, auth, auth_key, bits, cipher, key = found.groups()
-            again.append(f"xfrm state delete src {source} dst {target} proto esp spi {spi}\n")
-            again.append(
-                f"xfrm state add src {source} dst {target} proto esp spi {spi} reqid {reqid} mode transport "
-                f"replay-window 64 auth-trunc {auth} {auth_key} {bits} enc {cipher} {key}\n"
-            )
-    assert len(again) == 4, listed
-    bed.sender.check(["ip", "-batch", "-"], stdin="".join(again))
+
+    def same(words: list[str]) -> str:
+        auth, enc = words.index("auth-trunc"), words.index("enc")
+        return " ".join(("replay-window 64", *words[auth : auth + 4], *words[enc : enc + 3]))
+
+    assert renew_associations(bed.sender, same) == 2
 
 
 def raised(bed: Bed) -> None:

@@ -14,7 +14,7 @@ from harness.bench import Bench
 from harness.measure import Batch
 from harness.paths import Deployed
 from harness.profile import TransferSuite
-from tests.campaigns import MB, by_path, profile_of, run, samples_of, suite
+from tests.campaigns import MB, by_path, profile_of, renew_associations, run, samples_of, suite
 from tests.conftest import shell
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("esp_modules")]
@@ -83,18 +83,7 @@ def test_every_protection_carries_all_of_it_and_nothing_in_clear(bed: Bed, tmp_p
 def _weaker(bench: Bench, _deployed: dict[str, Deployed]) -> None:
     """SAs with SHA-1 come in the place of those with SHA-256: the same cipher, traffic flows."""
     for host in (bench.sender, bench.receiver):
-        listed = host.check(["ip", "xfrm", "state", "list"])
-        host.check(["ip", "xfrm", "state", "deleteall"])
-        lines = []
-        for text in listed.split("\nsrc "):
-            words = text.removeprefix("src ").split()
-            value = {name: words[words.index(name) + 1] for name in ("dst", "spi", "reqid")}
-            lines.append(
-                f"xfrm state add src {words[0]} dst {value['dst']} proto esp spi {value['spi']} "
-                f"reqid {value['reqid']} mode transport auth-trunc hmac(sha1) 0x{'11' * 20} 96 "
-                f"enc cbc(aes) 0x{'22' * 16}"
-            )
-        host.check(["ip", "-batch", "-"], stdin="\n".join(lines) + "\n")
+        renew_associations(host, lambda _: f"auth-trunc hmac(sha1) 0x{'11' * 20} 96 enc cbc(aes) 0x{'22' * 16}")
 
 
 def test_a_weaker_integrity_is_never_a_number(bed: Bed, tmp_path: Path) -> None:

@@ -87,17 +87,7 @@ def _offer_aes(bench: Bench, _deployed: dict[str, Deployed]) -> None:
 def _other_esp(bench: Bench, _deployed: dict[str, Deployed]) -> None:
     """The SAs go and others with the null cipher come in their place: traffic flows, 3DES does not."""
     for host in (bench.sender, bench.receiver):
-        listed = host.check(["ip", "xfrm", "state", "list"])
-        host.check(["ip", "xfrm", "state", "deleteall"])
-        lines = []
-        for text in listed.split("\nsrc "):
-            words = text.removeprefix("src ").split()
-            value = {name: words[words.index(name) + 1] for name in ("dst", "spi", "reqid")}
-            lines.append(
-                f"xfrm state add src {words[0]} dst {value['dst']} proto esp spi {value['spi']} "
-                f"reqid {value['reqid']} mode transport auth-trunc hmac(sha1) 0x{'11' * 20} 96 enc ecb(cipher_null) ''"
-            )
-        host.check(["ip", "-batch", "-"], stdin="\n".join(lines) + "\n")
+        campaigns.renew_associations(host, lambda _: f"auth-trunc hmac(sha1) 0x{'11' * 20} 96 enc ecb(cipher_null) ''")
 
 
 @pytest.mark.parametrize(

@@ -25,12 +25,7 @@ def unsupported(setup: Setup, sender: Facts, receiver: Facts) -> str | None:
     steering = () if setup.driver == "any" else ("crypto_user",)
     missing = _need.missing(sender, receiver, sender_programs=("nginx", "openssl", "modprobe"), sender_modules=steering)
     unproven = _card.unproven(setup.driver, sender) if steering else None
-    return (
-        "; ".join(
-            reason for reason in (_nginx.without_ktls(sender), missing, _need.one_suite(receiver), unproven) if reason
-        )
-        or None
-    )
+    return _need.together(_nginx.without_ktls(sender), missing, _need.one_suite(receiver), unproven)
 
 
 def deploy(bench: Bench, name: str, setup: Setup, *, sendfile: bool) -> Deployed:

@@ -52,3 +52,8 @@ def missing(
         if lacking := facts.lacking(modules):
             reasons.append(f"the {facts.role}'s kernel {facts.kernel} has no module {', '.join(lacking)}")
     return "; ".join(reasons) or None
+
+
+def together(*reasons: str | None) -> str | None:
+    """All reasons that there are, in one; None where there is none."""
+    return "; ".join(reason for reason in reasons if reason) or None

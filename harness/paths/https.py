@@ -41,7 +41,7 @@ class Https:
     def unsupported(self, setup: Setup, sender: Facts, receiver: Facts) -> str | None:
         programs = ("nginx",) if setup.suite and setup.suite.openssl else ("lighttpd", "lighttpd-gnutls")
         missing = _need.missing(sender, receiver, sender_programs=(*programs, "openssl"))
-        return "; ".join(reason for reason in (missing, _need.one_suite(receiver)) if reason) or None
+        return _need.together(missing, _need.one_suite(receiver))
 
     def deploy(self, bench: Bench, setup: Setup) -> Deployed:
         if setup.suite and setup.suite.openssl:

@@ -45,14 +45,13 @@ class HttpsQat:
             return _need.missing(sender, receiver, sender_programs=(*programs, "cc"))
         who = engine.gcm.get(cipher)
         proof = _qat.card(sender)
-        reasons = [
+        return _need.together(
             _need.missing(sender, receiver, sender_programs=programs if who == "card" else (*programs, "cc")),
             qat.why_not(engine, cipher),
             "nothing counts the card's work" + (f": {proof.why_not}" if proof else "")
             if who == "card" and not (proof and proof.counters)
             else None,
-        ]
-        return "; ".join(reason for reason in reasons if reason) or None
+        )
 
     def deploy(self, bench: Bench, setup: Setup) -> Deployed:
         if setup.cipher is None or setup.cipher.evp is None:
