@@ -345,6 +345,17 @@ def list_runs(results: Path) -> list[Path]:
     return sorted(p.parent for p in results.glob("*/run.json") if not p.parent.is_symlink())
 
 
+def latest(results: Path) -> Path | None:
+    """The folder of the newest complete run, whether or not ``results/latest`` is there; None without one."""
+    for path in reversed(list_runs(results)):
+        try:
+            if read_head(path).status == "complete":
+                return path
+        except RecordError:
+            continue  # its row in the index says why
+    return None
+
+
 def _alive(path: Path) -> bool:
     try:
         lock = os.open(path / "lock", os.O_RDONLY | os.O_CLOEXEC)

@@ -139,7 +139,8 @@ class Comparison:
 
 def find(results: Path, name: str) -> Path:
     """A run's folder by its name in ``results``, by ``latest``, or by its path. Raises HarnessError."""
-    for path in (results / name, Path(name)):
+    newest = record.latest(results) if name == "latest" else None
+    for path in (newest or results / name, Path(name)):
         if (path / "run.json").exists():
             return path.resolve()
     raise HarnessError(

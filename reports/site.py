@@ -87,9 +87,10 @@ def run_page(results: Path, run: str | None = None, every: bool = False) -> Path
     if run is not None and run not in names and run != "latest":
         raise ReportError(f"no run is called {run!r} in {results}", next_step=_known(names))
     if run == "latest":
-        run = (results / "latest").resolve().name if (results / "latest").exists() else None
-        if run not in names:
+        newest = record.latest(results)
+        if newest is None:
             raise ReportError(f"no run in {results} is complete yet", next_step=_known(names))
+        run = newest.name
     index = build_site(results, wanted=run, every=every)
     if run is None:
         return index

@@ -131,7 +131,7 @@ def test_all_that_is_missing_is_told_at_once() -> None:
         ("PycURL/7.45.6 libcurl/8.14.1 OpenSSL/3.5.1", "not linked with GnuTLS"),
     ],
 )
-@pytest.mark.parametrize("name", ["https", *KERNEL_TLS])
+@pytest.mark.parametrize("name", ["https", "https-qat", *KERNEL_TLS])
 def test_a_client_that_would_offer_other_suites_is_named(name: str, version: str, said: str | None) -> None:
     receiver = facts("receiver")
     receiver.programs["pycurl"] = version

@@ -273,6 +273,17 @@ def test_latest_is_the_newest_complete_run(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c", "d", "latest"]
 
 
+def test_the_newest_complete_run_is_found_without_its_link(tmp_path: Path) -> None:
+    assert record.latest(tmp_path) is None
+    for name in "abc":
+        finished(tmp_path, name, 1)
+    with pytest.raises(RuntimeError), Writer(tmp_path, head("d")):
+        raise RuntimeError
+    (tmp_path / "latest").unlink()
+    (tmp_path / "c" / "run.json").write_text("{}")
+    assert record.latest(tmp_path) == tmp_path / "b"
+
+
 def test_a_record_is_never_written_over(tmp_path: Path) -> None:
     path = finished(tmp_path, "r", 2)
     with pytest.raises(RecordError, match="File exists"):

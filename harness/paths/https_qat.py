@@ -42,11 +42,13 @@ class HttpsQat:
         cipher = setup.cipher.evp if setup.cipher else None
         engine = sender.qat
         if engine is None or cipher is None:
-            return _need.missing(sender, receiver, sender_programs=(*programs, "cc"))
+            missing = _need.missing(sender, receiver, sender_programs=(*programs, "cc"))
+            return _need.together(missing, _need.one_suite(receiver))
         who = engine.gcm.get(cipher)
         proof = _qat.card(sender)
         return _need.together(
             _need.missing(sender, receiver, sender_programs=programs if who == "card" else (*programs, "cc")),
+            _need.one_suite(receiver),
             qat.why_not(engine, cipher),
             "nothing counts the card's work" + (f": {proof.why_not}" if proof else "")
             if who == "card" and not (proof and proof.counters)
