@@ -37,6 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
     name = config.getoption("--profile")
     if not name:
         return
+    if config.getoption("numprocesses", None):
+        raise pytest.UsageError("a profile is measured by one process: leave out -n")
     try:
         wanted = profile.load(name)
         wanted = wanted.quickened() if config.getoption("--quick") else wanted

@@ -15,7 +15,7 @@ from harness.record import Cell, Metric, Sample, Verdict
 TICKS = 10
 """A busy time shorter than this many steps of its clock is not compared."""
 TIMER_SECONDS = 1e-6
-"""The step of the receiver's timer: libcurl tells whole microseconds."""
+"""The step of the receiver's timer: libcurl tells whole microseconds. Samples by another clock tell its step."""
 LINK_SHARE = 0.93
 BUSY_SHARE = 0.90
 
@@ -45,9 +45,10 @@ def step(sample: Sample, metric: Metric) -> float:
     """The step of the clock that measured this metric, as a fraction of what it measured."""
     if metric == "cpu_seconds_per_gb":
         return (sample.sender.cpu_resolution_seconds or 0.0) / (sample.sender.cpu_seconds or math.inf)
-    operations = sample.witness.get("operations")
+    operations, known = (sample.witness.get(name) for name in ("operations", "clock_step_seconds"))
     batch = operations if isinstance(operations, int) and operations > 1 else 1
-    return TIMER_SECONDS / batch / (sample.seconds or math.inf)
+    clock = known if isinstance(known, float) else TIMER_SECONDS
+    return clock / batch / (sample.seconds or math.inf)
 
 
 def paired(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from harness import ceiling
 from harness.bench import Bench, load
@@ -23,6 +24,8 @@ COPIES = frozenset({"syscall", "read", "alg_send", "alg_sendfile", "tcp_copy"})
 CIPHER = frozenset({"cipher", "kernel_cipher", "esp", "receiver_esp"})
 SMALL, LARGE = 256, 16384
 """Bytes of the two records that a library's price is made of; a TLS record holds 2^14 at most (RFC 8446, 5.1)."""
+SPEED_STEP_SECONDS = 0.01
+"""The step of `openssl speed`'s clock: times(2), in ticks of sysconf(_SC_CLK_TCK)."""
 HASH_SECONDS = 0.5
 HASHES = {"sha1": "sha1_generic", "sha256": "sha256_generic"}
 HASH_CALLS = 2
@@ -117,25 +120,39 @@ def _openssl_qat(bench: Bench, setup: Setup) -> Price | None:
 
 def _speed(bench: Bench, what: list[str], environment: Sequence[str] = ()) -> Price:
     variables = [*bench.in_environment(), *environment]
-    small, large = (speed_ns(bench.sender, variables, what, size) for size in (SMALL, LARGE))
+    small, large = (speed(bench.sender, variables, what, size).nanoseconds for size in (SMALL, LARGE))
     return ceiling.from_two((SMALL, small), (LARGE, large))
 
 
-def speed_ns(host: RemoteHost, environment: list[str], what: list[str], size: int) -> float:
-    """Nanoseconds of one operation on ``size`` bytes by `openssl speed`, over one second.
+@dataclass(frozen=True)
+class Speed:
+    """What `openssl speed` did: so many operations, in the seconds that it counted in steps of SPEED_STEP_SECONDS."""
+
+    operations: int
+    seconds: float
+
+    @property
+    def nanoseconds(self) -> float:
+        """Of one operation."""
+        return self.seconds / self.operations * 1e9
+
+
+def speed(host: RemoteHost, environment: list[str], what: list[str], size: int) -> Speed:
+    """`openssl speed` for one second on buffers of ``size`` bytes.
 
     Raises HarnessError when OpenSSL refuses or says something else than expected.
     """
     argv = [*environment, "openssl", "speed", "-mr", "-elapsed", "-seconds", "1", "-bytes", str(size), *what]
     done = host.run(argv, timeout=30)
-    found = parse_speed(done.stdout) if done.ok else None
+    found = parse_speed(done.stderr) if done.ok else None  # the rate goes to stdout, what it was made of does not
     if found is None:
         said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
         raise HarnessError(f"openssl speed {' '.join(what)} gave no result: {said}", host=host.name)
-    return size / found * 1e9
+    return found
 
 
-def parse_speed(text: str) -> float | None:
-    """Bytes per second from the machine-readable output of `openssl speed`; None where there are none."""
-    match = re.search(r"^\+F:\d+:[^:\n]+:([0-9.]+)\s*$", text, re.MULTILINE)
-    return float(match[1]) or None if match else None
+def parse_speed(text: str) -> Speed | None:
+    """The machine-readable progress of `openssl speed -mr`; None where it has no result."""
+    match = re.search(r"^\+R:(\d+):[^:\n]+:(\d+\.\d+)\s*$", text, re.MULTILINE)
+    found = Speed(int(match[1]), float(match[2])) if match else None
+    return found if found and found.operations and found.seconds else None

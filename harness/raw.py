@@ -270,15 +270,19 @@ class CryptoCampaign:
         cipher, size = CIPHERS[cell.cipher], cell.buffer or 0
         legacy = ["-provider", "legacy", "-provider", "default"] if cipher.legacy else []
         what = [*legacy, "-evp", cipher.evp or ""]
-        each = prices.speed_ns(bench.sender, bench.in_environment(), what, size)
+        told = prices.speed(bench.sender, bench.in_environment(), what, size)
         return Sample(
             cell=cell.id,
             block=block,
             index=index,
             warmup=warmup,
-            seconds=each / 1e9,
+            seconds=told.seconds / told.operations,
             bytes=size,
-            witness={"program": self.bed.sender_facts.programs.get("openssl")},
+            witness={
+                "program": self.bed.sender_facts.programs.get("openssl"),
+                "operations": told.operations,
+                "clock_step_seconds": prices.SPEED_STEP_SECONDS,
+            },
             valid=True,
         )
 

@@ -22,7 +22,7 @@ def render(run: Run) -> str:
         headline=headline.headline(run),
         banners=pages.banners(run),
         measured=sum(1 for cell in head.cells if cell.outcome == "measured"),
-        verdicts=_rows(head.verdicts),
+        verdicts=_rows(headline.in_order(head)),
         unmeasured=pages.unmeasured(head),
         label=words.kind(head.testbed.kind),
     )  # fmt: skip

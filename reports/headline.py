@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from harness.record import Cell, Head, Run, SuiteEntry, Verdict
@@ -56,11 +56,7 @@ def against(candidate: Cell | None, baseline: Cell | None) -> str:
 
 def main_verdict(head: Head) -> Verdict | None:
     """The comparison that speaks for the run: Figure 7 first, the scheme itself, the largest file."""
-    cells = _cells(head)
-    suites = {
-        suite.name: (suite.figure != 7, words.question(suite) == "kernel-crypto", n)
-        for n, suite in enumerate(head.suites)
-    }
+    cells, suites = _cells(head), _suites(head)
 
     def rank(verdict: Verdict) -> tuple[object, ...]:
         cell = cells[verdict.candidate]
@@ -69,7 +65,7 @@ def main_verdict(head: Head) -> Verdict | None:
             path = -1  # against plain HTTP the paper asks what HTTPS costs
         return (
             verdict.ratio is None,
-            suites.get(cell.suite, (True, True, len(suites))),
+            suites[cell.suite],
             cell.cipher in words.UNENCRYPTED,
             path,
             -(cell.size_bytes or 0),
@@ -77,6 +73,21 @@ def main_verdict(head: Head) -> Verdict | None:
 
     known = [v for v in head.verdicts if v.metric == "seconds" and v.candidate in cells and v.baseline in cells]
     return min(known, key=rank, default=None)
+
+
+def in_order(head: Head) -> list[Verdict]:
+    """All verdicts, suite by suite, those that speak for the run first; within a suite as recorded."""
+    cells, suites = _cells(head), _suites(head)
+    return sorted(head.verdicts, key=lambda v: suites[cells[v.candidate].suite if v.candidate in cells else ""])
+
+
+def _suites(head: Head) -> defaultdict[str, tuple[bool, bool, int]]:
+    """What the suites are ranked by: Figure 7 first, raw operations last, else as in the profile."""
+    ranks = {
+        suite.name: (suite.figure != 7, words.question(suite) == "kernel-crypto", n)
+        for n, suite in enumerate(head.suites)
+    }
+    return defaultdict(lambda: (True, True, len(ranks)), ranks)
 
 
 def sentence(head: Head, verdict: Verdict) -> str:

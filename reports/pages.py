@@ -96,7 +96,7 @@ def render(run: Run) -> Page:
         brief=headline.brief(head, told),
         banners=banners(run),
         counts=counts(run, samples),
-        verdicts=[verdict_row(head, verdict) for verdict in head.verdicts],
+        verdicts=[verdict_row(head, verdict) for verdict in headline.in_order(head)],
         reading=[*READING, *costs.reading(head.verdicts)],
         priced=[suite.name for suite in head.suites if suite.prices],
         prices=costs.prices([suite.prices for suite in head.suites if suite.prices]),

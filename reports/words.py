@@ -152,20 +152,22 @@ def raw(value: Any) -> str:
 
 
 def ratio(value: float | None) -> str:
-    """A ratio: two decimals below 10, then three significant digits."""
+    """A ratio: two decimals below 10, three significant digits above, a power of ten from 10^4 on."""
     if value is None or math.isnan(value):
         return "–"
     if value >= 9.995:
-        return f"{value:.3g}" if value < 1e4 else f"{value:.1e}"
+        return f"{value:.3g}" if value < 999.5 else f"{value:.0f}" if value < 1e4 else f"{value:.1e}"
     if abs(value - 1) < 0.005 and f"{value:.3f}" != "1.000":
         return f"{value:.3f}"  # on which side of 1 it lies is the point
     return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def percent(fraction: float | None) -> str:
-    """A fraction as a percentage."""
+    """A fraction as a percentage; beyond tenfold only that it is."""
     if fraction is None or math.isnan(fraction):
         return "–"
+    if fraction > 10:
+        return "over 1000 %"
     value = fraction * 100
     return f"{value:.1f} %" if value < 9.95 and round(value, 1) != round(value) else f"{value:.0f} %"
 

@@ -27,6 +27,18 @@ from hosts.ssh import Connection, SshError
 from hosts.testbed import Host, HostsTestbed
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For two processes side by side: one takes all that needs a lab, in its order, the other the rest, file by file.
+
+    Labs share the machine's processors, and some tests look for what was left behind anywhere on it.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("lab") is None)
+    for item in items:
+        group = "lab" if item.get_closest_marker("lab") else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> None:
     """A shell ignores Ctrl-C for what it runs in the background, and programs started here would inherit that."""

@@ -164,9 +164,17 @@ def _raw_sample(cell: Cell, block: int, rng: random.Random) -> Sample:
     cost = max((call + byte * 1e-9 * size) / (cell.depth or 1), byte * 1e-9 * size)
     cost *= math.exp(rng.gauss(0, 0.02)) * (1.2 if block == 0 else 1)
     operations = max(1, round(0.05 / cost))
+    witness: dict[str, int | float | str | bool | None] = {
+        "operations": operations,
+        "driver": cell.driver_found,
+        "key_bytes": 16,
+    }
+    if cell.path == "openssl-speed":
+        operations = round(1 / cost)
+        witness = {"program": cell.driver_found, "operations": operations, "clock_step_seconds": 0.01}
     return Sample(
         cell=cell.id, block=block, index=0, warmup=block == 0, seconds=cost, bytes=size, sha256_ok=True, valid=True,
-        witness={"operations": operations, "driver": cell.driver_found, "key_bytes": 16},
+        witness=witness,
         sender=HostSample(cpu_seconds=cost * 0.97, cpu_resolution_seconds=1e-4 / operations),
     )  # fmt: skip
 

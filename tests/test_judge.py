@@ -154,6 +154,8 @@ def test_a_batch_of_operations_is_timed_as_a_whole() -> None:
     many = sample(BASE, 0, 5e-6, witness={"operations": 1000})
     assert judge.step(one, "seconds") == pytest.approx(0.2)
     assert judge.step(many, "seconds") == pytest.approx(0.0002)
+    told = {"operations": 200_000, "clock_step_seconds": 0.01}
+    assert judge.step(sample(BASE, 0, 5e-6, witness=told), "seconds") == pytest.approx(0.01)
 
 
 def noisy(first: str, second: str, ratio: float, blocks: int = 8) -> list[Sample]:

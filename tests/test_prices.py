@@ -37,24 +37,25 @@ HMAC = """+DT:hmac(sha1):1:256
 
 
 @pytest.mark.parametrize(
-    ("text", "rate"),
+    ("text", "speed"),
     [
-        (EVP, 6324895744.0),
-        (HMAC, 391646976.0),
-        (EVP.replace("6324895744.00", "0.00"), None),
-        (EVP.replace("+F:", "+G:"), None),
-        (EVP.replace("6324895744.00", "inf"), None),
+        (EVP, prices.Speed(386041, 1.0)),
+        (HMAC.replace("1.000000", "0.990000"), prices.Speed(1529871, 0.99)),
+        (EVP.replace("386041", "0"), None),
+        (EVP.replace("1.000000", "0.000000"), None),
+        (EVP.replace("+R:", "+G:"), None),
+        (EVP.replace("1.000000", "inf"), None),
         ("", None),
         ("speed: Unknown algorithm rot13\n", None),
     ],
 )
-def test_openssl_speed_is_read_as_bytes_per_second(text: str, rate: float | None) -> None:
-    assert prices.parse_speed(text) == rate
+def test_openssl_speed_is_read_as_operations_and_seconds(text: str, speed: prices.Speed | None) -> None:
+    assert prices.parse_speed(text) == speed
 
 
 @given(st.text())
-def test_other_text_is_no_rate(text: str) -> None:
-    if not re.search(r"^\+F:", text, re.MULTILINE):
+def test_other_text_is_no_result(text: str) -> None:
+    if not re.search(r"^\+R:", text, re.MULTILINE):
         assert prices.parse_speed(text) is None
 
 
@@ -77,21 +78,22 @@ needs_openssl = pytest.mark.skipif(not shutil.which("openssl"), reason="the open
 def test_openssl_speed_of_this_machine_is_understood(cipher: str) -> None:
     row = CIPHERS[cipher]
     legacy = ["-provider", "legacy", "-provider", "default"] if row.legacy else []
-    took = prices.speed_ns(HERE, [], [*legacy, "-evp", str(row.evp)], 1024)
-    assert 10 < took < 1e7, "nanoseconds of one operation on 1 KiB"
+    found = prices.speed(HERE, [], [*legacy, "-evp", str(row.evp)], 1024)
+    assert 10 < found.nanoseconds < 1e7, "of one operation on 1 KiB"
+    assert round(found.seconds / prices.SPEED_STEP_SECONDS, 6).is_integer()
 
 
 @needs_openssl
 def test_openssl_that_refuses_is_quoted() -> None:
     with pytest.raises(HarnessError, match=r"openssl speed -evp rot13 gave no result: .*rot13"):
-        prices.speed_ns(HERE, [], ["-evp", "rot13"], 1024)
+        prices.speed(HERE, [], ["-evp", "rot13"], 1024)
 
 
 @needs_openssl
 def test_openssl_speed_takes_the_environment() -> None:
     """More than the command itself is run: what hides instructions reaches it."""
     with pytest.raises(HarnessError, match="gave no result"):
-        prices.speed_ns(HERE, ["env", "OPENSSL_MODULES=/nowhere"], ["-provider", "legacy", "-evp", "DES-CBC"], 1024)
+        prices.speed(HERE, ["env", "OPENSSL_MODULES=/nowhere"], ["-provider", "legacy", "-evp", "DES-CBC"], 1024)
 
 
 @given(st.floats(0, 1e5), st.floats(0, 100), st.floats(0, 1e4))

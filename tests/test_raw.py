@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from harness import judge
 from harness.bed import Bed
 from harness.bench import Bench
 from harness.events import Event, Sampled
@@ -96,6 +97,8 @@ def test_each_driver_that_is_offered_is_timed_beside_the_kernel_s_choice(
     assert compared == {cell.id for cell in done.head.cells if cell.driver != "any" or cell.path == "openssl-speed"}
     (reference,) = rows(done, path="openssl-speed")
     assert [s.valid for s in done.samples if s.cell == reference.id] == [True] * 3
+    steps = {s.cell: judge.step(s, "seconds") for s in done.samples}
+    assert max(steps.values()) == pytest.approx(steps[reference.id]) == pytest.approx(0.01, rel=0.1)
 
 
 def test_a_driver_that_queues_is_timed_at_every_depth(own_bed: Bed, cryptd: str, tmp_path: Path) -> None:

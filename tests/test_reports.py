@@ -7,6 +7,7 @@ import csv
 import gzip
 import html
 import io
+import itertools
 import json
 import math
 import re
@@ -183,6 +184,14 @@ class TestHeadline:
         main_one = headline.main_verdict(record.read(make_run(results)).head)
         assert main_one and main_one.candidate == INVALID
 
+    def test_what_speaks_for_the_run_leads_the_verdicts(self, results: Path) -> None:
+        head = record.read(make_run(results)).head
+        ordered = headline.in_order(head)
+        assert sorted(map(str, ordered)) == sorted(map(str, head.verdicts))
+        figures = {suite.name: suite.figure for suite in head.suites}
+        found = [figures[verdict.candidate.split("/")[0]] for verdict in ordered]
+        assert [figure for figure, _ in itertools.groupby(found)] == [7, 5]
+
     def test_an_interrupted_run_says_so_first(self, results: Path) -> None:
         run = record.read(make_run(results, status="interrupted", reason="Ctrl-C"))
         assert headline.headline(run).startswith("From what was measured before the run was interrupted: taking ")
@@ -224,11 +233,21 @@ class TestWords:
             (1.0, "1.00"),
             (0.0251, "0.025"),
             (12.34, "12.3"),
+            (999.4, "999"),
+            (1007.6, "1008"),
+            (1.0e20, "1.0e+20"),
             (None, "–"),
         ],
     )
     def test_ratio(self, given_: float | None, expected: str) -> None:
         assert words.ratio(given_) == expected
+
+    @pytest.mark.parametrize(
+        ("given_", "expected"),
+        [(0.03, "3 %"), (0.0312, "3.1 %"), (2.5, "250 %"), (1.8e19, "over 1000 %"), (None, "–")],
+    )
+    def test_percent(self, given_: float | None, expected: str) -> None:
+        assert words.percent(given_) == expected
 
     @given(st.floats(-1e300, 1e300) | st.just(math.nan))
     def test_number_is_close(self, value: float) -> None:

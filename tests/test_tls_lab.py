@@ -12,7 +12,7 @@ from harness.bed import MASK, Bed
 from harness.bench import Bench
 from harness.ciphers import CIPHERS
 from harness.paths import Deployed
-from harness.prices import LARGE, speed_ns
+from harness.prices import LARGE, speed
 from tests.campaigns import by_path, profile_of, run, samples_of, suite
 from tests.conftest import shell
 
@@ -145,7 +145,7 @@ def test_a_module_that_cannot_be_loaded_is_a_reason(bed: Bed, tmp_path: Path) ->
 def test_masked_instructions_make_user_space_slower(bed: Bed) -> None:
     """AES-GCM by OpenSSL of the sender and GnuTLS of the receiver: at least three times dearer than with them."""
     masked = ["env", *(f"{name}={value}" for name, value in MASK.items())]
-    plain, hidden = (speed_ns(bed.sender, env, ["-evp", "AES-128-GCM"], LARGE) for env in ([], masked))
+    plain, hidden = (speed(bed.sender, env, ["-evp", "AES-128-GCM"], LARGE).nanoseconds for env in ([], masked))
     assert hidden > 3 * plain, "OpenSSL"
     cost = (
         "import sys; sys.path.insert(0, sys.argv[1]); from agent import gnutls; "
