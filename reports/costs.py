@@ -16,6 +16,13 @@ STEPS = {
     "alg_sendfile": "sendfile to AF_ALG",
     "cipher": "recv from AF_ALG: the cipher",
     "tcp_copy": "send to TCP, beyond sendfile",
+    "kernel_cipher": "the cipher, called within the kernel",
+    "openssl": "a TLS record by OpenSSL",
+    "openssl_qat": "a TLS record by OpenSSL's QAT engine",
+    "gnutls": "a TLS record by GnuTLS",
+    "receiver_gnutls": "a TLS record by the receiver's GnuTLS",
+    "esp": "a packet by ESP: cipher and integrity",
+    "receiver_esp": "a packet by the receiver's ESP",
 }
 CALL, BYTE = "_call_ns", "_byte_ns"
 NOTHING = ("syscall_byte_ns",)  # there is no byte in the cheapest call

@@ -34,6 +34,7 @@ from hosts.errors import ConfigError, HarnessError
 from hosts.facts import PROGRAMS, Facts
 from hosts.qat import LISTED, Engine
 from hosts.testbed import Host
+from reports.costs import STEPS
 
 PATHS = paths.discover()
 MODULES = frozenset(
@@ -843,6 +844,7 @@ def test_a_path_that_is_possible_says_its_steps(path: str, cipher: str) -> None:
         "others are deciphered after the clock"
     )
     assert all(step.chunk > 0 and step.times > 0 for step in (*steps.sender, *steps.receiver))
+    assert steps.names() <= STEPS.keys(), "a report has words for it"
     library = {"3des": "gnutls"}.get(cipher, "openssl")
     assert (library in steps.names()) == (path == "https")
     assert ("openssl_qat" in steps.names()) == (path == QAT)
