@@ -11,7 +11,7 @@ from statistics import median
 import numpy as np
 
 from reports import pages, words
-from reports.change import Change
+from reports.change import FEWEST, Change
 from reports.nightly import Told
 from reports.series import Found, Group, Series, changes, level
 from reports.table import factor
@@ -32,10 +32,11 @@ READING = (
 
 @dataclass(frozen=True)
 class Mark:
-    """A change in a drawing. ``at``: from 0 (left) to WIDTH."""
+    """A change in a drawing. ``at``: from 0 (left) to WIDTH. ``since``: the day of the first run after it."""
 
     at: int
     better: bool
+    since: str
     said: str
 
 
@@ -60,7 +61,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Section:
-    """One profile on one testbed."""
+    """One profile on one testbed; what changed comes first, the newest change before older ones."""
 
     id: str
     title: str
@@ -72,6 +73,11 @@ class Section:
     folder: str
     rows: list[Row]
 
+    @property
+    def changed(self) -> list[Row]:
+        """The ratios with a change."""
+        return [row for row in self.rows if row.marks]
+
 
 def title(nights: Sequence[Group]) -> str:
     """What the page holds, for the index."""
@@ -80,13 +86,30 @@ def title(nights: Sequence[Group]) -> str:
     return f"{words.count(ratios, 'ratio')} over {words.count(most, 'night')}"
 
 
+def headline(sections: Sequence[Section]) -> str:
+    """What all the nights say, in one sentence."""
+    ratios = words.count(sum(len(section.rows) for section in sections), "ratio")
+    most = max((section.nights for section in sections), default=0)
+    over = words.count(most, "night")
+    if most < FEWEST:
+        return f"{ratios} over {over}: changes are told from {FEWEST} nights on."
+    changed = [row for section in sections for row in section.changed]
+    if not changed:
+        return f"No change in {ratios} over {over}."
+    last = max(mark.since for row in changed for mark in row.marks)
+    return f"{len(changed)} of {ratios} changed in {over}, the last on {last}."
+
+
 def render(nights: Sequence[Group], told: Sequence[Told]) -> str:
     """The page of all groups."""
     alpha = level(nights)
     sections = [_section(n, group, alpha, [one for one in told if one.group == group.name])
                 for n, group in enumerate(nights)]  # fmt: skip
-    return pages.environment().get_template("trends.html.j2").render(sections=sections, reading=READING,
-                                                                      width=WIDTH, height=HEIGHT)  # fmt: skip
+    return (
+        pages.environment()
+        .get_template("trends.html.j2")
+        .render(headline=headline(sections), sections=sections, reading=READING, width=WIDTH, height=HEIGHT)
+    )
 
 
 def _section(number: int, group: Group, alpha: float, told: Sequence[Told]) -> Section:
@@ -96,6 +119,8 @@ def _section(number: int, group: Group, alpha: float, told: Sequence[Told]) -> S
     breaks = [n for n in range(1, len(times)) if apart and times[n] - times[n - 1] > GAP * apart]
     seconds = _seconds(group)
     profile, testbed, kind = group.name
+    rows = [_row(series, group, across, set(breaks), seconds, _marked(group, series, alpha, told))
+            for series in group.series]  # fmt: skip
     return Section(
         id=f"g{number + 1}",
         title=f"{profile} on {testbed}",
@@ -105,10 +130,7 @@ def _section(number: int, group: Group, alpha: float, told: Sequence[Told]) -> S
         first=words.when(times[0]),
         last=words.when(times[-1]),
         folder=group.nights[-1].folder,
-        rows=[
-            _row(series, group, across, set(breaks), seconds, _marked(group, series, alpha, told))
-            for series in group.series
-        ],
+        rows=sorted(rows, key=lambda row: max((mark.since for mark in row.marks), default=""), reverse=True),
     )
 
 
@@ -161,7 +183,7 @@ def _mark(found: Found, across: Sequence[int], group: Group) -> Mark:
     way = "up" if factor > 1 else "down"
     day = group.started[found.place][:10]
     said = f"{way} {words.percent(abs(factor - 1))} since {day}"
-    return Mark((across[found.place - 1] + across[found.place]) // 2 if found.place else 0, factor > 1, said)
+    return Mark((across[found.place - 1] + across[found.place]) // 2 if found.place else 0, factor > 1, day, said)
 
 
 def _levels(found: Sequence[Found], across: Sequence[int], low: float, high: float) -> str:

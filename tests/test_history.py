@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import re
@@ -638,6 +639,21 @@ class TestTrends:
         line = re.findall(r'class="line" d="([^"]*)"', page)[0]
         assert line.count("M") == 2
         assert "down 9" in page or "down 10" in page
+
+    def test_the_first_sentence_says_what_changed(self) -> None:
+        for count, change_at, said in (
+            (12, None, "4 ratios over 12 nights: changes are told from 25 nights on."),
+            (40, None, "No change in 4 ratios over 40 nights."),
+            (40, 30, "2 of 4 ratios changed in 40 nights, the last on 2026-"),
+        ):
+            nights = made_up(np.random.default_rng(1), count, change_at=change_at, factor=1 / 1.1)
+            assert said in html.unescape(trend.render(series.groups(nights), ())).replace("\N{NO-BREAK SPACE}", " ")
+
+    def test_ratios_that_changed_come_first(self) -> None:
+        nights = made_up(np.random.default_rng(1), 40, change_at=30, factor=1 / 1.1)
+        page = trend.render(series.groups(nights), ())
+        rows = re.findall(r"<tr><td><span.*?</tr>", page, re.DOTALL)
+        assert ['class="worse"' in row for row in rows] == [True, True, False, False]
 
     def test_names_are_text(self) -> None:
         nights = made_up(np.random.default_rng(2), 12, pairs=[(HOSTILE, "1MB")], testbed=HOSTILE)
