@@ -10,6 +10,7 @@ from harness import explain, judge, link, measure, plan, possible, stats
 from harness.bed import Bed
 from harness.bench import Bench, Payload
 from harness.budget import Budget
+from harness.ciphers import CIPHERS
 from harness.events import Events, Note, Planned, Sampled, Sampling, SuiteEnded, SuiteStarted
 from harness.explain import Explanation
 from harness.measure import Batch
@@ -125,12 +126,14 @@ class Campaign:
         if rate is not None and not self.bed.may_shape:
             self.events(Note(f"{self.suite.name}: the testbed does not let its link be shaped; measured as it is"))
             rate = None
+        authenticated = self.suite.question != "schemes" and not CIPHERS[self.suite.cipher].aead
         entry = SuiteEntry(
             name=self.suite.name,
             figure=self.suite.figure,
             link_rate_bits_per_second=rate,
             baseline=self.suite.baseline,
             question=self.suite.question,
+            integrity=self.suite.integrity if authenticated else None,
             connection=self.suite.connection if self.suite.requests > 1 else None,
             requests=self.suite.requests,
             instructions=self.profile.instructions,

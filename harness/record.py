@@ -146,9 +146,11 @@ class SuiteEntry(_Model):
 
     ``link`` holds what measuring the link gave: ``seconds_1mb`` and ``goodput_bits_per_second``; ``prices`` what
     steps cost on the sender (``{step}_call_ns``, ``{step}_byte_ns``), where a ceiling was computed. ``tls``: the
-    version of TLS (``1.2``, ``1.3``) of its TLS paths. ``connection``: whether every request has a connection of its
-    own (``new``), resumes a TLS session (``resumed``) or shares one connection (``kept``); ``requests`` in a sample.
-    ``instructions``: ``masked`` where AES and vector instructions were hidden from user space.
+    version of TLS (``1.2``, ``1.3``) of its TLS paths. ``integrity``: the hash of the HMAC beside a cipher that is no
+    AEAD; None where its paths do not authenticate, or the cipher does. ``connection``: whether every request has a
+    connection of its own (``new``), resumes a TLS session (``resumed``) or shares one connection (``kept``);
+    ``requests`` in a sample. ``instructions``: ``masked`` where AES and vector instructions were hidden from user
+    space.
     """
 
     name: str
@@ -159,6 +161,7 @@ class SuiteEntry(_Model):
     prices: dict[str, float] = {}
     question: str | None = None
     tls: str | None = None
+    integrity: str | None = None
     connection: Literal["new", "resumed", "kept"] | None = None
     requests: int = Field(default=1, ge=1)
     instructions: Literal["all", "masked"] = "all"

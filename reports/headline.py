@@ -65,8 +65,8 @@ def main_verdict(head: Head) -> Verdict | None:
             path = -1  # against plain HTTP the paper asks what HTTPS costs
         return (
             verdict.ratio is None,
+            cell.cipher in words.UNENCRYPTED or cell.cipher == "null",
             suites[cell.suite],
-            cell.cipher in words.UNENCRYPTED,
             path,
             -(cell.size_bytes or 0),
         )
@@ -96,7 +96,9 @@ def sentence(head: Head, verdict: Verdict) -> str:
     cell, base = cells[verdict.candidate], cells[verdict.baseline]
     subject = words.SUBJECTS.get(cell.path, f"Using {cell.path}")
     baseline = words.BASELINES.get(base.path, base.path)
-    what = words.transfer(cell) + words.OVER.get(suite_of(head, cell.suite).connection or "", "")
+    suite = suite_of(head, cell.suite)
+    what = words.transfer(cell) + (f" with {words.hmac(suite)}" if suite.integrity else "")
+    what += words.OVER.get(suite.connection or "", "")
     if cell.path == base.path:
         subject, baseline = f"Using driver {cell.driver}", f"driver {base.driver}"
     if verdict.ratio is None:
@@ -122,7 +124,7 @@ def sentence(head: Head, verdict: Verdict) -> str:
         )
     if verdict.bottleneck:
         text += f", with the {verdict.bottleneck} as the bottleneck"
-    paper = _paper(suite_of(head, cell.suite), cell, base)
+    paper = _paper(suite, cell, base)
     return f"{text}; {paper}." if paper else f"{text}."
 
 

@@ -230,6 +230,11 @@ def transfer(cell: Cell) -> str:
     return f"{size(cell.size_bytes)} {kind}transfers{driver}"
 
 
+def hmac(suite: SuiteEntry) -> str:
+    """The MAC of a suite, as RFCs write it; empty where it has none."""
+    return f"HMAC-{suite.integrity.upper()}" if suite.integrity else ""
+
+
 def question(suite: SuiteEntry) -> str:
     """What a suite asks: as it says itself, else by its figure in the paper; empty where neither tells."""
     return suite.question or QUESTIONS.get(suite.figure or 0, "")

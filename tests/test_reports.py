@@ -192,6 +192,26 @@ class TestHeadline:
         found = [figures[verdict.candidate.split("/")[0]] for verdict in ordered]
         assert [figure for figure, _ in itertools.groupby(found)] == [7, 5]
 
+    def test_suites_that_differ_in_their_mac_alone_are_told_apart(self, results: Path) -> None:
+        macs = [suite(name, 5, None, "http") for name in ("one", "two", "aead")]
+        macs[0].integrity, macs[1].integrity = "sha1", "sha256"
+        parts = [(macs[0], ["http", "ipsec"], "aes128cbc"), (macs[1], ["http", "ipsec"], "aes128cbc")]
+        run = record.read(make_run(results, suites=[*parts, (macs[2], ["http", "ipsec"], "aes128gcm")]))
+        said = [headline.headline(run), *headline.brief(run.head)]
+        for sentence, mac in zip(said, (" with HMAC-SHA1", " with HMAC-SHA256", ""), strict=True):
+            assert f" transfers{mac} slower" in sentence
+        titles = [panel.title for panel in panels.panels(run, frame.cells(run, frame.samples(run)))]
+        assert [title.partition(" · ")[2] for title in titles] == [
+            "AES-128-CBC · HMAC-SHA1",
+            "AES-128-CBC · HMAC-SHA256",
+            "AES-128-GCM",
+        ]
+
+    def test_a_null_cipher_speaks_for_the_run_last(self, results: Path) -> None:
+        null, real = suite("null", 5, None, "http"), suite("real", 5, None, "http")
+        parts = [(null, ["http", "ipsec"], "null"), (real, ["http", "ipsec"], "aes128gcm")]
+        assert "AES-128-GCM" in headline.headline(record.read(make_run(results, suites=parts)))
+
     def test_an_interrupted_run_says_so_first(self, results: Path) -> None:
         run = record.read(make_run(results, status="interrupted", reason="Ctrl-C"))
         assert headline.headline(run).startswith("From what was measured before the run was interrupted: taking ")
