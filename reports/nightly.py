@@ -235,7 +235,8 @@ def _nights(everything: Sequence[Group]) -> str:
     """How much history there is, and where it is too little."""
     most = words.count(max(len(group.nights) for group in everything), "night")
     short = [_where(group.name) for group in everything if len(group.nights) < change.FEWEST]
-    return f"{most} (fewer than the {change.FEWEST} that are needed for {', '.join(short)})" if short else most
+    where = f" for {', '.join(short)}" if len(short) < len(everything) else ""
+    return f"{most} (fewer than the {change.FEWEST} that are needed{where})" if short else most
 
 
 def _sentence(event: Event) -> str:

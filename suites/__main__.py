@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"\n{len(runs)} runs in {(time.monotonic() - started) / 60:.0f} minutes")
     for what, status in ended.items():
         print(f"  {what}: {'complete' if status == 0 else f'ended with status {status}: see above'}")
+    print(flush=True)
     compared = subprocess.run(
         [sys.executable, "-m", "reports", "nightly", "--results", options.results], check=False
     ).returncode
