@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from harness.record import Cell, Head, Run, Verdict
-from reports import costs, frame, headline, pages, panels, words
+from reports import costs, frame, headline, pages, panels, raw, words
 from reports.panels import Panel
+from reports.raw import Raw
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Kernel:
     label: str
     cells: pd.DataFrame
     panels: list[Panel]
+    raws: list[Raw]
 
 
 def kernels(runs: Sequence[Run]) -> list[Kernel]:
@@ -32,8 +34,9 @@ def kernels(runs: Sequence[Run]) -> list[Kernel]:
     labels = next((some for some in (series, releases) if len(set(some)) == len(runs)), named)
     found = []
     for run, release, label in zip(runs, releases, labels, strict=True):
-        cells = frame.cells(run, frame.samples(run))
-        found.append(Kernel(run, release, label, cells, panels.panels(run, cells)))
+        samples = frame.samples(run)
+        cells = frame.cells(run, samples)
+        found.append(Kernel(run, release, label, cells, panels.panels(run, cells), raw.raws(run.head, samples, cells)))
     return found
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from harness.record import Cell, Run, Verdict
-from reports import costs, facts, forest, headline, packing, pages, panels, words
+from reports import costs, facts, forest, headline, packing, pages, panels, rawtables, words
 from reports.across import Kernel, brief, change, headline_of, kernels
 from reports.figures import Figure
 from reports.panels import Panel
@@ -67,6 +67,7 @@ def render(runs: Sequence[Run]) -> pages.Page:
         banners=_banners(found),
         reading=[*READING, *costs.reading(v for section in sections for v in section.panel.verdicts.values())],
         sections=sections,
+        raw=rawtables.side_by_side([kernel.label for kernel in found], [kernel.raws for kernel in found]),
         emulated=[words.KINDS[kind] for kind in kinds if kind in words.KINDS],
         drivers=facts.side_by_side(*(_drivers(kernel) for kernel in found)),
         differing=_differing(found),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from harness import linefit
 from harness.linefit import DESCRIBES, Estimate
 from reports import raw, words
@@ -14,6 +16,10 @@ MODEL = (
     "95 % intervals.",
     f"The residual is the line's largest relative distance from a mean time. Over {words.percent(DESCRIBES)} the line "
     "does not describe the driver: do not use its costs.",
+)
+SHOWN = (
+    "The runs were made one after another: costs are shown, never judged. ⚠ stands where no line describes a driver: "
+    "do not use its costs."
 )
 CROSSING = (
     "Where two lines cost the same. “Measured” are the neighbouring sizes between which the cheaper of the two "
@@ -42,6 +48,39 @@ def tables(found: Raw) -> list[Table]:
         title = "Where one driver overtakes another"
         made.append(Table(f"{found.key}-crossovers", title, CROSSINGS, crossed, CROSSING, frozenset((7, 8, 9))))
     return made
+
+
+def side_by_side(labels: Sequence[str], found: Sequence[Sequence[Raw]]) -> Table | None:
+    """What a call and a byte cost on each of several kernels, ``found`` in the order of their labels; None without."""
+    columns = [f"{what} on {label}" for what in ("Per call (µs)", "Per byte (ns)") for label in labels]
+    models: dict[tuple[str, str, str], dict[str, linefit.Model]] = {}
+    for label, raws in zip(labels, found, strict=True):
+        for curve in (curve for one in raws for curve in one.curves):
+            if curve.model:
+                models.setdefault((curve.cipher, curve.name, curve.operation), {})[label] = curve.model
+    rows = [
+        [
+            Value(words.cipher_title(cipher), cipher, operation),
+            text(name),
+            *(_of(by_kernel.get(label), lambda model: model.call_seconds, 1e6) for label in labels),
+            *(_of(by_kernel.get(label), lambda model: model.byte_seconds, 1e9) for label in labels),
+            text(operation),
+        ]
+        for (cipher, name, operation), by_kernel in models.items()
+    ]
+    names = ("Cipher", "Driver", *columns, "Operation")
+    if not rows:
+        return None
+    title = "What a call and a byte cost on each kernel"
+    return Table("raw-kernels", title, names, rows, (MODEL[0], SHOWN), frozenset({len(names) - 1}))
+
+
+def _of(model: linefit.Model | None, cost: Callable[[linefit.Model], Estimate], factor: float) -> Value:
+    """One kernel's field; marked where no line describes the driver there."""
+    if model is None:
+        return Value("not measured", None)
+    found = _with_span(cost(model), factor)
+    return found._replace(text=f"⚠ {found.text}") if model.describes is False else found
 
 
 def _costs(curve: Curve) -> list[Value] | None:

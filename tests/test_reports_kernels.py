@@ -17,7 +17,7 @@ from harness import record
 from hosts.errors import HarnessError
 from reports import across, costs, kernels, site
 from reports.__main__ import main
-from tests.record_maker import MB, SCHEMES, make_run, suite
+from tests.record_maker import MB, SCHEMES, make_run, raw_part, suite
 from tests.test_reports import HOSTILE, edit, page_data, verdict
 
 PROFILE = "kernels-3des"
@@ -253,3 +253,14 @@ class TestSite:
         text = reports.kernels_page(tmp_path, PROFILE).read_text()
         assert "<script>alert" not in text and "<img" not in text
         assert "<img" not in (tmp_path / "site" / site.PAGE).read_text()
+
+
+def test_raw_cryptography_is_shown_for_each_kernel(tmp_path: Path) -> None:
+    for seed, release in ((1, "6.1.176"), (2, "6.12.117")):
+        parts = [raw_part(ciphers=("null", "aes128cbc") if seed == 1 else ("aes128cbc",))]
+        make_run(tmp_path, seed=seed, suites=[], parts=parts, extra_facts={"kernel": release}, testbed=f"lab{seed}")
+    page = kernels.render([record.read(path) for path in record.list_runs(tmp_path)]).html
+    assert "What a call and a byte cost on each kernel" in page
+    assert all(f"Per {what} on {label}" in page for what in ("call (µs)", "byte (ns)") for label in ("6.1", "6.12"))
+    table = page.partition('data-table="raw-kernels"')[2].partition("</table>")[0]
+    assert table.count("not measured") == 2 * 2, "the null cipher's call and byte, both ways, on 6.12"
