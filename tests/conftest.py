@@ -9,9 +9,12 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from harness.bed import SO_CRYPT, Bed, opened
 from harness.bench import load
@@ -27,16 +30,30 @@ from hosts.ssh import Connection, SshError
 from hosts.testbed import Host, HostsTestbed
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For two processes side by side: one takes all that needs a lab, in its order, the other the rest, file by file.
+class OneLab(LoadScopeScheduling):  # type: ignore[misc]
+    """Two processes side by side: one takes all files that need a lab, in their order, the other the rest.
 
-    Labs share the machine's processors, and some tests look for what was left behind anywhere on it.
+    Labs share the machine's processors, and some tests look for what was left behind anywhere on it. (xdist's own
+    groups, ``--dist loadgroup``, have no effect with pytest 9.2.)
     """
-    items.sort(key=lambda item: item.get_closest_marker("lab") is None)
-    for item in items:
-        group = "lab" if item.get_closest_marker("lab") else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "lab" if _needs_lab(self.config.rootpath / file) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneLab:
+    return OneLab(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs a lab takes longest and begins."""
+    items.sort(key=lambda item: not _needs_lab(item.path))
+
+
+@cache
+def _needs_lab(file: Path) -> bool:
+    return "mark.lab" in file.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session", autouse=True)
