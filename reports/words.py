@@ -173,7 +173,8 @@ def percent(fraction: float | None) -> str:
 
 
 def nobreak(sentence: str) -> str:
-    """A sentence whose numbers stay together with their units, and intervals in one piece."""
+    """A sentence in which numbers stay with their units, verdicts with their signs, and intervals in one piece."""
+    sentence = re.sub(r"([▲▼=?]) (?=[a-z])", "\\1\N{NO-BREAK SPACE}", sentence)
     sentence = re.sub(
         r"(\d) (%|[kMG]?B\b|Ki?B\b|blocks?\b|[kMG]?bit/s|µs\b|ns\b)", "\\1\N{NO-BREAK SPACE}\\2", sentence
     )
