@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import signal
 import subprocess
@@ -29,9 +30,12 @@ from hosts.lab import qemu, uml
 from hosts.ssh import Connection, SshError
 from hosts.testbed import Host, HostsTestbed
 
+BESIDE_A_LAB = frozenset({"test_guests_lab.py", "test_so_crypt.py"})
+"""Their guests are their own, one at a time, and they time nothing."""
+
 
 class OneLab(LoadScopeScheduling):  # type: ignore[misc]
-    """Two processes side by side: one takes all files that need a lab, in their order, the other the rest.
+    """Two processes side by side: one takes all files that need a lab of two hosts, in their order, the other the rest.
 
     Labs share the machine's processors, and some tests look for what was left behind anywhere on it. (xdist's own
     groups, ``--dist loadgroup``, have no effect with pytest 9.2.)
@@ -47,13 +51,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneLab:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs a lab takes longest and begins."""
-    items.sort(key=lambda item: not _needs_lab(item.path))
+    """What needs a lab takes longest and begins, then what needs guests."""
+    items.sort(key=lambda item: (not _needs_lab(item.path), item.path.name not in BESIDE_A_LAB))
 
 
 @cache
 def _needs_lab(file: Path) -> bool:
-    return "mark.lab" in file.read_text(encoding="utf-8")
+    return file.name not in BESIDE_A_LAB and "mark.lab" in file.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -61,6 +65,13 @@ def interruptible() -> None:
     """A shell ignores Ctrl-C for what it runs in the background, and programs started here would inherit that."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def alone() -> None:
+    """A pytest that a test starts is no part of this one: in a process of several, its benchmarks would be off."""
+    for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
+        del os.environ[name]
 
 
 @pytest.fixture(scope="session")
