@@ -161,20 +161,22 @@ def test_an_installation_that_fails_is_quoted(tmp_path: Path) -> None:
 
 
 def test_the_mirror_is_the_machines_own() -> None:
-    targets = "Other|Debian|http://other/\nDebian|Debian-Security|http://sec/\nDebian|Debian|http://mirror/debian/\n"
-    assert apt.sources("trixie", targets) == f"deb [signed-by={apt.KEYRING}] http://mirror/debian/ trixie main\n"
-    assert apt.sources("trixie", "Ubuntu|Ubuntu|http://mirror/ubuntu/\n") == ""
+    targets = "Other|Debian|http://other.example/\nDebian|Debian-Security|http://security.example/\nDebian|Debian|http://mirror.example/debian/\n"
+    assert (
+        apt.sources("trixie", targets) == f"deb [signed-by={apt.KEYRING}] http://mirror.example/debian/ trixie main\n"
+    )
+    assert apt.sources("trixie", "Ubuntu|Ubuntu|http://mirror.example/ubuntu/\n") == ""
     assert apt.sources("trixie", "") == ""
 
 
 def test_proxies_and_a_frozen_mirror_are_passed_on_and_trust_is_not() -> None:
     dump = (
-        'Acquire "";\nAcquire::Check-Valid-Until "false";\nAcquire::http::Proxy "http://proxy:3128";\n'
+        'Acquire "";\nAcquire::Check-Valid-Until "false";\nAcquire::http::Proxy "http://proxy.example:3128";\n'
         'Acquire::https::Proxy::mirror "DIRECT";\nAcquire::http::Proxy::x "";\n'
         'Acquire::AllowInsecureRepositories "1";\nAPT::Get::AllowUnauthenticated "1";\n'
     )
     assert apt.options(dump) == [
         'Acquire::Check-Valid-Until "false"',
-        'Acquire::http::Proxy "http://proxy:3128"',
+        'Acquire::http::Proxy "http://proxy.example:3128"',
         'Acquire::https::Proxy::mirror "DIRECT"',
     ]
