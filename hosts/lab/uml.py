@@ -7,6 +7,7 @@ from pathlib import Path
 from hosts.lab import guests, image, keys, ready
 from hosts.lab.accounting import CpuMeter
 from hosts.lab.guests import DATA, LAB_INIT, MANAGEMENT, NUMBERS, PROXY
+from hosts.lab.reminder import Reminder
 from hosts.progress import Progress, silent
 from hosts.testbed import UmlTestbed
 
@@ -23,7 +24,19 @@ class UmlLab(guests.Lab):
 
     def __init__(self, spec: UmlTestbed, used: image.Image, pinned: dict[str, int], kernel: Path | None) -> None:
         words = [str(LAB_INIT), "uml", str(used.path), str(spec.memory_mb), *map(str, pinned.values())]
+        self._reminder: Reminder | None = None
         super().__init__(spec.name, [*words, str(kernel or "")], pinned, [used], keys.make(MANAGEMENT))
+
+    def wait_until_ready(self, started: float, progress: Progress) -> None:
+        """Also reminds the guests from then on."""
+        super().wait_until_ready(started, progress)
+        self._reminder = Reminder(guests.processes(self.pid).values())
+
+    def close(self) -> None:
+        """End the lab and everything in it; a second call does nothing."""
+        if self._reminder:
+            self._reminder.close()
+        super().close()
 
     def _meter(self, guest: int) -> CpuMeter:
         return CpuMeter(guest)
