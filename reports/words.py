@@ -175,6 +175,7 @@ def percent(fraction: float | None) -> str:
 def nobreak(sentence: str) -> str:
     """A sentence in which numbers stay with their units, verdicts with their signs, and intervals in one piece."""
     sentence = re.sub(r"([▲▼=?]) (?=[a-z])", "\\1\N{NO-BREAK SPACE}", sentence)
+    sentence = re.sub(r"× (?=\d)", "×\N{NO-BREAK SPACE}", sentence)
     sentence = re.sub(
         r"(\d) (%|[kMG]?B\b|Ki?B\b|blocks?\b|[kMG]?bit/s|µs\b|ns\b)", "\\1\N{NO-BREAK SPACE}\\2", sentence
     )
