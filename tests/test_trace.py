@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hosts import changes
-from hosts.agent import syscalls
+from hosts.agent import syscalls, trace
 from tests.agent_process import LocalAgent, Watched, alone, start
 
 SERVER = """
@@ -323,6 +323,22 @@ def test_what_another_traces_is_refused_with_the_reason(agent: LocalAgent, tmp_p
         assert other.stderr
         other.stderr.close()
     server.use()
+
+
+@pytest.mark.usefixtures("permitted")
+def test_a_child_that_ended_before_strace_came_is_no_refusal(
+    agent: LocalAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server(agent, tmp_path)
+    group = group_of(agent)
+    short = subprocess.Popen(["/bin/true"])
+    short.wait(15)
+    listed = trace._processes
+    monkeypatch.setattr(trace, "_processes", lambda: [*listed(), (short.pid, group)])
+    traced = trace.Trace(group, tmp_path, 15.0)
+    server.use()
+    assert traced.stop()["moved_bytes"] == 60_000
+    assert kept(tmp_path) == []
 
 
 @pytest.mark.usefixtures("permitted")

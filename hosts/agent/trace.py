@@ -85,10 +85,13 @@ class Trace:
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             said = self._said.read_text(errors="replace")
-            if self._process.poll() is not None or "attach: " in said:  # it goes on with those that it may trace
-                raise ChangeError(f"strace could not attach: {self._words()}")
             told = {int(pid) for pid in re.findall(r"Process (\d+) attached", said)}
-            if pids <= told and all(tracer == self._process.pid for tracer, _ in _tasks(self._group)):
+            ended = {int(pid) for pid in re.findall(r"attach: ptrace\(\w+, (\d+)\): No such process", said)}
+            # a child may end between being listed and being attached to; of those that live strace may refuse none,
+            # for it goes on with the others
+            if self._process.poll() is not None or said.count("attach: ") > len(ended):
+                raise ChangeError(f"strace could not attach: {self._words()}")
+            if pids <= told | ended and all(tracer == self._process.pid for tracer, _ in _tasks(self._group)):
                 if self._at_rest(end - time.monotonic()):
                     return
                 break
