@@ -104,7 +104,8 @@ def interval(values: NDArray[np.float64], geometric: bool) -> tuple[float, float
         half = float(stdtrit(len(values) - 1, (1 + LEVEL) / 2)) * float(values.std(ddof=1)) / len(values) ** 0.5
         low, high = mean - half, mean + half
     if geometric:
-        return float(np.exp(mean)), float(np.exp(low)), float(np.exp(high))
+        with np.errstate(over="ignore"):  # an interval may have no upper end that can be held
+            return float(np.exp(mean)), float(np.exp(low)), float(np.exp(high))
     return mean, float(np.maximum(low, 0.0)), high
 
 

@@ -100,7 +100,8 @@ def floats(values: Sequence[float]) -> str | dict[int, float]:
     known = {n: float(f"{value:.5g}") for n, value in enumerate(values) if not math.isnan(value)}
     if len(known) < SPARSE * len(values) or not values:
         return known
-    bits = np.array(values, dtype="<f4").view("<u4").astype("<u8")
+    with np.errstate(over="ignore"):  # what 32 bits cannot hold is without end
+        bits = np.array(values, dtype="<f4").view("<u4").astype("<u8")
     rounded = np.where(np.isnan(np.array(values)), bits, bits + 0x80).astype("<u4")
     return "f3" + _base64(rounded.view("u1").reshape(-1, 4)[:, 1:].tobytes())
 
