@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -190,12 +191,12 @@ class Head(_Model):
 
 
 class Run(BaseModel):
-    """A record read back. ``truncated``: the last line of the samples was cut off, as a crash leaves it."""
+    """A record read back. ``lost``: what the samples on disk lack (see the function ``lost``); None if nothing."""
 
     path: Path
     head: Head
     samples: list[Sample]
-    truncated: bool = False
+    lost: str | None = None
 
 
 def new_run_id(profile: str, now: datetime | None = None) -> str:
@@ -292,12 +293,12 @@ def _explained(path: Path) -> Iterator[None]:
 def read(path: Path) -> Run:
     """Read and validate one record.
 
-    A last line cut off in the middle is dropped and told (``truncated``); any other damage raises RecordError
+    A last line cut off in the middle is dropped and told (``lost``); any other damage raises RecordError
     with the file and line. ``running`` without a living writer reads as ``interrupted``.
     """
     head = read_head(path)
     samples: list[Sample] = []
-    truncated = False
+    cut = False
     name = path / "samples.jsonl"
     try:
         lines = name.read_text(encoding="utf-8", errors="replace").split("\n")
@@ -310,13 +311,28 @@ def read(path: Path) -> Run:
             samples.append(Sample.model_validate_json(line))
         except ValidationError as error:
             if number == len(lines):
-                truncated = True
+                cut = True
                 continue
             raise RecordError(
                 f"{name}, line {number} is not a sample: {error.errors()[0]['msg']}",
                 next_step="the record was changed after it was written; take it out of the results folder",
             ) from error
-    return Run(path=path, head=head, samples=samples, truncated=truncated)
+    counted = {one.cell for one in samples if one.valid and not one.warmup}
+    return Run(path=path, head=head, samples=samples, lost=lost(head, counted, cut))
+
+
+def lost(head: Head, counted: AbstractSet[str], cut: bool) -> str | None:
+    """What the samples on disk lack, as a sentence without its end; None if nothing.
+
+    ``counted``: cells with a sample that counts. ``cut``: the last line ended in its middle, as a crash leaves it. A
+    measured cell without a sample means that the file was changed afterwards.
+    """
+    measured = [cell.id for cell in head.cells if cell.outcome == "measured"]
+    bare = sum(1 for name in measured if name not in counted)
+    said = ["the last sample on disk was cut off in the middle and is left out"] if cut else []
+    if bare:
+        said.append(f"of {len(measured)} measured cells, {bare} have no sample on disk, so that nobody can check them")
+    return "; ".join(said) or None
 
 
 def read_head(path: Path) -> Head:

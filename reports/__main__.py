@@ -118,8 +118,11 @@ def _export(results: Path, arguments: Sequence[str]) -> int:
     parser.add_argument("run", help="a run's folder name, its path, or latest")
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder of the files")
     options = parser.parse_args(arguments)
-    for path in export.write(record.read(compare.find(results, options.run)), options.to):
+    run = record.read(compare.find(results, options.run))
+    for path in export.write(run, options.to):
         print(path)
+    if run.lost:
+        print(f"reports: {run.path.name} is not whole: {run.lost}", file=sys.stderr)
     return 0
 
 

@@ -53,12 +53,12 @@ Word = Literal["worse", "better", "same", "cannot tell"]
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two runs."""
+    """One of the two runs. ``lost``: what its samples lack (``record.lost``)."""
 
     path: Path
     head: Head
     numbers: Table
-    truncated: bool
+    lost: str | None
 
 
 @dataclass(frozen=True)
@@ -152,8 +152,8 @@ def find(results: Path, name: str) -> Path:
 def side(path: Path) -> Side:
     """Read one run. Raises RecordError."""
     head = record.read_head(path)
-    samples, truncated = quick.samples(path)
-    return Side(path, head, table(samples), truncated)
+    samples, lost = quick.samples(path, head)
+    return Side(path, head, table(samples), lost)
 
 
 def compare(a: Side, b: Side, history: Sequence[Group] = ()) -> Comparison:

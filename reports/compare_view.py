@@ -51,8 +51,8 @@ def show(found: Comparison, console: Console | None = None) -> None:
     if not out.is_terminal:
         out.width = max(out.width, WIDTH)
     for letter, side in (("A", found.a), ("B", found.b)):
-        cut = ", its last sample cut off" if side.truncated else ""
-        out.print(Text(f"{letter}: {_run(side.path, side.head)}{cut}"))
+        lost = f"; {side.lost}" if side.lost else ""
+        out.print(Text(f"{letter}: {_run(side.path, side.head)}{lost}"))
     if found.differences:
         out.print(_differences(found))
     else:

@@ -26,7 +26,7 @@ from reports import quick
 from reports.table import Table, table
 
 FILE = "history.jsonl"
-VERSION = 1
+VERSION = 2
 """Of what a line of the file means."""
 
 
@@ -56,6 +56,8 @@ class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_li
 class Night(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """One run. ``problem``: why the record cannot be read; then nothing but its folder is known of it.
 
+    ``lost``: what its samples lack (``record.lost``).
+
     ``facts``: what of the hosts and the harness may explain a change, by name. ``terms``: by suite, what else must be
     alike for two nights to be of one series.
     """
@@ -69,7 +71,7 @@ class Night(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     kind: str = ""
     status: str = ""
     reason: str | None = None
-    truncated: bool = False
+    lost: str | None = None
     facts: dict[str, str] = {}
     terms: dict[str, str] = {}
     cells: list[Measured] = []
@@ -163,8 +165,8 @@ def night(path: Path) -> Night:
     stamp = key(path)
     try:
         head = record.read_head(path)
-        samples, truncated = quick.samples(path)
-        run = Run.model_construct(path=path, head=head, samples=samples, truncated=truncated)
+        samples, lost = quick.samples(path, head)
+        run = Run.model_construct(path=path, head=head, samples=samples, lost=lost)
         return of(path, "" if head.status == "running" else stamp, run)
     except (HarnessError, ArithmeticError) as error:  # a date can be beyond what a calendar holds
         return unreadable(path, error)
@@ -197,7 +199,7 @@ def of(path: Path, stamp: str, run: Run) -> Night:
         kind=head.testbed.kind,
         status=head.status,
         reason=head.reason,
-        truncated=run.truncated,
+        lost=run.lost,
         facts=_facts(head),
         terms={suite.name: _terms(suite) for suite in head.suites},
         cells=[

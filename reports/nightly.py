@@ -218,6 +218,8 @@ def _broken(nights: Sequence[Night], everything: Sequence[Group]) -> list[str]:
         elif night.status != "complete" and night.started > complete.get(night.group, ""):
             why = f" ({night.reason})" if night.reason else ""
             said.append(f"The run {night.folder} of {_where(night.group)} is {night.status}{why} and was not compared.")
+        elif night.lost and night.started == complete.get(night.group):
+            said.append(f"The record {night.folder} is not whole: {night.lost}.")
     return said[-LISTED:]
 
 

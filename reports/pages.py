@@ -157,8 +157,9 @@ def banners(run: Run) -> list[tuple[str, str]]:
         found.append(("error", f"This run failed{why}"))
     elif head.status == "running":
         found.append(("warning", "This run is still going; the page shows it as it was when the page was made."))
-    if run.truncated:
-        found.append(("warning", "The last sample on disk was cut off in the middle and is left out."))
+    if run.lost:
+        kind = "error" if head.status == "complete" else "warning"  # what was whole was changed since
+        found.append((kind, f"{run.lost[0].upper()}{run.lost[1:]}."))
     invalid = [cell for cell in head.cells if cell.outcome == "invalid"]
     if invalid:
         said = words.count(len(invalid), "cell is", "cells are")

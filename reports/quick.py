@@ -13,7 +13,7 @@ from typing import Annotated
 import msgspec
 
 from harness import record
-from harness.record import Sample
+from harness.record import Head, Sample
 
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -51,14 +51,15 @@ DECODER = msgspec.json.Decoder(QuickSample)
 Samples = Sequence[QuickSample] | Sequence[Sample]
 
 
-def samples(path: Path) -> tuple[Samples, bool]:
-    """The samples of a record, and whether the last line was cut off. Raises RecordError as ``record.read`` does."""
+def samples(path: Path, head: Head) -> tuple[Samples, str | None]:
+    """The samples of a record, and what they lack (``record.lost``). Raises RecordError as ``record.read`` does."""
     try:
         data = (path / "samples.jsonl").read_bytes()
         found = DECODER.decode_lines(data)
         if data.count(b"\n") == len(found) and data.endswith(b"\n") == bool(found):
-            return found, False  # a sample on each line
+            counted = {one.cell for one in found if one.valid and not one.warmup}
+            return found, record.lost(head, counted, cut=False)  # a sample on each line
     except (OSError, ValueError):  # msgspec's errors are ValueErrors
         pass
     run = record.read(path)
-    return run.samples, run.truncated
+    return run.samples, run.lost

@@ -158,10 +158,10 @@ def _read(path: Path, known: Night | None, whole: bool) -> Run:
         return record.read(path)
     head = record.read_head(path)
     samples: Any = []
-    truncated = known.truncated if known else False
+    lost = known.lost if known else None
     if known is None or head.status != "complete":
-        samples, truncated = quick.samples(path)
-    return Run.model_construct(path=path, head=head, samples=samples, truncated=truncated)
+        samples, lost = quick.samples(path, head)
+    return Run.model_construct(path=path, head=head, samples=samples, lost=lost)
 
 
 def _page(folder: Path, run: Run, key: str, long: bool) -> Entry:

@@ -62,7 +62,7 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     assert run.samples == [sample(block, reason="Grüße" if block else None) for block in range(3)]
     assert run.head.status == "complete"
     assert run.head.finished is not None
-    assert not run.truncated
+    assert run.lost is None
     assert run.head.profile.content == {"made_up": True}
     assert json.loads((path / "run.json").read_text())["schema"] == record.SCHEMA
 
@@ -133,7 +133,7 @@ def test_a_last_line_torn_at_any_byte_loses_only_itself(tmp_path: Path) -> None:
         run = record.read(path)
         whole = cut >= len(text) - 1  # only its newline is missing
         assert len(run.samples) == (3 if whole else 2)
-        assert run.truncated == (last < cut < len(text) - 1)
+        assert (run.lost or "").startswith("the last sample on disk was cut off") == (last < cut < len(text) - 1)
 
 
 def test_zeros_at_the_end_as_a_power_cut_leaves_them_are_a_torn_line(tmp_path: Path) -> None:
@@ -141,7 +141,8 @@ def test_zeros_at_the_end_as_a_power_cut_leaves_them_are_a_torn_line(tmp_path: P
     with (path / "samples.jsonl").open("ab") as file:
         file.write(bytes(100))
     run = record.read(path)
-    assert (len(run.samples), run.truncated) == (2, True)
+    assert len(run.samples) == 2
+    assert "cut off" in (run.lost or "")
 
 
 @pytest.mark.parametrize("line", [0, 1, 2])
@@ -238,7 +239,7 @@ def test_a_living_writer_is_running_and_a_killed_one_leaves_a_readable_record(
     other.send_signal(signal.SIGKILL)
     other.wait(30)
     run = record.read(tmp_path / "other")
-    assert (run.head.status, run.samples, run.truncated) == ("interrupted", [sample(0), sample(1)], False)
+    assert (run.head.status, run.samples, run.lost) == ("interrupted", [sample(0), sample(1)], None)
 
 
 def test_looking_at_a_record_does_not_keep_its_writer_from_anything(tmp_path: Path) -> None:
@@ -331,7 +332,7 @@ def test_a_full_disk_stops_the_run_and_keeps_what_was_written(small_disk: Path) 
     assert 10 < len(run.samples) < 1000
     assert run.samples == [sample(block) for block in range(len(run.samples))]
     assert run.head.status in ("interrupted", "failed")
-    assert not run.truncated, "a sample that does not fit leaves nothing of itself"
+    assert run.lost is None, "a sample that does not fit leaves nothing of itself"
     with (writer.path / "lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 

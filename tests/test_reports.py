@@ -11,6 +11,7 @@ import itertools
 import json
 import math
 import re
+import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -516,9 +517,21 @@ class TestSite:
         reports.build_site(results)
         assert "cut off in the middle" in (results / "site" / folder.name / "index.html").read_text()
 
-    def test_a_removed_run_disappears(self, results: Path) -> None:
-        import shutil
+    def test_measured_cells_without_samples_are_told(self, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """On the long page, and on the short one that is made from the history later."""
+        folder = make_run(results)
+        (folder / "samples.jsonl").write_bytes(b"")
+        page = results / "site" / folder.name / "index.html"
+        reports.build_site(results)
+        assert "have no sample on disk, so that nobody can check them" in page.read_text()
+        shutil.rmtree(results / "site")
+        make_run(results, seed=2)
+        monkeypatch.setattr(site, "LONG_BYTES", 0)
+        reports.build_site(results)
+        assert "short page" in page.read_text()
+        assert "have no sample on disk, so that nobody can check them" in page.read_text()
 
+    def test_a_removed_run_disappears(self, results: Path) -> None:
         folder = make_run(results)
         reports.build_site(results)
         shutil.rmtree(folder)
