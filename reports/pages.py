@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 
 import jinja2
 import pandas as pd
+from markupsafe import Markup, escape
 
 from harness.record import Cell, Head, Run, Verdict
 from reports import costs, facts, figures, frame, headline, packing, raw, words
@@ -20,6 +22,7 @@ from reports import sections as parts
 
 TEMPLATES = Path(__file__).parent / "templates"
 ASSETS = TEMPLATES / "assets"
+EVIDENCE = re.compile(r"\([^()]*interval[^()]*\)")
 READING = (
     "A ratio is baseline ÷ candidate from paired blocks, so above 1 the candidate needs less; the interval holds the "
     "true ratio in 95 of 100 such runs.",
@@ -50,6 +53,7 @@ def environment() -> jinja2.Environment:
     made.filters |= {
         "number": words.number, "ratio": words.ratio, "percent": words.percent, "size": words.size,
         "nobreak": words.nobreak,
+        "claim": claim,
         "rate": words.rate, "when": words.when, "cipher": words.cipher, "path_title": words.path_title,
         "raw": words.raw,
     }  # fmt: skip
@@ -144,6 +148,11 @@ def kernel(head: Head) -> str:
     """The release of the sender's kernel; empty where the record does not say it."""
     found = head.hosts.get("sender", {}).get("kernel")
     return found if isinstance(found, str) else ""
+
+
+def claim(sentence: str) -> Markup:
+    """A sentence to quote, in which what an engineer checks it by, the interval in parentheses, is set smaller."""
+    return Markup(EVIDENCE.sub(r"<small>\g<0></small>", str(escape(words.nobreak(sentence)))))  # noqa: S704
 
 
 def banners(run: Run) -> list[tuple[str, str]]:

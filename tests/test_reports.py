@@ -517,6 +517,13 @@ class TestSite:
         reports.build_site(results)
         assert "cut off in the middle" in (results / "site" / folder.name / "index.html").read_text()
 
+    def test_the_evidence_of_a_claim_is_set_smaller_and_is_text(self) -> None:
+        said = pages.claim("It (so-crypt) <b>won</b> (1.05, 95 % interval 1.02–1.08, 9 blocks), a bit")
+        assert re.sub(r"[\u00a0\u2060]", " ", said).startswith(
+            "It (so-crypt) &lt;b&gt;won&lt;/b&gt; <small>(1.05, 95 % inter"
+        )
+        assert said.endswith("blocks)</small>, a bit")
+
     def test_measured_cells_without_samples_are_told(self, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """On the long page, and on the short one that is made from the history later."""
         folder = make_run(results)
