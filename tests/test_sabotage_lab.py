@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -96,7 +97,8 @@ def _other_esp(bench: Bench, _deployed: dict[str, Deployed]) -> None:
         ("ipsec", _remove_sa, "failed", "SA of this cipher is not there"),
         ("ipsec", _other_esp, "invalid", "SA of this cipher is not there"),
         ("http", _flip_byte, "invalid", "SHA-256"),
-        ("afalg-copy", _wrong_key, "invalid", "padding is wrong"),
+        # of 256 wrong keys one gives padding that looks right: then the payload tells
+        ("afalg-copy", _wrong_key, "invalid", "padding is wrong|SHA-256"),
         ("https", _offer_aes, "failed", "libcurl"),
     ],
 )
@@ -114,7 +116,7 @@ def test_sabotage_is_never_a_number(
     size = "500kB" if sabotage is _flip_byte else "1MB"
     cells = campaign(bed, tmp_path, small(*names, size=size), sabotage)
     assert cells[path].outcome == outcome, cells[path].reason
-    assert reason in (cells[path].reason or "")
+    assert re.search(reason, cells[path].reason or "")
     if neighbour and neighbour != path:
         assert cells[neighbour].outcome == "measured", cells[neighbour].reason
     run = record.read(record.list_runs(tmp_path)[0])
