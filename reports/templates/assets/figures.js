@@ -156,14 +156,33 @@ Promise.all([Data, window.Samples]).then(function (known) {
   var all = Array.from(document.querySelectorAll("figure")).filter(function (figure) {
     return figure.querySelector("[data-figure]");
   }).map(setUp);
+  /* One a turn, what a reader sees first: a page with all its figures near would else stand still until the last. */
+  var near = [], busy = false;
+
+  function far(one) {
+    var box = one.plot.place.getBoundingClientRect();
+    return Math.max(0, box.top - innerHeight, -box.bottom);
+  }
+
+  function turn() {
+    near.sort(function (a, b) { return far(a) - far(b); });
+    var next = near.shift();
+    busy = !!next;
+    if (!next) return;
+    Promise.resolve().then(function () {
+      return next.plot.drawn || next.figure.draw(next.plot);
+    }).finally(function () { setTimeout(turn); });
+  }
+
   var watch = new IntersectionObserver(function (entries) {
     entries.forEach(function (entry) {
       if (!entry.isIntersecting) return;
       watch.unobserve(entry.target);
       all.forEach(function (figure) {
-        figure.plots.forEach(function (plot) { if (plot.place === entry.target) figure.draw(plot); });
+        figure.plots.forEach(function (plot) { if (plot.place === entry.target) near.push({ figure: figure, plot: plot }); });
       });
     });
+    if (!busy) turn();
   }, { rootMargin: "800px" });
   ready.then(function () {
     all.forEach(function (figure) { figure.plots.forEach(function (plot) { watch.observe(plot.place); }); });
