@@ -11,7 +11,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,13 +71,11 @@ def alarms(cells: int, seeds: int) -> None:
     for name, draw in KINDS.items():
         raised = [_flat(np.random.default_rng(seed), draw, cells) for seed in range(seeds)]
         rng = np.random.default_rng(1000)
-        found = {3: 0, 4: 0, 5: 0}
-        for _ in range(PLANTED):
-            values = draw(rng, LENGTH)
-            values[FIRST:] -= np.log(1.05)
-            for after in found:
-                seen = change.find(values[: FIRST + after], _errors(FIRST + after), series.NIGHTLY / cells)
-                found[after] += any(one.factor < 1 for one in seen)
+        lost = [draw(rng, LENGTH) - np.where(np.arange(LENGTH) < FIRST, 0, np.log(1.05)) for _ in range(PLANTED)]
+        found = {
+            after: sum(any(one.factor < 1 for one in seen) for seen in _seen(lost, FIRST + after, cells))
+            for after in (3, 4, 5)
+        }
         rate = sum(raised) / len(raised) / (NIGHTS - 1)
         soon = ", ".join(f"{count / PLANTED:.0%} after {after}" for after, count in found.items())
         print(f"{name}: {sum(raised) / len(raised):.1f} alarms ({rate:.2%} a night), {soon} nights", flush=True)
@@ -86,18 +84,24 @@ def alarms(cells: int, seeds: int) -> None:
 def _flat(rng: np.random.Generator, draw: Draw, cells: int) -> int:
     """Alarms, up or down, over all nights; a cell's changes near one that was told are not told again."""
     told = 0
-    for _ in range(cells):
-        values = np.delete(draw(rng, NIGHTS), MISSING)
-        known: list[int] = []
-        for count in range(change.FEWEST, len(values) + 1):
-            for one in change.find(values[:count], _errors(count), series.NIGHTLY / cells, known):
-                told += all(abs(one.place - place) > series.NEAR for place in known)
-                known.append(one.place)
+    nights = [np.delete(draw(rng, NIGHTS), MISSING) for _ in range(cells)]
+    known: list[list[int]] = [[] for _ in nights]
+    for count in range(change.FEWEST, NIGHTS):
+        for mine, seen in zip(known, _seen(nights, count, cells, known), strict=True):
+            for one in seen:
+                told += all(abs(one.place - place) > series.NEAR for place in mine)
+                mine.append(one.place)
     return told
 
 
-def _errors(count: int) -> change.Values:
-    return np.full(count, DEVIATION / 2)
+def _seen(
+    nights: Sequence[change.Values], count: int, cells: int, known: Sequence[Sequence[int]] = ()
+) -> list[list[change.Change]]:
+    """What is found in the first ``count`` nights of every cell."""
+    errors = np.full(count, DEVIATION / 2)
+    places = known or [()] * len(nights)
+    courses = [change.Course(one[:count], errors, some) for one, some in zip(nights, places, strict=True)]
+    return change.find(courses, series.NIGHTLY / cells)
 
 
 def site(folder: Path, count: int) -> None:

@@ -5,6 +5,10 @@ of ``ruptures``). A t test decides on each cut, on the variance within all level
 than what the runs' own blocks showed. Its p value is multiplied by the number of places where a cut could have been,
 so that a series without any change is cut with a probability of at most ``alpha``, whatever its length.
 
+Nights that follow each other may resemble each other, which makes runs of high or low nights without a change. One
+series is too short to tell how much, and least so where such a run was taken for a change; so it is estimated over all
+series that were measured together, and a series' own estimate counts only where it is larger.
+
 A night that stands out is no change: at least four nights and more than half of each side must lie on their own side
 of the middle between the two levels. Differences below ``SMALLEST`` are never a change.
 """
@@ -51,27 +55,60 @@ class Change:
         return math.exp(max(-700.0, min(700.0, self.after - self.before)))
 
 
-def find(values: Values, errors: Values, alpha: float, known: Sequence[int] = ()) -> list[Change]:
-    """New changes in a series of log ratios, by place.
+@dataclass(frozen=True, eq=False)
+class Course:
+    """A series of log ratios, night by night.
 
-    ``errors``: the standard error of each value within its night. ``known``: places of changes that were found before;
-    they stay where they are and are not returned.
+    ``errors``: the standard error of each within its night. ``known``: places of changes that were found before; they
+    stay where they are.
     """
-    if len(values) < FEWEST:
-        return []
-    floor = float(np.mean(np.square(errors)))
-    steady, scale = tamed(values)
+
+    values: Values
+    errors: Values
+    known: Sequence[int] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class _Proposal:
+    """A course as it is tested: values ``tamed``, places that are fixed, those proposed, the blocks' own variance."""
+
+    values: Values
+    fixed: Sequence[int]
+    cuts: Sequence[int]
+    floor: float
+
+
+def find(courses: Sequence[Course], alpha: float) -> list[list[Change]]:
+    """New changes of each of the series, by place. The series are of the same runs; ``alpha`` is the level of each."""
+    proposals = [_propose(course, alpha) for course in courses]
+    lag = _shared_lag(proposals, [one.cuts for one in proposals])
+    found = [_decided(proposal, alpha, lag) for proposal in proposals]
+    lag = max(lag, _shared_lag(proposals, [[one.place for one in some] for some in found]))
+    return [_decided(proposal, alpha, lag) for proposal in proposals]
+
+
+def _propose(course: Course, alpha: float) -> _Proposal:
+    count = len(course.values)
+    if count < FEWEST:
+        return _Proposal(course.values, (), (), 0.0)
+    floor = float(np.mean(np.square(course.errors)))
+    steady, scale = tamed(course.values)
     scale = max(scale, math.sqrt(floor))
-    fixed = sorted({0, len(values), *(place for place in known if 0 < place < len(values))})
-    price = float(ndtri(alpha / (2 * len(values)))) ** 2
+    fixed = sorted({0, count, *(place for place in course.known if 0 < place < count)})
+    price = float(ndtri(alpha / (2 * count))) ** 2
     cuts = [
         low + place
         for low, high in itertools.pairwise(fixed)
         if high - low >= 2 * SHORTEST and scale > 0
         for place in _proposed(steady[low:high] / scale, price)
     ]
+    return _Proposal(steady, fixed, cuts, floor)
+
+
+def _decided(proposal: _Proposal, alpha: float, lag: float) -> list[Change]:
+    cuts = list(proposal.cuts)
     while cuts:  # bounded: each turn accepts all or takes one away
-        tested = _tested(steady, sorted([*fixed, *cuts]), cuts, floor)
+        tested = _tested(proposal.values, sorted([*proposal.fixed, *cuts]), cuts, proposal.floor, lag)
         worst = max(tested, key=lambda change: change.p)
         if worst.p <= alpha:
             return tested
@@ -97,12 +134,12 @@ def _proposed(stretch: Values, price: float) -> list[int]:
     return [int(end) for end in ends[:-1]]
 
 
-def _tested(values: Values, bounds: Sequence[int], cuts: Sequence[int], floor: float) -> list[Change]:
+def _tested(values: Values, bounds: Sequence[int], cuts: Sequence[int], floor: float, lag: float) -> list[Change]:
     """The cuts with their p values; 1 for those that are no change whatever the test says."""
-    rests = [values[a:b] - values[a:b].mean() for a, b in itertools.pairwise(bounds)]
+    rests = _rests(values, bounds)
     squares = sum(float(rest @ rest) for rest in rests)
     freedom = max(1, len(values) - len(rests))
-    variance = max(squares / freedom, floor) * _drift(rests, squares)
+    variance = max(squares / freedom, floor) * _drift(max(lag, _lag(rests)))
     found = []
     for low, place, high in zip(bounds, bounds[1:], bounds[2:], strict=False):
         if place not in cuts:
@@ -130,10 +167,28 @@ def _lasting(left: Values, right: Values) -> bool:
     )
 
 
-def _drift(rests: Sequence[Values], squares: float) -> float:
-    """How much larger the variance of a mean is where a night resembles the one before it; at least 1."""
+def _rests(values: Values, bounds: Sequence[int]) -> list[Values]:
+    """What is left of each level without its mean."""
+    return [values[a:b] - values[a:b].mean() for a, b in itertools.pairwise(bounds)]
+
+
+def _shared_lag(proposals: Sequence[_Proposal], cuts: Sequence[Sequence[int]]) -> float:
+    """How much a night resembles the one before it in all series, each with the weight of its nights."""
+    some = [(one, places) for one, places in zip(proposals, cuts, strict=True) if one.fixed]
+    lags = [_lag(_rests(one.values, sorted([*one.fixed, *places]))) for one, places in some]
+    return float(np.average(lags, weights=[len(one.values) for one, _ in some])) if some else 0.0
+
+
+def _lag(rests: Sequence[Values]) -> float:
+    """How much a night resembles the one before it: their correlation within the levels."""
+    squares = sum(float(rest @ rest) for rest in rests)
     if not squares:
-        return 1.0
+        return 0.0
     lag = sum(float(rest[1:] @ rest[:-1]) for rest in rests) / squares
-    lag += len(rests) / sum(map(len, rests))  # that much it comes out too small, as each level is a mean of its nights
+    # As a level is the mean of its own nights, the estimate comes out too small by one over the nights of a level.
+    return lag + len(rests) / sum(map(len, rests))
+
+
+def _drift(lag: float) -> float:
+    """How much larger the variance of a mean is where a night resembles the one before it; at least 1."""
     return (1 + lag) / (1 - lag) if 0 < lag < 1 else 1.0

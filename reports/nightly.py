@@ -18,7 +18,7 @@ import msgspec
 from hosts.errors import HarnessError
 from reports import change, history, table, words
 from reports.history import Night
-from reports.series import NEAR, RECENT, Found, Group, Series, changes, groups, level
+from reports.series import NEAR, RECENT, Found, Group, Key, Series, changes, groups, level
 
 FILE = "told.jsonl"
 UNCHANGED, WORSE, UNKNOWN = 0, 1, 2
@@ -117,13 +117,13 @@ def save(results: Path, told: Iterable[Told]) -> None:
 
 def _events(group: Group, alpha: float, told: Sequence[Told]) -> tuple[list[Event], list[Told]]:
     """The events of a group that have something new, and what is to be remembered of them."""
-    before: list[Found] = []
-    fresh: list[Found] = []
-    for series in group.series:
-        mine = [one for one in told if one.key == series.key]
-        known = [group.place(one.since) for one in mine]
-        before += [_again(series, place, one.up) for place, one in zip(known, mine, strict=True) if one.news]
-        fresh += changes(series, alpha, known)
+    before = [
+        _again(series, group.place(one.since), one.up)
+        for series in group.series
+        for one in told
+        if one.key == series.key and one.news
+    ]
+    fresh = [one for found in changes(group, alpha, places(group, told)).values() for one in found]
     newest = len(group.nights) - 1
     news = [one for one in fresh if newest - one.place < RECENT]
     events = [
@@ -143,6 +143,15 @@ def _events(group: Group, alpha: float, told: Sequence[Told]) -> tuple[list[Even
         for one in fresh
     ]
     return events, remembered
+
+
+def places(group: Group, told: Iterable[Told]) -> dict[Key, list[int]]:
+    """Where the changes began that were told of a group, by series."""
+    found: dict[Key, set[int]] = {one.key: set() for one in group.series}
+    for one in told:
+        if one.group == group.name and one.key in found:
+            found[one.key].add(group.place(one.since))
+    return {key: sorted(some) for key, some in found.items()}
 
 
 def _again(series: Series, place: int, up: bool) -> Found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -109,12 +109,16 @@ def level(everything: Sequence[Group]) -> float:
     return NIGHTLY / max(1, sum(len(group.series) for group in everything))
 
 
-def changes(series: Series, alpha: float, known: Iterable[int] = ()) -> list[Found]:
-    """New changes in a series; ``known``: places, in the group, of changes told before."""
-    cuts = [bisect_left(series.places, place) for place in known]
-    return [
-        Found(series, series.places[one.place], one) for one in change.find(series.values, series.errors, alpha, cuts)
+def changes(group: Group, alpha: float, known: Mapping[Key, Sequence[int]]) -> dict[Key, list[Found]]:
+    """New changes in each series of a group; ``known``: places, in the group, of changes told before."""
+    courses = [
+        change.Course(one.values, one.errors, [bisect_left(one.places, place) for place in known.get(one.key, ())])
+        for one in group.series
     ]
+    return {
+        one.key: [Found(one, one.places[new.place], new) for new in found]
+        for one, found in zip(group.series, change.find(courses, alpha), strict=True)
+    }
 
 
 def spread(series: Series) -> tuple[float, float] | None:

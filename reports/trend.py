@@ -12,7 +12,7 @@ import numpy as np
 
 from reports import pages, words
 from reports.change import FEWEST, Change
-from reports.nightly import Told
+from reports.nightly import Told, places
 from reports.series import Found, Group, Series, changes, level
 from reports.table import factor
 
@@ -103,8 +103,7 @@ def headline(sections: Sequence[Section]) -> str:
 def render(nights: Sequence[Group], told: Sequence[Told]) -> str:
     """The page of all groups."""
     alpha = level(nights)
-    sections = [_section(n, group, alpha, [one for one in told if one.group == group.name])
-                for n, group in enumerate(nights)]  # fmt: skip
+    sections = [_section(n, group, alpha, told) for n, group in enumerate(nights)]
     return (
         pages.environment()
         .get_template("trends.html.j2")
@@ -119,8 +118,10 @@ def _section(number: int, group: Group, alpha: float, told: Sequence[Told]) -> S
     breaks = [n for n in range(1, len(times)) if apart and times[n] - times[n - 1] > GAP * apart]
     seconds = _seconds(group)
     profile, testbed, kind = group.name
-    rows = [_row(series, group, across, set(breaks), seconds, _marked(group, series, alpha, told))
-            for series in group.series]  # fmt: skip
+    known = places(group, told)
+    fresh = changes(group, alpha, known)
+    marks = {one.key: _marked(group, one, known[one.key], fresh[one.key]) for one in group.series}
+    rows = [_row(one, group, across, set(breaks), seconds, marks[one.key]) for one in group.series]
     return Section(
         id=f"g{number + 1}",
         title=f"{profile} on {testbed}",
@@ -134,11 +135,9 @@ def _section(number: int, group: Group, alpha: float, told: Sequence[Told]) -> S
     )
 
 
-def _marked(group: Group, series: Series, alpha: float, told: Sequence[Told]) -> list[Found]:
+def _marked(group: Group, series: Series, known: Sequence[int], fresh: Sequence[Found]) -> list[Found]:
     """The changes told of a series, with the levels its nights have now, and those not told yet."""
-    places = sorted({group.place(one.since) for one in told if one.key == series.key})
-    fresh = changes(series, alpha, places)
-    cuts = sorted({*places, *(one.place for one in fresh)})
+    cuts = sorted({*known, *(one.place for one in fresh)})
     ends = np.searchsorted(series.places, [0, *cuts, len(group.nights)])
     means = [float(series.values[a:b].mean()) if b > a else None for a, b in pairwise(ends)]
     return [

@@ -189,43 +189,74 @@ def _with(night: Night, **fields: Any) -> Night:
     return Night(**{name: getattr(night, name) for name in night.__struct_fields__} | fields)
 
 
+def one_course(values: change.Values, error: float, alpha: float, known: Sequence[int] = ()) -> list[change.Change]:
+    """What is found in a series that was measured alone."""
+    return change.find([change.Course(values, np.full(len(values), error), known)], alpha)[0]
+
+
+def resembling(rng: np.random.Generator, count: int, nights: int = 60, lag: float = 0.3) -> list[change.Values]:
+    """Series without a change, in which a night resembles the one before it."""
+    series = rng.normal(0, NOISE, (count, nights))
+    for night in range(1, nights):
+        series[:, night] = lag * series[:, night - 1] + math.sqrt(1 - lag**2) * series[:, night]
+    return list(series)
+
+
+COURSES = st.tuples(
+    st.lists(st.floats(-700, 700), max_size=40),
+    st.lists(st.integers(-3, 50), max_size=12),
+    st.sampled_from([0.0, 0.01]),
+)
+
+
 class TestChange:
     def test_a_step_is_found_where_it_is(self) -> None:
         values = np.random.default_rng(1).normal(0, 0.01, 60)
         values[40:] += 0.06
-        found = change.find(values, np.full(60, 0.005), 1e-4)
+        found = one_course(values, 0.005, 1e-4)
         assert [one.place for one in found] == [40]
         assert found[0].factor == pytest.approx(math.exp(0.06), rel=0.01)
-        assert change.find(values, np.full(60, 0.005), 1e-4, known=[40]) == []
+        assert one_course(values, 0.005, 1e-4, known=[40]) == []
 
     def test_a_bump_is_two_changes(self) -> None:
         values = np.random.default_rng(2).normal(0, 0.01, 60)
         values[30:40] += 0.08
-        assert [one.place for one in change.find(values, np.full(60, 0.005), 1e-4)] == [30, 40]
+        assert [one.place for one in one_course(values, 0.005, 1e-4)] == [30, 40]
 
     def test_noise_within_the_nights_counts(self) -> None:
         values = np.zeros(40)
         values[30:] = 0.05
-        assert change.find(values, np.full(40, 1e-4), 1e-4)
-        assert not change.find(values, np.full(40, 0.2), 1e-4), "the blocks say that such a step is noise"
+        assert one_course(values, 1e-4, 1e-4)
+        assert not one_course(values, 0.2, 1e-4), "the blocks say that such a step is noise"
 
     def test_small_steps_are_no_change(self) -> None:
         values = np.tile([0.0, 1e-5], 20)
         values[20:] += 0.005
-        assert not change.find(values, np.full(40, 1e-5), 1e-4)
+        assert not one_course(values, 1e-5, 1e-4)
 
-    @given(
-        st.lists(st.floats(-700, 700), max_size=40),
-        st.lists(st.integers(-3, 50), max_size=12),
-        st.sampled_from([0.0, 0.01]),
-    )
+    def test_nights_that_resemble_each_other_are_known_by_all_series(self) -> None:
+        flat = resembling(np.random.default_rng(9), 800)
+        errors = np.full(60, NOISE / 2)
+        alone = sum(bool(one_course(one, NOISE / 2, 1e-2)) for one in flat)
+        together = sum(map(bool, change.find([change.Course(one, errors) for one in flat], 1e-2)))
+        assert together <= 8, "one in a hundred series, at most"
+        assert alone > 2 * 8, "one series is too short to know it by"
+
+    def test_what_changes_all_series_is_no_resemblance(self) -> None:
+        rng = np.random.default_rng(10)
+        changed = [rng.normal(0, NOISE, 60) - np.where(np.arange(60) < 40, 0, 0.05) for _ in range(50)]
+        found = change.find([change.Course(one, np.full(60, NOISE / 2)) for one in changed], 1e-4)
+        assert sum(len(one) == 1 and abs(one[0].place - 40) <= 1 for one in found) >= 45
+
+    @given(st.lists(COURSES, max_size=3))
     @settings(deadline=None, max_examples=60)
-    def test_any_series_is_cut_within_its_limits(self, values: list[float], known: list[int], error: float) -> None:
-        found = change.find(np.array(values), np.full(len(values), error), 1e-3, known)
-        places = [one.place for one in found]
-        assert places == sorted(set(places))
-        assert all(change.SHORTEST <= place <= len(values) - change.SHORTEST for place in places)
-        assert not set(places) & set(known)
+    def test_any_series_are_cut_within_their_limits(self, drawn: list[tuple[list[float], list[int], float]]) -> None:
+        courses = [change.Course(np.array(one), np.full(len(one), error), known) for one, known, error in drawn]
+        for course, found in zip(courses, change.find(courses, 1e-3), strict=True):
+            places = [one.place for one in found]
+            assert places == sorted(set(places))
+            assert all(change.SHORTEST <= place <= len(course.values) - change.SHORTEST for place in places)
+            assert not set(places) & set(course.known)
 
 
 GOOD = '{"cell": "a", "block": 1, "index": 0, "warmup": false, "seconds": 1.5, "valid": true}'
