@@ -102,6 +102,27 @@ def test_a_mistake_is_told_before_anything_runs(stub: Stub, capfd: pytest.Captur
     assert caught.value.code == 2
 
 
+def test_a_night_that_is_over_ends_its_run_and_names_what_was_not_run(
+    stub: Stub, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    stub.acts(esp=f"trap 'echo told >{tmp_path}/told; exit 5' TERM; sleep 30 & wait")
+    assert run("--minutes", "0.02", "esp", "servers") == 1
+    assert (tmp_path / "told").exists()
+    assert [call.split()[-1] for call in stub.calls] == ["results", "results"], "one run, then the comparison"
+    said = capfd.readouterr().out
+    assert "esp on lab: ended with status 5" in said
+    assert "servers on lab: not run: 0.02 minutes were over" in said
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan", "soon"])
+def test_minutes_that_are_none_are_refused(stub: Stub, minutes: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(f"--minutes={minutes}", "servers")
+    assert caught.value.code == 2
+    assert stub.calls == []
+    assert "--minutes" in capfd.readouterr().err
+
+
 def test_a_run_that_takes_too_long_is_told_to_end_and_the_next_begins(
     stub: Stub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
