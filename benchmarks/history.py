@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import nights
-from reports import change, series
+from reports.nights import change, series
 
 CELLS, NIGHTS, SEEDS, MISSING = 200, 90, 10, 44
 DEVIATION = 0.0115

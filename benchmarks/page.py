@@ -16,7 +16,7 @@ from typing import Any
 from playwright.sync_api import Browser, sync_playwright
 
 from benchmarks import nights
-from reports import site
+from reports.site import build as site
 
 CELLS, SAMPLES, TIMES = 200, 50, 7
 

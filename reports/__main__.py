@@ -74,7 +74,9 @@ def _kernels(results: Path, arguments: Sequence[str]) -> int:
 
 
 def _compare(results: Path, arguments: Sequence[str]) -> int:
-    from reports import compare, compare_view, history, series
+    from reports import compare
+    from reports.nights import history, series
+    from reports.site import compare_view
 
     parser = _parser("compare", "What changed from run A to run B: 0 nothing got worse, 1 something did, 2 unknown.")
     parser.add_argument("a", help="a run's folder name, its path, or latest")
@@ -97,7 +99,7 @@ def _compare(results: Path, arguments: Sequence[str]) -> int:
 
 
 def _nightly(results: Path, arguments: Sequence[str]) -> int:
-    from reports import history, nightly
+    from reports.nights import history, nightly
 
     _parser("nightly", "What changed in the newest night: 0 nothing got worse, 1 something did, 2 unknown.").parse_args(
         arguments

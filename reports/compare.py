@@ -20,7 +20,7 @@ from harness import record
 from harness.record import Head, Metric
 from hosts.errors import HarnessError
 from reports import facts, quick, words
-from reports.series import Group, Key, spread
+from reports.nights.series import Group, Key, spread
 from reports.table import FEWEST, Numbers, Table, factor, mean_and_error, table
 
 LEVEL = 0.05

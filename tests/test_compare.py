@@ -17,9 +17,11 @@ from scipy import stats
 import reports
 from benchmarks import nights as maker
 from harness import record
-from reports import compare, compare_view, series
+from reports import compare
 from reports.__main__ import main
-from reports.history import update
+from reports.nights import series
+from reports.nights.history import update
+from reports.site import compare_view
 from tests.record_maker import COSTS, MB, make_run
 from tests.test_history import HOSTILE
 

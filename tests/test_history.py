@@ -21,9 +21,12 @@ import reports
 from benchmarks import nights as maker
 from harness import judge, record
 from harness.record import HostSample, Metric, RecordError, Sample, Writer
-from reports import change, history, nightly, pages, quick, series, site, table, trend
+from reports import quick, table
 from reports.__main__ import main
-from reports.history import Measured, Night, Ratio
+from reports.nights import change, history, nightly, series
+from reports.nights.history import Measured, Night, Ratio
+from reports.site import build as site
+from reports.site import pages, trend
 from tests import record_maker
 from tests.record_maker import MB, make_run
 from tests.test_record import head, samples

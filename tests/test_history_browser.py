@@ -12,7 +12,7 @@ import pytest
 import reports
 from benchmarks import nights as maker
 from harness import record
-from reports import site
+from reports.site import build as site
 from tests.test_reports_browser import browser, context, page  # noqa: F401 (fixtures)
 
 playwright = pytest.importorskip("playwright.sync_api")

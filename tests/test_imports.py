@@ -43,6 +43,10 @@ MAY_IMPORT = {
 }
 REPORTS_MAY = {"harness.ceiling", "harness.linefit", "harness.record", "harness.stats"}
 REPORTS_MAY |= {"hosts.errors", "hosts.progress"}
+REPORTS_PARTS = ("findings", "drawing", "nights", "site")
+"""Folders of reports, each of which may use those before it, and the modules beside the folders."""
+REPORTS_TOP = {"reports", "reports.__init__", "reports.__main__"}
+"""What stands above the folders: nothing in them uses it."""
 SSH = {"fabric", "invoke", "paramiko"}
 
 
@@ -98,6 +102,17 @@ def test_imports_point_one_way(name: str) -> None:
 def test_reports_know_the_record_and_nothing_of_how_it_was_made(name: str) -> None:
     mine = {found for found in outside(name) if found.split(".")[0] in ("harness", "hosts")}
     assert mine <= REPORTS_MAY
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("reports")])
+def test_the_parts_of_reports_point_one_way(name: str) -> None:
+    part = name.split(".")[1] if name.count(".") > 1 else None
+    used = {found.split(".")[1] for found in outside(name) if found.startswith("reports.")} & {*REPORTS_PARTS}
+    if part:
+        assert used <= {*REPORTS_PARTS[: REPORTS_PARTS.index(part) + 1]}
+        assert not outside(name) & REPORTS_TOP
+    elif name not in REPORTS_TOP | {"reports.compare"}:
+        assert not used
 
 
 @modules

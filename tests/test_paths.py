@@ -34,7 +34,7 @@ from hosts.errors import ConfigError, HarnessError
 from hosts.facts import PROGRAMS, Facts
 from hosts.qat import LISTED, Engine
 from hosts.testbed import Host
-from reports.costs import STEPS
+from reports.findings.costs import STEPS
 
 PATHS = paths.discover()
 MODULES = frozenset(

@@ -23,8 +23,12 @@ from hypothesis import strategies as st
 
 import reports
 from harness import record
-from reports import export, facts, figures, forest, frame, headline, packing, pages, panels, site, words
+from reports import export, facts, frame, words
 from reports.__main__ import main
+from reports.drawing import figures, forest
+from reports.findings import headline, panels
+from reports.site import build as site
+from reports.site import packing, pages
 from tests import record_maker
 from tests.record_maker import MB, make_run, suite
 

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from harness import record
-from reports import crossings, headline, pages, sections, words
+from reports import words
+from reports.drawing import crossings
+from reports.findings import headline
+from reports.site import pages, sections
 from tests.record_maker import crossings as made_up
 from tests.record_maker import make_run, raw_part, small_parts, suite
 

@@ -12,9 +12,12 @@ import plotly.graph_objects as go
 import pytest
 
 from harness import record
-from reports import frame, headline, pages, raw, rawfigures, rawtables
-from reports.raw import Raw
-from reports.tables import Table
+from reports import frame
+from reports.drawing import rawfigures, rawtables
+from reports.drawing.tables import Table
+from reports.findings import headline, raw
+from reports.findings.raw import Raw
+from reports.site import pages
 from tests import record_maker
 from tests.record_maker import make_run, raw_part, suite
 from tests.test_reports import HOSTILE, page_data

@@ -15,8 +15,10 @@ import pytest
 import reports
 from harness import record
 from hosts.errors import HarnessError
-from reports import across, costs, kernels, site
 from reports.__main__ import main
+from reports.findings import costs
+from reports.site import across, kernels
+from reports.site import build as site
 from tests.record_maker import MB, SCHEMES, make_run, raw_part, suite
 from tests.test_reports import HOSTILE, edit, page_data, verdict
 

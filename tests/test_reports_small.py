@@ -11,8 +11,11 @@ import plotly.graph_objects as go
 import pytest
 
 from harness import record
-from reports import frame, pages, panels, small, smallfigures
-from reports.small import Requests, Small
+from reports import frame
+from reports.drawing import smallfigures
+from reports.findings import panels, small
+from reports.findings.small import Requests, Small
+from reports.site import pages
 from tests.record_maker import make_run, small_parts
 from tests.test_reports import page_data
 

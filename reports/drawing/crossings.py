@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from harness.record import Crossing, SuiteEntry
 from reports import words
-from reports.tables import Table, Value, number, text
+from reports.drawing.tables import Table, Value, number, text
 
 MB = 10**6
 TRADITIONAL = ("afalg-copy",)

@@ -10,9 +10,9 @@ from functools import cached_property
 import numpy as np
 
 from harness.record import Metric
-from reports import change
-from reports.change import Values
-from reports.history import Measured, Night
+from reports.nights import change
+from reports.nights.change import Values
+from reports.nights.history import Measured, Night
 
 Key = tuple[str, str, Metric]
 """Baseline cell, candidate cell, metric: a pair within a group."""

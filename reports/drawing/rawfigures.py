@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports import lines, words
-from reports.figures import Facet, Figure, text
-from reports.raw import DECRYPT, ENCRYPT, OPENSSL, PAPER, Curve, Point, Raw
+from reports import words
+from reports.drawing import lines
+from reports.drawing.figures import Facet, Figure, text
+from reports.findings.raw import DECRYPT, ENCRYPT, OPENSSL, PAPER, Curve, Point, Raw
 
 DASHES = {ENCRYPT: "solid", DECRYPT: "dash", OPENSSL: "dot"}
 NULL, REFERENCE = -7, -8

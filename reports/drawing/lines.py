@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from reports.figures import axis, layout, text
+from reports.drawing.figures import axis, layout, text
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "triangle-down", "cross", "pentagon")
 MARKS = {"solid": -4, "dash": -5, "dot": -6}

@@ -16,9 +16,10 @@ from pathlib import Path
 import msgspec
 
 from hosts.errors import HarnessError
-from reports import change, history, table, words
-from reports.history import Night
-from reports.series import NEAR, RECENT, Found, Group, Key, Series, changes, groups, level
+from reports import table, words
+from reports.nights import change, history
+from reports.nights.history import Night
+from reports.nights.series import NEAR, RECENT, Found, Group, Key, Series, changes, groups, level
 
 FILE = "told.jsonl"
 UNCHANGED, WORSE, UNKNOWN = 0, 1, 2

@@ -15,10 +15,12 @@ from harness import record
 from harness.record import Run
 from hosts.errors import HarnessError
 from hosts.progress import Progress, silent
-from reports import brief, compare, compare_view, history, kernels, manifest, nightly, pages, quick, trend
-from reports.history import Night
-from reports.manifest import Entry
-from reports.series import Group, groups
+from reports import compare, quick
+from reports.nights import history, nightly
+from reports.nights.history import Night
+from reports.nights.series import Group, groups
+from reports.site import brief, compare_view, kernels, manifest, pages, trend
+from reports.site.manifest import Entry
 
 MANIFEST, PAGE = manifest.FILE, manifest.PAGE
 LONG_BYTES = 10_000_000

@@ -10,7 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from reports import export, history, pages
+from reports import export
+from reports.nights import history
+from reports.site import pages
 
 FILE = "built.json"
 PAGE = "index.html"
@@ -59,10 +61,10 @@ def key(path: Path) -> str:
 
 @cache
 def code() -> str:
-    """A hash of this package: its templates, its scripts and its Python."""
+    """A hash of all that makes pages: Python, templates and scripts."""
     digest = hashlib.sha256()
-    here = Path(__file__).parent
-    for path in sorted([*here.glob("*.py"), *here.glob("templates/*.j2"), *here.glob("templates/assets/*")]):
+    python = Path(__file__).parents[1].rglob("*.py")
+    for path in sorted([*python, *pages.TEMPLATES.glob("*.j2"), *pages.ASSETS.iterdir()]):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -6,9 +6,10 @@ import math
 from typing import Any
 
 from harness.record import Cell, Verdict
-from reports import costs, words
-from reports.figures import Figure, axis, layout, line_across, note, text
-from reports.panels import Panel
+from reports import words
+from reports.drawing.figures import Figure, axis, layout, line_across, note, text
+from reports.findings import costs
+from reports.findings.panels import Panel
 
 PAPER = (1.27, 1.37)  # "27 %" read as throughput x1.27, and as time -27 %: 1 / 0.73
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.75, 2, 2.5, 3,

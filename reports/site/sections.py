@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from harness.record import Cell, Run, SuiteEntry
-from reports import crossings, figures, forest, panels, raw, rawfigures, rawtables, small, smallfigures, words
-from reports.figures import Figure
-from reports.panels import Panel
-from reports.tables import Table
+from reports import words
+from reports.drawing import crossings, figures, forest, rawfigures, rawtables, smallfigures
+from reports.drawing.figures import Figure
+from reports.drawing.tables import Table
+from reports.findings import panels, raw, small
+from reports.findings.panels import Panel
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from markupsafe import Markup, escape
 
 from harness.record import Run, Verdict
-from reports import headline, pages, words
+from reports import words
+from reports.findings import headline
+from reports.site import pages
 
 
 def render(run: Run) -> str:

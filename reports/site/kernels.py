@@ -13,10 +13,13 @@ from typing import Any
 import pandas as pd
 
 from harness.record import Cell, Run, Verdict
-from reports import costs, facts, forest, headline, packing, pages, panels, rawtables, words
-from reports.across import Kernel, brief, change, headline_of, kernels
-from reports.figures import Figure
-from reports.panels import Panel
+from reports import facts, words
+from reports.drawing import forest, rawtables
+from reports.drawing.figures import Figure
+from reports.findings import costs, headline, panels
+from reports.findings.panels import Panel
+from reports.site import packing, pages
+from reports.site.across import Kernel, brief, change, headline_of, kernels
 
 TESTBEDS = ("lab-bookworm", "lab")
 """The built-in testbeds that differ in their kernel."""

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from harness.record import Cell, Head, Run, Verdict
-from reports import costs, frame, headline, pages, panels, raw, words
-from reports.panels import Panel
-from reports.raw import Raw
+from reports import frame, words
+from reports.findings import costs, headline, panels, raw
+from reports.findings.panels import Panel
+from reports.findings.raw import Raw
+from reports.site import pages
 
 
 @dataclass(frozen=True)

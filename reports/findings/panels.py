@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from harness.record import Cell, Head, Run, SuiteEntry, Verdict
-from reports import frame, headline, words
+from reports import frame, words
+from reports.findings import headline
 
 
 @dataclass(frozen=True)

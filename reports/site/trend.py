@@ -10,10 +10,11 @@ from statistics import median
 
 import numpy as np
 
-from reports import pages, words
-from reports.change import FEWEST, Change
-from reports.nightly import Told, places
-from reports.series import Found, Group, Series, changes, level
+from reports import words
+from reports.nights.change import FEWEST, Change
+from reports.nights.nightly import Told, places
+from reports.nights.series import Found, Group, Series, changes, level
+from reports.site import pages
 from reports.table import factor
 
 FOLDER = "trends"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from reports import figures, lines, panels, words
-from reports.figures import Facet, Figure, axis, layout, note, text
-from reports.panels import Panel
-from reports.small import SHARES, Requests, Small
-from reports.tables import Table, Value, number, span
-from reports.tables import text as text_value
+from reports import words
+from reports.drawing import figures, lines
+from reports.drawing.figures import Facet, Figure, axis, layout, note, text
+from reports.drawing.tables import Table, Value, number, span
+from reports.drawing.tables import text as text_value
+from reports.findings import panels
+from reports.findings.panels import Panel
+from reports.findings.small import SHARES, Requests, Small
 
 SHOWN = 0.999
 """The share of requests that a chart of distributions has room for: the slowest one may be far off."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from harness.record import Cell, Run, SuiteEntry, Verdict
 from reports import frame, words
-from reports.panels import Panel
+from reports.findings.panels import Panel
 
 SHARES = tuple(
     sorted({*(n / 100 for n in range(99)), *(0.98 + n / 2000 for n in range(39)), 0.9993, 0.9996, 0.9998, 0.9999, 1.0})

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 
 from harness import linefit
 from harness.linefit import DESCRIBES, Estimate
-from reports import raw, words
-from reports.raw import Curve, Raw
-from reports.tables import Table, Value, number, span, text
+from reports import words
+from reports.drawing.tables import Table, Value, number, span, text
+from reports.findings import raw
+from reports.findings.raw import Curve, Raw
 
 MODEL = (
     "The line t = a + b n through the times of one operation on n bytes: a is what every call costs, b what every byte "

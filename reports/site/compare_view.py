@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.record import Head
-from reports import pages, words
+from reports import words
 from reports.compare import Comparison, Difference, Row
 from reports.plain import plain
+from reports.site import pages
 
 WIDTH = 150
 """Columns of a terminal that does not say how many it has."""

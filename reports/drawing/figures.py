@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reports import words
-from reports.panels import Panel, absent, counted, has_cpu, quantity, value
+from reports.findings.panels import Panel, absent, counted, has_cpu, quantity, value
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
 PATTERNS = ("", "/", "\\", "x", "-", "|", ".", "+")

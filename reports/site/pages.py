@@ -17,8 +17,11 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from harness.record import Cell, Head, Run, Verdict
-from reports import costs, facts, figures, frame, headline, packing, raw, words
-from reports import sections as parts
+from reports import facts, frame, words
+from reports.drawing import figures
+from reports.findings import costs, headline, raw
+from reports.site import packing
+from reports.site import sections as parts
 
 TEMPLATES = Path(__file__).parent / "templates"
 ASSETS = TEMPLATES / "assets"

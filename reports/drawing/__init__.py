@@ -1,0 +1,1 @@
+"""Figures and tables as plain data, for pages to hold."""

@@ -1,0 +1,1 @@
+"""Pages, and the folder of static files that they are in."""
