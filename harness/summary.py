@@ -46,13 +46,22 @@ def _verdict(verdict: Verdict) -> str:
     what = "time" if timed else "sender CPU per GB"
     word = verdict.verdict.replace("_", " ") if timed else CPU_WORDS[verdict.verdict]
     interval = (
-        f"[{verdict.ci_low:.3f}, {verdict.ci_high:.3f}]" if verdict.ci_low and verdict.ci_high else "[no interval]"
+        f"[{_number(verdict.ci_low)}, {_number(verdict.ci_high)}]"
+        if verdict.ci_low and verdict.ci_high
+        else "[no interval]"
     )
     limit = f", limited by the {verdict.bottleneck}" if verdict.bottleneck else ""
     if verdict.ceiling and verdict.ci_low and verdict.ci_high:
         fits = ceiling.agrees(verdict.ceiling, verdict.ci_low, verdict.ci_high, verdict.margin)
-        limit += f"; predicted x{verdict.ceiling:.3f}: {'agrees' if fits else 'does not agree'}"
-    return f"{verdict.comparison}: {what} x{verdict.ratio:.3f} {interval} {word} ({verdict.blocks} blocks{limit})"
+        limit += f"; predicted x{_number(verdict.ceiling)}: {'agrees' if fits else 'does not agree'}"
+    return f"{verdict.comparison}: {what} x{_number(verdict.ratio)} {interval} {word} ({verdict.blocks} blocks{limit})"
+
+
+def _number(value: float | None) -> str:
+    """Three decimals, which tell 0.996 from 1; from 10 on four digits."""
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if value < 10 else f"{value:.4g}" if value < 1000 else f"{value:.0f}"
 
 
 def _costs(suite: SuiteEntry, cells: Iterable[Cell], samples: dict[str, list[Sample]]) -> list[str]:

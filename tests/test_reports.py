@@ -170,6 +170,35 @@ class TestHeadline:
         run.head.verdicts = [given_]
         assert headline.headline(run) == expected
 
+    @pytest.mark.parametrize(
+        ("word", "ratio", "low", "high", "expected"),
+        [
+            ("faster", 1.063, 1.006, 1.123, "needed 5.9 % less CPU per GB (1.06, 95 % interval 1.01–1.12)."),
+            ("faster", 17.01, 15.5, 18.7, "needed 94 % less CPU per GB (17, 95 % interval 15.5–18.7)."),
+            ("slower", 0.83, 0.75, 0.92, "needed 20 % more CPU per GB (0.83, 95 % interval 0.75–0.92)."),
+            ("slower", 0.044, 0.032, 0.06, "needed 22.7 times the CPU per GB (0.044, 95 % interval 0.032–0.06)."),
+            ("same", 1.01, 0.99, 1.02, "needed the same CPU per GB within ±3 % (1.01, 95 % interval 0.99–1.02)."),
+        ],
+    )
+    def test_what_it_costs_is_said_too(
+        self, results: Path, word: str, ratio: float, low: float, high: float, expected: str
+    ) -> None:
+        run = record.read(make_run(results))
+        cost = verdict(word, ratio, low, high, metric="cpu_seconds_per_gb")
+        other = verdict("slower", 0.5, 0.4, 0.6, metric="cpu_seconds_per_gb", candidate="schemes/plain/none/any/100MB")
+        run.head.verdicts = [other, verdict("faster", 1.24, 1.20, 1.28), cost]
+        assert headline.headline(run).endswith(f"× 1.27. The sender {expected}")
+        assert headline.short(run.head).endswith(f"; CPU per GB {words.CPU_VERDICTS[word]}, {words.ratio(ratio)}")
+
+    def test_a_cost_that_cannot_be_told_is_said_to_be_so(self, results: Path) -> None:
+        run = record.read(make_run(results))
+        cost = verdict("cannot_tell", 1.02, 0.9, 1.2, metric="cpu_seconds_per_gb")
+        run.head.verdicts = [verdict("faster", 1.24, 1.20, 1.28), cost]
+        said = "Whether the sender needed less CPU per GB cannot be told (1.02, 95 % interval 0.90–1.20)."
+        assert headline.headline(run).endswith(said)
+        run.head.verdicts[1].ratio = None
+        assert headline.headline(run).endswith("× 1.27.")
+
     def test_the_papers_situation_is_said_with_its_driver(self, results: Path) -> None:
         """The paper's was 3DES by a card; this one is another cipher by another card."""
         run = record.read(make_run(results))

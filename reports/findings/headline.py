@@ -36,12 +36,13 @@ def short(head: Head) -> str:
     verdict = main_verdict(head)
     if verdict is None:
         return "nothing compared"
-    cell = _cells(head)[verdict.candidate]
+    cell, cpu = _cells(head)[verdict.candidate], _cpu(head, verdict)
     base = _cells(head)[verdict.baseline]
     kind = "" if cell.cipher in words.UNENCRYPTED else f"{words.cipher(cell.cipher)}, "
     return (
         f"{against(cell, base)}, {kind}{words.place(cell)}: "
         f"{words.VERDICTS[verdict.verdict]}{', ' + span(verdict) if verdict.ratio else ''}"
+        + (f"; {words.METRICS[cpu.metric]} {words.CPU_VERDICTS[cpu.verdict]}, {words.ratio(cpu.ratio)}" if cpu else "")
     )
 
 
@@ -91,7 +92,7 @@ def _suites(head: Head) -> defaultdict[str, tuple[bool, bool, int]]:
 
 
 def sentence(head: Head, verdict: Verdict) -> str:
-    """One comparison of times in words."""
+    """One comparison in words: its times, and what it cost the sender."""
     cells = _cells(head)
     cell, base = cells[verdict.candidate], cells[verdict.baseline]
     subject = words.SUBJECTS.get(cell.path, f"Using {cell.path}")
@@ -124,8 +125,33 @@ def sentence(head: Head, verdict: Verdict) -> str:
         )
     if verdict.bottleneck:
         text += f", with the {verdict.bottleneck} as the bottleneck"
-    paper = _paper(suite, cell, base)
-    return f"{text}; {paper}." if paper else f"{text}."
+    if paper := _paper(suite, cell, base):
+        text += f"; {paper}"
+    cpu = _cpu(head, verdict)
+    return f"{text}. {cost(cpu)}" if cpu else f"{text}."
+
+
+def cost(verdict: Verdict) -> str:
+    """A comparison of the sender's CPU time per GB in words; its ratio must be known."""
+    if not verdict.ratio:
+        raise ValueError(f"{verdict.comparison} has no ratio")
+    sure = f"({span(verdict)})"
+    if verdict.verdict == "faster":
+        return f"The sender needed {words.percent(1 - 1 / verdict.ratio)} less CPU per GB {sure}."
+    if verdict.verdict == "slower":
+        times = 1 / verdict.ratio
+        more = f"{words.percent(times - 1)} more" if times < 2 else f"{words.ratio(times)} times the"
+        return f"The sender needed {more} CPU per GB {sure}."
+    if verdict.verdict == "same":
+        return f"The sender needed the same CPU per GB within ±{words.percent(verdict.margin)} {sure}."
+    return f"Whether the sender needed less CPU per GB cannot be told {sure}."
+
+
+def _cpu(head: Head, verdict: Verdict) -> Verdict | None:
+    """What the comparison of times ``verdict`` found of the sender's CPU; None where that was not compared."""
+    pair = (verdict.candidate, verdict.baseline, "cpu_seconds_per_gb")
+    found = (other for other in head.verdicts if (other.candidate, other.baseline, other.metric) == pair)
+    return next((other for other in found if other.ratio), None)
 
 
 def span(verdict: Verdict) -> str:
