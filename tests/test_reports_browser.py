@@ -244,6 +244,12 @@ def test_the_index_lists_filters_and_leads_on(page: Page, built: Path) -> None:
     expect(page.locator(".banner")).to_contain_text("interrupted")
 
 
+def test_one_run_is_not_one_runs(page: Page, tmp_path: Path) -> None:
+    make_run(tmp_path, blocks=2, sizes=[MB])
+    visit(page, reports.build_site(tmp_path))
+    expect(page.locator("[data-count=runs]")).to_have_text("1 run")
+
+
 def test_the_keyboard_is_enough(good: Page) -> None:
     drawn(good, GOODPUT)
     button = good.locator(f"#{GOODPUT} .legend button").first

@@ -47,7 +47,8 @@
         row.hidden = !wanted.every(function (word) { return texts[n].includes(word); });
         shown += !row.hidden;
       });
-      count.textContent = (shown === rows.length ? "" : shown + " of ") + rows.length + " " + count.dataset.noun;
+      var noun = rows.length === 1 ? count.dataset.noun.replace(/s$/, "") : count.dataset.noun;
+      count.textContent = (shown === rows.length ? "" : shown + " of ") + rows.length + " " + noun;
     }
 
     if (table.closest(".cards")) {
