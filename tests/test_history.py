@@ -160,7 +160,13 @@ class TestAlarms:
     def test_few_nights_say_nothing_and_say_so(self) -> None:
         said = nightly.report(made_up(np.random.default_rng(5), 5, change_at=3, factor=0.5), ())
         assert said.status == nightly.UNCHANGED
-        assert "fewer than the 25 that are needed" in said.paragraph
+        assert "too early to tell of changes; " in said.paragraph
+        assert "over 5 nights (fewer than the 25 that are needed)." in said.paragraph
+
+    def test_enough_nights_say_that_nothing_changed(self) -> None:
+        nights = made_up(np.random.default_rng(5), 25)
+        assert "too early" in nightly.report(nights[:-1], ()).paragraph
+        assert "nothing changed for the worse; " in nightly.report(nights, ()).paragraph
 
     def test_other_testbeds_are_other_series(self) -> None:
         rng = np.random.default_rng(6)

@@ -235,16 +235,18 @@ def _broken(nights: Sequence[Night], everything: Sequence[Group]) -> list[str]:
 
 def _opening(everything: Sequence[Group], bad: int) -> str:
     newest = max(everything, key=lambda group: group.started[-1])
-    verdict = f"{words.count(bad, 'change')} for the worse" if bad else "nothing changed for the worse"
+    early = all(len(group.nights) < change.FEWEST for group in everything)
+    good = "too early to tell of changes" if early else "nothing changed for the worse"
+    verdict = f"{words.count(bad, 'change')} for the worse" if bad else good
     series = sum(len(group.series) for group in everything)
     return (
         f"Night of {_day(newest.nights[-1])}: {verdict}; {words.count(series, 'ratio')} in "
-        f"{words.count(len(everything), 'profile')} held against {_nights(everything)}."
+        f"{words.count(len(everything), 'profile')} over {_nights(everything)}."
     )
 
 
 def _nights(everything: Sequence[Group]) -> str:
-    """How much history there is, and where it is too little."""
+    """How many nights there are, with the newest, and where they are too few."""
     most = words.count(max(len(group.nights) for group in everything), "night")
     short = [_where(group.name) for group in everything if len(group.nights) < change.FEWEST]
     where = f" for {', '.join(short)}" if len(short) < len(everything) else ""
