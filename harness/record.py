@@ -118,10 +118,14 @@ class ProfileEntry(_Model):
 
 
 class TestbedEntry(_Model):
-    """Which testbed, and of what kind (``hosts`` or a lab's)."""
+    """Which testbed, and of what kind (``hosts`` or a lab's).
+
+    ``machine``: of a lab, facts of the machine that emulates both hosts.
+    """
 
     name: str
     kind: str
+    machine: dict[str, Any] = {}
 
 
 class Crossing(_Model):

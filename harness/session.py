@@ -20,6 +20,7 @@ from harness.profile import CryptoSuite, Profile, TransferSuite
 from harness.raw import CryptoCampaign
 from harness.record import Cell, Head, ProfileEntry, Sample, TestbedEntry, Writer, new_run_id
 from hosts.errors import ConfigError, HarnessError
+from hosts.facts import this_machine
 from hosts.testbed import AnyTestbed
 
 
@@ -89,7 +90,11 @@ class Session:
                 profile=ProfileEntry(
                     name=self.profile.name, content=self.profile.content(), sha256=self.profile.sha256()
                 ),
-                testbed=TestbedEntry(name=self.testbed.name, kind=self.testbed.kind),
+                testbed=TestbedEntry(
+                    name=self.testbed.name,
+                    kind=self.testbed.kind,
+                    machine={} if self.testbed.kind == "hosts" else this_machine(),
+                ),
                 started=datetime.now(UTC),
                 status="running",
                 harness=harness_version(),

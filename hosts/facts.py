@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hosts import accelerators, crypto, qat
@@ -26,6 +28,16 @@ PROGRAMS: dict[str, tuple[list[str], str]] = {
     "pycurl": (["python3", "-I", "-c", "import pycurl; print(pycurl.version)"], r"PycURL.*"),
 }
 """Programs that data paths may need, and how each tells its version."""
+
+USUAL = {
+    "os": "/etc/os-release",
+    "cpu": "/proc/cpuinfo",
+    "memory": "/proc/meminfo",
+    "governor": "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
+    "clocksource": "/sys/devices/system/clocksource/clocksource0/current_clocksource",
+}
+"""Files that tell of any machine what its speed depends on."""
+VULNERABILITIES = "/sys/devices/system/cpu/vulnerabilities"
 
 LIGHTTPD_GNUTLS = ["find", "/usr/lib/lighttpd", "/usr/lib64/lighttpd", "-name", "mod_gnutls.so"]
 
@@ -66,18 +78,13 @@ def gather(host: RemoteHost, role: str) -> Facts:
     base = f"/lib/modules/{kernel}"
     interface = host.host.data_interface
     net = f"/sys/class/net/{interface}"
-    paths = {
-        "os": "/etc/os-release",
-        "cpu": "/proc/cpuinfo",
-        "memory": "/proc/meminfo",
+    paths = USUAL | {
         "crypto": "/proc/crypto",
         "loaded": "/proc/modules",
         "dep": f"{base}/modules.dep",
         "builtin": f"{base}/modules.builtin",
         "mtu": f"{net}/mtu",
         "speed": f"{net}/speed",
-        "governor": "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
-        "clocksource": "/sys/devices/system/clocksource/clocksource0/current_clocksource",
         "command_line": "/proc/cmdline",
         "cc": "/proc/sys/net/ipv4/tcp_congestion_control",
     }
@@ -90,23 +97,15 @@ def gather(host: RemoteHost, role: str) -> Facts:
         programs[name] = match[0] if done.ok and match else None
     gnutls = "mod_gnutls.so" in host.run(LIGHTTPD_GNUTLS).stdout
     programs["lighttpd-gnutls"] = programs["lighttpd"] if gnutls else None
-    vulnerabilities = host.run(["grep", "-r", ".", "/sys/devices/system/cpu/vulnerabilities"]).stdout
+    vulnerabilities = host.run(["grep", "-r", ".", VULNERABILITIES]).stdout
     disabled = host.run(["openssl", "list", "-disabled"])
     offloads = host.run(["ethtool", "-k", interface])
     drivers = crypto.flagged(crypto.parse(text["crypto"]), host.call("crypto_flags"))
     cards = accelerators.look(host, drivers)
     emulated = re.search(r"^vendor_id\s*: User Mode Linux$", text["cpu"], re.MULTILINE) is not None
     engine = qat.look(host, programs["qatengine"], emulated=emulated)
-    cpu = dict(re.findall(r"^(model name|flags|vendor_id)\s*:\s*(.*)$", text["cpu"], re.MULTILINE))
-    shown = {
-        "os": _first(r'^PRETTY_NAME="?([^"\n]*)', text["os"]),
-        "kernel": kernel,
+    shown = _usual(kernel, text) | {
         "kernel_command_line": text["command_line"].strip() or None,
-        "processors": len(re.findall(r"^processor\s*:", text["cpu"], re.MULTILINE)),
-        "processor": cpu.get("model name") or cpu.get("vendor_id"),
-        "memory_kib": _number(r"^MemTotal:\s+(\d+)", text["memory"]),
-        "governor": text["governor"].strip() or None,
-        "clocksource": text["clocksource"].strip() or None,
         "mitigations": dict(re.findall(r"^[^:]*/([^/:]+):(.*)$", vulnerabilities, re.MULTILINE)),
         "link": {
             "interface": interface,
@@ -135,6 +134,37 @@ def gather(host: RemoteHost, role: str) -> Facts:
         qat=engine,
         shown=shown,
     )
+
+
+def this_machine() -> dict[str, Any]:
+    """What this machine is, as plain data for the record: a lab's hosts are as fast as the machine that emulates them.
+
+    Nothing by which it could be found, as its name or addresses.
+    """
+    text = {name: _local(Path(path)) for name, path in USUAL.items()}
+    mitigations = {path.name: _local(path).strip() for path in sorted(Path(VULNERABILITIES).glob("*"))}
+    return _usual(os.uname().release, text) | {"mitigations": mitigations}
+
+
+def _local(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _usual(kernel: str, text: dict[str, str]) -> dict[str, Any]:
+    cpu = dict(re.findall(r"^(model name|vendor_id|microcode)\s*:\s*(.*)$", text["cpu"], re.MULTILINE))
+    return {
+        "os": _first(r'^PRETTY_NAME="?([^"\n]*)', text["os"]),
+        "kernel": kernel,
+        "processors": len(re.findall(r"^processor\s*:", text["cpu"], re.MULTILINE)),
+        "processor": cpu.get("model name") or cpu.get("vendor_id"),
+        "microcode": cpu.get("microcode"),
+        "memory_kib": _number(r"^MemTotal:\s+(\d+)", text["memory"]),
+        "governor": text["governor"].strip() or None,
+        "clocksource": text["clocksource"].strip() or None,
+    }
 
 
 def shown_driver(driver: Driver) -> dict[str, Any]:

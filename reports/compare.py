@@ -314,8 +314,11 @@ def _suites(a: Head, b: Head) -> Iterable[Difference]:
 
 def _hosts(a: Head, b: Head) -> Iterable[Difference]:
     roles: tuple[Literal["sender", "receiver"], ...] = ("sender", "receiver")
-    for role in roles:
-        rows = facts.side_by_side({role: a.hosts.get(role, {})}, {role: b.hosts.get(role, {})})
+    pairs = [(str(role), a.hosts.get(role, {}), b.hosts.get(role, {})) for role in roles]
+    if a.testbed.machine and b.testbed.machine:
+        pairs.append(("machine that emulates", a.testbed.machine, b.testbed.machine))
+    for role, one, two in pairs:
+        rows = facts.side_by_side({role: one}, {role: two})
         for row in (row for some in rows.values() for row in some if row.differs):
             first = row.name.partition(".")[0]
             yield Difference(f"{role}: {row.name}", row.values[0], row.values[1], "warn" if first in UNFAIR else "tell")

@@ -128,7 +128,11 @@ def benchmarks(run: Run) -> dict[str, Any]:
             }
         )
     return {
-        "machine_info": {"node": head.testbed.name, "hosts": _jsonable(head.hosts)},
+        "machine_info": {
+            "node": head.testbed.name,
+            "hosts": _jsonable(head.hosts),
+            "machine": _jsonable(head.testbed.machine),
+        },
         "commit_info": {"id": head.harness, "project": "pathproof"},
         "benchmarks": found,
         "datetime": head.started.isoformat(),

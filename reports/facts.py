@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from harness.record import Head
+
 DEPTH = 4
 ABSENT = "–"
 
@@ -31,6 +33,22 @@ def side_by_side(*sides: dict[str, Any]) -> dict[str, list[Row]]:
         row = Row(name.split(".", 1)[-1] if nested else name, values, len(set(values)) > 1)
         found.setdefault(group if nested else "", []).append(row)
     return {group: rows for group, rows in found.items() if rows}
+
+
+def machine(told: dict[str, Any]) -> str:
+    """A host in a few words: ``2 × AMD EPYC, kernel 6.1.0-9, Debian 12``; empty where nothing is known."""
+    processor = f"{told.get('processors') or '?'} × {told['processor']}" if told.get("processor") else ""
+    kernel = f"kernel {told['kernel']}" if told.get("kernel") else ""
+    return ", ".join(part for part in (processor, kernel, str(told.get("os") or "")) if part)
+
+
+def machines(head: Head) -> list[str]:
+    """On what machines a run was made, in sentences."""
+    sender, receiver = (machine(head.hosts.get(role, {})) for role in ("sender", "receiver"))
+    apart = {"Sender": sender, "Receiver": receiver}
+    named = {"Sender and receiver, each": sender} if sender == receiver else apart
+    named["Both emulated on"] = machine(head.testbed.machine)
+    return [f"{name}: {what}." for name, what in named.items() if what]
 
 
 def flatten(value: Any, prefix: str = "", depth: int = DEPTH) -> dict[str, str]:

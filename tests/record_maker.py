@@ -331,6 +331,7 @@ def make_run(
     outcomes: dict[str, tuple[str, str]] | None = None,
     suites: Sequence[tuple[SuiteEntry, Sequence[str], str]] | None = None,
     extra_facts: dict[str, Any] | None = None,
+    machine: dict[str, Any] | None = None,
     testbed: str | None = None,
     prices: Mapping[str, float] | None = None,
     costs: Costs | None = None,
@@ -380,7 +381,9 @@ def make_run(
             "schema": 1,
             "run_id": run_id,
             "profile": ProfileEntry(name=profile, content=content, sha256="0" * 64),
-            "testbed": TestbedEntry(name=testbed or ("lab" if kind in ("uml", "qemu") else "pair"), kind=kind),
+            "testbed": TestbedEntry(
+                name=testbed or ("lab" if kind in ("uml", "qemu") else "pair"), kind=kind, machine=machine or {}
+            ),
             "started": started,
             "finished": None if status == "running" else started + timedelta(minutes=9),
             "status": status,

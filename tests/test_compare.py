@@ -143,6 +143,14 @@ class TestFairness:
         order = list(found.values())
         assert order == sorted(order, key=["refuse", "warn", "tell"].index)
 
+    def test_the_machine_that_emulates_them_is_compared(self, tmp_path: Path) -> None:
+        a, b = (run(tmp_path, n, machine={"processor": maker, "x": n}) for n, maker in ((1, "Intel"), (2, "AMD")))
+        found = self.weights(a, b)
+        assert found["machine that emulates: processor"] == "warn"
+        assert found["machine that emulates: x"] == "tell"
+        older = run(tmp_path, 3)
+        assert not [name for name in self.weights(a, older) if name.startswith("machine")], "it does not tell"
+
     def test_profile_link_driver_and_status(self, tmp_path: Path) -> None:
         a, b = run(tmp_path, 1), run(tmp_path, 2, driver="cbc-{}-card", status="interrupted", reason="Ctrl-C")
         content = json.loads((b / "run.json").read_text())

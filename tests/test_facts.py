@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 
 import pytest
 
@@ -34,6 +36,14 @@ def test_a_driver_in_the_record_names_its_card() -> None:
         "kernel_driver_only": None,
         "card": "qat",
     }
+
+
+def test_this_machine_is_told_and_not_by_its_name() -> None:
+    told = facts.this_machine()
+    assert told["kernel"] == platform.release()
+    assert told["processors"] == os.cpu_count()
+    assert told["processor"] and told["memory_kib"] > 0 and told["mitigations"]
+    assert platform.node() not in told.values()
 
 
 @pytest.mark.lab

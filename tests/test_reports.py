@@ -234,6 +234,10 @@ class TestHeadline:
         said = [headline.headline(run), *headline.brief(run.head)]
         for sentence, mac in zip(said, (" with HMAC-SHA1", " with HMAC-SHA256", ""), strict=True):
             assert f" transfers{mac} slower" in sentence
+        plain = suite("servers", None, None, "http")
+        plain.integrity = "sha1"
+        without = record.read(make_run(results, seed=2, suites=[(plain, ["http", "plain"], "none")]))
+        assert "MB transfers " in headline.headline(without) and "HMAC" not in headline.headline(without)
         titles = [panel.title for panel in panels.panels(run, frame.cells(run, frame.samples(run)))]
         assert [title.partition(" · ")[2] for title in titles] == [
             "AES-128-CBC · HMAC-SHA1",
@@ -377,6 +381,23 @@ class TestPage:
         assert "payload differs" in text
         assert "1 cell is invalid" in text
         assert "emulated" in text
+
+    def test_on_what_machines_is_told(self, results: Path) -> None:
+        machine = {"processor": "<b>Fast</b>", "processors": 8, "kernel": "6.1.0", "os": "Debian 12"}
+        run = record.read(make_run(results, machine=machine))
+        run.head.hosts = {"sender": {"kernel": "6.12.1"}, "receiver": {"kernel": "6.12.1"}}
+        told = [
+            "Sender and receiver, each: kernel 6.12.1.",
+            "Both emulated on: 8 × <b>Fast</b>, kernel 6.1.0, Debian 12.",
+        ]
+        assert facts.machines(run.head) == told
+        text = pages.render(run).html
+        assert all(html.escape(sentence) in text for sentence in told)
+        run.head.hosts["receiver"] = {"processor": "Slow"}
+        run.head.testbed.machine = {}
+        assert facts.machines(run.head) == ["Sender: kernel 6.12.1.", "Receiver: ? × Slow."]
+        run.head.hosts = {}
+        assert facts.machines(run.head) == []
 
     def test_hostile_strings_are_text(self, results: Path) -> None:
         chosen = [(suite(HOSTILE, 7, None, "afalg-copy"), ("afalg-copy", "so-crypt", HOSTILE), HOSTILE)]

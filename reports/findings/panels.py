@@ -46,8 +46,8 @@ class Panel:
         name = words.FIGURES.get(self.suite.figure or 0, self.suite.name)
         if self.suite.figure == 7:
             name = f"The scheme against {words.BASELINES.get(self.suite.baseline, self.suite.baseline)}"
-        cipher = "" if self.cipher in words.UNENCRYPTED else f" · {words.cipher(self.cipher)}"
-        cipher += f" · {words.hmac(self.suite)}" if self.suite.integrity else ""
+        mac = f" · {words.hmac(self.suite)}" if self.suite.integrity else ""
+        cipher = "" if self.cipher in words.UNENCRYPTED else f" · {words.cipher(self.cipher)}{mac}"
         asked = {cell.driver_found or cell.driver for cell in self.cells if cell.driver != "any"}
         driver = f" by {asked.pop()}" if cipher and len(asked) == 1 else ""
         return f"{name}{cipher}{driver}{f' · TLS {self.suite.tls}' if self.suite.tls else ''}"

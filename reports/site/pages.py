@@ -111,6 +111,8 @@ def render(run: Run) -> Page:
         cells=_cell_rows(cells, samples),
         unmeasured=unmeasured(head),
         hosts=facts.side_by_side(head.hosts.get("sender", {}), head.hosts.get("receiver", {})),
+        machine=facts.side_by_side(head.testbed.machine),
+        machines=facts.machines(head),
         profile=facts.side_by_side(head.profile.content),
         data=packing.packed(data),
         limits=parts.limits(run),
