@@ -193,6 +193,12 @@ class Head(_Model):
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True, serialize_by_alias=True)
 
+    @property
+    def machines(self) -> dict[str, dict[str, Any]]:
+        """Facts of the hosts by role, and of a lab those of the ``machine`` that emulates both."""
+        found: dict[str, dict[str, Any]] = {str(role): told for role, told in self.hosts.items()}
+        return found | ({"machine": self.testbed.machine} if self.testbed.machine else {})
+
 
 class Run(BaseModel):
     """A record read back. ``lost``: what the samples on disk lack (see the function ``lost``); None if nothing."""

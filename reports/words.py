@@ -232,9 +232,9 @@ def transfer(cell: Cell) -> str:
     return f"{size(cell.size_bytes)} {kind}transfers{driver}"
 
 
-def hmac(suite: SuiteEntry) -> str:
-    """The MAC of a suite, as RFCs write it; empty where it has none."""
-    return f"HMAC-{suite.integrity.upper()}" if suite.integrity else ""
+def hmac(suite: SuiteEntry, cipher: str) -> str:
+    """The MAC that a suite's cipher goes with, as RFCs write it; empty where it has none, or nothing is enciphered."""
+    return f"HMAC-{suite.integrity.upper()}" if suite.integrity and cipher not in UNENCRYPTED else ""
 
 
 def question(suite: SuiteEntry) -> str:

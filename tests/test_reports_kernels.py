@@ -201,6 +201,13 @@ class TestPage:
         on_kernel(tmp_path, 2, "lab-bookworm", "6.1.1", blocks=2)
         assert "content is not the same" in reports.kernels_page(tmp_path, PROFILE).read_text()
 
+    def test_another_machine_that_emulates_them_is_told(self, tmp_path: Path) -> None:
+        on_kernel(tmp_path, 2, "lab-bookworm", "6.1.1", blocks=2, machine={"processor": "Intel", "kernel": "6.5.5"})
+        on_kernel(tmp_path, 3, "lab", "6.12.1", blocks=2, machine={"processor": "AMD", "kernel": "6.5.5"})
+        text = reports.kernels_page(tmp_path, PROFILE).read_text()
+        assert "<td>Intel</td><td>AMD</td>" in text
+        assert "6.5.5" not in text, "the same on both"
+
     def test_the_table_beside_the_page(self, tmp_path: Path) -> None:
         page = two(tmp_path)
         with (page.parent / "kernels.csv").open(newline="") as file:

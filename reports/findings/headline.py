@@ -98,8 +98,8 @@ def sentence(head: Head, verdict: Verdict) -> str:
     subject = words.SUBJECTS.get(cell.path, f"Using {cell.path}")
     baseline = words.BASELINES.get(base.path, base.path)
     suite = suite_of(head, cell.suite)
-    ciphered = cell.cipher not in words.UNENCRYPTED
-    what = words.transfer(cell) + (f" with {words.hmac(suite)}" if suite.integrity and ciphered else "")
+    mac = words.hmac(suite, cell.cipher)
+    what = words.transfer(cell) + (f" with {mac}" if mac else "")
     what += words.OVER.get(suite.connection or "", "")
     if cell.path == base.path:
         subject, baseline = f"Using driver {cell.driver}", f"driver {base.driver}"

@@ -46,8 +46,9 @@ class Panel:
         name = words.FIGURES.get(self.suite.figure or 0, self.suite.name)
         if self.suite.figure == 7:
             name = f"The scheme against {words.BASELINES.get(self.suite.baseline, self.suite.baseline)}"
-        mac = f" · {words.hmac(self.suite)}" if self.suite.integrity else ""
-        cipher = "" if self.cipher in words.UNENCRYPTED else f" · {words.cipher(self.cipher)}{mac}"
+        cipher = "" if self.cipher in words.UNENCRYPTED else f" · {words.cipher(self.cipher)}"
+        mac = words.hmac(self.suite, self.cipher)
+        cipher += f" · {mac}" if mac else ""
         asked = {cell.driver_found or cell.driver for cell in self.cells if cell.driver != "any"}
         driver = f" by {asked.pop()}" if cipher and len(asked) == 1 else ""
         return f"{name}{cipher}{driver}{f' · TLS {self.suite.tls}' if self.suite.tls else ''}"

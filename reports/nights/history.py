@@ -234,7 +234,7 @@ def _terms(suite: record.SuiteEntry) -> str:
 def _facts(head: Head) -> dict[str, str]:
     """What may explain a change, in words; absent where the record does not say it."""
     found = {"harness": head.harness, "profile": head.profile.sha256}
-    for role, host in [*head.hosts.items(), ("machine", head.testbed.machine)]:
+    for role, host in head.machines.items():
         for name in ("kernel", "processor", "microcode", "os"):
             if isinstance(host.get(name), str):
                 found[f"{role}'s {name}"] = host[name]

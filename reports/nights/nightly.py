@@ -235,21 +235,20 @@ def _broken(nights: Sequence[Night], everything: Sequence[Group]) -> list[str]:
 
 def _opening(everything: Sequence[Group], bad: int) -> str:
     newest = max(everything, key=lambda group: group.started[-1])
-    early = all(len(group.nights) < change.FEWEST for group in everything)
-    good = "too early to tell of changes" if early else "nothing changed for the worse"
+    short = [group for group in everything if len(group.nights) < change.FEWEST]
+    good = "nothing changed for the worse" if len(short) < len(everything) else "too early to tell of changes"
     verdict = f"{words.count(bad, 'change')} for the worse" if bad else good
     series = sum(len(group.series) for group in everything)
     return (
         f"Night of {_day(newest.nights[-1])}: {verdict}; {words.count(series, 'ratio')} in "
-        f"{words.count(len(everything), 'profile')} over {_nights(everything)}."
+        f"{words.count(len(everything), 'profile')} over {_nights(everything, short)}."
     )
 
 
-def _nights(everything: Sequence[Group]) -> str:
-    """How many nights there are, with the newest, and where they are too few."""
+def _nights(everything: Sequence[Group], short: Sequence[Group]) -> str:
+    """How many nights there are, with the newest, and where they are too few: in the groups that are ``short``."""
     most = words.count(max(len(group.nights) for group in everything), "night")
-    short = [_where(group.name) for group in everything if len(group.nights) < change.FEWEST]
-    where = f" for {', '.join(short)}" if len(short) < len(everything) else ""
+    where = f" for {', '.join(_where(group.name) for group in short)}" if len(short) < len(everything) else ""
     return f"{most} (fewer than the {change.FEWEST} that are needed{where})" if short else most
 
 

@@ -201,8 +201,8 @@ def _drivers(kernel: Kernel) -> dict[str, Any]:
 
 
 def _differing(found: Sequence[Kernel]) -> dict[str, list[facts.Row]]:
-    """The facts of senders and receivers that are not the same on all kernels."""
-    rows = facts.side_by_side(*({str(role): told for role, told in kernel.run.head.hosts.items()} for kernel in found))
+    """The facts of senders, receivers and what emulates them that are not the same on all kernels."""
+    rows = facts.side_by_side(*(kernel.run.head.machines for kernel in found))
     return {group: differ for group, some in rows.items() if (differ := [row for row in some if row.differs])}
 
 
