@@ -15,18 +15,18 @@ class Doing:
 
 
 @dataclass(frozen=True)
-class SuiteStarted:
-    """Measuring of a suite begins; ``samples`` will be taken if none fails."""
+class StageStarted:
+    """A stage of a run begins (its question, or the rest); ``samples`` will be taken, as far as is known."""
 
-    suite: str
+    stage: str
     samples: int
 
 
 @dataclass(frozen=True)
 class Planned:
-    """More samples of a suite will be taken than was said: ``samples`` in all."""
+    """Another number of samples of a stage will be taken than was said: ``samples`` in all."""
 
-    suite: str
+    stage: str
     samples: int
 
 
@@ -42,17 +42,42 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Sampled:
-    """A sample was taken, or its cell given up; ``count`` samples of the suite are behind us with it."""
+    """A sample was taken, or its cell given up; ``count`` samples of the stage are behind us with it."""
 
     cell: str
     count: int
 
 
 @dataclass(frozen=True)
-class SuiteEnded:
-    """A suite is over."""
+class Interval:
+    """Of the ratio of one comparison so far. ``what``: for a person, such as ``time at 100 MB``."""
 
-    suite: str
+    what: str
+    low: float
+    high: float
+    decided: bool
+
+
+@dataclass(frozen=True)
+class Narrowed:
+    """What the profile's question stands at after a look: the interval of each of its comparisons."""
+
+    intervals: tuple[Interval, ...]
+
+
+@dataclass(frozen=True)
+class StageEnded:
+    """A stage is over: ``measured``, ``interrupted`` or ``failed``."""
+
+    stage: str
+    ended: str
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The run chose its lab: which one, and why not a better one, in a sentence."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -62,7 +87,7 @@ class Note:
     text: str
 
 
-Event = Doing | SuiteStarted | Planned | Sampling | Sampled | SuiteEnded | Note
+Event = Doing | StageStarted | Planned | Sampling | Sampled | StageEnded | Narrowed | Chosen | Note
 
 
 @dataclass

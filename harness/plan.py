@@ -7,27 +7,32 @@ A 2, 1949). For two cells that is AB, BA, ….
 
 from __future__ import annotations
 
+import math
 import random
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.profile import CryptoSuite, Profile, TransferSuite, size_name
+from harness.api.words import Words
+from harness.profile import CryptoSuite, Profile, Question, Span, TransferSuite, size_name
 from harness.record import Cell, Outcome
 
 
 @dataclass(frozen=True)
 class CellPlan:
-    """A cell that a profile asks for; ``cipher`` is ``none`` where the path does not encrypt.
-
-    ``size`` of the file, or ``buffer`` and ``depth`` of raw crypto, in bytes and requests under way at once.
-    """
+    """A cell that a profile asks for."""
 
     suite: str
     path: str
     cipher: str
+    """``none`` where the path does not encrypt."""
     driver: str
     size: int | None = None
+    """Bytes of the file; None for kernel crypto."""
     buffer: int | None = None
+    """Bytes, of kernel crypto."""
     depth: int | None = None
+    """Requests under way at once, of kernel crypto."""
 
     @property
     def side(self) -> str:
@@ -62,10 +67,24 @@ class CellPlan:
         )
 
 
+MOST_BLOCKS = 2000
+"""Of one size: more tell nothing that boots would not hide."""
 AGAIN = "again"
 """The driver of a cell whose path was deployed a second time, to be compared with itself."""
 REFERENCE = "openssl-speed"
 """The path of a cell that `openssl speed` answers: the same work in user space."""
+KERNEL_CRYPTO_WORDS = {
+    "raw-encrypt": Words(label="kernel cryptography alone: enciphering through AF_ALG"),
+    "raw-decrypt": Words(label="kernel cryptography alone: deciphering through AF_ALG"),
+    REFERENCE: Words(label="cryptography in user space alone: openssl speed"),
+}
+"""Of what cells of kernel crypto have in a path's place."""
+
+
+def words(planned: Iterable[CellPlan], paths: Mapping[str, Words]) -> dict[str, Words]:
+    """How the planned cells' paths are called, by name, for the record. ``paths``: those of the data paths."""
+    known = {**paths, **KERNEL_CRYPTO_WORDS}
+    return {cell.path: known[cell.path] for cell in planned}
 
 
 def cells(profile: Profile, clear_paths: frozenset[str]) -> list[CellPlan]:
@@ -73,13 +92,13 @@ def cells(profile: Profile, clear_paths: frozenset[str]) -> list[CellPlan]:
 
     Those of drivers that are only found on the host (``each``) come to a run's record later.
     """
-    found: list[CellPlan] = []
+    planned: list[CellPlan] = []
     for suite in profile.suites:
         if isinstance(suite, CryptoSuite):
-            found += operations(suite)
+            planned += operations(suite)
         else:
-            found += [cell for size in suite.sizes for cell in at_size(suite, size, clear_paths)]
-    return found
+            planned += [cell for size in suite.sizes for cell in at_size(suite, size, clear_paths)]
+    return planned
 
 
 def at_size(suite: TransferSuite, size: int, clear_paths: frozenset[str]) -> list[CellPlan]:
@@ -93,28 +112,113 @@ def at_size(suite: TransferSuite, size: int, clear_paths: frozenset[str]) -> lis
     return [*once, *(replace(cell, driver=AGAIN) for cell in once)] if suite.again else once
 
 
-def comparisons(profile: Profile) -> int:
-    """How many verdicts a whole run of a profile is going to hold: two metrics of a transfer, one of raw crypto."""
+@dataclass(frozen=True)
+class Stage:
+    """A part of a run: cells of its suites are sampled in ``rounds``, each a boot of a lab or a deployment on hosts.
+
+    ``spans``: how long, by suite and file size (None for kernel crypto). ``looks``: the rounds after which verdicts are
+    looked at, the last of them included; none where that would change nothing.
+    """
+
+    name: str
+    cells: tuple[CellPlan, ...]
+    rounds: int
+    spans: Mapping[tuple[str, int | None], Span]
+    looks: tuple[int, ...]
+
+    @property
+    def suites(self) -> list[str]:
+        """The suites of its cells, in order."""
+        return list(dict.fromkeys(cell.suite for cell in self.cells))
+
+
+QUESTION, REST = "question", "rest"
+
+
+def stages(profile: Profile, wanted: Sequence[CellPlan]) -> list[Stage]:
+    """The question first, where the profile names one, then the rest. Stages without a cell are left out.
+
+    The question's baseline is in both where others are compared with it, which is done in blocks of their own.
+    """
+    question = profile.question
+    asked = _asked(question, wanted) if question else []
+    compared = {(cell.suite, cell.size) for cell in wanted if cell not in asked}
+    again = [cell for cell in asked if question and cell.path == question.baseline]
+    rest = [cell for cell in wanted if cell not in asked or (cell in again and (cell.suite, cell.size) in compared)]
+    found = []
+    if question and asked:
+        own = {(cell.suite, cell.size): question.sizes[cell.size or 0] for cell in asked}
+        found.append(Stage(QUESTION, tuple(asked), question.rounds, own, question.looks))
+    if rest:
+        found.append(Stage(REST, tuple(rest), profile.rounds, _spans(profile), ()))
+    return found
+
+
+def _asked(question: Question, wanted: Sequence[CellPlan]) -> list[CellPlan]:
+    """The cells of a question that are wanted: both sides of a comparison, or none of it."""
+    both = {question.candidate, question.baseline}
+    cells = [
+        cell for cell in wanted if cell.suite in question.suites and cell.size in question.sizes and cell.path in both
+    ]
+    sides = Counter((cell.suite, cell.size) for cell in cells)
+    return [cell for cell in cells if sides[cell.suite, cell.size] == len(both)]
+
+
+def of_question(profile: Profile, cell: Cell) -> bool:
+    """Whether the verdict of a cell against its suite's baseline is one of the question's."""
+    question = profile.question
+    if question is None or cell.suite not in question.suites or cell.size_bytes not in question.sizes:
+        return False
+    return cell.path == question.candidate
+
+
+def _spans(profile: Profile) -> dict[tuple[str, int | None], Span]:
+    found: dict[tuple[str, int | None], Span] = {}
+    for suite in profile.suites:
+        if isinstance(suite, CryptoSuite):
+            found[suite.name, None] = Span(blocks=suite.blocks)
+        else:
+            found |= {(suite.name, size): span for size, span in suite.sizes.items()}
+    return found
+
+
+def due(blocks: int, rounds: int, done: int) -> int:
+    """How many of ``blocks`` are taken when ``done`` of the rounds are over: all alike, as far as it goes."""
+    return -(-blocks * done // rounds)
+
+
+def blocks(span: Span, seconds_per_block: float) -> int:
+    """How many blocks that count a span gives, where one takes so many seconds within transfers."""
+    return max(span.blocks, math.ceil(min(MOST_BLOCKS, span.seconds / seconds_per_block)))
+
+
+def comparisons(profile: Profile) -> tuple[int, int]:
+    """How many verdicts a whole run of a profile is going to hold: of its question, and others.
+
+    Two metrics of a transfer, one of kernel crypto.
+    """
     found = 0
     for suite in profile.suites:
         if isinstance(suite, CryptoSuite):
             found += sum(cell.driver != "any" or cell.path == REFERENCE for cell in operations(suite))
         else:
             found += 2 * len(suite.sizes) * (len(suite.paths) * (1 + suite.again) - 1)
-    return found
+    question = profile.question
+    asked = 2 * len(question.suites) * len(question.sizes) if question else 0
+    return asked, found - asked
 
 
 def operations(suite: CryptoSuite) -> list[CellPlan]:
-    """The cells of raw crypto whose drivers the profile names, and those of the user-space reference."""
-    found = []
+    """The cells of kernel crypto whose drivers the profile names, and those of the user-space reference."""
+    planned = []
     drivers = [driver for driver in suite.drivers if driver != "each"]
     for cipher in suite.ciphers:
-        found += [cell for driver in drivers for cell in for_driver(suite, cipher, driver)]
+        planned += [cell for driver in drivers for cell in for_driver(suite, cipher, driver)]
         if cipher != "null" and "encrypt" in suite.operations:
-            found += [
+            planned += [
                 CellPlan(suite.name, REFERENCE, cipher, "any", buffer=n, depth=1) for n in suite.reference_buffers
             ]
-    return found
+    return planned
 
 
 def for_driver(suite: CryptoSuite, cipher: str, driver: str) -> list[CellPlan]:
@@ -146,8 +250,7 @@ def williams(count: int) -> list[list[int]]:
 def orders(count: int, blocks: int, seed: int) -> list[list[int]]:
     """An order for each of ``blocks`` blocks: whole designs one after another, rows shuffled within each.
 
-    Where the number does not fit, the incomplete design stands first: there the warm-up is, so that the blocks
-    that count are whole designs wherever their own number allows.
+    Where the number does not fit, the incomplete design stands first.
     """
     source = random.Random(seed)
     rows: list[list[int]] = []

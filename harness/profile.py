@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from harness.ciphers import CIPHERS, Cipher, Integrity, TlsVersion
-from harness.setup import Connection, Setup
+from harness.api.parameters import Connection, Parameters
+from harness.ciphers.table import CIPHERS, Cipher, Integrity, TlsVersion
 from hosts.errors import ConfigError
 from hosts.testbed import explain
 
@@ -21,6 +21,8 @@ UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 QUESTIONS = ("large-files", "schemes", "small-files", "kernel-crypto")
 COMMON = ("cipher", "link_rate", "tls", "integrity")
 """What may stand at the top of a profile for all its suites that transfer files and do not say it themselves."""
+FEWEST_ROUNDS = 5
+"""Rounds of the question before its verdicts are looked at, and in a quick run: fewer tell little."""
 RATES = {"kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
 
 
@@ -51,8 +53,8 @@ def _rate(text: object) -> object:
 
 def _sizes(value: object) -> object:
     if not isinstance(value, dict):
-        raise ValueError('sizes are a table of size and counted blocks: { "1MB" = 20 }')
-    sizes = {parse_size(key): blocks for key, blocks in value.items()}
+        raise ValueError('sizes are a table of size, seconds and blocks: { "1MB" = { seconds = 5, blocks = 10 } }')
+    sizes = {parse_size(key): span for key, span in value.items()}
     if len(sizes) < len(value):
         raise ValueError("two of its sizes are the same")
     if 0 in sizes:
@@ -60,7 +62,7 @@ def _sizes(value: object) -> object:
     return sizes
 
 
-Blocks = Annotated[int, Field(ge=2, le=1000)]
+Blocks = Annotated[int, Field(ge=2, le=10_000)]
 Buffer = Annotated[int, Field(ge=1, le=131_072)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
@@ -69,29 +71,81 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class TransferSuite(_Model):
-    """One question: paths compared with a baseline, for one cipher, on one link.
+class Span(_Model):
+    """How long files of one size are measured: ``seconds`` within transfers, all rounds together, but no fewer than
+    ``blocks`` blocks that count. A block that was begun is finished."""
 
-    ``question`` names the test file that asks it; ``sizes`` maps bytes to counted blocks; ``link_rate`` is in
-    bit/s, None for a link that is not shaped. ``tls`` is by default the newest version that has the cipher;
-    ``integrity`` is the MAC beside a cipher that is no AEAD. ``requests`` consecutive transfers make one sample,
-    each over a ``connection`` as said. ``again``: every path is deployed twice and compared with itself.
+    seconds: Annotated[float, Field(ge=0, le=86_400)] = 0.0
+    blocks: Blocks
+
+    def quick(self, quick: Quick) -> Span:
+        """The same, shorter."""
+        return Span(seconds=self.seconds * quick.share, blocks=min(self.blocks, quick.blocks))
+
+
+Sizes = Annotated[dict[int, Span], BeforeValidator(_sizes), Field(min_length=1)]
+"""Spans by the file's bytes."""
+
+
+class Question(_Model):
+    """What a profile is about: one path against another, time and the sender's CPU. It is measured first.
+
+    After half of its rounds a size is let go whose verdicts are decided, or known to ``precision``.
     """
+
+    candidate: Name
+    baseline: Name
+    suites: Annotated[tuple[Name, ...], Field(min_length=1)]
+    sizes: Sizes
+    rounds: Annotated[int, Field(ge=2, le=100)] = 10
+    """How many boots of a lab, or deployments on hosts, its blocks are spread over."""
+    precision: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    """Half an interval that is narrow enough, as a fraction."""
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """The rounds after which its verdicts are looked at: half of them, but no fewer than five, and all."""
+        half = max(FEWEST_ROUNDS, -(-self.rounds // 2))
+        return (half, self.rounds) if half < self.rounds else (self.rounds,)
+
+    def asked_of(self, suite: Suite | None, name: str) -> None:
+        """Raises ValueError where it cannot be asked of the suite of this name."""
+        if not isinstance(suite, TransferSuite):
+            raise ValueError(f"the question names {name!r}, which is no suite that transfers files")
+        if self.candidate == self.baseline or self.baseline != suite.baseline:
+            raise ValueError(f"the question's baseline must be that of {name}, {suite.baseline}, and not its candidate")
+        if self.candidate not in suite.paths:
+            raise ValueError(f"the question's candidate {self.candidate!r} is not among the paths of {name}")
+        if others := sorted(set(self.sizes) - set(suite.sizes)):
+            raise ValueError(f"the question asks for {size_name(others[0])}, which is no size of {name}")
+
+
+class TransferSuite(_Model):
+    """One question: paths compared with a baseline, for one cipher, on one link."""
 
     name: Name
     question: Literal["large-files", "schemes", "small-files"]
+    """The test file that asks it."""
     figure: int | None = None
+    """Which of the paper's it answers."""
     cipher: str
     driver: str = "any"
+    """The kernel's implementation of the cipher: by name, or ``any``, or ``card``."""
     tls: TlsVersion | None = None
+    """By default the newest version that has the cipher."""
     integrity: Integrity = "sha1"
+    """The hash of the HMAC beside a cipher that is no AEAD."""
     connection: Connection = "new"
     again: bool = False
+    """Whether every path is deployed twice and compared with itself."""
     requests: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """Consecutive transfers that make one sample."""
     link_rate: Annotated[int | None, BeforeValidator(_rate)]
+    """Bits per second; None for a link that is not shaped."""
     baseline: Name
+    """The path that others are compared with."""
     paths: Annotated[tuple[Name, ...], Field(min_length=1)]
-    sizes: Annotated[dict[int, Blocks], BeforeValidator(_sizes), Field(min_length=1)]
+    sizes: Sizes
 
     @model_validator(mode="after")
     def _consistent(self) -> TransferSuite:
@@ -110,39 +164,40 @@ class TransferSuite(_Model):
         return self
 
     @property
-    def setup(self) -> Setup:
+    def parameters(self) -> Parameters:
         """What it asks of the paths that encrypt."""
         cipher = CIPHERS[self.cipher]
         version = self.tls or (cipher.tls_versions() or ["1.2"])[0]
-        return Setup(cipher, self.driver, version, self.integrity, self.connection, requests=self.requests)
+        return Parameters(cipher, self.driver, version, self.integrity, self.connection, requests=self.requests)
 
     def fewer(self, quick: Quick) -> TransferSuite:
-        """Itself with fewer blocks, smaller files, fewer requests."""
-        some = {size: min(blocks, quick.blocks) for size, blocks in self.sizes.items()}
-        largest = max(quick.largest, min(some))
-        sizes = {size: blocks for size, blocks in some.items() if size <= largest}
-        return self.model_copy(update={"sizes": sizes, "requests": min(self.requests, quick.requests)})
+        """Itself with less time, smaller files, fewer requests."""
+        return self.model_copy(
+            update={"sizes": quick.sizes(self.sizes), "requests": min(self.requests, quick.requests)}
+        )
 
 
 class CryptoSuite(_Model):
-    """Raw kernel crypto: operations on a buffer, for every cipher, buffer size and driver (the paper's Figure 4).
-
-    ``drivers``: ``any`` is the kernel's own choice, ``each`` all others that /proc/crypto then offers, or names.
-    ``depths`` above 1 (requests under way at once) are tried with the largest buffer. ``seconds`` is the time of one
-    sample. ``reference_buffers``: those for which `openssl speed` is asked too, one second a sample.
-    """
+    """Kernel crypto: operations on a buffer, for every cipher, buffer size and driver (the paper's Figure 4)."""
 
     name: Name
     question: Literal["kernel-crypto"]
     figure: int | None = None
+    """Which of the paper's it answers."""
     ciphers: Annotated[tuple[str, ...], Field(min_length=1)]
     operations: Annotated[tuple[Literal["encrypt", "decrypt"], ...], Field(min_length=1)] = ("encrypt", "decrypt")
     drivers: Annotated[tuple[str, ...], Field(min_length=1)] = ("any", "each")
+    """``any`` is the kernel's own choice, ``each`` all others that /proc/crypto then offers; or names."""
     buffers: Annotated[tuple[Buffer, ...], Field(min_length=1)]
+    """Their sizes in bytes."""
     reference_buffers: tuple[Buffer, ...] = ()
+    """Those for which `openssl speed` is asked too, one second a sample."""
     depths: tuple[Annotated[int, Field(ge=1, le=64)], ...] = (1,)
+    """Requests under way at once; those above 1 are tried with the largest buffer."""
     seconds: Annotated[float, Field(ge=0.02, le=10)] = 0.1
+    """Time of one sample."""
     blocks: Blocks
+    """Those that count."""
 
     @model_validator(mode="after")
     def _consistent(self) -> CryptoSuite:
@@ -160,8 +215,10 @@ class CryptoSuite(_Model):
         return self
 
     def fewer(self, quick: Quick) -> CryptoSuite:
-        """Itself with fewer blocks."""
-        return self.model_copy(update={"blocks": min(self.blocks, quick.blocks)})
+        """Itself with fewer blocks, and only the buffers that user space is asked for too, where it is; without it."""
+        less = {"blocks": min(self.blocks, quick.blocks), "seconds": min(self.seconds, quick.seconds)}
+        buffers = self.reference_buffers or self.buffers
+        return self.model_copy(update={**less, "buffers": buffers, "reference_buffers": ()})
 
 
 Suite = Annotated[TransferSuite | CryptoSuite, Field(discriminator="question")]
@@ -177,29 +234,43 @@ class Quick(_Model):
     """What ``--quick`` leaves of a profile."""
 
     largest: Annotated[int, BeforeValidator(parse_size)] = 10**7
+    share: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """Of the seconds of every span."""
     blocks: Blocks = 4
+    """The most that a span asks for at least."""
+    seconds: Annotated[float, Field(ge=0.02, le=10)] = 0.03
+    """The most that a sample of kernel crypto takes."""
+    rounds: Annotated[int, Field(ge=1, le=100)] = 3
+    """Of the rest; the question has five."""
     requests: Annotated[int, Field(ge=2)] = 100
+
+    def sizes(self, whole: dict[int, Span]) -> dict[int, Span]:
+        """What is left of spans by size: no file over ``largest``, but the smallest."""
+        largest = max(self.largest, min(whole))
+        return {size: span.quick(self) for size, span in whole.items() if size <= largest}
 
 
 class Profile(_Model):
-    """A whole profile. ``margin``: how far from 1 a ratio still counts as the same.
-
-    ``precision``: a comparison that cannot tell yet, with half an interval wider than this, gets more blocks, up to
-    twice as many, as long as ``budget_seconds`` for such blocks of the whole run last. None: their numbers are fixed.
-
-    ``instructions``: ``masked`` hides AES and vector instructions from user space on both hosts, for a comparison with
-    a kernel whose ciphers are generic C. ``testbeds``: the embedded labs that it is made for, the first one by default.
-    """
+    """A whole profile."""
 
     name: Name
     description: str
     margin: Annotated[float, Field(gt=0, lt=1)] = 0.03
+    """How far from 1 a ratio still counts as the same."""
     warmup_blocks: Annotated[int, Field(ge=1, le=10)] = 1
-    precision: Annotated[float, Field(gt=0, lt=1)] | None = None
-    budget_seconds: Annotated[float, Field(ge=0, le=86_400)] = 0.0
+    rounds: Annotated[int, Field(ge=1, le=100)] = 5
+    """How many boots of a lab, or deployments on hosts, the blocks of what is not the question are spread over."""
+    question: Question | None = None
+    """None: everything is asked alike."""
     seed: int = 2005
+    """Of payloads and of the order in each block."""
     instructions: Literal["all", "masked"] = "all"
-    testbeds: Annotated[tuple[Name, ...], Field(min_length=1)] = ("lab",)
+    """``masked`` hides AES and vector instructions from user space on both hosts, for a comparison with a kernel whose
+    ciphers are generic C."""
+    offloads: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], bool] = {}
+    """Of quiet hosts' data interfaces, by the names that ``ethtool -k`` shows: on or off."""
+    testbeds: Annotated[tuple[Name, ...], Field(min_length=1)] = ("auto",)
+    """The embedded labs that it is made for, the first one by default; ``auto`` is the best one at hand."""
     quick: Quick = Quick()
     suites: Annotated[tuple[Suite, ...], Field(min_length=1)]
 
@@ -208,11 +279,21 @@ class Profile(_Model):
         names = [suite.name for suite in self.suites]
         if len(set(names)) != len(names):
             raise ValueError("two suites have the same name")
+        if self.question:
+            for name in self.question.suites:
+                self.question.asked_of(next((suite for suite in self.suites if suite.name == name), None), name)
         return self
 
     def quickened(self) -> Profile:
-        """The same questions with fewer blocks and a smaller largest file."""
-        return self.model_copy(update={"suites": tuple(suite.fewer(self.quick) for suite in self.suites)})
+        """The same questions with less time and a smaller largest file."""
+        quick, question = self.quick, self.question
+        if question:
+            rounds = min(question.rounds, FEWEST_ROUNDS)
+            question = question.model_copy(update={"sizes": quick.sizes(question.sizes), "rounds": rounds})
+        suites = tuple(suite.fewer(quick) for suite in self.suites)
+        return self.model_copy(
+            update={"suites": suites, "question": question, "rounds": min(self.rounds, quick.rounds)}
+        )
 
     def against_itself(self) -> Profile:
         """An A/A run: every path that transfers files, deployed twice, against itself. What it finds is wrong.
@@ -226,8 +307,9 @@ class Profile(_Model):
             for path in suite.paths
         )
         if not suites:
-            raise ConfigError(f"the profile {self.name} transfers no files, so no path can be held against itself")
-        return self.model_copy(update={"suites": suites})
+            raise ConfigError(f"the profile {self.name} transfers no files, so no path can be compared with itself")
+        rounds = max(self.rounds, FEWEST_ROUNDS) if self.rounds > 1 else 1  # fewer would find nothing
+        return self.model_copy(update={"suites": suites, "question": None, "rounds": rounds})
 
     def content(self) -> dict[str, Any]:
         """The whole profile as plain data, for the record."""
@@ -239,7 +321,12 @@ class Profile(_Model):
 
 
 def load(name: str, folder: Path = PROFILES) -> Profile:
-    """Read a profile by name. Raises ConfigError: unknown, not TOML, or not a right profile."""
+    """Read a profile by name, or from a file elsewhere whose name ends with ``.toml``.
+
+    Raises ConfigError: unknown, not TOML, or not a right profile.
+    """
+    if name.endswith(".toml") and Path(name).is_file():
+        folder, name = Path(name).parent, Path(name).stem
     content = _read(name, folder)
     path = folder / f"{name}.toml"
     like = content.pop("like", None)
@@ -270,11 +357,11 @@ def _with_common(suite: dict[str, Any], common: dict[str, Any]) -> dict[str, Any
 
 def _read(name: str, folder: Path) -> dict[str, Any]:
     path = folder / f"{name}.toml"
-    known = sorted(p.stem for p in folder.glob("*.toml"))
-    if name not in known:
-        raise ConfigError(f"no profile is called {name!r}", next_step=f"name one of: {', '.join(known)}")
+    names = sorted(p.stem for p in folder.glob("*.toml"))
+    if name not in names:
+        raise ConfigError(f"no profile is called {name!r}", next_step=f"name one of: {', '.join(names)}")
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"cannot read the profile {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -1,4 +1,15 @@
-"""The one exception a person is meant to read."""
+"""The exceptions a person is meant to read.
+
+Two kinds stand side by side, and every HarnessError is one of them::
+
+    HarnessError
+    ├── HostLost     a host cannot be asked any more: the run ends
+    └── Refusal      one thing cannot be had or done: a path, a cell, a suite is given up, the rest goes on
+        ├── ConfigError, AgentError, RecordError, ...
+
+A handler that goes on after an error names Refusal or a kind of it, so that it cannot swallow a lost host. Only what
+ends a program or a run names HarnessError. Nobody raises HarnessError itself.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +25,7 @@ class HarnessError(Exception):
     """
 
     def __init__(
-        self,
-        what: str,
-        *,
-        host: str | None = None,
-        commands: Sequence[str] = (),
-        next_step: str | None = None,
+        self, what: str, *, host: str | None = None, commands: Sequence[str] = (), next_step: str | None = None
     ) -> None:
         super().__init__(what)
         self.what = what
@@ -35,5 +41,13 @@ class HarnessError(Exception):
         return "\n".join(lines)
 
 
-class ConfigError(HarnessError):
+class HostLost(HarnessError):  # noqa: N818 - says what happened
+    """A host cannot be reached, or its connection or agent ended or did not answer in time."""
+
+
+class Refusal(HarnessError):  # noqa: N818 - says what it is
+    """Something was refused or failed, said by a host or found by the harness; hosts still answer."""
+
+
+class ConfigError(Refusal):
     """Bad input: a TOML file, an option or an environment variable. Nothing was started."""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hosts import accelerators, crypto, qat
-from hosts.cards import recognise
-from hosts.crypto import Driver
-from hosts.qat import Engine
-from hosts.remote import RemoteHost
+from hosts import quiet
+from hosts.crypto import accelerators, proc_crypto, qat
+from hosts.crypto.cards import recognise
+from hosts.crypto.proc_crypto import Driver
+from hosts.crypto.qat import Engine
+from hosts.disturbance import quotas
+from hosts.quiet import Quietness
+from hosts.remote.host import RemoteHost
 
 PROGRAMS: dict[str, tuple[list[str], str]] = {
     # program: how it tells its version, and the pattern of the line that does
@@ -20,14 +24,17 @@ PROGRAMS: dict[str, tuple[list[str], str]] = {
     "lighttpd": (["lighttpd", "-v"], r"lighttpd/\S+"),
     "openssl": (["openssl", "version"], r"OpenSSL \S+"),
     "cc": (["cc", "--version"], r"\d+\.\d+\.\d+"),
+    "make": (["make", "--version"], r"GNU Make \S+"),
     "ip": (["ip", "-V"], r"iproute2-\S+"),
     "tc": (["tc", "-V"], r"iproute2-\S+"),
     "strace": (["strace", "--version"], r"strace -- version \S+"),
     "modprobe": (["modprobe", "--version"], r"version \d+"),
     "qatengine": (qat.PROGRAM, r"\bv\d+\.\S+"),
-    "pycurl": (["python3", "-I", "-c", "import pycurl; print(pycurl.version)"], r"PycURL.*"),
 }
 """Programs that data paths may need, and how each tells its version."""
+
+LIBCURL = "import sys; sys.path.insert(0, sys.argv[1]); from agent import curl; sys.exit(curl.tell())"
+"""A program that says which libcurl an agent would receive with, by the agent's own code."""
 
 USUAL = {
     "os": "/etc/os-release",
@@ -37,6 +44,9 @@ USUAL = {
     "clocksource": "/sys/devices/system/clocksource/clocksource0/current_clocksource",
 }
 """Files that tell of any machine what its speed depends on."""
+FALSE = ("false", "true")
+"""Programs that stand in modprobe.d for a module which is not to be loaded."""
+CLOCK_TRIES = 5
 VULNERABILITIES = "/sys/devices/system/cpu/vulnerabilities"
 
 LIGHTTPD_GNUTLS = ["find", "/usr/lib/lighttpd", "/usr/lib64/lighttpd", "-name", "mod_gnutls.so"]
@@ -44,24 +54,45 @@ LIGHTTPD_GNUTLS = ["find", "/usr/lib/lighttpd", "/usr/lib64/lighttpd", "-name", 
 
 @dataclass(frozen=True)
 class Facts:
-    """One host. ``programs``: version, or None where missing. ``modules``: names of the kernel modules that can
-    be loaded or are built in. ``openssl_disabled``: what OpenSSL was built without, as it says. ``built``: paths there
-    of kernel modules that the harness built for this host, ``not_built``: why others could not be. ``drivers``: the
-    kernel's crypto drivers when it was asked, in its order; more are there once modules are loaded. ``accelerators``:
-    its crypto cards and what proves their use, ``qat`` OpenSSL's QAT engine there, if any. ``shown`` is what goes into
-    the record for readers."""
+    """One host."""
 
     role: str
     kernel: str
+    """Its release."""
     programs: dict[str, str | None]
+    """Version by name, None where it is missing or does not work; ``headers`` are those of the kernel that runs."""
     modules: frozenset[str]
+    """Kernel modules that can be loaded or are built in."""
+    broken: dict[str, str] = field(default_factory=dict)
+    """What programs that are there and do not work said last, by name."""
     openssl_disabled: frozenset[str] = frozenset()
+    """What OpenSSL was built without, as it says."""
     built: dict[str, str] = field(default_factory=dict)
+    """Paths there of kernel modules that the harness built for this host, by name."""
     not_built: dict[str, str] = field(default_factory=dict)
+    """Why others could not be built, by name."""
     drivers: tuple[Driver, ...] = ()
+    """The kernel's crypto drivers when it was asked, in its order; more are there once modules are loaded."""
     accelerators: accelerators.Seen = field(default_factory=accelerators.Seen)
+    """Its crypto cards and what proves their use."""
     qat: Engine | None = None
+    """OpenSSL's QAT engine there, if any."""
+    ip_version: int = 4
+    """Of its address on the measured link."""
+    disabled: dict[str, str] = field(default_factory=dict)
+    """Kernel modules that its administrator does not let be loaded, and by which words."""
+    signed_only: str | None = None
+    """Why its kernel takes no module without a signature that it knows; None where it does."""
+    executable: bool = True
+    """Whether programs of ours can be run from the run's directory there."""
+    shared: str | None = None
+    """Why its data interface is not to be touched: it carries the SSH connection; None where it may be."""
+    quotas: tuple[str, ...] = ()
+    """Files there that tell how long a quota held back what the agent starts."""
+    quietness: Quietness = field(default_factory=Quietness)
+    """What moves its speed about."""
     shown: dict[str, Any] = field(default_factory=dict)
+    """What goes into the record for readers."""
 
     def missing(self, programs: tuple[str, ...]) -> list[str]:
         """Which of these programs are not there."""
@@ -70,6 +101,11 @@ class Facts:
     def lacking(self, modules: tuple[str, ...]) -> list[str]:
         """Which of these kernel modules are neither loadable nor built in."""
         return [name for name in modules if name.replace("-", "_") not in self.modules]
+
+    def refused(self, modules: tuple[str, ...]) -> list[str]:
+        """Which of these are disabled there, each with how."""
+        names = [name.replace("-", "_") for name in modules]
+        return [f"{name} is disabled ({how})" for name in names if (how := self.disabled.get(name))]
 
 
 def gather(host: RemoteHost, role: str) -> Facts:
@@ -86,25 +122,31 @@ def gather(host: RemoteHost, role: str) -> Facts:
         "mtu": f"{net}/mtu",
         "speed": f"{net}/speed",
         "command_line": "/proc/cmdline",
+        "headers": f"{base}/build/Makefile",
         "cc": "/proc/sys/net/ipv4/tcp_congestion_control",
+        "sig_enforce": "/sys/module/module/parameters/sig_enforce",
+        "lockdown": "/sys/kernel/security/lockdown",
+        "cgroup": "/proc/self/cgroup",
     }
-    found = host.read(list(paths.values()))
-    text = {name: found[path] or "" for name, path in paths.items()}
-    programs: dict[str, str | None] = {}
-    for name, (argv, pattern) in PROGRAMS.items():
-        done = host.run(argv)
-        match = re.search(pattern, done.stdout + done.stderr)
-        programs[name] = match[0] if done.ok and match else None
+    content = host.read(list(paths.values()))
+    text = {name: content[path] or "" for name, path in paths.items()}
+    programs, broken = _programs(host)
     gnutls = "mod_gnutls.so" in host.run(LIGHTTPD_GNUTLS).stdout
     programs["lighttpd-gnutls"] = programs["lighttpd"] if gnutls else None
+    programs["headers"] = kernel if text["headers"] else None
     vulnerabilities = host.run(["grep", "-r", ".", VULNERABILITIES]).stdout
     disabled = host.run(["openssl", "list", "-disabled"])
     offloads = host.run(["ethtool", "-k", interface])
-    drivers = crypto.flagged(crypto.parse(text["crypto"]), host.call("crypto_flags"))
+    drivers = proc_crypto.flagged(proc_crypto.parse(text["crypto"]), host.agent.crypto_flags())
     cards = accelerators.look(host, drivers)
+    configured = host.run(["sh", "-c", "modprobe -c | grep '^install '"]).stdout
+    seen = quiet.look(host)
+    signed_only = signatures(text["sig_enforce"], text["lockdown"])
+    management = host.hello.management
     emulated = re.search(r"^vendor_id\s*: User Mode Linux$", text["cpu"], re.MULTILINE) is not None
     engine = qat.look(host, programs["qatengine"], emulated=emulated)
     shown = _usual(kernel, text) | {
+        "python": host.python_version,
         "kernel_command_line": text["command_line"].strip() or None,
         "mitigations": dict(re.findall(r"^[^:]*/([^/:]+):(.*)$", vulnerabilities, re.MULTILINE)),
         "link": {
@@ -116,6 +158,10 @@ def gather(host: RemoteHost, role: str) -> Facts:
             else None,
         },
         "tcp_congestion_control": text["cc"].strip() or None,
+        "signed_modules_only": signed_only,
+        "clock": clock(host),
+        "speed": seen.shown(),
+        "not_quiet": quiet.loud(seen),
         "programs": programs,
         "crypto_drivers": [
             shown_driver(driver) for driver in sorted(drivers, key=lambda d: (d.algorithm, -d.priority))
@@ -128,12 +174,79 @@ def gather(host: RemoteHost, role: str) -> Facts:
         kernel=kernel,
         programs=programs,
         modules=_modules(text),
+        broken=broken,
         openssl_disabled=frozenset(disabled.stdout.split()) if disabled.ok else frozenset(),
         drivers=drivers,
         accelerators=cards,
         qat=engine,
+        ip_version=host.host.data_address.version,
+        disabled=disabled_modules(configured, text["command_line"], text["loaded"], text["builtin"]),
+        signed_only=signed_only,
+        executable=host.hello.executable,
+        shared=shared(interface, management),
+        quotas=tuple(map(str, quotas(text["cgroup"]))),
+        quietness=seen,
         shown=shown,
     )
+
+
+def clock(host: RemoteHost) -> dict[str, float]:
+    """How many seconds a host's clock is ahead of this machine's, and how exactly that is known: the quickest try."""
+    tries = []
+    for _ in range(CLOCK_TRIES):
+        asked = time.time()
+        told = host.agent.clock()
+        heard = time.time()
+        tries.append((heard - asked, told - (asked + heard) / 2))
+    taken, ahead = min(tries)
+    return {"ahead_seconds": round(ahead, 4), "within_seconds": round(taken / 2, 4)}
+
+
+def shared(data_interface: str, management: str | None) -> str | None:
+    """Why the data interface is not to be touched, or None. ``management``: by which one the SSH connection leaves."""
+    if management is None:
+        return f"it cannot be told whether {data_interface} carries the SSH connection"
+    return f"{data_interface} carries the SSH connection" if management == data_interface else None
+
+
+def signatures(enforced: str, lockdown: str) -> str | None:
+    """Why a kernel takes signed modules only, by its own words; None where it takes others or does not tell.
+
+    Documentation/admin-guide/module-signing.rst; kernel_lockdown(7), which Secure Boot turns on.
+    """
+    if enforced.strip() == "Y":
+        return "module.sig_enforce is on"
+    level = re.search(r"\[(\w+)\]", lockdown)
+    return f"kernel lockdown, {level[1]}" if level and level[1] != "none" else None
+
+
+def disabled_modules(configured: str, command_line: str, loaded: str, builtin: str) -> dict[str, str]:
+    """Modules that cannot be loaded though they are there, by ``modprobe -c`` (modprobe.d(5)) and by the kernel's
+    command line (module_blacklist); not those that are in the kernel already."""
+    found = {}
+    for name, program, rest in re.findall(r"^install\s+(\S+)\s+(\S+)(.*)$", configured, re.MULTILINE):
+        if program.rpartition("/")[2] in FALSE:
+            found[name.replace("-", "_")] = f"modprobe.d there: install {name} {program}{rest}".rstrip()
+    for names in re.findall(r"(?:^|\s)module_blacklist=(\S+)", command_line):
+        for name in names.split(","):
+            found[name.replace("-", "_")] = "the kernel's command line: module_blacklist"
+    there = _modules({"dep": "", "loaded": loaded, "builtin": builtin})
+    return {name: how for name, how in found.items() if name not in there}
+
+
+def _programs(host: RemoteHost) -> tuple[dict[str, str | None], dict[str, str]]:
+    """Versions by name, and what those that are there and do not work said last."""
+    programs: dict[str, str | None] = {}
+    broken: dict[str, str] = {}
+    libcurl = [host.python, "-I", "-c", LIBCURL, f"{host.directory}/agent.pyz"]
+    for name, (argv, pattern) in (PROGRAMS | {"libcurl": (libcurl, r"libcurl/.*")}).items():
+        done = host.run(argv)
+        match = re.search(pattern, done.stdout + done.stderr)
+        programs[name] = match[0] if done.ok and match else None
+        # OpenSSL works where it has no engine
+        if programs[name] is None and done.status != 127 and name != "qatengine":
+            broken[name] = ((done.stderr.strip() or done.stdout.strip()).splitlines() or ["nothing"])[-1]
+    return programs, broken
 
 
 def this_machine() -> dict[str, Any]:
@@ -143,7 +256,9 @@ def this_machine() -> dict[str, Any]:
     """
     text = {name: _local(Path(path)) for name, path in USUAL.items()}
     mitigations = {path.name: _local(path).strip() for path in sorted(Path(VULNERABILITIES).glob("*"))}
-    return _usual(os.uname().release, text) | {"mitigations": mitigations}
+    seen = quiet.look_here()
+    alone = {"speed": seen.shown(), "not_quiet": quiet.loud(seen, placed=seen.processors)}  # guests have theirs
+    return _usual(os.uname().release, text) | {"mitigations": mitigations} | alone
 
 
 def _local(path: Path) -> str:
@@ -186,5 +301,5 @@ def _first(pattern: str, text: str) -> str | None:
 
 
 def _number(pattern: str, text: str) -> int | None:
-    found = _first(pattern, text)
-    return int(found) if found else None
+    digits = _first(pattern, text)
+    return int(digits) if digits else None

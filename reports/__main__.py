@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hosts.errors import HarnessError
+from hosts.progress import any_terminal
 from reports import ReportError, compare_page, kernels_page, run_page
 from reports.plain import plain
 
@@ -31,6 +32,7 @@ OBJECTS = 100_000
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit status."""
+    any_terminal()
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--results", type=Path, default=Path("results"), help="folder of the records (results)")
     options, rest = common.parse_known_args(sys.argv[1:] if arguments is None else list(arguments))
@@ -80,7 +82,7 @@ def _compare(results: Path, arguments: Sequence[str]) -> int:
 
     parser = _parser("compare", "What changed from run A to run B: 0 nothing got worse, 1 something did, 2 unknown.")
     parser.add_argument("a", help="a run's folder name, its path, or latest")
-    parser.add_argument("b", help="the same of the run that is held against it")
+    parser.add_argument("b", help="the same of the run that is compared with it")
     parser.add_argument("--html", action="store_true", help="make a page of it too, and print its path last")
     parser.add_argument("--anyway", action="store_true", help="compare runs that did not measure the same thing")
     options = parser.parse_args(arguments)
@@ -113,14 +115,14 @@ def _nightly(results: Path, arguments: Sequence[str]) -> int:
 
 
 def _export(results: Path, arguments: Sequence[str]) -> int:
-    from harness import record
+    from harness import records
     from reports import compare, export
 
     parser = _parser("export", "A record as CSV, Parquet, pytest-benchmark's JSON and JUnit's XML.")
     parser.add_argument("run", help="a run's folder name, its path, or latest")
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder of the files")
     options = parser.parse_args(arguments)
-    run = record.read(compare.find(results, options.run))
+    run = records.read(compare.find(results, options.run))
     for path in export.write(run, options.to):
         print(path)
     if run.lost:

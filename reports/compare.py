@@ -1,9 +1,10 @@
-"""Two runs held against each other, cell by cell: what differs between the hosts first, then what changed.
+"""Two runs compared, cell by cell: what differs between the hosts first, then what changed.
 
-What is compared is each pair's ratio to its baseline within a run, from the logarithms of its blocks: Welch's t test
-of run A's against run B's, Holm's correction over all pairs and metrics. Where a history of such runs is at hand, what
-a run as a whole adds to a ratio is part of the test's error; two runs alone cannot tell it. Absolute times are shown
-and never judged: they drift by factors from boot to boot.
+Each pair's ratio to its baseline within a run is compared, as the run's own verdicts make it: Welch's t test of run A's
+mean log ratio against run B's, each with the error that its boots tell, Holm's correction over all pairs and metrics. A
+run of one boot does not tell what a boot adds to a ratio, and is not judged by itself. Where a history of such runs is
+at hand, what a run as a whole adds is part of the test's error, and then it is. Absolute times are shown and never
+judged: they drift by factors from boot to boot.
 """
 
 from __future__ import annotations
@@ -16,44 +17,32 @@ from typing import Literal
 
 from scipy.special import stdtr, stdtrit
 
-from harness import record
+from harness import records
 from harness.record import Head, Metric
-from hosts.errors import HarnessError
-from reports import facts, quick, words
+from harness.verdicts.stats import Mean
+from hosts.errors import Refusal
+from reports import facts, words
 from reports.nights.series import Group, Key, spread
-from reports.table import FEWEST, Numbers, Table, factor, mean_and_error, table
+from reports.table import Table, factor, table
 
 LEVEL = 0.05
 """Of all tests of one comparison together."""
 LINK_NEAR = 0.05
 """Measured goodputs of the link that differ by less than this fraction are alike."""
-UNFAIR = (
-    "kernel",
-    "kernel_command_line",
-    "processor",
-    "processors",
-    "cpu",
-    "microcode",
-    "mitigations",
-    "governor",
-    "clocksource",
-    "link",
-    "nic",
-    "tcp_congestion_control",
-    "programs",
-    "versions",
-    "os",
-)
-"""Facts of a host by which two runs differ in more than what is compared."""
+FAIR = ("memory_kib", "crypto_drivers", "accelerators", "qatengine", "so_crypt", "clock", "not_quiet")
+"""Facts of a host that may differ between two runs which are compared: what of them a cell used, the cell says. By any
+other, two runs differ in more than what is compared."""
 MEANING = ("baseline", "tls", "connection", "requests", "instructions")
 """What a suite's cells mean, besides their names."""
 Weight = Literal["refuse", "warn", "tell"]
 Word = Literal["worse", "better", "same", "cannot tell"]
+OLDER, OLDER_RECEIVER = "trimmed-1", "callback-1"
+"""The estimator and the receiver of records that do not name theirs."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two runs. ``lost``: what its samples lack (``record.lost``)."""
+    """One of the two runs. ``lost``: what its samples lack (``record.Run``)."""
 
     path: Path
     head: Head
@@ -73,20 +62,27 @@ class Difference:
 
 @dataclass(frozen=True)
 class Row:
-    """One pair in both runs. ``change`` is ratio B / ratio A: over 1 the candidate got better. Its 95 % interval is for
-    this pair alone; ``p`` is corrected for all pairs. None where a run has too few blocks."""
+    """One pair in both runs. Numbers are None where a run has too few blocks."""
 
     baseline: str
+    """The id of a cell."""
     candidate: str
+    """The id of a cell."""
     metric: Metric
     ratio_a: float | None
+    """baseline / candidate in run A."""
     ratio_b: float | None
+    """The same in run B."""
     blocks_a: int
     blocks_b: int
     change: float | None
+    """Ratio B / ratio A: over 1 the candidate got better."""
     low: float | None
+    """Where the 95 % interval of the change begins, for this pair alone."""
     high: float | None
+    """Where it ends."""
     p: float | None
+    """That of the change, corrected for all pairs; None where it is not known what boots add to it."""
     word: Word
 
 
@@ -101,28 +97,33 @@ class Absolute:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Run A against run B. ``lost``: cells that A measured and B failed at or found invalid: (id, why). ``nights``: how
-    many runs of the history told what a run as a whole adds to a ratio; 0 where that is not known."""
+    """Run A against run B."""
 
     a: Side
     b: Side
     differences: tuple[Difference, ...]
+    """Between hosts, profiles and links."""
     rows: tuple[Row, ...]
     absolute: tuple[Absolute, ...]
+    """Times of cells that both measured: shown, never compared."""
     lost: tuple[tuple[str, str], ...]
+    """Cells that A measured and B failed at or found invalid: (id, why)."""
     only_a: tuple[str, ...]
+    """Cells that B does not have."""
     only_b: tuple[str, ...]
+    """Cells that A does not have."""
     nights: int
+    """How many runs of the history told what a run as a whole adds to a ratio; 0 where that is not known."""
 
     @property
     def refused(self) -> list[Difference]:
         """Why the two cannot be compared."""
-        return [one for one in self.differences if one.weight == "refuse"]
+        return [difference for difference in self.differences if difference.weight == "refuse"]
 
     @property
     def status(self) -> int:
-        """0: nothing got worse, 1: something did, 2: nothing could be compared."""
-        if not any(row.change is not None for row in self.rows) and not self.lost:
+        """0: nothing got worse, 1: something did, 2: nothing could be judged."""
+        if not any(row.p is not None for row in self.rows) and not self.lost:
             return 2
         return 1 if self.lost or any(row.word == "worse" for row in self.rows) else 0
 
@@ -130,35 +131,35 @@ class Comparison:
     def summary(self) -> str:
         """What came out, in one sentence."""
         if self.status == 2:
+            if any(row.change is not None for row in self.rows):
+                return "Nothing can be judged: a run of one boot does not tell what a boot adds to a ratio."
             return "Nothing can be compared: no pair has enough blocks in both runs."
-        said = [f"{n} {word}" for word in ("worse", "better", "same", "cannot tell")
+        counts = [f"{n} {word}" for word in ("worse", "better", "same", "cannot tell")
                 if (n := sum(row.word == word for row in self.rows))]  # fmt: skip
         gone = f"; {words.count(len(self.lost), 'cell')} no longer measured" if self.lost else ""
-        return f"Of {words.count(len(self.rows), 'ratio')}: {', '.join(said)}{gone}."
+        return f"Of {words.count(len(self.rows), 'ratio')}: {', '.join(counts)}{gone}."
 
 
 def find(results: Path, name: str) -> Path:
-    """A run's folder by its name in ``results``, by ``latest``, or by its path. Raises HarnessError."""
-    newest = record.latest(results) if name == "latest" else None
+    """A run's folder by its name in ``results``, by ``latest``, or by its path. Raises Refusal."""
+    newest = records.latest(results) if name == "latest" else None
     for path in (newest or results / name, Path(name)):
         if (path / "run.json").exists():
             return path.resolve()
-    raise HarnessError(
-        f"there is no run {name!r}, neither in {results} nor as a path",
-        next_step="name a folder that has a run.json",
+    raise Refusal(
+        f"there is no run {name!r}, neither in {results} nor as a path", next_step="name a folder that has a run.json"
     )
 
 
 def side(path: Path) -> Side:
     """Read one run. Raises RecordError."""
-    head = record.read_head(path)
-    samples, lost = quick.samples(path, head)
-    return Side(path, head, table(samples), lost)
+    run = records.read(path)
+    return Side(path, run.head, table(run.counted()), run.lost)
 
 
 def compare(a: Side, b: Side, history: Sequence[Group] = ()) -> Comparison:
-    """Hold two runs against each other; ``history``: the runs of many nights, of which those of B's kind are used."""
-    cells_a, cells_b = ({cell.id: cell for cell in one.head.cells} for one in (a, b))
+    """Compare two runs; ``history``: the runs of many nights, of which those of B's kind are used."""
+    cells_a, cells_b = ({cell.id: cell for cell in run.head.cells} for run in (a, b))
     both = [name for name in cells_a if name in cells_b]
     lost = [
         (name, f"{cells_b[name].outcome}, {cells_b[name].reason or 'no reason was recorded'}")
@@ -166,15 +167,15 @@ def compare(a: Side, b: Side, history: Sequence[Group] = ()) -> Comparison:
         if cells_a[name].outcome == "measured" and cells_b[name].outcome in ("failed", "invalid")
     ]
     mine = b.head.profile.name, b.head.testbed.name, b.head.testbed.kind
-    group = next((one for one in history if one.name == mine), None)
-    apart = {one.key: found for one in (group.series if group else ()) if (found := spread(one))}
+    group = next((group for group in history if group.name == mine), None)
+    apart = {series.key: added for series in (group.series if group else ()) if (added := spread(series))}
     rows = list(_rows(a, b, apart))
     corrected = holm([row.p for row in rows])
     return Comparison(
         a=a,
         b=b,
         differences=tuple(differences(a.head, b.head)),
-        rows=tuple(_judged(row, p, _margin(b.head)) for row, p in zip(rows, corrected, strict=True)),
+        rows=tuple(_worded(row, p, _margin(b.head)) for row, p in zip(rows, corrected, strict=True)),
         absolute=tuple(_absolute(a, b, both)),
         lost=tuple(lost),
         only_a=tuple(name for name in cells_a if name not in cells_b),
@@ -185,24 +186,23 @@ def compare(a: Side, b: Side, history: Sequence[Group] = ()) -> Comparison:
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
     """P values corrected for their number by Holm's method; None stays None."""
-    known = sorted((p, n) for n, p in enumerate(values) if p is not None)
+    ranked = sorted((p, n) for n, p in enumerate(values) if p is not None)
     corrected: list[float | None] = [None] * len(values)
     largest = 0.0
-    for done, (p, n) in enumerate(known):
-        largest = max(largest, min(1.0, p * (len(known) - done)))
+    for done, (p, n) in enumerate(ranked):
+        largest = max(largest, min(1.0, p * (len(ranked) - done)))
         corrected[n] = largest
     return corrected
 
 
-def welch(a: Numbers, b: Numbers, apart: tuple[float, float] | None = None) -> tuple[float, float, float]:
+def welch(a: Mean, b: Mean, apart: tuple[float, float] | None = None) -> tuple[float, float, float]:
     """Difference of means b - a, half of its 95 % interval, and the p value of Welch's t test.
 
     ``apart``: the variance that each run as a whole adds, and its degrees of freedom. Values that do not vary at all
     are taken at their word: p is 0 where they differ, 1 where not.
     """
-    (mean_a, error_a), (mean_b, error_b) = mean_and_error(a), mean_and_error(b)
-    parts = [(error_a**2, len(a) - 1), (error_b**2, len(b) - 1), *([(2 * apart[0], apart[1])] if apart else [])]
-    difference, total = mean_b - mean_a, sum(part for part, _ in parts)
+    parts = [(one.error**2, one.freedom) for one in (a, b)] + ([(2 * apart[0], apart[1])] if apart else [])
+    difference, total = b.mean - a.mean, sum(part for part, _ in parts)
     if total == 0:
         return difference, 0.0, 0.0 if difference else 1.0
     error, freedom = math.sqrt(total), 1 / sum((part / total) ** 2 / own for part, own in parts)
@@ -211,37 +211,46 @@ def welch(a: Numbers, b: Numbers, apart: tuple[float, float] | None = None) -> t
 
 
 def _rows(a: Side, b: Side, apart: Mapping[Key, tuple[float, float]]) -> Iterable[Row]:
-    """The pairs that both runs compared, in B's order, not judged yet."""
+    """The pairs that both runs compared, in B's order, without a word yet."""
     pairs = {(v.baseline, v.candidate, v.metric) for v in a.head.verdicts}
-    measured = [{cell.id for cell in one.head.cells if cell.outcome == "measured"} for one in (a, b)]
+    measured = [run.head.measured for run in (a, b)]
     for v in b.head.verdicts:
         if (v.baseline, v.candidate, v.metric) not in pairs:
             continue
-        if not all({v.baseline, v.candidate} <= some for some in measured):
+        if not all({v.baseline, v.candidate} <= cells for cells in measured):
             continue
-        logs = [one.numbers.log_ratios(v.baseline, v.candidate, v.metric) for one in (a, b)]
-        ratio_a, ratio_b = (factor(float(some.mean())) if len(some) else None for some in logs)
-        change = low = high = p = None
-        if all(len(some) >= FEWEST for some in logs):
-            difference, half, p = welch(logs[0], logs[1], apart.get((v.baseline, v.candidate, v.metric)))
-            change, low, high = (factor(difference + part) for part in (0.0, -half, half))
-        yield Row(
-            baseline=v.baseline,
-            candidate=v.candidate,
-            metric=v.metric,
-            ratio_a=ratio_a,
-            ratio_b=ratio_b,
-            blocks_a=len(logs[0]),
-            blocks_b=len(logs[1]),
-            change=change,
-            low=low,
-            high=high,
-            p=p,
-            word="cannot tell",
+        found = [run.numbers.mean(v.baseline, v.candidate, v.metric) for run in (a, b)]
+        yield _row(
+            v.baseline, v.candidate, v.metric, found[0], found[1], apart.get((v.baseline, v.candidate, v.metric))
         )
 
 
-def _judged(row: Row, p: float | None, margin: float) -> Row:
+def _row(
+    baseline: str, candidate: str, metric: Metric, a: Mean | None, b: Mean | None, apart: tuple[float, float] | None
+) -> Row:
+    change = low = high = p = None
+    if a and b:
+        difference, half, p = welch(a, b, apart)
+        change, low, high = (factor(difference + part) for part in (0.0, -half, half))
+        if apart is None and min(a.rounds, b.rounds) < 2:
+            p = None
+    return Row(
+        baseline=baseline,
+        candidate=candidate,
+        metric=metric,
+        ratio_a=factor(a.mean) if a else None,
+        ratio_b=factor(b.mean) if b else None,
+        blocks_a=a.blocks if a else 0,
+        blocks_b=b.blocks if b else 0,
+        change=change,
+        low=low,
+        high=high,
+        p=p,
+        word="cannot tell",
+    )
+
+
+def _worded(row: Row, p: float | None, margin: float) -> Row:
     """A row with its corrected p value and its word, as a run's own verdicts use them."""
     if row.change is None or row.low is None or row.high is None or p is None:
         return row
@@ -260,26 +269,31 @@ def _margin(head: Head) -> float:
 
 def _absolute(a: Side, b: Side, both: Iterable[str]) -> Iterable[Absolute]:
     for name in both:
-        x, y = (one.numbers.median_seconds(name) for one in (a, b))
+        x, y = (run.numbers.median_seconds(name) for run in (a, b))
         if x and y:
             yield Absolute(name, x, y)
 
 
 def differences(a: Head, b: Head) -> list[Difference]:
     """What differs besides the results, the gravest first."""
-    found = [
+    every = [
         Difference("testbed's kind", a.testbed.kind, b.testbed.kind, "refuse"),
         Difference("testbed", a.testbed.name, b.testbed.name, "tell"),
         Difference("profile", a.profile.name, b.profile.name, "warn"),
         Difference("profile's content (SHA-256)", a.profile.sha256[:12], b.profile.sha256[:12], "warn"),
         Difference("status", a.status, b.status, "warn"),
         Difference("harness", a.harness, b.harness, "tell"),
+        Difference("estimator", a.estimator or OLDER, b.estimator or OLDER, "warn"),
+        Difference("way of receiving", a.receiver or OLDER_RECEIVER, b.receiver or OLDER_RECEIVER, "warn"),
     ]
     if a.status == b.status != "complete":
-        found.append(Difference("status", a.status, f"{b.status}, both", "warn"))
-    found += [*_cells(a, b), *_suites(a, b), *_hosts(a, b)]
+        every.append(Difference("status", a.status, f"{b.status}, both", "warn"))
+    every += [*_cells(a, b), *_suites(a, b), *_hosts(a, b)]
     order = ("refuse", "warn", "tell")
-    return sorted((one for one in found if one.a != one.b), key=lambda one: order.index(one.weight))
+    return sorted(
+        (difference for difference in every if difference.a != difference.b),
+        key=lambda difference: order.index(difference.weight),
+    )
 
 
 def _cells(a: Head, b: Head) -> Iterable[Difference]:
@@ -290,8 +304,8 @@ def _cells(a: Head, b: Head) -> Iterable[Difference]:
         if other is None:
             continue
         for name in ("path", "cipher", "driver", "size_bytes", "buffer_bytes", "depth"):
-            one, two = str(getattr(cell, name)), str(getattr(other, name))
-            yield Difference(f"{cell.id}: {name}", one, two, "refuse")
+            in_a, in_b = str(getattr(cell, name)), str(getattr(other, name))
+            yield Difference(f"{cell.id}: {name}", in_a, in_b, "refuse")
         if cell.driver_found and other.driver_found:
             yield Difference(f"{cell.id}: driver found", cell.driver_found, other.driver_found, "warn")
 
@@ -303,10 +317,10 @@ def _suites(a: Head, b: Head) -> Iterable[Difference]:
         if other is None:
             continue
         for name in MEANING:
-            one, two = str(getattr(suite, name)), str(getattr(other, name))
-            yield Difference(f"suite {suite.name}: {name}", one, two, "refuse")
-        one, two = (words.rate(entry.link_rate_bits_per_second) for entry in (suite, other))
-        yield Difference(f"suite {suite.name}: link rate", one, two, "warn")
+            in_a, in_b = str(getattr(suite, name)), str(getattr(other, name))
+            yield Difference(f"suite {suite.name}: {name}", in_a, in_b, "refuse")
+        in_a, in_b = (words.rate(entry.link_rate_bits_per_second) for entry in (suite, other))
+        yield Difference(f"suite {suite.name}: link rate", in_a, in_b, "warn")
         x, y = (entry.link.get("goodput_bits_per_second") for entry in (suite, other))
         if x and y and abs(x - y) > LINK_NEAR * max(x, y):
             yield Difference(f"suite {suite.name}: goodput of the link", words.rate(x), words.rate(y), "warn")
@@ -317,8 +331,10 @@ def _hosts(a: Head, b: Head) -> Iterable[Difference]:
     pairs = [(str(role), a.hosts.get(role, {}), b.hosts.get(role, {})) for role in roles]
     if a.testbed.machine and b.testbed.machine:
         pairs.append(("machine that emulates", a.testbed.machine, b.testbed.machine))
-    for role, one, two in pairs:
-        rows = facts.side_by_side({role: one}, {role: two})
-        for row in (row for some in rows.values() for row in some if row.differs):
+    for role, in_a, in_b in pairs:
+        rows = facts.side_by_side({role: in_a}, {role: in_b})
+        for row in (row for of_role in rows.values() for row in of_role if row.differs):
             first = row.name.partition(".")[0]
-            yield Difference(f"{role}: {row.name}", row.values[0], row.values[1], "warn" if first in UNFAIR else "tell")
+            # a fact that one of the records does not have was not asked for then
+            weight: Weight = "tell" if first in FAIR or first not in in_a or first not in in_b else "warn"
+            yield Difference(f"{role}: {row.name}", row.values[0], row.values[1], weight)

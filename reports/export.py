@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import pandas as pd
 
 from harness.record import Cell, Run, Verdict
-from hosts.errors import HarnessError
+from hosts.errors import Refusal
 from reports import frame
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -31,7 +31,7 @@ JUNIT = "junit.xml"
 
 
 def write(run: Run, folder: Path) -> list[Path]:
-    """Write every format below ``folder``; the files. Raises HarnessError when they cannot be written."""
+    """Write every format below ``folder``; the files. Raises Refusal when they cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         files = []
@@ -43,7 +43,7 @@ def write(run: Run, folder: Path) -> list[Path]:
         files[-2].write_text(json.dumps(benchmarks(run), indent=1), encoding="utf-8")
         files[-1].write_bytes(junit(run))
     except OSError as error:
-        raise HarnessError(
+        raise Refusal(
             f"cannot write the export in {folder}: {error.strerror or error}",
             next_step="free some space or choose another folder with --to",
         ) from error
@@ -57,7 +57,7 @@ def frames(run: Run) -> dict[str, pd.DataFrame]:
     fields = {name: _kind(field.annotation) for name, field in Verdict.model_fields.items()}
     verdicts = pd.DataFrame([verdict.model_dump() for verdict in run.head.verdicts], columns=list(fields))
     # a column keeps its type where a record knows nothing for it
-    kinds = dict.fromkeys(cells.columns, "float64") | frame.COLUMNS | {"samples": "int64"}
+    kinds = dict.fromkeys(cells.columns, "float64") | frame.COLUMNS | {"samples": "int64", "unproven": "str"}
     return {
         "samples": samples,
         "cells": cells.astype({name: kinds[name] for name in cells.columns}),
@@ -107,11 +107,11 @@ def benchmarks(run: Run) -> dict[str, Any]:
     """What pytest-benchmark stores of a run, for its ``compare``: the samples that count, in seconds."""
     from pytest_benchmark.stats import Stats
 
-    head = run.head
+    head, counted = run.head, run.counted()
     found = []
     for cell in head.cells:
-        times = [s.seconds for s in run.samples if s.cell == cell.id and s.valid and not s.warmup and s.seconds]
-        if cell.outcome != "measured" or not times:
+        times = [sample.seconds for sample in counted.get(cell.id, {}).values()]
+        if not times:
             continue
         stats: Any = Stats()  # type: ignore[no-untyped-call]
         stats.data = times

@@ -1,8 +1,8 @@
 """A record as data frames: one row per sample, one row per cell.
 
-Only samples that are valid, not warm-up and of a cell that was measured count in a summary; the others stay in
-the frame, marked. Goodput is summarised by the geometric mean (so that it agrees with the verdicts, which are
-made of log ratios), CPU by the arithmetic mean (a tick clock gives zeros). Intervals are t intervals at 95 %.
+Only samples that count (``harness/samples.py``) are in a summary; the others stay in the frame, marked. Goodput is
+summarised by the geometric mean (so that it agrees with the verdicts, which are made of log ratios), CPU by the
+arithmetic mean, where the clock was fine enough for every sample. Intervals are t intervals at 95 %.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from harness.record import HostSample, Run, Sample
+from harness.record import Run
+from harness.samples import Role, Sample, cpu_seconds_per_gb
 
 LEVEL = 0.95
 CELL_FIELDS = ("suite", "path", "cipher", "driver", "driver_found", "size_bytes", "buffer_bytes", "depth", "outcome")
@@ -26,27 +27,25 @@ QUANTITIES = (
     "receiver_cpu_seconds_per_gb",
     "latency_p50_us",
 )
+CPU = ("sender_cpu_seconds_per_gb", "receiver_cpu_seconds_per_gb")
 GEOMETRIC = ("seconds", "goodput_bits_per_second", "latency_p50_us")
 
 
 def samples(run: Run) -> pd.DataFrame:
     """One row per sample in the order they were taken, with the fields of its cell."""
-    cells = {cell.id: cell for cell in run.head.cells}
+    cells, counted = {cell.id: cell for cell in run.head.cells}, run.counted()
     rows: list[dict[str, Any]] = []
     for sample in run.samples:
         cell = cells.get(sample.cell)
         row = {"cell": sample.cell} | {name: getattr(cell, name, None) for name in CELL_FIELDS}
         row |= {"block": sample.block, "index": sample.index, "warmup": sample.warmup, "valid": sample.valid}
-        row["counted"] = (
-            cell is not None and cell.outcome == "measured" and sample.valid and not sample.warmup
-        ) and sample.seconds is not None
+        row["counted"] = counted.get(sample.cell, {}).get(sample.block) is sample
         row |= _measured(sample)
         rows.append(row)
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
 
 def _measured(sample: Sample) -> dict[str, Any]:
-    gigabytes = sample.bytes / 1e9 if sample.bytes else None
     goodput = sample.bytes * 8 / sample.seconds if sample.bytes and sample.seconds else None
     latencies = sample.latencies_us or None
     return {
@@ -54,8 +53,8 @@ def _measured(sample: Sample) -> dict[str, Any]:
         "handshake_seconds": sample.handshake_seconds,
         "bytes": sample.bytes,
         "goodput_bits_per_second": goodput,
-        **_host("sender", sample.sender, gigabytes),
-        **_host("receiver", sample.receiver, gigabytes),
+        **_host("sender", sample),
+        **_host("receiver", sample),
         "latency_p50_us": float(np.quantile(latencies, 0.5)) if latencies else None,
         "latency_p99_us": float(np.quantile(latencies, 0.99)) if latencies else None,
         "sha256_ok": sample.sha256_ok,
@@ -64,12 +63,12 @@ def _measured(sample: Sample) -> dict[str, Any]:
     }
 
 
-def _host(name: str, host: HostSample, gigabytes: float | None) -> dict[str, float | None]:
-    cpu = host.cpu_seconds
+def _host(role: Role, sample: Sample) -> dict[str, float | None]:
+    host = sample.sender if role == "sender" else sample.receiver
     return {
-        f"{name}_cpu_seconds": cpu,
-        f"{name}_cpu_resolution_seconds": host.cpu_resolution_seconds,
-        f"{name}_cpu_seconds_per_gb": cpu / gigabytes if cpu is not None and gigabytes else None,
+        f"{role}_cpu_seconds": host.cpu_seconds,
+        f"{role}_cpu_resolution_seconds": host.cpu_resolution_seconds,
+        f"{role}_cpu_seconds_per_gb": cpu_seconds_per_gb(sample, role),
     }
 
 
@@ -82,11 +81,14 @@ def cells(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
     for cell in run.head.cells:
         mine = groups.get(cell.id, np.array([], dtype=np.intp))
         row: dict[str, Any] = {"cell": cell.id} | {name: getattr(cell, name) for name in CELL_FIELDS}
-        row |= {"reason": cell.reason or "", "samples": len(mine)}
+        row |= {"reason": cell.reason or "", "unproven": cell.unproven or "", "samples": len(mine)}
         for name, values in columns.items():
-            row[name], row[f"{name}_low"], row[f"{name}_high"] = interval(values[mine], name in GEOMETRIC)
+            known = values[mine]
+            if name in CPU and np.isnan(known).any():
+                known = known[:0]  # those that could be measured are no fair sample of all
+            row[name], row[f"{name}_low"], row[f"{name}_high"] = interval(known, name in GEOMETRIC)
         rows.append(row)
-    names = ["cell", *CELL_FIELDS, "reason", "samples"]
+    names = ["cell", *CELL_FIELDS, "reason", "unproven", "samples"]
     names += [name + end for name in QUANTITIES for end in ("", "_low", "_high")]
     return pd.DataFrame(rows, columns=names)
 

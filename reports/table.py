@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,16 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.record import Metric
-from reports.quick import Samples
-
-TICKS = 10
-"""As in a run's own verdicts: a busy time shorter than this many steps of its clock is not compared."""
-FEWEST = 3
-"""Fewest blocks that a ratio is kept for."""
+from harness.samples import Sample, cpu_seconds_per_gb
+from harness.verdicts.stats import FEWEST, Mean, Series, mean
 
 Numbers = NDArray[np.float64]
-Mean = tuple[float, float, int]
-"""Of log ratios: mean, its standard error, and how many blocks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,12 +22,13 @@ class Table:
     """A row for each cell, a column for each block; NaN where nothing counts.
 
     ``seconds``: as sampled. ``busy``: the sender's busy seconds for each 10^9 bytes, NaN too where its clock is too
-    coarse for the sample.
+    coarse for the sample. ``rounds``: of each block, the boot or deployment it was taken in.
     """
 
     rows: dict[str, int]
     seconds: Numbers
     busy: Numbers
+    rounds: NDArray[np.int64]
 
     def median_seconds(self, cell: str) -> float | None:
         """The median of a cell's samples that count; None where there are none."""
@@ -49,64 +44,45 @@ class Table:
         middle: list[float] = ((ranked[each, (counts - 1) // 2] + ranked[each, counts // 2]) / 2).tolist()
         return middle
 
-    def log_ratios(self, baseline: str, candidate: str, metric: Metric) -> Numbers:
+    def series(self, baseline: str, candidate: str, metric: Metric) -> Series:
         """ln(baseline / candidate) of the blocks that both have; none where one of them cannot be measured: the blocks
         that happen to be measurable are no fair sample of all."""
         a, b = self.rows.get(baseline), self.rows.get(candidate)
         if a is None or b is None:
-            return np.array([])
+            return Series(())
         both = ~np.isnan(self.seconds[a]) & ~np.isnan(self.seconds[b])
         values = self.seconds if metric == "seconds" else self.busy
         logs = np.log(values[a][both]) - np.log(values[b][both])
-        return logs if np.isfinite(logs).all() else np.array([])
+        if not np.isfinite(logs).all():
+            return Series(())
+        return Series(tuple(logs.tolist()), rounds=tuple(self.rounds[both].tolist()))
 
-    def means(self, pairs: Sequence[tuple[str, str]], metric: Metric) -> list[Mean | None]:
-        """For each pair (baseline, candidate) what its log ratios come to; None for fewer than FEWEST."""
-        known = [n for n, (a, b) in enumerate(pairs) if a in self.rows and b in self.rows]
-        found: list[Mean | None] = [None] * len(pairs)
-        if not known:
-            return found
-        first, second = ([self.rows[pairs[n][side]] for n in known] for side in (0, 1))
-        both = ~np.isnan(self.seconds[first]) & ~np.isnan(self.seconds[second])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            values = np.log(self.seconds if metric == "seconds" else self.busy)
-            logs = np.where(both, values[first] - values[second], 0.0)
-        counts = both.sum(axis=1)
-        sound = (counts >= FEWEST) & np.isfinite(logs).all(axis=1)
-        number = np.maximum(counts, 2)
-        means = logs.sum(axis=1) / number
-        squares = np.where(both, np.square(logs - means[:, None]), 0.0).sum(axis=1)
-        errors = np.sqrt(squares / (number - 1) / number)
-        rows = zip(known, sound.tolist(), means.tolist(), errors.tolist(), counts.tolist(), strict=True)
-        for n, good, mean, error, count in rows:
-            if good:
-                found[n] = (mean, error, count)
-        return found
+    def mean(self, baseline: str, candidate: str, metric: Metric) -> Mean | None:
+        """What these come to, as a run's own verdicts have it; None for fewer than FEWEST."""
+        found = self.series(baseline, candidate, metric)
+        return mean(found) if len(found.logs) >= FEWEST else None
 
 
-def table(samples: Samples) -> Table:
-    """The samples that count: valid, no warm-up, with a time. Of several in one cell and block, the last."""
+def table(counted: Mapping[str, Mapping[int, Sample]]) -> Table:
+    """The samples that count, by cell and block, as ``harness.samples.counted`` gives them."""
     rows: dict[str, int] = {}
     columns: dict[int, int] = {}
+    rounds: list[int] = []
     at: list[tuple[int, int]] = []
     numbers: list[tuple[float, float]] = []
-    for sample in samples:
-        seconds = sample.seconds
-        if seconds and sample.valid and not sample.warmup:
-            at.append((rows.setdefault(sample.cell, len(rows)), columns.setdefault(sample.block, len(columns))))
-            host = sample.sender
-            busy, step, moved = host.cpu_seconds, host.cpu_resolution_seconds, sample.bytes
-            fine = busy is not None and step is not None and moved and busy >= TICKS * step
-            numbers.append((seconds, busy / moved * 1e9 if fine and busy and moved else math.nan))
+    for cell, blocks in counted.items():
+        row = rows.setdefault(cell, len(rows))
+        for block, sample in blocks.items():
+            busy = cpu_seconds_per_gb(sample)
+            if block not in columns:
+                columns[block] = len(columns)
+                rounds.append(sample.round)
+            at.append((row, columns[block]))
+            numbers.append((sample.seconds or math.nan, math.nan if busy is None else busy))
     both = np.full((2, len(rows), len(columns)), np.nan)
     if at:
         both[:, *np.array(at).T] = np.array(numbers).T
-    return Table(rows, both[0], both[1])
-
-
-def mean_and_error(logs: Numbers) -> tuple[float, float]:
-    """The mean of at least two values and its standard error."""
-    return float(logs.mean()), float(logs.std(ddof=1)) / math.sqrt(len(logs))
+    return Table(rows, both[0], both[1], np.array(rounds, dtype=np.int64))
 
 
 def factor(log: float) -> float:

@@ -9,63 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from harness.record import Cell, SuiteEntry
+from harness.api.words import Words
+from harness.ciphers.table import CIPHERS
+from harness.record import Cell, Head, SuiteEntry, TestbedEntry
+from reports import older
 
-PATHS = {
-    "http": "plain HTTP, sendfile",
-    "plain": "no encryption, sendfile",
-    "https": "TLS in user space",
-    "https-qat": "TLS in user space, by Intel's QAT engine",
-    "ktls-write": "kernel TLS, write",
-    "ktls": "kernel TLS, sendfile",
-    "ipsec": "HTTP over IPsec (ESP)",
-    "afalg-copy": "the traditional scheme: AF_ALG with copies",
-    "afalg-splice": "the scheme with mainline calls: AF_ALG with splice",
-    "so-crypt": "the scheme itself: sendfile on a SO_CRYPT socket",
-    "so-crypt-send": "ablation: read and send on a SO_CRYPT socket",
-    "raw-encrypt": "kernel cryptography alone: enciphering through AF_ALG",
-    "raw-decrypt": "kernel cryptography alone: deciphering through AF_ALG",
-    "openssl-speed": "cryptography in user space alone: openssl speed",
-}
-CIPHERS = {
-    "null": "null-cipher",
-    "des": "DES",
-    "3des": "3DES",
-    "aes128cbc": "AES-128-CBC",
-    "aes256cbc": "AES-256-CBC",
-    "aes128gcm": "AES-128-GCM",
-    "aes256gcm": "AES-256-GCM",
-    "chacha20poly1305": "ChaCha20-Poly1305",
-    "none": "unencrypted",
-}
-BASELINES = {
-    "afalg-copy": "the traditional scheme",
-    "http": "plain HTTP",
-    "plain": "plain sendfile",
-    "https": "TLS in user space",
-}
-NAMES = {
-    "so-crypt": "SO_CRYPT",
-    "so-crypt-send": "SO_CRYPT with read and send",
-    "afalg-splice": "AF_ALG with splice",
-    "ktls": "kernel TLS",
-    "ktls-write": "kernel TLS with write",
-    "ipsec": "IPsec",
-    "https": "HTTPS",
-    "https-qat": "HTTPS on QAT",
-}
-SUBJECTS = {
-    "so-crypt": "Taking the data off user space (so-crypt)",
-    "afalg-splice": "Taking the data off user space (afalg-splice)",
-    "so-crypt-send": "Encrypting in the socket but still reading through user space (so-crypt-send)",
-    "ktls": "Encrypting TLS in the kernel and taking the data off user space (ktls)",
-    "ktls-write": "Encrypting TLS in the kernel but still writing from user space (ktls-write)",
-    "https": "Encrypting with TLS in user space (https)",
-    "https-qat": "Encrypting TLS in user space by the QAT engine (https-qat)",
-    "ipsec": "Encrypting below TCP with IPsec (ipsec)",
-    "plain": "Not encrypting at all (plain)",
-    "http": "Not encrypting at all (http)",
-}
 CONNECTIONS = {"new": "new connections", "resumed": "resumed sessions", "kept": "one kept connection"}
 OVER = {
     "new": " over new connections",
@@ -79,12 +27,6 @@ UNMASKED = (
     "comparing one with the other flatters user space."
 )
 UNENCRYPTED = ("none", "", "-")
-OUTCOMES = {
-    "measured": "measured",
-    "unsupported": "unsupported",
-    "failed": "failed",
-    "invalid": "invalid",
-}
 VERDICTS = {"faster": "▲ faster", "slower": "▼ slower", "same": "= same", "cannot_tell": "? cannot tell"}
 CPU_VERDICTS = {"faster": "▲ cheaper", "slower": "▼ dearer", "same": "= same", "cannot_tell": "? cannot tell"}
 METRICS = {"seconds": "time", "cpu_seconds_per_gb": "CPU per GB"}
@@ -94,21 +36,25 @@ FIGURES = {
     6: "Small files: the cost of a request",
     7: "The scheme against the traditional scheme",
 }
-KINDS = {
-    "uml": "Emulated: both hosts are User Mode Linux kernels on one machine, where a system call costs many times "
-    "what it costs on hardware and no crypto card exists; so the gain from saved crossings comes out too large, "
-    "and absolute rates too low.",
-    "qemu": "Emulated: both hosts run on QEMU's software processor, whose instructions and crypto card cost unlike "
-    "any real ones and drift from boot to boot; read ratios within this run, never absolute rates.",
-    "netns": "One machine: both hosts are network namespaces of one kernel and share its processors and memory, so "
-    "sender and receiver slow each other down as two machines would not.",
-}
-EMULATED = ("uml", "qemu")
 
 
-def kind(testbed: str) -> str:
-    """A testbed's kind as a label."""
-    return "emulated" if testbed in EMULATED else testbed
+def spoken(head: Head) -> Head:
+    """A head that says how its paths and its testbed are called."""
+    names = {cell.path for cell in head.cells}
+    paths = {name: known for name in names if (known := older.PATHS.get(name))} | head.paths
+    return head.model_copy(
+        update={"paths": paths, "testbed": head.testbed.model_copy(update={"label": label(head.testbed)})}
+    )
+
+
+def label(testbed: TestbedEntry) -> str:
+    """What a testbed's figures are called in a word: ``emulated``, or ``hosts``."""
+    return testbed.label or older.TESTBEDS.get(testbed.kind, (testbed.kind, ""))[0]
+
+
+def caveat(testbed: TestbedEntry) -> str:
+    """What a reader of a testbed's figures must know; empty where there is nothing."""
+    return testbed.caveat or older.TESTBEDS.get(testbed.kind, ("", ""))[1]
 
 
 def size(n: float | None) -> str:
@@ -202,18 +148,30 @@ def count(n: int, one: str, many: str | None = None) -> str:
 
 
 def cipher(name: str) -> str:
-    """A cipher's name as people write it."""
-    return CIPHERS.get(name, name)
+    """A cipher's name as it stands before a noun: ``3DES``, ``null-cipher``."""
+    known = CIPHERS.get(name)
+    return "unencrypted" if name == "none" else known.title.replace(" ", "-") if known else name
 
 
 def cipher_title(name: str) -> str:
     """A cipher's name as a heading."""
-    return "Null cipher" if name == "null" else cipher(name)
+    known = CIPHERS.get(name)
+    return known.title[0].upper() + known.title[1:] if known else cipher(name)
 
 
-def path_title(path: str) -> str:
+def path(head: Head, name: str) -> Words:
+    """How a path is called, by its record; all empty where nobody ever said."""
+    return head.paths.get(name) or older.PATHS.get(name) or Words()
+
+
+def path_title(head: Head, name: str) -> str:
     """What a path is, in a few words; empty where unknown."""
-    return PATHS.get(path, "")
+    return path(head, name).label
+
+
+def baseline(head: Head, name: str) -> str:
+    """What a path is called where others are compared with it."""
+    return path(head, name).baseline or name
 
 
 def place(cell: Cell) -> str:
@@ -242,11 +200,14 @@ def question(suite: SuiteEntry) -> str:
     return suite.question or QUESTIONS.get(suite.figure or 0, "")
 
 
-def generic(kind: str, suite: SuiteEntry, cells: list[Cell]) -> bool:
+def generic(head: Head, suite: SuiteEntry, cells: list[Cell]) -> bool:
     """Whether user space has instructions for a suite's cipher that the kernel under test does without.
 
-    That is so in User Mode Linux; on QEMU where a cell was found to be bound to a generic driver.
+    A lab's kernel may have nothing but generic C, as its record says (older ones: by being User Mode Linux). In another
+    emulation that is so where a cell was found to be bound to a generic driver.
     """
     fast = [cell for cell in cells if cell.suite == suite.name and cell.cipher.startswith(("aes", "chacha"))]
     bound = any("generic" in (cell.driver_found or "") for cell in fast)
-    return suite.instructions == "all" and bool(fast) and (kind == "uml" or (kind == "qemu" and bound))
+    known = head.testbed.generic_ciphers
+    only = head.testbed.kind == "uml" if known is None else known
+    return suite.instructions == "all" and bool(fast) and (only or (label(head.testbed) == "emulated" and bound))

@@ -1,4 +1,4 @@
-"""Runs profiles one after another: ``python -m suites nightly [PROFILE ...]``; ``--help`` lists its options."""
+"""Runs profiles one after another: ``python -m suites nightly [PROFILE ...]``, ``kernels PROFILE``; see ``--help``."""
 
 from __future__ import annotations
 
@@ -8,49 +8,78 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from harness import profile
+from hosts import testbed
 from hosts.errors import ConfigError
+from hosts.lab import best
+from hosts.progress import any_terminal
 
 ROOT = Path(__file__).parent.parent
 LONGEST_SECONDS = 2 * 3600.0
 """No run of one profile takes longer; one that does is interrupted, and its record says so."""
 LEAVE_SECONDS = 300.0
 COMPLETE = "complete"
+AUTO = "auto"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run all profiles, or those named, each on its testbeds; then compare with the nights before.
-
-    Exit status: 0 when every run was made and complete and nothing got worse, else 1; 2 for a mistake on the command
-    line.
+    """Run one command. Exit status: 0 when every run was made and complete and nothing got worse, else 1; 2 for a
+    mistake on the command line.
     """
-    options = _parser().parse_args(argv)
+    any_terminal()
+    options, more = _parser().parse_known_args(argv)
+    options.results = str(Path(options.results).absolute())
     try:
-        wanted = [profile.load(name) for name in options.profiles or known()]
+        if options.command == "kernels":
+            return _kernels(profile.load(options.profile), options.results, more)
+        if more:
+            _parser().error(f"unrecognized arguments: {' '.join(more)}")
+        return _nightly(options)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
+
+
+def _kernels(wanted: profile.Profile, results: str, more: Sequence[str]) -> int:
+    """Run a profile on each of its testbeds, whatever became of the one before, then make the page of all kernels."""
+    became = [_run(wanted.name, bed, results, LONGEST_SECONDS, more) for bed in wanted.testbeds]
+    return 1 if _reports("kernels", wanted.name, "--results", results) or any(became) else 0
+
+
+def _nightly(options: argparse.Namespace) -> int:
+    """Run all profiles, or those named, each on its testbeds; then compare with the nights before."""
+    wanted = [profile.load(name) for name in options.profiles or known()]
     started = time.monotonic()
     became: dict[str, str] = {}
-    runs = [(one.name, testbed) for one in wanted for testbed in one.testbeds]
-    for number, (name, testbed) in enumerate(runs, 1):
+    lab = _lab() if any(AUTO in one.testbeds for one in wanted) else AUTO
+    runs = [(one.name, lab if bed == AUTO else bed) for one in wanted for bed in one.testbeds]
+    for number, (name, bed) in enumerate(runs, 1):
         left = options.minutes * 60 - (time.monotonic() - started)
         if left <= 0:
-            became[f"{name} on {testbed}"] = f"not run: {options.minutes:g} minutes were over"
+            became[f"{name} on {bed}"] = f"not run: {options.minutes:g} minutes were over"
             continue
-        print(f"\n{number}/{len(runs)}: {name} on {testbed}", flush=True)
-        status = _run(name, testbed, options.results, options.quick, min(left, LONGEST_SECONDS))
-        became[f"{name} on {testbed}"] = f"ended with status {status}: see above" if status else COMPLETE
+        print(f"\n{number}/{len(runs)}: {name} on {bed}", flush=True)
+        quick = ["-q", *(["--quick"] if options.quick else [])]
+        status = _run(name, bed, options.results, min(left, LONGEST_SECONDS), quick)
+        became[f"{name} on {bed}"] = f"ended with status {status}: see above" if status else COMPLETE
     print(f"\n{len(runs)} runs, {(time.monotonic() - started) / 60:.0f} minutes")
     for what, outcome in became.items():
         print(f"  {what}: {outcome}")
     print(flush=True)
-    compared = subprocess.run(
-        [sys.executable, "-m", "reports", "nightly", "--results", options.results], check=False
-    ).returncode
+    compared = _reports("nightly", "--results", options.results)
     return 1 if set(became.values()) != {COMPLETE} or compared else 0
+
+
+def _lab() -> str:
+    """The name of the best lab at hand, told: all runs of a night are on the one that the night began with."""
+    return best.settled(testbed.load(AUTO), partial(print, flush=True)).name
+
+
+def _reports(*argv: str) -> int:
+    return subprocess.run([sys.executable, "-m", "reports", *argv], cwd=ROOT, check=False).returncode
 
 
 def known() -> list[str]:
@@ -67,7 +96,12 @@ def _parser() -> argparse.ArgumentParser:
     nightly.add_argument(
         "--minutes", type=minutes, default=math.inf, metavar="N", help="then end the run there is, and start no other"
     )
-    nightly.add_argument("--results", default="results", help="where records and reports are (%(default)s)")
+    kernels = commands.add_parser(
+        "kernels", help="a profile on each of its testbeds, then a page of them all; other options go to pytest"
+    )
+    kernels.add_argument("profile", metavar="PROFILE")
+    for command in (nightly, kernels):
+        command.add_argument("--results", default="results", help="where records and reports are (%(default)s)")
     return parser
 
 
@@ -79,10 +113,10 @@ def minutes(text: str) -> float:
     return value
 
 
-def _run(name: str, testbed: str, results: str, quick: bool, longest: float) -> int:
-    """The exit status of a run of at most ``longest`` seconds."""
-    argv = [sys.executable, "-m", "pytest", "suites", "-q", "--profile", name, "--testbed", testbed]
-    argv += ["--results", results, *(["--quick"] if quick else [])]
+def _run(name: str, bed: str, results: str, longest: float, more: Sequence[str]) -> int:
+    """The exit status of a run of at most ``longest`` seconds. ``more``: further options of pytest."""
+    argv = [sys.executable, "-m", "pytest", "suites", "--profile", name, "--testbed", bed, "--results", results]
+    argv += more
     process = subprocess.Popen(argv, cwd=ROOT)
     try:
         return process.wait(longest)

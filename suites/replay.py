@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from harness.record import Cell, Sample
+from harness.record import Cell
+from harness.samples import Sample, counted
 
 
 class RemoteClock:
@@ -35,7 +36,7 @@ def replay(cell: Cell, samples: list[Sample], benchmark: Callable[[], Any]) -> N
         pytest.skip(cell.reason or "unsupported")
     if cell.outcome != "measured":
         pytest.fail(f"{cell.outcome}: {cell.reason}", pytrace=False)
-    durations = [s.seconds for s in samples if s.valid and not s.warmup and s.seconds]
+    durations = [sample.seconds or 0.0 for sample in counted(samples, {cell.id}).get(cell.id, {}).values()]
     assert durations, f"{cell.id} counts as measured without a sample"
     left = iter(durations)
     table = benchmark()

@@ -1,4 +1,4 @@
-"""Raw kernel crypto by buffer size and driver (the paper's Figure 4).
+"""Kernel crypto by buffer size and driver (the paper's Figure 4).
 
 A duration is that of one operation. Drivers beyond the kernel's own choice are found on the host: they are cells of the
 record and the report, not items here.

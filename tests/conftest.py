@@ -4,46 +4,43 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
+import socket
 import subprocess
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from harness.bed import SO_CRYPT, Bed, opened
-from harness.bench import load
-from harness.ciphers import CIPHERS
-from harness.events import Events
-from harness.paths import _datapath, ipsec
-from hosts import testbed
-from hosts.changes import Scope
+from harness.api.bench import load
+from harness.ciphers.table import CIPHERS
+from harness.measuring.opened import SO_CRYPT, OpenTestbed
+from harness.paths import ipsec
+from harness.servers import datapath
+from hosts import modules, testbed
 from hosts.errors import HarnessError
-from hosts.kernel import build
 from hosts.lab import qemu, uml
-from hosts.ssh import Connection, SshError
-from hosts.testbed import Host, HostsTestbed
+from hosts.remote.changes import Scope
+from tests.support.lab import connected
+from tests.support.machine import inhabitants, namespace_of, soon
 
-BESIDE_A_LAB = frozenset({"test_guests_lab.py", "test_so_crypt.py"})
-"""Their guests are their own, one at a time, and they time nothing."""
+MARKS = {"lab": ("lab",), "guest": ("lab",), "unit": (), "browser": ("browser",), "userland": ("lab",)}
+"""The marks of a test by its folder, in the order in which the folders are begun: what takes longest first."""
 
 
 class OneLab(LoadScopeScheduling):  # type: ignore[misc]
-    """Two processes side by side: one takes all files that need a lab of two hosts, in their order, the other the rest.
+    """Two processes side by side: one takes all of tests/lab, in its order, the other the rest, file by file.
 
-    Labs share the machine's processors, and some tests look for what was left behind anywhere on it. (xdist's own
-    groups, ``--dist loadgroup``, have no effect with pytest 9.2.)
+    Labs share the machine's processors, and some tests look for what was left behind anywhere on it; the guests of
+    tests/guest come one at a time, and time nothing. (xdist's own groups, ``--dist loadgroup``, have no effect with
+    pytest 9.2: they rename the items, and it does not read the name.)
     """
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return "lab" if _needs_lab(self.config.rootpath / file) else file
+        return "lab" if Path(file).parent.name == "lab" else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneLab:
@@ -51,13 +48,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneLab:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs a lab takes longest and begins, then what needs guests."""
-    items.sort(key=lambda item: (not _needs_lab(item.path), item.path.name not in BESIDE_A_LAB))
-
-
-@cache
-def _needs_lab(file: Path) -> bool:
-    return file.name not in BESIDE_A_LAB and "mark.lab" in file.read_text(encoding="utf-8")
+    """A test's folder says what it needs."""
+    folders = list(MARKS)
+    items.sort(key=lambda item: folders.index(item.path.parent.name))
+    for item in items:
+        for name in MARKS[item.path.parent.name]:
+            item.add_marker(name)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -74,165 +70,86 @@ def alone() -> None:
         del os.environ[name]
 
 
+@pytest.fixture(scope="module")
+def closed_port() -> Iterator[int]:
+    """A port of this machine that nobody listens on, and nobody else gets meanwhile."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield int(taken.getsockname()[1])
+
+
 @pytest.fixture(scope="session")
-def lab() -> Iterator[uml.UmlLab]:
-    """The embedded lab, booted once."""
+def lab_parts() -> Iterator[uml.UmlParts]:
+    """What the embedded lab is booted from; skips where it cannot be had."""
     spec = testbed.load("lab")
-    assert isinstance(spec, testbed.UmlTestbed)
-    try:
-        booted = uml.boot(spec)
-    except HarnessError as error:
-        pytest.skip(f"the lab does not boot here: {error}")
-    with booted:
+    assert isinstance(spec, uml.UmlTestbed)
+    with contextlib.ExitStack() as stack:
+        try:
+            parts = stack.enter_context(uml.obtain(spec))
+        except HarnessError as error:
+            pytest.skip(f"the lab cannot be had here: {error}")
+        yield parts
+
+
+@pytest.fixture(scope="session")
+def lab(lab_parts: uml.UmlParts) -> Iterator[uml.UmlLab]:
+    """The embedded lab, booted once."""
+    with lab_parts.boot() as booted:
         yield booted
 
 
 @pytest.fixture(scope="session")
-def datapath(tmp_path_factory: pytest.TempPathFactory) -> bytes | None:
-    """The program ``datapath`` for any guest, so that not every bed compiles it; None where it cannot be made here."""
-    program = tmp_path_factory.mktemp("datapath") / "datapath"
-    sources = [str(path) for path in sorted((_datapath.HOSTS / "datapath").glob("*.c"))]
-    header = _datapath.HOSTS / "kernel" / "so_crypt"
-    command = [*_datapath.COMPILE, str(program), "-static", f"-I{header}", *sources]
+def program(tmp_path_factory: pytest.TempPathFactory) -> bytes | None:
+    """The program ``datapath`` for any guest, compiled once; None where it cannot be made here."""
+    compiled = tmp_path_factory.mktemp("datapath") / "datapath"
+    sources = [str(path) for path in sorted((datapath.ONHOST / "datapath").glob("*.c"))]
+    header = datapath.ONHOST / "modules" / "so_crypt"
+    command = [*datapath.COMPILE, "-o", str(compiled), "-static", f"-I{header}", *sources]
     try:
         subprocess.run(command, check=True, capture_output=True, timeout=120)
     except (OSError, subprocess.SubprocessError):
         return None
-    return program.read_bytes()
-
-
-@contextlib.contextmanager
-def connected(testbed: HostsTestbed, program: bytes | None) -> Iterator[Bed]:
-    """An open bed on hosts that are as they were afterwards."""
-    with unchanged(testbed), opened(testbed, Events()) as bed:
-        if program:
-            bed.shared[_datapath.SHARED] = bed.sender.put(program, "datapath", 0o700)
-        yield bed
-
-
-@contextlib.contextmanager
-def unchanged(testbed: HostsTestbed) -> Iterator[None]:
-    """Both hosts are afterwards as they were before."""
-    hosts = (testbed.sender, testbed.receiver)
-    with ThreadPoolExecutor(2) as pool:
-        before = list(pool.map(state, hosts))
-    yield
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(eventually_as_before, hosts, before))
+    return compiled.read_bytes()
 
 
 @pytest.fixture(scope="module")
-def bed(lab: uml.UmlLab, datapath: bytes | None) -> Iterator[Bed]:
-    """The lab's guests, connected for all tests of a file."""
-    with connected(lab.testbed, datapath) as hosts:
+def opened(lab: uml.UmlLab, lab_parts: uml.UmlParts, program: bytes | None) -> Iterator[OpenTestbed]:
+    """The lab's guests, connected for all tests of a file, with so_crypt on the sender."""
+    module = modules.in_image(lab_parts.target)
+    with connected(lab.testbed, program) as hosts:
+        hosts.sender_facts.built[SO_CRYPT] = hosts.sender.put(module.content, "so_crypt.ko")
         yield hosts
 
 
 @pytest.fixture(scope="module")
-def esp_modules(bed: Bed) -> Iterator[None]:
+def esp_modules(opened: OpenTestbed) -> Iterator[None]:
     """What ESP stands on is loaded for all tests of a file: each would load and unload some twenty modules else."""
-    modules = [*ipsec.RANDOM, *ipsec.MODULES, *(name for row in CIPHERS.values() for name in row.kernel_modules)]
-    with Scope(bed.sender) as here, Scope(bed.receiver) as there:
-        for host, scope in ((bed.sender, here), (bed.receiver, there)):
-            load(host, scope, *dict.fromkeys(modules), sticky=ipsec.RANDOM)
+    modules = [*ipsec.OF_VERSION[4], *ipsec.MODULES, *(name for row in CIPHERS.values() for name in row.kernel_modules)]
+    with Scope(opened.sender) as here, Scope(opened.receiver) as there:
+        for host, scope in ((opened.sender, here), (opened.receiver, there)):
+            load(host, scope, *ipsec.RANDOM, sticky=True)
+            load(host, scope, *dict.fromkeys(modules))
         yield
 
 
 @pytest.fixture(scope="module")
 def qemu_lab() -> Iterator[qemu.QemuLab]:
     """The embedded lab of QEMU guests, booted once for a file: emulating two processors would slow down all others."""
-    from tests.test_lab_boot import inhabitants, namespace_of, soon
-
     spec = testbed.load("lab-qemu")
-    assert isinstance(spec, testbed.QemuTestbed)
-    try:
-        booted = qemu.boot(spec)
-    except HarnessError as error:
-        pytest.skip(f"the lab of QEMU guests does not boot here: {error}")
-    with booted:
+    assert isinstance(spec, qemu.QemuTestbed)
+    with contextlib.ExitStack() as stack:
+        try:
+            booted = stack.enter_context(stack.enter_context(qemu.obtain(spec)).boot())
+        except HarnessError as error:
+            pytest.skip(f"the lab of QEMU guests does not boot here: {error}")
         inside = namespace_of(booted.pid)
         yield booted
     assert soon(lambda: inhabitants(inside) == []), inhabitants(inside)
-
-
-@pytest.fixture(scope="session")
-def own_lab() -> Iterator[tuple[uml.UmlLab, build.Module]]:
-    """A lab whose kernel modules of ours fit, and so_crypt for it."""
-    spec = testbed.load("lab")
-    assert isinstance(spec, testbed.UmlTestbed)
-    try:
-        with contextlib.closing(uml.obtain_image(spec)) as guests:
-            module = build.for_uml(spec.suite, guests.path)
-        booted = uml.boot(spec, kernel=module.kernel)
-    except HarnessError as error:
-        pytest.skip(f"a lab for modules of ours cannot be had here: {error}")
-    with booted:
-        yield booted, module
-
-
-@pytest.fixture(scope="module")
-def own_bed(own_lab: tuple[uml.UmlLab, build.Module], datapath: bytes | None) -> Iterator[Bed]:
-    """Its guests, connected for all tests of a file, with so_crypt on the sender."""
-    booted, module = own_lab
-    with connected(booted.testbed, datapath) as hosts:
-        hosts.sender_facts.built[SO_CRYPT] = hosts.sender.put(module.path.read_bytes(), build.MODULE)
-        yield hosts
 
 
 @pytest.fixture
 def hosts_file(lab: uml.UmlLab, tmp_path: Path) -> Path:
     """The lab's guests named in a testbed file, as a user names two hosts."""
     path = tmp_path / "two-hosts.toml"
-    path.write_text(testbed_toml(lab.testbed))
+    path.write_text(testbed.as_toml(lab.testbed))
     return path
-
-
-def testbed_toml(bed: HostsTestbed) -> str:
-    """A testbed as the file that says it."""
-    lines = ['kind = "hosts"', "shape = true"]
-    for role in ("sender", "receiver"):
-        host: Host = getattr(bed, role)
-        lines.append(f"[{role}]")
-        for name, value in host.model_dump(mode="json", exclude_none=True).items():
-            lines.append(f"{name} = {value}" if isinstance(value, int) else f"{name} = '{value}'")
-    return "\n".join(lines) + "\n"
-
-
-def shell(host: Host, command: str) -> str:
-    """Output of a shell command on a host, over a connection of its own."""
-    with Connection("test", host) as connection:
-        channel = connection.start(command)
-        lines: list[str] = []
-        with contextlib.suppress(SshError):
-            lines.extend(channel.read_line(30.0).decode(errors="replace") for _ in range(10_000))
-        return "\n".join(lines)
-
-
-STATE = (
-    "echo policies; ip xfrm policy list; echo states; ip xfrm state list nokeys; echo qdiscs; tc qdisc show; "
-    "echo modules; cut -d' ' -f1 /proc/modules | sort; echo shm; ls -A /dev/shm; echo files; "
-    "ls -A /run /tmp /root; echo addresses; ip -o address; echo processes; "
-    "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline | grep . ; done; true"
-)
-
-
-def state(host: Host) -> list[str]:
-    """What a run could leave behind on a host: IPsec, queueing, modules, files, addresses, processes."""
-    lines = shell(host, STATE).splitlines()
-    # the shell that looks, its connection, and modules the kernel itself never lets go of
-    passing = re.compile(
-        r"sshd-session|^sshd: |sh -c echo policies|^tr |^sleep |ls -A|^bash -c|valid_lft|^sort|^cut|^grep"
-    )
-    staying = set(ipsec.RANDOM)
-    return [line for line in lines if not passing.search(line) and line not in staying]
-
-
-def eventually_as_before(host: Host, before: list[str]) -> None:
-    """The guardian works by itself: give it a while."""
-    now: list[str] = []
-    for _ in range(20):
-        now = state(host)
-        if now == before:
-            return
-        time.sleep(0.5)
-    assert now == before

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.bench import Bench
-from harness.ceiling import Step, Steps
-from harness.paths import Deployed, Observed, _datapath
-from harness.setup import Setup
-from hosts.facts import Facts
+from harness.api.bench import Bench
+from harness.api.parameters import Parameters
+from harness.api.path import DataPath, Deployed, Observed
+from harness.api.steps import Step, Steps, Way
+from harness.api.words import Words
+from harness.servers import datapath
 
 
 def rule(seen: Observed, line: dict[str, Any]) -> str | None:
@@ -18,25 +19,26 @@ def rule(seen: Observed, line: dict[str, Any]) -> str | None:
     return None
 
 
-class AfalgSplice:
+class AfalgSplice(DataPath):
     name = "afalg-splice"
-    title = "Splice (sendfile, AF_ALG, splice)"
-    clear = False
-    builds: tuple[str, ...] = ()
-    buffers: tuple[int, ...] = (4096, 16384)
+    words = Words(
+        label="the scheme with mainline calls: AF_ALG with splice",
+        subject="Taking the data off user space (afalg-splice)",
+        short="AF_ALG with splice",
+        order=20,
+        model="scheme",
+    )
+    buffers = (4096, 16384)
+    prices = (datapath.PRICES,)
+    impossible = staticmethod(datapath.no_skcipher)
+    unsupported = staticmethod(datapath.unsupported_alg)
 
-    def impossible(self, setup: Setup) -> str | None:
-        return _datapath.no_skcipher(setup)
+    def deploy(self, bench: Bench, parameters: Parameters) -> Deployed:
+        datapath.load_alg(bench, parameters.cipher)
+        return datapath.serve(bench, self.name, parameters, rule)
 
-    def unsupported(self, setup: Setup, sender: Facts, receiver: Facts) -> str | None:
-        return _datapath.unsupported_alg(setup, sender, receiver)
-
-    def deploy(self, bench: Bench, setup: Setup) -> Deployed:
-        _datapath.load_alg(bench, setup.cipher)
-        return _datapath.serve(bench, self.name, setup, rule)
-
-    def steps(self, setup: Setup) -> Steps | None:
-        return Steps(sender=(Step("alg_sendfile"), Step("cipher"), Step("syscall")))
+    def steps(self, parameters: Parameters) -> Steps | None:
+        return Steps(sender=(Step("alg_sendfile"), Step("cipher"), Step("syscall")), way=Way("chunks"))
 
 
 PATH = AfalgSplice()

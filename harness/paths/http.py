@@ -2,48 +2,51 @@
 
 from __future__ import annotations
 
-from harness.bench import Bench
-from harness.ceiling import Steps
-from harness.paths import Deployed, Observed, Witness, _log, _need, _nginx
-from harness.setup import Setup
+from harness.api.bench import Bench
+from harness.api.parameters import Parameters
+from harness.api.path import DataPath, Deployed, Observed, Witness
+from harness.api.steps import Steps
+from harness.api.words import Words
+from harness.servers import nginx, request_log, requirements
 from hosts.facts import Facts
 
 
-def judge(seen: Observed) -> Witness:
+def verify(seen: Observed) -> Witness:
     """The server's log: each request once with the whole payload, and no TLS."""
-    said = _log.check(seen)
+    said = request_log.check(seen)
     suites = {line["suite"] for line in seen.log}
     if said.reason is None and suites != {""}:
         return Witness(said.facts, f"the clear path spoke TLS: {suites}")
     return said
 
 
-class Http:
+class Http(DataPath):
     name = "http"
-    title = "HTTP (nginx, sendfile)"
+    words = Words(
+        label="plain HTTP, sendfile",
+        subject="Not encrypting at all (http)",
+        baseline="plain HTTP",
+        model="scheme",
+    )
     clear = True
-    builds: tuple[str, ...] = ()
-    buffers: tuple[int, ...] = ()
 
-    def impossible(self, setup: Setup) -> str | None:
-        return None
+    def unsupported(self, parameters: Parameters, sender: Facts, receiver: Facts) -> str | None:
+        return requirements.missing(sender, receiver, sender_programs=("nginx",))
 
-    def unsupported(self, setup: Setup, sender: Facts, receiver: Facts) -> str | None:
-        return _need.missing(sender, receiver, sender_programs=("nginx",))
-
-    def deploy(self, bench: Bench, setup: Setup) -> Deployed:
+    def deploy(self, bench: Bench, parameters: Parameters) -> Deployed:
         port = bench.port()
-        served = _nginx.serve(bench, self.name, port)
+        served = nginx.serve(bench, self.name, port)
         base = bench.base_url("http", port)
         return Deployed(
             url=lambda name: f"{base}/{name}",
-            log=_nginx.access_log(bench, self.name),
+            log=nginx.access_log(bench, self.name),
             server=served.number,
-            judge=judge,
+            verify=verify,
             calls=frozenset({"sendfile"}),
+            crossing_limit=nginx.HEADS_BYTES,
         )
 
-    def steps(self, setup: Setup) -> Steps | None:
+    def steps(self, parameters: Parameters) -> Steps | None:
         return Steps()
 
 

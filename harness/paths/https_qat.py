@@ -8,82 +8,82 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness.bench import Bench
-from harness.ceiling import Step, Steps
-from harness.paths import Deployed, Observed, Witness, _card, _need, _nginx, _qat
-from harness.paths.https import no_suite
-from harness.setup import Setup
-from hosts import qat
-from hosts.errors import HarnessError
+from harness.api.bench import Bench
+from harness.api.parameters import Parameters
+from harness.api.path import DataPath, Deployed, Observed, Witness
+from harness.api.steps import Steps
+from harness.api.words import Words
+from harness.servers import cards, datapath, gnutls, nginx, qat_engine, requirements
+from harness.servers.requirements import no_cipher_suite
+from hosts.crypto import qat
+from hosts.errors import Refusal
 from hosts.facts import Facts
 
 
-class HttpsQat:
+class HttpsQat(DataPath):
     name = "https-qat"
-    title = "HTTPS (TLS by the QAT engine)"
-    clear = False
-    builds: tuple[str, ...] = ()
-    buffers: tuple[int, ...] = ()
+    words = Words(
+        label="TLS in user space, by Intel's QAT engine",
+        subject="Encrypting TLS in user space by the QAT engine (https-qat)",
+        short="HTTPS on QAT",
+    )
+    prices = (datapath.PRICES, qat_engine.PRICES, gnutls.PRICES)
 
-    def impossible(self, setup: Setup) -> str | None:
-        if setup.driver != "any":
+    def impossible(self, parameters: Parameters) -> str | None:
+        if parameters.driver != "any":
             return "TLS in user space does not use a driver of the kernel's"
-        if setup.cipher is None or setup.cipher.evp not in qat.LISTED:
-            return f"qatengine is tried with AES-GCM only, not with {setup.title}"
-        if setup.requests > 1 and setup.connection != "kept":
+        if parameters.cipher is None or parameters.cipher.evp not in qat.LISTED:
+            return f"qatengine is tried with AES-GCM only, not with {parameters.title}"
+        if parameters.requests > 1 and parameters.connection != "kept":
             return (
                 "handshakes are what is asked here, and qatengine does those in batches of asynchronous jobs: that "
                 "needs an asynchronous server, which nginx is not"
             )
-        return no_suite(setup)
+        return no_cipher_suite(parameters)
 
-    def unsupported(self, setup: Setup, sender: Facts, receiver: Facts) -> str | None:
+    def unsupported(self, parameters: Parameters, sender: Facts, receiver: Facts) -> str | None:
         programs = ("nginx", "openssl", "qatengine")
-        cipher = setup.cipher.evp if setup.cipher else None
+        cipher = parameters.cipher.evp if parameters.cipher else None
         engine = sender.qat
         if engine is None or cipher is None:
-            missing = _need.missing(sender, receiver, sender_programs=(*programs, "cc"))
-            return _need.together(missing, _need.one_suite(receiver))
+            missing = requirements.missing(sender, receiver, sender_programs=(*programs, "cc"))
+            return requirements.together(missing, requirements.one_cipher_suite(parameters, receiver))
         who = engine.gcm.get(cipher)
-        proof = _qat.card(sender)
-        return _need.together(
-            _need.missing(sender, receiver, sender_programs=programs if who == "card" else (*programs, "cc")),
-            _need.one_suite(receiver),
+        proof = qat_engine.card(sender)
+        return requirements.together(
+            requirements.missing(sender, receiver, sender_programs=programs if who == "card" else (*programs, "cc")),
+            requirements.one_cipher_suite(parameters, receiver),
             qat.why_not(engine, cipher),
             "nothing counts the card's work" + (f": {proof.why_not}" if proof else "")
             if who == "card" and not (proof and proof.counters)
             else None,
         )
 
-    def deploy(self, bench: Bench, setup: Setup) -> Deployed:
-        if setup.cipher is None or setup.cipher.evp is None:
-            raise HarnessError(f"{self.name} needs a cipher")
-        attached = _qat.attach(bench, self.name, setup.cipher.evp)
-        deployed = _nginx.serve_tls(
-            bench, self.name, setup, ktls=False, sendfile=True, environment=attached.environment
+    def deploy(self, bench: Bench, parameters: Parameters) -> Deployed:
+        if parameters.cipher is None or parameters.cipher.evp is None:
+            raise Refusal(f"{self.name} needs a cipher")
+        attached = qat_engine.attach(bench, self.name, parameters.cipher.evp)
+        deployed = nginx.serve_tls(
+            bench, self.name, parameters, ktls=False, sendfile=True, environment=attached.environment
         )
 
-        def judge(seen: Observed) -> Witness:
-            said = deployed.judge(seen)
+        def verify(seen: Observed) -> Witness:
+            witness = deployed.verify(seen)
             payload = seen.payload * seen.requests
-            records = payload // _nginx.RECORD_BYTES
-            due = _card.due(attached.proof, records) if attached.proof else 1
-            reason = said.reason or _qat.unproven(attached, seen.sender, payload, due)
-            return Witness(said.facts | _qat.facts(attached, seen.sender), reason)
+            records = payload // nginx.RECORD_BYTES
+            due = cards.due(attached.proof, records) if attached.proof else 1
+            reason = witness.reason or qat_engine.unproven(attached, seen.sender, payload, due)
+            return Witness(witness.facts | qat_engine.facts(attached, seen.sender), reason)
 
         return replace(
             deployed,
-            judge=judge,
+            verify=verify,
             sender_counters=deployed.sender_counters | attached.counters,
             driver_found=attached.does,
         )
 
-    def steps(self, setup: Setup) -> Steps | None:
-        record = _nginx.RECORD_BYTES
-        return Steps(
-            sender=(Step("read", chunk=2 * record), Step("openssl_qat", chunk=record), Step("tcp_copy", chunk=record)),
-            receiver=(Step("receiver_gnutls", chunk=record),),
-        )
+    def steps(self, parameters: Parameters) -> Steps | None:
+        return nginx.tls_steps("openssl_qat")
 
 
 PATH = HttpsQat()

@@ -1,31 +1,39 @@
 """``ipsec``: nginx and sendfile over ESP transport mode (xfrm). With 3DES the closest mainline relative of SO_CRYPT.
 
 Clear text is impossible: on both hosts a policy *requires* ESP for exactly this server's port, in and out. Without
-a matching SA nothing is sent, and what arrives in clear is dropped. The witness is the SAs' own byte counters.
+a matching SA nothing is sent, and what arrives in clear is dropped. The witness is the SAs themselves: algorithms, key
+and tag lengths before and after a sample, that they are the same SAs, and their own byte counters.
 """
 
 from __future__ import annotations
 
-import re
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import get_args, get_type_hints
 
-from harness.bench import Bench, load
-from harness.ceiling import Step, Steps
-from harness.ciphers import AUTH_ICV_BITS, AUTH_KEY_BYTES
-from harness.drivers import esp_algorithm
-from harness.paths import Counter, Deployed, Observed, Witness, _card, _log, _need, _nginx
-from harness.setup import Setup
-from hosts import changes
-from hosts.changes import Scope
-from hosts.errors import HarnessError
+from harness.api.bench import Bench, load
+from harness.api.parameters import Parameters
+from harness.api.path import DataPath, Deployed, Observed, Witness
+from harness.api.steps import Step, Steps, Way
+from harness.api.words import Words
+from harness.ciphers.drivers import esp_algorithm
+from harness.ciphers.table import AUTH_ICV_BITS, AUTH_KEY_BYTES
+from harness.servers import cards, datapath, esp, nginx, request_log, requirements
+from hosts.errors import Refusal
 from hosts.facts import Facts
+from hosts.onhost.agent import xfrm
+from hosts.onhost.agent.values import AssociationCounter, Counter
+from hosts.onhost.agent.xfrm import Algorithm
+from hosts.remote import changes
+from hosts.remote.changes import Scope
+from hosts.remote.host import RemoteHost
 
 # ESP draws its IVs from the kernel's default random generator, which is never let go once it was woken
 RANDOM = ("hmac", "sha512_generic", "sha3_generic", "jitterentropy_rng", "drbg")
 MODULES = (
     "xfrm_user",
-    "esp4",
     "authenc",
     "cbc",
     "ecb",
@@ -35,10 +43,26 @@ MODULES = (
     "echainiv",
     "seqiv",
 )
+OF_VERSION = {4: ("esp4", "xfrm4_mode_transport"), 6: ("esp6", "xfrm6_mode_transport")}
+"""By the version of IP: ESP itself, and its mode, which kernels before 5.2 have as a module."""
 PACKET_BYTES = 1400
 """About what a packet holds of the file at an MTU of 1500: TCP, ESP header, IV, padding and ICV take the rest."""
 
-PACKETS = r"\d+\(bytes\), (\d+)\(packets\)"
+FIELDS = get_args(get_type_hints(AssociationCounter)["field"])
+WAYS = {"sa_out": "outgoing", "sa_in": "incoming"}
+"""A host's two SAs, by the beginning of their counters' names."""
+
+
+def protection(parameters: Parameters) -> tuple[Algorithm, ...]:
+    """What an SA is to have: an AEAD, or a cipher and its MAC. Raises Refusal where ESP has it not."""
+    cipher = parameters.cipher
+    if cipher is None or cipher.esp is None:
+        raise Refusal(f"ESP has no {parameters.title}")
+    key_bits = 8 * (cipher.key_bytes + cipher.salt_bytes)
+    if cipher.aead:
+        return (Algorithm(cipher.esp, key_bits, 8 * cipher.tag_bytes),)
+    mac = parameters.integrity
+    return Algorithm(cipher.esp, key_bits), Algorithm(f"hmac({mac})", 8 * AUTH_KEY_BYTES[mac], AUTH_ICV_BITS[mac])
 
 
 @dataclass(frozen=True)
@@ -50,22 +74,17 @@ class Association:
     spi: str
     reqid: int
 
-    def add(self, setup: Setup) -> str:
+    def add(self, parameters: Parameters) -> str:
         """The line for ``ip -batch`` that adds it, with new keys; so it goes by standard input only."""
-        cipher = setup.cipher
-        if cipher is None or cipher.esp is None:
-            raise HarnessError(f"ESP has no {setup.title}")
-        key = secrets.token_hex(cipher.key_bytes + cipher.salt_bytes)
-        if cipher.aead:
-            protection = f"aead {cipher.esp} 0x{key} 128"
-        else:
-            auth = secrets.token_hex(AUTH_KEY_BYTES[setup.integrity])
-            enc = f"0x{key}" if key else "''"
-            icv = AUTH_ICV_BITS[setup.integrity]
-            protection = f"auth-trunc hmac({setup.integrity}) 0x{auth} {icv} enc {cipher.esp} {enc}"
+        due = protection(parameters)
+        words = []
+        for algorithm in due:
+            kind = "enc" if algorithm.icv_bits is None else "aead" if len(due) == 1 else "auth-trunc"
+            key = f"0x{secrets.token_hex(algorithm.key_bits // 8)}" if algorithm.key_bits else "''"
+            words += [kind, algorithm.name, key, *([str(algorithm.icv_bits)] if algorithm.icv_bits else [])]
         return (
             f"xfrm state add src {self.source} dst {self.target} proto esp spi {self.spi} reqid {self.reqid} "
-            f"mode transport replay-window 64 {protection}\n"
+            f"mode transport replay-window 64 {' '.join(words)}\n"
         )
 
     def look(self) -> list[str]:
@@ -76,31 +95,13 @@ class Association:
         """What that command's output holds while the SA is there."""
         return rf"proto esp spi {self.spi}\b"
 
-    def counter(self, setup: Setup, count: str = r"(\d+)\(bytes\)") -> Counter:
-        """Bytes through this SA, or what ``count`` picks, as long as it is the one with this protection."""
-        cipher = setup.cipher
-        name = re.escape(cipher.esp or "") if cipher else ""
-        if cipher and cipher.aead:
-            protection = [rf"aead {name}"]
-        else:
-            protection = [rf"auth-trunc hmac\({setup.integrity}\)", rf"enc {name}"]
-        # within one SA's paragraph: the next one begins at the start of a line with "src"
-        inside = r"(?:(?!^src )[\s\S])*?"
-        shown = inside.join(rf"^\s+{one}\s" for one in protection)
-        return {
-            "command": self.look(),
-            "pattern": rf"{self.present()}{inside}{shown}{inside}lifetime current:\s+{count}",
-        }
+    def counters(self, way: str) -> dict[str, Counter]:
+        """What is read of it before and after a sample; it is the same SA if when it was added did not change."""
+        return {f"{way}_{field}": AssociationCounter(self.target, int(self.spi, 16), field) for field in FIELDS}
 
     def remove(self) -> list[str]:
         """The command that takes it away."""
-        return [
-            *("ip", "xfrm", "state", "delete", "src", self.source, "dst", self.target),
-            "proto",
-            "esp",
-            "spi",
-            self.spi,
-        ]
+        return f"ip xfrm state delete src {self.source} dst {self.target} proto esp spi {self.spi}".split()
 
 
 def _associate(scope: Scope, association: Association, add: str) -> None:
@@ -131,95 +132,150 @@ def _policy(scope: Scope, association: Association, ports: str, direction: str) 
     )
 
 
-class Ipsec:
+class Ipsec(DataPath):
     name = "ipsec"
-    title = "HTTP over IPsec (ESP transport mode)"
-    clear = False
-    builds: tuple[str, ...] = ()
-    buffers: tuple[int, ...] = ()
+    words = Words(
+        label="HTTP over IPsec (ESP)",
+        subject="Encrypting below TCP with IPsec (ipsec)",
+        short="IPsec",
+        order=40,
+        model="scheme",
+    )
+    prices = (datapath.PRICES, esp.PRICES)
 
-    def impossible(self, setup: Setup) -> str | None:
-        if setup.cipher is None or setup.cipher.esp is None:
-            return f"ESP has no {setup.title}"
+    def impossible(self, parameters: Parameters) -> str | None:
+        if parameters.cipher is None or parameters.cipher.esp is None:
+            return f"ESP has no {parameters.title}"
         return None
 
-    def unsupported(self, setup: Setup, sender: Facts, receiver: Facts) -> str | None:
-        steering = () if setup.driver == "any" else ("crypto_user",)
-        missing = _need.missing(
+    def unsupported(self, parameters: Parameters, sender: Facts, receiver: Facts) -> str | None:
+        steering = () if parameters.driver == "any" else ("crypto_user",)
+        needed = ("xfrm_user", OF_VERSION[sender.ip_version][0])
+        missing = requirements.missing(
             sender,
             receiver,
             sender_programs=("nginx", "ip", "modprobe"),
-            sender_modules=("xfrm_user", "esp4", *steering),
-            receiver_modules=("xfrm_user", "esp4"),
+            sender_modules=(*needed, *steering),
+            receiver_programs=("ip", "modprobe"),
+            receiver_modules=needed,
         )
-        return missing or (_card.unproven(setup.driver, sender) if steering else None)
+        shared = [f"on the {host.role} {host.shared}" for host in (sender, receiver) if host.shared]
+        kept = f"{'; '.join(shared)}: its policies are left alone (docs/hosts.md)" if shared else None
+        unproven = cards.unproven(parameters.driver, sender) if steering else None
+        return requirements.together(missing, kept) or unproven
 
-    def deploy(self, bench: Bench, setup: Setup) -> Deployed:
-        cipher = setup.cipher
+    def deploy(self, bench: Bench, parameters: Parameters) -> Deployed:
+        cipher = parameters.cipher
         if cipher is None:
-            raise HarnessError("ipsec needs a cipher")
+            raise Refusal("ipsec needs a cipher")
         port = bench.port()
         reqid = secrets.randbelow(2**30) + 2**16
         here, there = str(bench.address), str(bench.peer)
         out = Association(here, there, f"0x{secrets.token_hex(4)}", reqid)
         back = Association(there, here, f"0x{secrets.token_hex(4)}", reqid + 1)
-        secret = {way: way.add(setup) for way in (out, back)}
-        for scope, host, directions in (
-            (bench.on_sender, bench.sender, ("out", "in")),
-            (bench.on_receiver, bench.receiver, ("in", "out")),
-        ):
-            load(host, scope, *RANDOM, *MODULES, *cipher.modules, sticky=RANDOM)
-            if scope is bench.on_sender and setup.driver != "any":
+        secret = {way: way.add(parameters) for way in (out, back)}
+
+        def associate(scope: Scope, host: RemoteHost, directions: tuple[str, str]) -> None:
+            load(host, scope, *RANDOM, sticky=True)
+            load(host, scope, *OF_VERSION[bench.address.version], *MODULES, *cipher.modules)
+            if scope is bench.on_sender and parameters.driver != "any":
                 # ESP takes the driver of the highest priority when an SA is made
-                _card.steer(bench, setup.driver, (esp_algorithm(cipher, setup.integrity), cipher.kernel))
+                cards.steer(bench, parameters.driver, (esp_algorithm(cipher, parameters.integrity), cipher.kernel))
             # policies first: from here on this port speaks ESP or not at all
             _policy(scope, out, f"sport {port}", directions[0])
             _policy(scope, back, f"dport {port}", directions[1])
             for way in (out, back):
                 _associate(scope, way, secret[way])
-        served = _nginx.serve(bench, self.name, port)
+
+        with ThreadPoolExecutor(2) as pool:
+            both = [
+                pool.submit(associate, bench.on_sender, bench.sender, ("out", "in")),
+                pool.submit(associate, bench.on_receiver, bench.receiver, ("in", "out")),
+            ]
+        for each in both:
+            each.result()
+        served = nginx.serve(bench, self.name, port)
         base = bench.base_url("http", port)
         deployed = Deployed(
             url=lambda name: f"{base}/{name}",
-            log=_nginx.access_log(bench, self.name),
+            log=nginx.access_log(bench, self.name),
             server=served.number,
-            judge=judge,
-            sender_counters={
-                "sa_out_bytes": out.counter(setup),
-                "sa_out_packets": out.counter(setup, PACKETS),
-                "sa_in_bytes": back.counter(setup),
-            },
-            receiver_counters={"sa_in_bytes": out.counter(setup), "sa_out_bytes": back.counter(setup)},
+            verify=partial(verify, parameters),
+            sender_counters=out.counters("sa_out") | back.counters("sa_in"),
+            receiver_counters=out.counters("sa_in") | back.counters("sa_out"),
             calls=frozenset({"sendfile"}),
-            driver_found=None if setup.driver == "any" else setup.driver,
+            crossing_limit=nginx.HEADS_BYTES,
+            driver_found=None if parameters.driver == "any" else parameters.driver,
         )
-        if setup.driver == "any":
+        if parameters.driver == "any":
             return deployed
         # each packet is a request
-        return _card.watched(
-            deployed, setup.driver, bench.facts, lambda seen, _said: seen.sender["sa_out_packets"] or 0
+        return cards.watched(
+            deployed, parameters.driver, bench.facts, lambda seen, _said: seen.sender["sa_out_packets"] or 0
         )
 
-    def steps(self, setup: Setup) -> Steps | None:
+    def steps(self, parameters: Parameters) -> Steps | None:
         return Steps(
             sender=(Step("esp", chunk=PACKET_BYTES),),
             receiver=(Step("receiver_esp", chunk=PACKET_BYTES),),
+            way=Way("packets", PACKET_BYTES),
         )
 
 
-def judge(seen: Observed) -> Witness:
-    """Both hosts' SAs of the named protection carried at least the payload, and the server sent it."""
-    said = _log.check(seen)
-    due = seen.payload * seen.requests
+def verify(parameters: Parameters, seen: Observed) -> Witness:
+    """Both hosts' SAs had the named protection throughout and carried at least the payload; the server sent it."""
+    said = request_log.check(seen)
     carried, arrived = seen.sender["sa_out_bytes"], seen.receiver["sa_in_bytes"]
-    facts = said.facts | {"sender_sa_bytes": carried, "receiver_sa_bytes": arrived}
-    facts["sender_sa_packets"] = seen.sender["sa_out_packets"]
+    facts = said.facts | {
+        "sender_sa_bytes": carried,
+        "receiver_sa_bytes": arrived,
+        "sender_sa_packets": seen.sender["sa_out_packets"],
+        "sender_sa": seen.sender_states["sa_out_protection"],
+        "receiver_sa": seen.receiver_states["sa_in_protection"],
+    }
+    due = protection(parameters)
+    for host, risen, states in (
+        ("sender", seen.sender, seen.sender_states),
+        ("receiver", seen.receiver, seen.receiver_states),
+    ):
+        for way, word in WAYS.items():
+            if reason := _unproven(f"the {host}'s {word} SA", way, risen, states, xfrm.protection(due)):
+                return Witness(facts, reason)
+    facts |= {"key_bits": 8 * parameters.cipher.key_bytes if parameters.cipher else 0, "tag_bits": due[-1].icv_bits}
+    if stopped := _stopped(seen):
+        return Witness(facts, stopped)
+    payload = seen.payload * seen.requests
     for host, count in (("sender", carried), ("receiver", arrived)):
-        if count is None:
-            return Witness(facts, f"the SA of this cipher is not there on the {host}")
-        if count < due:
-            return Witness(facts, f"the {host}'s SA carried {count} bytes of a payload of {due}")
+        if (count or 0) < payload:
+            return Witness(facts, f"the {host}'s SA carried {count} bytes of a payload of {payload}")
     return Witness(facts, said.reason)
+
+
+def _stopped(seen: Observed) -> str | None:
+    """Which host's packets do not arrive at all, by both ends of each SA; None where some do."""
+    ways = (
+        ("receiver", seen.receiver["sa_out_bytes"], "sender", seen.sender["sa_in_bytes"]),
+        ("sender", seen.sender["sa_out_bytes"], "receiver", seen.receiver["sa_in_bytes"]),
+    )
+    for sending, sent, taking, taken in ways:
+        if sent and taken == 0:
+            return (
+                f"the {sending}'s SA sent {sent} bytes, the {taking}'s took none: "
+                "ESP (IP protocol 50) does not get through, as where a firewall on the way drops it"
+            )
+    return None
+
+
+def _unproven(what: str, way: str, risen: dict[str, int | None], states: dict[str, str | None], due: str) -> str | None:
+    """Why an SA is not the one that was made here, with its protection, before a sample and after it; or None."""
+    found = states[f"{way}_protection"]
+    if found is None:
+        return f"{what} is not there"
+    if found != due:
+        return f"{what} has {found}; due is {due}"
+    if risen[f"{way}_added"] != 0 or risen[f"{way}_bytes"] is None:
+        return f"{what} was exchanged for another during the sample"
+    return None
 
 
 PATH = Ipsec()

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from harness.bench import Bench
-from harness.ceiling import Step, Steps
-from harness.paths import Deployed, _ktls, _nginx
-from harness.setup import Setup
-from hosts.facts import Facts
+from harness.api.bench import Bench
+from harness.api.parameters import Parameters
+from harness.api.path import DataPath, Deployed
+from harness.api.steps import Step, Steps, Way
+from harness.api.words import Words
+from harness.servers import datapath, gnutls, ktls, nginx
 
 
-class Ktls:
+class Ktls(DataPath):
     name = "ktls"
-    title = "Kernel TLS + sendfile"
-    clear = False
-    builds: tuple[str, ...] = ()
-    buffers: tuple[int, ...] = ()
+    words = Words(
+        label="kernel TLS, sendfile",
+        subject="Encrypting TLS in the kernel and taking the data off user space (ktls)",
+        short="kernel TLS",
+        order=30,
+        model="scheme",
+    )
+    prices = (datapath.PRICES, gnutls.PRICES)
+    impossible = staticmethod(ktls.impossible)
+    unsupported = staticmethod(ktls.unsupported)
 
-    def impossible(self, setup: Setup) -> str | None:
-        return _ktls.impossible(setup)
+    def deploy(self, bench: Bench, parameters: Parameters) -> Deployed:
+        return ktls.deploy(bench, self.name, parameters, sendfile=True)
 
-    def unsupported(self, setup: Setup, sender: Facts, receiver: Facts) -> str | None:
-        return _ktls.unsupported(setup, sender, receiver)
-
-    def deploy(self, bench: Bench, setup: Setup) -> Deployed:
-        return _ktls.deploy(bench, self.name, setup, sendfile=True)
-
-    def steps(self, setup: Setup) -> Steps | None:
-        record = _nginx.RECORD_BYTES
-        return Steps(sender=(Step("kernel_cipher", chunk=record),), receiver=(Step("receiver_gnutls", chunk=record),))
+    def steps(self, parameters: Parameters) -> Steps | None:
+        record = nginx.RECORD_BYTES
+        return Steps(
+            sender=(Step("kernel_cipher", chunk=record),), receiver=gnutls.receiving(record), way=Way("socket", record)
+        )
 
 
 PATH = Ktls()

@@ -1,41 +1,36 @@
-"""``ktls-write``: TLS records made by the kernel, the file still read into user space and written: apart from ``ktls``
-it tells what kernel TLS gives and what sendfile gives."""
+"""``ktls-write``: TLS records made by the kernel, the file still read into user space and written.
+
+Beside ``ktls`` it tells what kernel TLS gives and what sendfile gives.
+"""
 
 from __future__ import annotations
 
-from harness.bench import Bench
-from harness.ceiling import Step, Steps
-from harness.paths import Deployed, _ktls, _nginx
-from harness.setup import Setup
-from hosts.facts import Facts
+from harness.api.bench import Bench
+from harness.api.parameters import Parameters
+from harness.api.path import DataPath, Deployed
+from harness.api.steps import Steps
+from harness.api.words import Words
+from harness.servers import datapath, gnutls, ktls, nginx
 
 
-class KtlsWrite:
+class KtlsWrite(DataPath):
     name = "ktls-write"
-    title = "Kernel TLS + write"
-    clear = False
-    builds: tuple[str, ...] = ()
-    buffers: tuple[int, ...] = (4096,)
+    words = Words(
+        label="kernel TLS, write",
+        subject="Encrypting TLS in the kernel but still writing from user space (ktls-write)",
+        short="kernel TLS with write",
+        order=70,
+    )
+    buffers = (4096,)
+    prices = (datapath.PRICES, gnutls.PRICES)
+    impossible = staticmethod(ktls.impossible)
+    unsupported = staticmethod(ktls.unsupported)
 
-    def impossible(self, setup: Setup) -> str | None:
-        return _ktls.impossible(setup)
+    def deploy(self, bench: Bench, parameters: Parameters) -> Deployed:
+        return ktls.deploy(bench, self.name, parameters, sendfile=False)
 
-    def unsupported(self, setup: Setup, sender: Facts, receiver: Facts) -> str | None:
-        return _ktls.unsupported(setup, sender, receiver)
-
-    def deploy(self, bench: Bench, setup: Setup) -> Deployed:
-        return _ktls.deploy(bench, self.name, setup, sendfile=False)
-
-    def steps(self, setup: Setup) -> Steps | None:
-        record = _nginx.RECORD_BYTES
-        return Steps(
-            sender=(
-                Step("read", chunk=2 * record),
-                Step("tcp_copy", chunk=record),
-                Step("kernel_cipher", chunk=record),
-            ),
-            receiver=(Step("receiver_gnutls", chunk=record),),
-        )
+    def steps(self, parameters: Parameters) -> Steps | None:
+        return nginx.tls_steps("kernel_cipher")
 
 
 PATH = KtlsWrite()

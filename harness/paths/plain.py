@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.bench import Bench
-from harness.ceiling import Steps
-from harness.paths import Deployed, Observed, _datapath, _need
-from harness.setup import Setup
+from harness.api.bench import Bench
+from harness.api.parameters import Parameters
+from harness.api.path import DataPath, Deployed, Observed
+from harness.api.steps import Steps
+from harness.api.words import Words
+from harness.servers import datapath, requirements
 from hosts.facts import Facts
 
 
@@ -16,23 +18,23 @@ def rule(_seen: Observed, line: dict[str, Any]) -> str | None:
     return f"{line['crossing_bytes']} bytes crossed into user space" if line["crossing_bytes"] else None
 
 
-class Plain:
+class Plain(DataPath):
     name = "plain"
-    title = "Plain sendfile"
+    words = Words(
+        label="no encryption, sendfile",
+        subject="Not encrypting at all (plain)",
+        baseline="plain sendfile",
+        model="scheme",
+    )
     clear = True
-    builds: tuple[str, ...] = ()
-    buffers: tuple[int, ...] = ()
 
-    def impossible(self, setup: Setup) -> str | None:
-        return None
+    def unsupported(self, parameters: Parameters, sender: Facts, receiver: Facts) -> str | None:
+        return requirements.missing(sender, receiver, sender_programs=("cc",))
 
-    def unsupported(self, setup: Setup, sender: Facts, receiver: Facts) -> str | None:
-        return _need.missing(sender, receiver, sender_programs=("cc",))
+    def deploy(self, bench: Bench, parameters: Parameters) -> Deployed:
+        return datapath.serve(bench, self.name, Parameters(None), rule)
 
-    def deploy(self, bench: Bench, setup: Setup) -> Deployed:
-        return _datapath.serve(bench, self.name, Setup(None), rule)
-
-    def steps(self, setup: Setup) -> Steps | None:
+    def steps(self, parameters: Parameters) -> Steps | None:
         return Steps()
 
 

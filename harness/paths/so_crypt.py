@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from harness.bench import Bench
-from harness.ceiling import Step, Steps
-from harness.paths import Deployed, _datapath, _so_crypt
-from harness.setup import Setup
-from hosts.facts import Facts
+from harness.api.bench import Bench
+from harness.api.parameters import Parameters
+from harness.api.path import DataPath, Deployed
+from harness.api.steps import Step, Steps, Way
+from harness.api.words import Words
+from harness.servers import datapath, so_crypt
 
 
-class SoCrypt:
+class SoCrypt(DataPath):
     name = "so-crypt"
-    title = "SO_CRYPT + sendfile"
-    clear = False
-    builds: tuple[str, ...] = (_so_crypt.MODULE,)
-    buffers: tuple[int, ...] = ()
+    words = Words(
+        label="the scheme itself: sendfile on a SO_CRYPT socket",
+        subject="Taking the data off user space (so-crypt)",
+        short="SO_CRYPT",
+        order=10,
+        model="scheme",
+    )
+    builds = (so_crypt.MODULE,)
+    prices = (datapath.PRICES,)
+    impossible = staticmethod(datapath.no_skcipher)
+    unsupported = staticmethod(so_crypt.unsupported)
 
-    def impossible(self, setup: Setup) -> str | None:
-        return _datapath.no_skcipher(setup)
+    def deploy(self, bench: Bench, parameters: Parameters) -> Deployed:
+        return so_crypt.deploy(bench, self.name, parameters, crossings=0)
 
-    def unsupported(self, setup: Setup, sender: Facts, receiver: Facts) -> str | None:
-        return _so_crypt.unsupported(setup, sender, receiver)
-
-    def deploy(self, bench: Bench, setup: Setup) -> Deployed:
-        return _so_crypt.deploy(bench, self.name, setup, crossings=0)
-
-    def steps(self, setup: Setup) -> Steps | None:
-        return Steps(sender=(Step("kernel_cipher"),))
+    def steps(self, parameters: Parameters) -> Steps | None:
+        return Steps(sender=(Step("kernel_cipher"),), way=Way("socket"))
 
 
 PATH = SoCrypt()

@@ -1,32 +1,34 @@
-"""``so-crypt-send``: read and send on a socket that encrypts: what the saved copies give, apart from leaving AF_ALG."""
+"""``so-crypt-send``: read and send on a socket that encrypts. It tells what saved copies give, apart from AF_ALG."""
 
 from __future__ import annotations
 
-from harness.bench import Bench
-from harness.ceiling import Step, Steps
-from harness.paths import Deployed, _datapath, _so_crypt
-from harness.setup import Setup
-from hosts.facts import Facts
+from harness.api.bench import Bench
+from harness.api.parameters import Parameters
+from harness.api.path import DataPath, Deployed
+from harness.api.steps import Step, Steps, Way
+from harness.api.words import Words
+from harness.servers import datapath, so_crypt
 
 
-class SoCryptSend:
+class SoCryptSend(DataPath):
     name = "so-crypt-send"
-    title = "SO_CRYPT + read and send"
-    clear = False
-    builds: tuple[str, ...] = (_so_crypt.MODULE,)
-    buffers: tuple[int, ...] = (4096, 16384)
+    words = Words(
+        label="ablation: read and send on a SO_CRYPT socket",
+        subject="Encrypting in the socket but still reading through user space (so-crypt-send)",
+        short="SO_CRYPT with read and send",
+        order=60,
+    )
+    builds = (so_crypt.MODULE,)
+    buffers = (4096, 16384)
+    prices = (datapath.PRICES,)
+    impossible = staticmethod(datapath.no_skcipher)
+    unsupported = staticmethod(so_crypt.unsupported)
 
-    def impossible(self, setup: Setup) -> str | None:
-        return _datapath.no_skcipher(setup)
+    def deploy(self, bench: Bench, parameters: Parameters) -> Deployed:
+        return so_crypt.deploy(bench, self.name, parameters, crossings=2)
 
-    def unsupported(self, setup: Setup, sender: Facts, receiver: Facts) -> str | None:
-        return _so_crypt.unsupported(setup, sender, receiver)
-
-    def deploy(self, bench: Bench, setup: Setup) -> Deployed:
-        return _so_crypt.deploy(bench, self.name, setup, crossings=2)
-
-    def steps(self, setup: Setup) -> Steps | None:
-        return Steps(sender=(Step("read"), Step("tcp_copy"), Step("kernel_cipher")))
+    def steps(self, parameters: Parameters) -> Steps | None:
+        return Steps(sender=(Step("read"), Step("tcp_copy"), Step("kernel_cipher")), way=Way("send"))
 
 
 PATH = SoCryptSend()

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import select
 import signal
 import stat
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from hosts import testbed
 from hosts.errors import ConfigError, HarnessError
-from hosts.lab import guest_kernel, guests, image, qemu, running, uml
-from hosts.testbed import HostsTestbed, LabTestbed, QemuTestbed
+from hosts.lab import best, guests, kinds, running
+from hosts.testbed import HostsTestbed, LabTestbed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,9 +58,10 @@ def _up(options: argparse.Namespace) -> None:
     if file and file.suffix != ".toml":
         raise ConfigError(f"the name of a testbed file ends in .toml; {file} does not")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with _Teller() as tell:
-        lab: guests.Lab = qemu.boot(spec, tell) if isinstance(spec, QemuTestbed) else uml.boot(spec, tell)
-    with lab, _written(lab.testbed, file):
+    with ExitStack() as stack:
+        with _Teller() as tell:
+            lab = stack.enter_context(stack.enter_context(kinds.of(spec).obtain(spec, tell)).boot(tell))
+        stack.enter_context(_written(lab.testbed, file))
         print(f"sender and receiver answer after {lab.ready_seconds:.1f} s; lab {lab.pid}", file=sys.stderr)
         if file:
             print(f"as a testbed: {file}", file=sys.stderr)
@@ -90,30 +91,13 @@ def _written(hosts: HostsTestbed, file: Path | None) -> Iterator[None]:
         yield
         return
     try:
-        file.write_text(_toml(hosts))
+        file.write_text("# A running lab's guests; of no use once it has ended.\n" + testbed.as_toml(hosts))
     except OSError as error:
         raise ConfigError(f"cannot write the testbed {file}: {error.strerror}") from error
     try:
         yield
     finally:
         file.unlink(missing_ok=True)
-
-
-def _toml(hosts: HostsTestbed) -> str:
-    """The testbed as its file says it. Its strings, numbers and truths look in TOML as in JSON."""
-    content = hosts.model_dump(mode="json", exclude_none=True)
-    lines = ["# A running lab's guests; of no use once it has ended."]
-    tables = []
-    for name, value in content.items():
-        if isinstance(value, dict):
-            tables += ["", f"[{name}]", *(f"{key} = {_value(item)}" for key, item in value.items())]
-        else:
-            lines.append(f"{name} = {_value(value)}")
-    return "\n".join([*lines, *tables, ""])
-
-
-def _value(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _enter(options: argparse.Namespace) -> None:
@@ -126,26 +110,19 @@ def _list(_options: argparse.Namespace) -> None:
     for lab in labs:
         where = ", ".join(f"{role} on processor {processor}" for role, processor in lab.processors.items())
         state = "" if len(lab.guests) == len(guests.NUMBERS) else " (a guest does not run)"
-        print(f"{lab.pid}: {lab.suite}, {lab.kind}, {where}, started by process {lab.controller}{state}")
+        print(f"{lab.pid}: {lab.release}, {lab.word}, {where}, started by process {lab.controller}{state}")
     if not labs:
         print("no lab runs here", file=sys.stderr)
 
 
 def _image(options: argparse.Namespace) -> None:
     spec = _spec(options.testbed)
-    with _Teller() as tell:
-        if isinstance(spec, QemuTestbed):
-            for each in qemu.obtain(spec, tell):
-                each.close()
-        else:
-            uml.obtain_image(spec, tell).close()
-    print(image.location(spec.suite))
-    if isinstance(spec, QemuTestbed):
-        print(guest_kernel.location(spec.suite))
+    with _Teller() as tell, kinds.of(spec).obtain(spec, tell) as parts:
+        print("\n".join(map(str, parts.places)))
 
 
 def _spec(name: str) -> LabTestbed:
-    spec = testbed.load(name)
+    spec = best.settled(testbed.load(name), partial(print, file=sys.stderr))
     if isinstance(spec, HostsTestbed):
         raise ConfigError(f"the testbed {name} names hosts that exist: there is no lab to boot")
     return spec

@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from hosts.lab.processes import children
+from hosts.processes import children, stat
 
 TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
 
@@ -54,15 +54,7 @@ class VcpuMeter:
 
     def __init__(self, pid: int) -> None:
         """Raises ProcessLookupError when there is no such process, or none with processors."""
-        tasks = Path(f"/proc/{pid}/task")
-        try:
-            self._accounts = [
-                task / "schedstat" for task in tasks.iterdir() if (task / "comm").read_text().startswith("CPU ")
-            ]
-        except OSError:
-            raise ProcessLookupError(f"process {pid} is gone") from None
-        if not self._accounts:
-            raise ProcessLookupError(f"process {pid} emulates no processor")
+        self._accounts = [thread / "schedstat" for thread in processor_threads(pid)]
 
     def seconds(self) -> float:
         """CPU time used so far, in seconds. Raises ProcessLookupError when the process is gone."""
@@ -72,11 +64,25 @@ class VcpuMeter:
             raise ProcessLookupError("the process is gone") from None
 
 
+def processor_threads(pid: int) -> list[Path]:
+    """The threads of a QEMU process that are processors, as folders in /proc.
+
+    Raises ProcessLookupError when there is no such process, or none with processors.
+    """
+    try:
+        found = [task for task in Path(f"/proc/{pid}/task").iterdir() if (task / "comm").read_text().startswith("CPU ")]
+    except OSError:
+        raise ProcessLookupError(f"process {pid} is gone") from None
+    if not found:
+        raise ProcessLookupError(f"process {pid} emulates no processor")
+    return found
+
+
 def _cpu_clock(pid: int) -> int:
     """The kernel's number for the CPU clock of a process with all its threads, as clock_getcpuclockid(3)."""
     return (~pid << 3) | 2
 
 
 def _ended_children_ticks(pid: int) -> int:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    fields = stat(pid)
     return int(fields[13]) + int(fields[14])  # cutime and cstime

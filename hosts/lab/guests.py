@@ -10,17 +10,18 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
 from typing import IO, ClassVar, Protocol, Self, TypeVar, cast
 
-from hosts.errors import HarnessError
-from hosts.lab import processors
+from hosts.disturbance import Disturbance
+from hosts.errors import HostLost
+from hosts.lab import disturbance, processors
 from hosts.lab.keys import MemoryFile
-from hosts.lab.processes import SYSTEM_PATH, arguments, children, end_namespaces, ended
+from hosts.processes import SYSTEM_PATH, arguments, children, end_namespaces, ended
 from hosts.progress import Progress
 from hosts.testbed import Host, HostsTestbed
 
@@ -30,6 +31,7 @@ NUMBERS = {"sender": 2, "receiver": 3}
 MANAGEMENT = {role: f"10.97.0.{number}" for role, number in NUMBERS.items()}
 DATA = {role: f"10.98.0.{number}" for role, number in NUMBERS.items()}
 CLOSE_SECONDS = 10.0
+PROBE_MARGIN_SECONDS = 60.0
 # What a kernel that panics says of where it was: stack, registers and addresses, which tell nobody anything.
 _TRACE = re.compile(r"\[<|\] (RIP|Code|[A-Z0-9]{2,3}|PKRU|Call Trace|Modules linked in|Hardware name):|\] ( |CPU: )")
 
@@ -39,8 +41,6 @@ class Held(Protocol):
 
     @property
     def fd(self) -> int: ...
-
-    def close(self) -> None: ...
 
 
 class Meter(Protocol):
@@ -52,18 +52,18 @@ class Meter(Protocol):
     def seconds(self) -> float: ...
 
 
-def processes(lab: int) -> dict[str, int]:
+def processes(lab: int, guest: str) -> dict[str, int]:
     """The processes that are the guests, by role, of the lab whose process on this machine is ``lab``.
 
-    Raises OSError when it is gone.
+    ``guest``: the word that a guest has among its arguments, with ``{role}`` for its role. Raises OSError when the lab
+    is gone.
     """
     found = {}
     for init in children(lab):
         for child in children(init):
             words = arguments(child)
             for role in NUMBERS:
-                # As lab-init names a guest of User Mode Linux, and one of QEMU.
-                if f"umid={role}" in words or f"guest={role},debug-threads=on" in words:
+                if guest.format(role=role) in words:
                     found[role] = child
     return found
 
@@ -76,51 +76,64 @@ class Lab:
     """
 
     data_interface: ClassVar[str]
+    guest: ClassVar[str]
+    """The word that a guest's process has among its arguments, with ``{role}`` for its role."""
     start_seconds: ClassVar[float]
     """After this long, both guests have been started."""
     boot_seconds: ClassVar[float]
     """A guest that has not answered by SSH after this long never will."""
 
     def __init__(
-        self, name: str, init: Sequence[str], pinned: dict[str, int], held: Sequence[Held], files: Sequence[MemoryFile]
+        self,
+        name: str,
+        init: Sequence[str],
+        pinned: dict[str, int],
+        held: Sequence[Held],
+        files: Sequence[MemoryFile],
+        *,
+        shape: bool = True,
+        more_ids: bool = False,
     ) -> None:
-        """Start it. ``init`` is lab-init with what says which guests; ``held`` and ``files`` are closed with it.
+        """Start it. ``init`` is what lab-init is told of the guests; ``files`` are closed with it.
+
+        ``held`` is what they are booted from: the cache has it in use until the lab's last process is gone. ``shape``
+        says whether a rate may be put on the link. ``more_ids``: an ordinary user's subordinate ids are those of the
+        lab's other users; without it there is root alone.
 
         ``files`` are the keys (:func:`hosts.lab.keys.make`) and whatever else lab-init is to have.
         """
         self.processors = pinned
         self.ready_seconds = 0.0
-        self._held = held
         self._files = files
         self._consoles = {role: MemoryFile(f"{role}.console") for role in NUMBERS}
         self._errors = MemoryFile("lab")
         self._meters: dict[str, Meter] = {}
+        self._watches: dict[str, disturbance.Watch] = {}
         given = [*files, *self._consoles.values()]
         self._process = subprocess.Popen(
             [
-                *("unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])),
+                *("unshare", *_user_namespace(more_ids)),
                 *("--net", "--mount", "--ipc", "--uts", "--pid", "--fork", "--kill-child"),
-                *("/bin/sh", *init, *(f"{file.name}={file.fd}" for file in given)),
+                *("/bin/sh", str(LAB_INIT), *init, *(f"{file.name}={file.fd}" for file in given)),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors.fd,
-            # The locks go along: the cache is in use until the lab's last process is gone.
             pass_fds=[*(each.fd for each in held), *(file.fd for file in given)],
             env={"PATH": SYSTEM_PATH, "LC_ALL": "C"},
             # Ctrl-C is for the controller: the guests stay until it has put them back as they were.
             start_new_session=True,
         )
         self.testbed = HostsTestbed(
-            kind="hosts",
-            name=name,
-            sender=self._host("sender"),
-            receiver=self._host("receiver"),
-            shape=True,
+            kind="hosts", name=name, sender=self._host("sender"), receiver=self._host("receiver"), shape=shape
         )
 
     def _meter(self, guest: int) -> Meter:
         """What measures the CPU time of the guest that is process ``guest``. Raises OSError when it is gone."""
+        raise NotImplementedError
+
+    def _processor_threads(self, guest: int) -> list[Path]:
+        """The threads of process ``guest`` that are its processors, as folders in /proc. Raises OSError."""
         raise NotImplementedError
 
     @property
@@ -133,17 +146,51 @@ class Lab:
         """How fine the difference between the last two :meth:`cpu_seconds` is, for the coarser guest."""
         return max((meter.resolution_seconds for meter in self._meters.values()), default=0.01)
 
-    def cpu_seconds(self, role: str) -> float:
-        """CPU time, in seconds, that the guest has used since it booted, as this machine accounts for it.
+    @property
+    def cpu_elsewhere(self) -> float | None:
+        """What share of the busy time between the last two :meth:`cpu_seconds` may be neither guest's, or the other's;
+        None where each guest's time is its own for certain.
+        """
+        return None
 
-        Raises HarnessError when the guest is gone.
+    def cpu_seconds(self) -> Mapping[str, float]:
+        """CPU time, in seconds, that each guest has used since it booted, as this machine accounts for it.
+
+        Raises HostLost when a guest is gone.
         """
         try:
-            if role not in self._meters:
-                self._meters[role] = self._meter(processes(self.pid)[role])
-            return self._meters[role].seconds()
+            if not self._meters:
+                found = processes(self.pid, self.guest)
+                self._meters = {role: self._meter(found[role]) for role in NUMBERS}
         except (OSError, KeyError):
+            raise self.failure("a guest is gone") from None
+        return {role: self._seconds(role) for role in NUMBERS}
+
+    def _seconds(self, role: str) -> float:
+        try:
+            return self._meters[role].seconds()
+        except OSError:
             raise self.failure("the guest is gone", role) from None
+
+    def disturbance(self) -> dict[str, Disturbance]:
+        """What else happened around each guest, by role, as :class:`hosts.lab.disturbance.Watch` counts it.
+
+        Raises HostLost when a guest is gone.
+        """
+        try:
+            if not self._watches:
+                found = processes(self.pid, self.guest)
+                self._watches = {
+                    role: disturbance.Watch(
+                        self._processor_threads(found[role]),
+                        processor,
+                        [found[other] for other, its in self.processors.items() if its == processor],
+                    )
+                    for role, processor in self.processors.items()
+                }
+            return disturbance.read(self._watches)
+        except (OSError, KeyError):
+            raise self.failure("a guest is gone") from None
 
     def alive(self) -> bool:
         """Whether both guests run."""
@@ -152,7 +199,7 @@ class Lab:
     def _running(self) -> dict[str, int]:
         """The processes of the guests that run now, by role."""
         try:
-            return processes(self.pid) if self._process.poll() is None else {}
+            return processes(self.pid, self.guest) if self._process.poll() is None else {}
         except OSError:
             return {}
 
@@ -163,7 +210,7 @@ class Lab:
             self._process.wait(CLOSE_SECONDS)
         end_namespaces(self._process)
         cast(IO[bytes], self._process.stdout).close()
-        for file in (*self._files, *self._consoles.values(), self._errors, *self._held):
+        for file in (*self._files, *self._consoles.values(), self._errors):
             file.close()
 
     def __enter__(self) -> Self:
@@ -174,17 +221,17 @@ class Lab:
     ) -> None:
         self.close()
 
-    def failure(self, what: str, role: str | None = None) -> HarnessError:
+    def failure(self, what: str, role: str | None = None) -> HostLost:
         """An error that quotes what the lab and its guests said last."""
         said = {"lab": self._errors, **self._consoles} if role is None else {role: self._consoles[role]}
         quoted = []
         for name, file in said.items():
             lines = [line for line in file.text().splitlines() if line.strip() and not _TRACE.search(line)]
             quoted += [f"    {name}: {line}" for line in lines[-12:]]
-        return HarnessError("\n".join([what, *quoted]), host=role or "the lab")
+        return HostLost("\n".join([what, *quoted]), host=role or "the lab")
 
     def wait_until_ready(self, started: float, progress: Progress) -> None:
-        """Wait for an SSH banner of each guest, ``boot_seconds`` at most. Raises HarnessError."""
+        """Wait for an SSH banner of each guest, ``boot_seconds`` at most. Raises HostLost."""
         # Until the lab says so its process is not in its own network yet, and a probe would ask this machine's.
         inside = cast(IO[bytes], self._process.stdout)
         if not select.select([inside], [], [], self.boot_seconds)[0] or not inside.readline():
@@ -221,13 +268,10 @@ class Lab:
         self.ready_seconds = time.monotonic() - started
 
     def _probe(self, role: str) -> subprocess.Popen[bytes]:
-        command = [*self._proxy(), MANAGEMENT[role], "22", str(self.boot_seconds)]
+        # longer than anybody waits for it: which of the two ends first is then no matter of chance
+        command = [*self._proxy(), MANAGEMENT[role], "22", str(self.boot_seconds + PROBE_MARGIN_SECONDS)]
         return subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
         )
 
     def _proxy(self) -> Sequence[str]:
@@ -239,33 +283,38 @@ class Lab:
         files = {file.name: file.path for file in self._files}
         return Host(
             address=MANAGEMENT[role],
+            user="root",
+            port=22,
+            ssh_config=Path("none"),
             data_address=ip_address(DATA[role]),
             data_interface=self.data_interface,
             identity_file=files["id"],
             known_hosts=files["known_hosts"],
-            # OpenSSH and paramiko replace %h and %p, and nothing else may hold a percent sign.
+            # %h and %p are replaced as OpenSSH does, and nothing else may hold a percent sign.
             proxy_command=shlex.join(self._proxy()).replace("%", "%%") + " %h %p",
         )
+
+
+def _user_namespace(more_ids: bool) -> list[str]:
+    """What root does not need."""
+    if os.geteuid() == 0:
+        return []
+    return ["--user", "--map-root-user", *(["--map-auto"] if more_ids else [])]
 
 
 _Lab = TypeVar("_Lab", bound=Lab)
 
 
-def booted(make: Callable[[dict[str, int]], _Lab], held: Iterable[Held], progress: Progress) -> _Lab:
+def booted(make: Callable[[dict[str, int]], _Lab], progress: Progress) -> _Lab:
     """Choose processors, make the lab on them and wait until both guests answer.
 
-    ``held`` is closed where the lab was not made. Raises HarnessError, with nothing left behind.
+    Raises HostLost, with nothing left behind.
     """
     started = time.monotonic()
     pinned = processors.choose(len(NUMBERS))
     if len(set(pinned)) < len(pinned):
         progress("both guests share this machine's only processor", None)
-    try:
-        lab = make(dict(zip(NUMBERS, pinned, strict=True)))
-    except BaseException:
-        for each in held:
-            each.close()
-        raise
+    lab = make(dict(zip(NUMBERS, pinned, strict=True)))
     try:
         lab.wait_until_ready(started, progress)
     except BaseException:

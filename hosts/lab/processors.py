@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from hosts.errors import HarnessError
+from hosts.errors import Refusal
 from hosts.progress import Progress, silent
 
 DEVICES = Path("/sys/devices/system/cpu")
@@ -38,16 +38,13 @@ def _siblings(device: Path, processor: int) -> str:
 
 @contextmanager
 def measuring(
-    processors: Iterable[int],
-    progress: Progress = silent,
-    timeout: float = WAIT_SECONDS,
-    devices: Path = DEVICES,
+    processors: Iterable[int], progress: Progress = silent, timeout: float = WAIT_SECONDS, devices: Path = DEVICES
 ) -> Iterator[None]:
     """Hold these processors for a measurement: whoever else measures on one of them, as any user, waits.
 
     The lock is on the processor's own directory in sysfs: it leaves no trace and ends with its holder. They
     are taken in ascending order, so that two who want the same ones cannot hold each other up for ever. Waits
-    ``timeout`` seconds at most for all of them, then raises HarnessError.
+    ``timeout`` seconds at most for all of them, then raises Refusal.
     """
     deadline = time.monotonic() + timeout
     with ExitStack() as held:
@@ -55,7 +52,7 @@ def measuring(
             try:
                 fd = os.open(devices / f"cpu{processor}", os.O_RDONLY | os.O_DIRECTORY)
             except OSError as error:
-                raise HarnessError(f"this machine has no processor {processor}: {error.strerror}") from error
+                raise Refusal(f"this machine has no processor {processor}: {error.strerror}") from error
             held.callback(os.close, fd)
             _lock(fd, processor, deadline, progress)
         yield
@@ -71,7 +68,7 @@ def _lock(fd: int, processor: int, deadline: float, progress: Progress) -> None:
                 progress(f"waiting for processor {processor}, on which another benchmark measures", None)
                 told = True
             if time.monotonic() >= deadline:
-                raise HarnessError(
+                raise Refusal(
                     f"another benchmark has been measuring on processor {processor} all the time",
                     next_step="wait until it has finished, or give this one other processors with taskset",
                 ) from None

@@ -11,20 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from hosts.errors import ConfigError, HarnessError
+from hosts.errors import ConfigError, Refusal
+from hosts.lab import kinds
 from hosts.lab.guests import LAB_INIT, MANAGEMENT, processes
-from hosts.lab.processes import SYSTEM_PATH, arguments
+from hosts.processes import SYSTEM_PATH, arguments, stat
 
 
 @dataclass(frozen=True)
 class RunningLab:
     """A lab, by the process that holds its namespaces; ``guests`` and ``processors`` by role.
 
-    ``kind`` is lab-init's word for what the guests are: ``uml``, ``tcg`` or ``kvm``.
+    ``word`` is what lab-init calls its guests.
     """
 
     pid: int
-    kind: str
+    word: str
     controller: int
     image: Path
     guests: Mapping[str, int]
@@ -32,8 +33,8 @@ class RunningLab:
     user_namespace: bool
 
     @property
-    def suite(self) -> str:
-        """The Debian suite that the guests run."""
+    def release(self) -> str:
+        """The Debian release that the guests run."""
         return self.image.name.rpartition("-")[0]
 
 
@@ -41,8 +42,8 @@ def find() -> list[RunningLab]:
     """This user's labs (root: everybody's), oldest first."""
     found = []
     for directory in Path("/proc").iterdir():
-        # A process that ends while it is looked at is no lab.
-        with suppress(OSError, ValueError, IndexError):
+        # A process that ends while it is looked at is no lab; one of a kind that is not known is another checkout's.
+        with suppress(OSError, ValueError, IndexError, ConfigError):
             if directory.name.isdigit() and os.geteuid() in (0, directory.stat().st_uid):
                 lab = _lab(int(directory.name))
                 if lab:
@@ -69,10 +70,10 @@ def enter(lab: RunningLab, role: str, command: Sequence[str]) -> NoReturn:
     Runs ``command``, or root's shell when that is empty; the exit status is the command's.
     """
     if role not in lab.guests:
-        raise HarnessError(f"the {role} of the lab with process {lab.pid} does not run")
+        raise Refusal(f"the {role} of the lab with process {lab.pid} does not run")
     user = ["--user", "--preserve-credentials"] if lab.user_namespace else []
-    # The image as the lab sees it: the root of a User Mode Linux process, while QEMU's root is this machine's.
-    root = f"/proc/{lab.guests[role]}/root{'' if lab.kind == 'uml' else lab.image}"
+    # The image as the lab sees it.
+    root = f"/proc/{lab.guests[role]}/root{'' if kinds.by_word(lab.word).in_image else lab.image}"
     argv = [
         *("nsenter", "--target", str(lab.guests[role]), *user),
         *("--mount", "--net", "--pid", f"--root={root}", f"--wd={root}"),
@@ -83,7 +84,7 @@ def enter(lab: RunningLab, role: str, command: Sequence[str]) -> NoReturn:
     ]
     nsenter = shutil.which("nsenter", path=SYSTEM_PATH)
     if not nsenter:
-        raise HarnessError("this machine lacks nsenter", next_step="as root: apt-get install util-linux")
+        raise Refusal("this machine lacks nsenter", next_step="as root: apt-get install util-linux")
     os.execve(nsenter, argv, {"TERM": os.environ.get("TERM", "dumb"), "PATH": SYSTEM_PATH})  # noqa: S606
 
 
@@ -92,22 +93,17 @@ def _lab(pid: int) -> RunningLab | None:
     command = arguments(pid)
     if Path(command[0]).name != "unshare" or str(LAB_INIT) not in command:
         return None
-    after = command[command.index(str(LAB_INIT)) + 1 :]
+    word, _start, image, _memory, *rest = command[command.index(str(LAB_INIT)) + 1 :]
     return RunningLab(
         pid=pid,
-        controller=int(_stat(pid)[1]),
-        kind=after[0],
-        image=Path(after[1]),
-        guests=processes(pid),
-        processors=dict(zip(MANAGEMENT, map(int, after[3:5]), strict=True)),
+        controller=int(stat(pid)[1]),
+        word=word,
+        image=Path(image),
+        guests=processes(pid, kinds.by_word(word).guest),
+        processors=dict(zip(MANAGEMENT, map(int, rest[:2]), strict=True)),
         user_namespace="--user" in command,
     )
 
 
-def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat from the third, the state, on."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-
-
 def _started(pid: int) -> int:
-    return int(_stat(pid)[19])
+    return int(stat(pid)[19])

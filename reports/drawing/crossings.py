@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.record import Crossing, SuiteEntry
+from harness.api.words import Model, Words
+from harness.record import Crossing, Head, SuiteEntry
 from reports import words
 from reports.drawing.tables import Table, Value, number, text
 
 MB = 10**6
-TRADITIONAL = ("afalg-copy",)
-SCHEME = ("afalg-splice", "so-crypt", "ktls", "http", "plain", "ipsec")
 COUNTED = {"server": "exact, by the server", "strace": "seen by strace"}
 READING = (
     "Counted in a separate transfer that was not timed. A system call is two mode switches, into the kernel and back. "
@@ -30,59 +29,79 @@ COLUMNS = ("Path", "Cipher", "Buffer", "System calls per MB", "Mode switches per
 
 
 @dataclass(frozen=True)
-class Model:
+class Expected:
     """What the paper's model says of 1 MB: buffers copied, and mode switches (None where the buffer is not known)."""
 
     copies: float | None
     switches: float | None
 
 
-SCHEME_MODEL = Model(0, 2)
+SCHEME = Expected(0, 2)
 
 
-def model(path: str, buffer: int | None) -> Model | None:
-    """The paper's model of a path; None for paths that it does not speak of."""
-    if path in TRADITIONAL:
-        return Model(4 * MB / buffer, 8 * MB / buffer) if buffer else Model(None, None)
-    return SCHEME_MODEL if path in SCHEME else None
+def expected(model: Model | None, buffer: int | None) -> Expected | None:
+    """What the paper expects of a path with this model and buffer; None for paths that it does not speak of."""
+    if model == "traditional":
+        return Expected(4 * MB / buffer, 8 * MB / buffer) if buffer else Expected(None, None)
+    return SCHEME if model == "scheme" else None
 
 
-def tables(suites: Sequence[SuiteEntry]) -> list[Table]:
+def sentence(head: Head) -> str:
+    """How often a byte crosses on the path that crosses most, and on the one that crosses least."""
+    counted = [c for suite in head.suites for c in suite.crossings if c.cipher not in words.UNENCRYPTED]
+    ordered = sorted(counted, key=lambda c: c.crossing_bytes / c.size_bytes)
+    shown = [
+        f"{n:.0f} times on {c.path}" for c in (ordered[-1:] + ordered[:1]) for n in [c.crossing_bytes / c.size_bytes]
+    ]
+    return f"A byte crosses between user and kernel memory {' and '.join(shown)}." if shown else ""
+
+
+def tables(head: Head) -> list[Table]:
     """A table for each suite that counted anything."""
-    return [_table(n, suite) for n, suite in enumerate(suites) if suite.crossings]
+    return [_table(n, suite, head) for n, suite in enumerate(head.suites) if suite.crossings]
 
 
-def _table(n: int, suite: SuiteEntry) -> Table:
+def _table(n: int, suite: SuiteEntry, head: Head) -> Table:
     return Table(
         id=f"crossings-{n + 1}",
         title=f"Suite {suite.name}",
         columns=COLUMNS,
-        rows=[_row(crossing) for crossing in suite.crossings],
+        rows=[_row(crossing, words.path(head, crossing.path)) for crossing in suite.crossings],
         details=[("Calls by name", _calls(n, suite))],
     )
 
 
-def _row(crossing: Crossing) -> list[Value]:
+def _row(crossing: Crossing, path: Words) -> list[Value]:
     size = crossing.size_bytes
     calls = sum(crossing.calls.values()) * MB / size
     copied = crossing.copied_bytes
-    expected = model(crossing.path, crossing.buffer_bytes)
+    paper = expected(path.model, crossing.buffer_bytes)
     buffers = copied / crossing.buffer_bytes * MB / size if copied is not None and crossing.buffer_bytes else None
     if copied == 0:
         buffers = 0.0
     return [
-        Value(crossing.path, crossing.path, words.path_title(crossing.path)),
+        Value(crossing.path, crossing.path, path.label),
         text("–" if crossing.cipher in words.UNENCRYPTED else words.cipher(crossing.cipher)),
         Value(words.size(crossing.buffer_bytes) if crossing.buffer_bytes else "–", crossing.buffer_bytes),
         number(calls),
         number(2 * calls),
-        Value("2 a file", 2) if expected == SCHEME_MODEL else number(expected.switches if expected else None),
-        number(crossing.crossing_bytes / size),
+        Value("2 a file", 2) if paper == SCHEME else number(paper.switches if paper else None),
+        _crossing_bytes(crossing),
         number(None if copied is None else copied / size),
         number(buffers),
-        number(expected.copies if expected else None),
-        text(COUNTED[crossing.source], f"file of {words.size(size)}"),
+        number(paper.copies if paper else None),
+        text(COUNTED[crossing.source], "; ".join([f"file of {words.size(size)}", *_not_seen(crossing)])),
     ]
+
+
+def _crossing_bytes(crossing: Crossing) -> Value:
+    """Bytes across the border for each of the file; the least there were, where calls carried others."""
+    value = number(crossing.crossing_bytes / crossing.size_bytes)
+    return value._replace(text=f"at least {value.text}") if crossing.uncounted else value
+
+
+def _not_seen(crossing: Crossing) -> list[str]:
+    return [f"without the bytes of {', '.join(crossing.uncounted)}"] if crossing.uncounted else []
 
 
 def _calls(n: int, suite: SuiteEntry) -> Table:

@@ -37,24 +37,29 @@ class Facet:
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure: Plotly's dict, its words, its legend (label, series, explanation) and the data it shows.
-
-    A figure of several small charts has ``facets`` instead of one ``spec``, and lines rather than bars
-    (``lines``). ``data_of``: the figure whose table holds this one's data too.
-    """
+    """One figure, its words and the data that it shows."""
 
     id: str
     title: str
     caption: str
     spec: dict[str, Any]
+    """Plotly's dict."""
     legend: list[tuple[str, int, str]]
+    """Label, number of the series, explanation."""
     columns: list[str]
+    """Of the table that holds its data."""
     rows: list[list[Any]]
+    """Of the same table."""
     absent: list[tuple[str, str, str]] = field(default_factory=list)
+    """What it cannot show: path and sizes, outcome, reason."""
     wide: bool = False
+    """Whether it takes the page's whole width."""
     facets: list[Facet] = field(default_factory=list)
+    """Several small charts instead of one ``spec``."""
     lines: bool = False
+    """Whether it shows lines rather than bars."""
     data_of: str = ""
+    """The figure whose table holds this one's data too."""
 
     @property
     def specs(self) -> dict[str, dict[str, Any]]:
@@ -98,9 +103,9 @@ def bars(panel: Panel, cell_index: dict[str, int]) -> Figure:
     shapes = []
     if name == "goodput_bits_per_second" and limit and top > 0.4 * limit:
         shapes.append(line_across("link", "y", limit / factor))
-        said = f"– – link rate {words.rate(limit)}"
+        label = f"– – link rate {words.rate(limit)}"
         notes.append(
-            note("link", said, xref="paper", x=1, xanchor="right", yref="paper", y=1, yanchor="bottom", yshift=4)
+            note("link", label, xref="paper", x=1, xanchor="right", yref="paper", y=1, yanchor="bottom", yshift=4)
         )
     groups = list(range(len(panel.groups)))
     spec = {
@@ -141,8 +146,8 @@ def cpu(panel: Panel, cell_index: dict[str, int]) -> Figure | None:
     traces, notes, rows = [], [], []
     for n, host in enumerate(("sender", "receiver")):
         ref = str(n + 1) if n else ""
-        some, words_in, table = _bars(panel, f"{host}_cpu_seconds_per_gb", cell_index, "x", f"y{ref}")
-        traces += some
+        of_host, words_in, table = _bars(panel, f"{host}_cpu_seconds_per_gb", cell_index, "x", f"y{ref}")
+        traces += of_host
         notes += words_in
         rows += [[row[0], row[1], host, *row[2:]] for row in table]
     groups = list(range(len(panel.groups)))
@@ -192,15 +197,15 @@ def _bars(panel: Panel, name: str, cell_index: dict[str, int], xaxis: str, yaxis
             at = round(g + (s - (len(panel.series) - 1) / 2) * width, 4)
             rows.append([series.label, group, samples, *(_or_none(v) for v in (mean, low, high)), cell.outcome])
             if math.isnan(mean):
-                said = cell.outcome if cell.outcome != "measured" else "no samples"
-                notes.append(_missing(said, cell.reason or "", at, yaxis, total))
+                outcome = cell.outcome if cell.outcome != "measured" else "no samples"
+                notes.append(_missing(outcome, cell.reason or "", at, yaxis, total))
                 continue
-            known = not math.isnan(low)
+            has_interval = not math.isnan(low)
             x.append(at)
             y.append(_compact(mean))
-            up.append(_compact(high - mean) if known else 0)
-            down.append(_compact(mean - low) if known else 0)
-            span = f" (95 % {words.number(low)}–{words.number(high)})" if known else ""
+            up.append(_compact(high - mean) if has_interval else 0)
+            down.append(_compact(mean - low) if has_interval else 0)
+            span = f" (95 % {words.number(low)}–{words.number(high)})" if has_interval else ""
             hover.append(
                 f"<b>{text(series.label)}</b>, {text(group)}<br>{what}: {words.number(mean)} {unit}{span}"
                 f"<br>{words.count(samples, 'sample')}"
@@ -233,12 +238,12 @@ def _up(rows: list[list[Any]], host: str | None = None) -> dict[str, Any]:
     return {"rangemode": "tozero"}
 
 
-def _missing(said: str, reason: str, x: float, yref: str, total: int) -> dict[str, Any]:
+def _missing(outcome: str, reason: str, x: float, yref: str, total: int) -> dict[str, Any]:
     """A word in a bar's place: what became of the cell instead of a number."""
-    word = said if total < 40 else "×"
+    word = outcome if total < 40 else "×"
     return note(
         "missing", word, x=x, y=0, yref=yref, yanchor="bottom", textangle=-90, yshift=3,
-        hovertext=text(f"{said}: {reason[:120]}" if reason else said), font={"size": 11 if total < 25 else 9},
+        hovertext=text(f"{outcome}: {reason[:120]}" if reason else outcome), font={"size": 11 if total < 25 else 9},
     )  # fmt: skip
 
 
@@ -257,7 +262,7 @@ def line_across(name: str, along: str, at: float, dash: str = "dash") -> dict[st
 
 def legend(panel: Panel) -> list[tuple[str, int, str]]:
     """A panel's paths, with what they are."""
-    return [(s.label, s.colour, words.path_title(s.path) + (" (baseline)" if s.baseline else "")) for s in panel.series]
+    return [(s.label, s.colour, s.title + (" (baseline)" if s.baseline else "")) for s in panel.series]
 
 
 def _compact(value: float) -> float:

@@ -30,8 +30,8 @@ def forest(panel: Panel) -> Figure | None:
     lines, notes, height = _rows(panel, left)
     low, high = _range(panel)
     traces = [trace for metric in METRICS for trace in _trace(panel, metric, lines, low, high, notes)]
-    ceiling = _ceilings(panel, lines, low, high)
-    traces += [ceiling] if ceiling else []
+    predicted = _predictions(panel, lines, low, high)
+    traces += [predicted] if predicted else []
     margin = next(iter(panel.verdicts.values())).margin
     paper = panel.suite.figure == 7
     shapes: list[dict[str, Any]] = [
@@ -43,7 +43,7 @@ def forest(panel: Panel) -> Figure | None:
         shapes += [line_across("paper", "x", PAPER[0], "dash"), line_across("paper", "x", PAPER[1], "dot")]
         middle = math.log10(PAPER[0] * PAPER[1]) / 2
         notes.append(note("paper", "paper: 27 %", x=middle, yref="paper", y=1, yanchor="bottom", yshift=2))
-    ticks = _ticks(low, high)
+    shown = ticks(low, high)
     base = panel.suite.baseline
     spec = {
         "data": traces,
@@ -54,8 +54,8 @@ def forest(panel: Panel) -> Figure | None:
                 f"Ratio to {text(base)} (times as good)",
                 type="log",
                 range=[math.log10(low), math.log10(high)],
-                tickvals=ticks,
-                ticktext=[f"{tick:g}" for tick in ticks],
+                tickvals=shown,
+                ticktext=[f"{tick:g}" for tick in shown],
             ),
             yaxis={
                 "tickvals": [-line for line in lines.values()],
@@ -78,7 +78,7 @@ def forest(panel: Panel) -> Figure | None:
         ),
         spec=spec,
         legend=[(label, -1 - n, "") for n, (_, label, _, _) in enumerate(METRICS)]
-        + ([("predicted", -3, "from the measured prices")] if ceiling else []),
+        + ([("predicted", -3, "from the measured prices")] if predicted else []),
         columns=["candidate", "size", "metric", "ratio", "low", "high", "verdict", "blocks", "predicted"],
         rows=_table(panel, lines),
     )
@@ -103,11 +103,11 @@ def _rows(panel: Panel, left: int) -> tuple[Lines, list[dict[str, Any]], int]:
         for g in groups:
             row += 1
             lines[(s, g)] = row
-            said = unmeasured(panel, panel.slots[(s, g)])
-            if said:
-                why = text((panel.slots[(s, g)].reason or said)[:120])
+            outcome = unmeasured(panel, panel.slots[(s, g)])
+            if outcome:
+                why = text((panel.slots[(s, g)].reason or outcome)[:120])
                 place = {"xref": "paper", "x": 0, "xanchor": "left", "xshift": 6, "y": -row}
-                notes.append(note("missing", text(said), hovertext=why, **place))
+                notes.append(note("missing", text(outcome), hovertext=why, **place))
         row += 1
     return lines, notes, row
 
@@ -190,7 +190,7 @@ def _hover(panel: Panel, s: int, g: int, verdict: Verdict, label: str) -> str:
     )
 
 
-def _ceilings(panel: Panel, lines: Lines, low: float, high: float) -> dict[str, Any] | None:
+def _predictions(panel: Panel, lines: Lines, low: float, high: float) -> dict[str, Any] | None:
     x, y, hover = [], [], []
     for (s, g), line in lines.items():
         verdict = panel.verdicts.get((panel.slots[(s, g)].id, "seconds"))
@@ -231,9 +231,9 @@ def _table(panel: Panel, lines: Lines) -> list[list[Any]]:
     return rows
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Round values at least a seventh of the axis apart, 1 always among them."""
-    apart = math.log(high / low) / 7
+def ticks(low: float, high: float, most: int = 7) -> list[float]:
+    """Round values, no more than ``most`` would be if they were evenly spread, 1 always among them."""
+    apart = math.log(high / low) / most
     chosen = [1.0]
     for tick in TICKS:
         if low <= tick <= high and all(abs(math.log(tick / other)) >= apart for other in chosen):

@@ -104,11 +104,7 @@ def line(
 
 
 def small(
-    traces: list[dict[str, Any]],
-    xaxis: dict[str, Any],
-    yaxis: dict[str, Any],
-    height: int = 270,
-    **more: Any,
+    traces: list[dict[str, Any]], xaxis: dict[str, Any], yaxis: dict[str, Any], height: int = 270, **more: Any
 ) -> dict[str, Any]:
     """A small chart."""
     made = layout(height, margin={"l": 58, "r": 18, "t": 8, "b": 44}, xaxis=xaxis, yaxis=yaxis, **more)

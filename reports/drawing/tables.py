@@ -19,7 +19,7 @@ class Value(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """``hidden`` columns are in the download only."""
+    """A table of a page, which can be sorted and downloaded."""
 
     id: str
     title: str
@@ -27,7 +27,9 @@ class Table:
     rows: Sequence[Sequence[Value]]
     notes: Sequence[str] = ()
     hidden: frozenset[int] = field(default=frozenset())
+    """Columns that are in the download only, by place."""
     details: Sequence[tuple[str, Table]] = ()
+    """Further tables that are folded away, each with its heading."""
 
 
 def text(value: object, small: str = "") -> Value:

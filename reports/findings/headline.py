@@ -1,4 +1,4 @@
-"""The sentence a manager can quote and an engineer can check, and its short form for the index."""
+"""Comparisons in full sentences, with what an engineer checks them by; which of them speaks for the run."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from harness.record import Cell, Head, Run, SuiteEntry, Verdict
+from harness.verdicts import answer
 from reports import words
-
-# Which comparison speaks for the run: the scheme itself first, its nearest relatives next.
-ORDER = ("so-crypt", "afalg-splice", "ktls", "ipsec", "https", "so-crypt-send", "ktls-write")
 
 
 def headline(run: Run, told: Sequence[str] = ()) -> str:
     """The run's result in one sentence, honest about what it does not show.
 
-    ``told`` are sentences that need no comparison, on what raw cryptography costs: the first speaks for a run that
+    ``told`` are sentences that need no comparison, on what kernel cryptography costs: the first speaks for a run that
     compared nothing.
     """
     chosen = main_verdict(run.head)
     if chosen is None and not told:
-        return _nothing(run)
+        return nothing(run)
     text = sentence(run.head, chosen) if chosen else told[0]
     unfinished = {
         "running": "So far, with the run still going: ",
@@ -29,21 +27,6 @@ def headline(run: Run, told: Sequence[str] = ()) -> str:
     }
     before = unfinished.get(run.head.status)
     return before + _lower(text) if before else text
-
-
-def short(head: Head) -> str:
-    """The headline for a row of the index."""
-    verdict = main_verdict(head)
-    if verdict is None:
-        return "nothing compared"
-    cell, cpu = _cells(head)[verdict.candidate], _cpu(head, verdict)
-    base = _cells(head)[verdict.baseline]
-    kind = "" if cell.cipher in words.UNENCRYPTED else f"{words.cipher(cell.cipher)}, "
-    return (
-        f"{against(cell, base)}, {kind}{words.place(cell)}: "
-        f"{words.VERDICTS[verdict.verdict]}{', ' + span(verdict) if verdict.ratio else ''}"
-        + (f"; {words.METRICS[cpu.metric]} {words.CPU_VERDICTS[cpu.verdict]}, {words.ratio(cpu.ratio)}" if cpu else "")
-    )
 
 
 def against(candidate: Cell | None, baseline: Cell | None) -> str:
@@ -61,14 +44,13 @@ def main_verdict(head: Head) -> Verdict | None:
 
     def rank(verdict: Verdict) -> tuple[object, ...]:
         cell = cells[verdict.candidate]
-        path = ORDER.index(cell.path) if cell.path in ORDER else len(ORDER)
-        if cell.path == "https" and cells[verdict.baseline].cipher in words.UNENCRYPTED:
-            path = -1  # against plain HTTP the paper asks what HTTPS costs
+        path = words.path(head, cell.path)
+        over_clear = path.order_over_clear if cells[verdict.baseline].cipher in words.UNENCRYPTED else None
         return (
             verdict.ratio is None,
             cell.cipher in words.UNENCRYPTED or cell.cipher == "null",
             suites[cell.suite],
-            path,
+            path.order if over_clear is None else over_clear,
             -(cell.size_bytes or 0),
         )
 
@@ -83,7 +65,7 @@ def in_order(head: Head) -> list[Verdict]:
 
 
 def _suites(head: Head) -> defaultdict[str, tuple[bool, bool, int]]:
-    """What the suites are ranked by: Figure 7 first, raw operations last, else as in the profile."""
+    """What the suites are ranked by: Figure 7 first, kernel crypto last, else as in the profile."""
     ranks = {
         suite.name: (suite.figure != 7, words.question(suite) == "kernel-crypto", n)
         for n, suite in enumerate(head.suites)
@@ -95,14 +77,17 @@ def sentence(head: Head, verdict: Verdict) -> str:
     """One comparison in words: its times, and what it cost the sender."""
     cells = _cells(head)
     cell, base = cells[verdict.candidate], cells[verdict.baseline]
-    subject = words.SUBJECTS.get(cell.path, f"Using {cell.path}")
-    baseline = words.BASELINES.get(base.path, base.path)
+    subject = words.path(head, cell.path).subject or f"Using {cell.path}"
+    baseline = words.baseline(head, base.path)
     suite = suite_of(head, cell.suite)
     mac = words.hmac(suite, cell.cipher)
     what = words.transfer(cell) + (f" with {mac}" if mac else "")
     what += words.OVER.get(suite.connection or "", "")
     if cell.path == base.path:
         subject, baseline = f"Using driver {cell.driver}", f"driver {base.driver}"
+    elif cell.cipher in words.UNENCRYPTED and base.cipher in words.UNENCRYPTED:
+        called = words.baseline(head, cell.path)  # that it does not encrypt is no difference here
+        subject = f"Using {called}" + (f" ({cell.path})" if called != cell.path else "")
     if verdict.ratio is None:
         return (
             f"This run cannot tell whether {_lower(subject)} changes {what} against {baseline}: "
@@ -126,7 +111,7 @@ def sentence(head: Head, verdict: Verdict) -> str:
         )
     if verdict.bottleneck:
         text += f", with the {verdict.bottleneck} as the bottleneck"
-    if paper := _paper(suite, cell, base):
+    if paper := _paper(head, cell, base):
         text += f"; {paper}"
     cpu = _cpu(head, verdict)
     return f"{text}. {cost(cpu)}" if cpu else f"{text}."
@@ -173,7 +158,7 @@ def brief(head: Head, told: Sequence[str] = ()) -> list[str]:
     groups: dict[tuple[str, str], list[Verdict]] = {}
     for verdict in head.verdicts:
         cell = cells.get(verdict.candidate)
-        # what raw operations cost is told in sentences of its own, not against user space buffer by buffer
+        # what kernel crypto costs is told in sentences of its own, not against user space buffer by buffer
         if cell and verdict.baseline in cells and cell.cipher not in words.UNENCRYPTED and cell.buffer_bytes is None:
             groups.setdefault((cell.suite, cell.cipher), []).append(verdict)
     for verdicts in groups.values():
@@ -184,26 +169,27 @@ def brief(head: Head, told: Sequence[str] = ()) -> list[str]:
     return seen + list(told if main else told[1:])
 
 
-def _paper(suite: SuiteEntry, cell: Cell, base: Cell) -> str:
+def _paper(head: Head, cell: Cell, base: Cell) -> str:
     """What the paper found for the same two schemes: 3DES, by a card (its Figure 7)."""
-    if suite.figure != 7 or (cell.path, base.path) != ("so-crypt", "afalg-copy"):
+    if not answer.of_the_paper(words.spoken(head), [cell.suite], (cell.path, base.path)):
         return ""
     return f"the paper reports about 27 %, × 1.27{'' if cell.cipher == '3des' else ', for 3DES by a crypto card'}"
 
 
-def _nothing(run: Run) -> str:
+def nothing(run: Run, reason: bool = True) -> str:
+    """What is to be said of a run that compared nothing, with the reason for its end if there is one."""
     head = run.head
     counts = Counter(cell.outcome for cell in head.cells)
     if head.status == "running":
         return f"The run is still going: {words.count(len(run.samples), 'sample')} so far, nothing compared yet."
     if head.status in ("interrupted", "failed"):
         how = "failed" if head.status == "failed" else "was interrupted"
-        why = f": {head.reason}" if head.reason else ""
+        why = f": {head.reason}" if reason and head.reason else ""
         return f"No result: the run {how} before anything could be compared{why}."
     if not head.cells:
         return "No result: the run had nothing to measure."
     if not counts["measured"]:
-        listed = ", ".join(f"{n} {words.OUTCOMES[name]}" for name, n in counts.items())
+        listed = ", ".join(f"{n} {name}" for name, n in counts.items())
         return f"No result: none of {words.count(len(head.cells), 'cell')} could be measured ({listed})."
     return (
         f"Nothing could be compared: {counts['measured']} of {words.count(len(head.cells), 'cell')} measured, "

@@ -14,12 +14,13 @@ from reports.findings import headline
 
 @dataclass(frozen=True)
 class Series:
-    """The bars of one colour: a path, with its driver where the panel has several."""
+    """The bars of one colour: a path, with its driver where the panel has several. ``title``: what the path is."""
 
     path: str
     driver: str | None
     colour: int
     baseline: bool
+    title: str = ""
 
     @property
     def label(self) -> str:
@@ -29,23 +30,30 @@ class Series:
 
 @dataclass(frozen=True)
 class Panel:
-    """The cells shown together: one suite, one cipher, and the unencrypted cells to hold them against."""
+    """The cells shown together: one suite, one cipher, and the unencrypted cells that they are compared with."""
 
     key: str
+    """Names it in the page."""
     suite: SuiteEntry
     cipher: str
     series: tuple[Series, ...]
     groups: tuple[str, ...]
+    """Labels of the sizes."""
     slots: dict[tuple[int, int], Cell]
+    """Cells by the places of their series and their size."""
     summary: pd.DataFrame
+    """The rows of these cells (``frame.cells``), by id."""
+    against: str
+    """What the baseline is called."""
     verdicts: dict[tuple[str, str], Verdict] = field(default_factory=dict)
+    """By the candidate's id and the metric."""
 
     @property
     def title(self) -> str:
         """What the panel is about."""
         name = words.FIGURES.get(self.suite.figure or 0, self.suite.name)
         if self.suite.figure == 7:
-            name = f"The scheme against {words.BASELINES.get(self.suite.baseline, self.suite.baseline)}"
+            name = f"The scheme against {self.against}"
         cipher = "" if self.cipher in words.UNENCRYPTED else f" · {words.cipher(self.cipher)}"
         mac = words.hmac(self.suite, self.cipher)
         cipher += f" · {mac}" if mac else ""
@@ -67,11 +75,11 @@ class Panel:
 
 
 def panels(run: Run, summary: pd.DataFrame) -> list[Panel]:
-    """The panels of a record, in the order of its suites; raw kernel cryptography moves no file and has none."""
+    """The panels of a record, in the order of its suites; kernel cryptography moves no file and has none."""
     head = run.head
     order = [suite.name for suite in head.suites]
     names = list(dict.fromkeys([*order, *(cell.suite for cell in head.cells)]))
-    found: list[Panel] = []
+    made: list[Panel] = []
     indexed = summary.set_index("cell", drop=False)
     for name in names:
         if words.question(headline.suite_of(head, name)) == "kernel-crypto":
@@ -81,25 +89,20 @@ def panels(run: Run, summary: pd.DataFrame) -> list[Panel]:
         ciphers = list(dict.fromkeys(cell.cipher for cell in mine if cell not in bare))
         for cipher in ciphers or (["none"] if bare else []):
             cells = [cell for cell in mine if cell in bare or cell.cipher == cipher]
-            found.append(_panel(head, name, cipher, len(found), cells, indexed))
-    return found
+            made.append(_panel(head, name, cipher, len(made), cells, indexed))
+    return made
 
 
-def _panel(
-    head: Head,
-    name: str,
-    cipher: str,
-    number: int,
-    cells: list[Cell],
-    summary: pd.DataFrame,
-) -> Panel:
+def _panel(head: Head, name: str, cipher: str, number: int, cells: list[Cell], summary: pd.DataFrame) -> Panel:
     suite = headline.suite_of(head, name)
     drivers: dict[str, set[str]] = {}
     for cell in cells:
         drivers.setdefault(cell.path, set()).add(cell.driver)
     keys = list(dict.fromkeys((cell.path, cell.driver) for cell in cells))
     series = [
-        Series(path, driver if len(drivers[path]) > 1 else None, n, path == suite.baseline)
+        Series(
+            path, driver if len(drivers[path]) > 1 else None, n, path == suite.baseline, words.path_title(head, path)
+        )
         for n, (path, driver) in enumerate(keys)
     ]
     buffers = _buffers_matter(cells)
@@ -115,6 +118,7 @@ def _panel(
         groups=labels,
         slots=slots,
         summary=summary.loc[ids],
+        against=words.baseline(head, suite.baseline),
         verdicts={(v.candidate, v.metric): v for v in head.verdicts if v.candidate in set(ids)},
     )
 
@@ -155,8 +159,7 @@ def counted(panel: Panel, cell: Cell) -> int:
 
 def has_cpu(panel: Panel) -> bool:
     """Whether either host's CPU was counted."""
-    names = [name for name in frame.QUANTITIES if name.endswith("cpu_seconds_per_gb")]
-    return bool(panel.summary[names].notna().any(axis=None))
+    return bool(panel.summary[list(frame.CPU)].notna().any(axis=None))
 
 
 def _buffers_matter(cells: list[Cell]) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from harness.record import Cell, Run, SuiteEntry, Verdict
+from harness.samples import Role
 from reports import frame, words
 from reports.findings.panels import Panel
 
@@ -25,7 +27,7 @@ class Requests:
     """The requests of a cell that count, pooled: milliseconds, sorted; and what its batches took.
 
     ``batch_seconds`` is the geometric mean of whole batches of ``batch`` requests, with its interval; CPU is busy
-    microseconds of a whole host for each request, NaN where it was not counted.
+    microseconds of a whole host for each request, NaN where it was not counted or its clock too coarse.
     """
 
     milliseconds: NDArray[np.float64]
@@ -126,7 +128,9 @@ def _requests(
     found = {}
     for name, part in counted.groupby("cell", sort=False):
         batch = wanted[str(name)]
-        sender, receiver = (float(part[f"{host}_cpu_seconds"].mean()) / batch * 1e6 for host in ("sender", "receiver"))
+        fine = {host: part[f"{host}_cpu_seconds_per_gb"].notna() for host in get_args(Role)}
+        busy = [part[f"{host}_cpu_seconds"].where(known) for host, known in fine.items()]
+        sender, receiver = (float(column.mean(skipna=False)) / batch * 1e6 for column in busy)
         times = np.sort(np.array(pooled[str(name)], dtype=np.float64)) / 1e3
         seconds = frame.interval(part["seconds"].to_numpy(dtype=float), geometric=True)
         found[str(name)] = Requests(times, batch, seconds, sender, receiver)

@@ -4,8 +4,8 @@ The file only spares reading the records again. It is made from them when it is 
 belong to their record are replaced, and nothing in it is believed that does not parse.
 
 For each pair that a run compared (the pairs of its verdicts) a night holds the mean of the log ratios baseline /
-candidate of the blocks that both measured, with its standard error. Absolute times are kept to be shown: they differ
-by factors from boot to boot and are never judged.
+candidate of the blocks that both measured, with its standard error, both as the run's own verdicts have them. Absolute
+times are kept to be shown: they differ by factors from boot to boot and are never judged.
 """
 
 from __future__ import annotations
@@ -14,72 +14,81 @@ import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import get_args
 
 import msgspec
 
-from harness import record
+from harness import record, records
 from harness.record import Head, Metric, Run
 from hosts.errors import HarnessError
 from hosts.progress import Progress, silent
-from reports import quick
+from reports import words
 from reports.table import Table, table
 
 FILE = "history.jsonl"
-VERSION = 2
+VERSION = 4
 """Of what a line of the file means."""
 
 
 class Ratio(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):
-    """One pair in one night, as places in the night's list of cells. ``log_ratio`` is the mean of
-    ln(baseline / candidate) over ``blocks``, ``error`` its standard error."""
+    """One pair in one night."""
 
     baseline: int
+    """Its place in the night's list of cells."""
     candidate: int
+    """Its place there."""
     metric: Metric
     log_ratio: float
+    """Mean of ln(baseline / candidate)."""
     error: float
+    """The mean's standard error."""
     blocks: int
 
 
 class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):
-    """One cell in one night. ``seconds`` is the median of the samples that count; None where there are none."""
+    """One cell in one night."""
 
     cell: str
+    """Its id."""
     path: str
     suite: str
     outcome: record.Outcome
     reason: str | None
     seconds: float | None
+    """Median of the samples that count; None where none counts."""
 
 
 class Night(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
-    """One run. ``problem``: why the record cannot be read; then nothing but its folder is known of it.
-
-    ``lost``: what its samples lack (``record.lost``).
-
-    ``facts``: what of the hosts and the harness may explain a change, by name. ``terms``: by suite, what else must be
-    alike for two nights to be of one series.
-    """
+    """One run."""
 
     key: str
+    """Changes when the record does."""
     folder: str
+    """Its name in the results."""
     problem: str | None = None
+    """Why the record cannot be read; then nothing but its folder is known of it."""
     started: str = ""
+    """By ISO 8601."""
     profile: str = ""
     testbed: str = ""
     kind: str = ""
+    """The testbed's."""
+    label: str = ""
+    """What the testbed's figures are called in a word."""
     status: str = ""
     reason: str | None = None
+    """Why it is not complete."""
     lost: str | None = None
+    """What its samples lack (``record.Run``)."""
     facts: dict[str, str] = {}
+    """What of the hosts and the harness may explain a change, by name."""
     terms: dict[str, str] = {}
+    """What else must be alike for two nights to be of one series, by suite."""
     cells: list[Measured] = []
     ratios: list[Ratio] = []
 
     @property
     def group(self) -> tuple[str, str, str]:
-        """Nights of one group are held against one another: same profile, testbed, and kind of testbed."""
+        """Nights of one group are compared with one another: same profile, testbed, and kind of testbed."""
         return self.profile, self.testbed, self.kind
 
 
@@ -127,7 +136,7 @@ def update(results: Path, progress: Progress = silent) -> list[Night]:
     A file that cannot be written is no hindrance: it is made again the next time.
     """
     past, nights = load(results), []
-    runs = record.list_runs(results)
+    runs = records.list_runs(results)
     for n, path in enumerate(runs):
         known = past.get(path.name)
         if known is None or known.key != key(path):
@@ -164,10 +173,8 @@ def night(path: Path) -> Night:
     """A record as a night; one with a ``problem`` where it cannot be read. A run that goes on is not kept: no key."""
     stamp = key(path)
     try:
-        head = record.read_head(path)
-        samples, lost = quick.samples(path, head)
-        run = Run.model_construct(path=path, head=head, samples=samples, lost=lost)
-        return of(path, "" if head.status == "running" else stamp, run)
+        run = records.read(path)
+        return of(path, "" if run.head.status == "running" else stamp, run)
     except (HarnessError, ArithmeticError) as error:  # a date can be beyond what a calendar holds
         return unreadable(path, error)
 
@@ -181,15 +188,13 @@ def unreadable(path: Path, error: Exception) -> Night:
 
 def of(path: Path, stamp: str, run: Run) -> Night:
     """A record that was read, as a night."""
-    head, numbers = run.head, table(run.samples)
+    head, numbers = run.head, table(run.counted())
     places = {cell.id: n for n, cell in enumerate(head.cells) if cell.outcome == "measured"}
     ratios: list[Ratio] = []
-    for metric in get_args(Metric):
-        pairs = [(v.baseline, v.candidate) for v in head.verdicts if v.metric == metric]
-        pairs = [(a, b) for a, b in dict.fromkeys(pairs) if a in places and b in places]
-        for (a, b), mean in zip(pairs, numbers.means(pairs, metric), strict=True):
-            if mean:
-                ratios.append(Ratio(places[a], places[b], metric, _short(mean[0]), _short(mean[1]), mean[2]))
+    for a, b, metric in dict.fromkeys((v.baseline, v.candidate, v.metric) for v in head.verdicts):
+        mean = numbers.mean(a, b, metric) if a in places and b in places else None
+        if mean:
+            ratios.append(Ratio(places[a], places[b], metric, _short(mean.mean), _short(mean.error), mean.blocks))
     return Night(
         key=stamp,
         folder=path.name,
@@ -197,11 +202,12 @@ def of(path: Path, stamp: str, run: Run) -> Night:
         profile=head.profile.name,
         testbed=head.testbed.name,
         kind=head.testbed.kind,
+        label=words.label(head.testbed),
         status=head.status,
         reason=head.reason,
         lost=run.lost,
         facts=_facts(head),
-        terms={suite.name: _terms(suite) for suite in head.suites},
+        terms={suite.name: _terms(suite, head.estimator, head.receiver) for suite in head.suites},
         cells=[
             Measured(cell.id, cell.path, cell.suite, cell.outcome, cell.reason, _seconds(numbers, cell.id))
             for cell in head.cells
@@ -225,10 +231,17 @@ def _short(value: float) -> float:
     return float(f"{value:.7g}")
 
 
-def _terms(suite: record.SuiteEntry) -> str:
-    """What a suite's numbers depend on besides the cells' names: where it changes, a new series begins."""
-    beside = {"name", "figure", "link", "prices", "question", "crossings"}
-    return json.dumps(suite.model_dump(exclude=beside, exclude_defaults=True), sort_keys=True)
+def _terms(suite: record.SuiteEntry, estimator: str | None, receiver: str | None) -> str:
+    """What a suite's numbers depend on besides the cells' names: where it changes, a new series begins.
+
+    How intervals were made belongs to it, since how blocks were spread over boots came with it; and how payloads were
+    received, where any were.
+    """
+    of_all = {"estimator": estimator}
+    if receiver and suite.question != "kernel-crypto":
+        of_all["receiver"] = receiver
+    beside = {"name", "figure", "link", "prices", "steps", "question", "crossings"}
+    return json.dumps(of_all | suite.model_dump(exclude=beside, exclude_defaults=True), sort_keys=True)
 
 
 def _facts(head: Head) -> dict[str, str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from hosts.errors import HarnessError
+from hosts.errors import Refusal
 from reports import table, words
 from reports.nights import change, history
 from reports.nights.history import Night
@@ -29,27 +29,36 @@ LISTED = 3
 
 
 class Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A change in one series that was told. ``since``: when the first run after it began; ``night``: when it was told,
-    by the start of the newest run of that night; ``up``: the ratio rose. ``news``: False where it was too old."""
+    """A change in one series that was told."""
 
     group: tuple[str, str, str]
+    """Profile, testbed, and the testbed's kind."""
     key: tuple[str, str, str]
+    """The series: baseline, candidate, metric; of a cell that is no longer measured: its id twice, and ``outcome``."""
     since: str
+    """When the first run after it began."""
     night: str
+    """When it was told, by the start of the newest run of that night."""
     up: bool
+    """Whether the ratio rose."""
     news: bool = True
+    """False where it was too old."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """One change of one path, in all series that show it. ``better``: of the path; ``new``: not told before."""
+    """One change of one path, in all series that show it."""
 
     group: Group
     path: str
     better: bool
+    """Whether the path got better."""
     found: tuple[Found, ...]
+    """The change as each of these series has it."""
     new: bool
+    """Whether it was not told before."""
     whole_suite: str | None = None
+    """The suites of which all other paths moved the other way: then the path is their baseline."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,7 @@ def report(nights: Sequence[Night], told: Sequence[Told]) -> Report:
     keep += [Told(group.name, (name, name, "outcome"), group.started[-1], group.started[-1], False)
              for group, name, _ in lost]  # fmt: skip
     worse = [event for event in events if event.new and not event.better]
-    said = [
+    sentences = [
         _opening(everything, len(worse) + bool(lost)),
         *(_sentence(event) for event in sorted(events, key=lambda one: (one.better, not one.new))),
         *_lost_words(lost),
@@ -87,30 +96,30 @@ def report(nights: Sequence[Night], told: Sequence[Told]) -> Report:
         *broken,
     ]
     status = WORSE if worse or lost else UNKNOWN if broken else UNCHANGED
-    return Report(" ".join(said), status, tuple(keep))
+    return Report(" ".join(sentences), status, tuple(keep))
 
 
 def load(results: Path) -> list[Told]:
-    """What was told before; nothing where there is no such file. Raises HarnessError where it is damaged."""
+    """What was told before; nothing where there is no such file. Raises Refusal where it is damaged."""
     try:
         return msgspec.json.Decoder(Told).decode_lines((results / FILE).read_bytes())
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
-        raise HarnessError(
+        raise Refusal(
             f"cannot read {results / FILE}: {error}",
             next_step="remove it: changes of the last 30 nights will then be told again",
         ) from error
 
 
 def save(results: Path, told: Iterable[Told]) -> None:
-    """Replace the file. Raises HarnessError."""
+    """Replace the file. Raises Refusal."""
     new = results / f".{FILE}.new"
     try:
         new.write_bytes(msgspec.json.Encoder().encode_lines(list(told)))
         new.replace(results / FILE)
     except OSError as error:
-        raise HarnessError(
+        raise Refusal(
             f"cannot write {results / FILE}: {error.strerror}",
             next_step="free some space: until then, what was told now will be told again",
         ) from error
@@ -134,12 +143,7 @@ def _events(group: Group, alpha: float, told: Sequence[Told]) -> tuple[list[Even
     ]
     remembered = [
         Told(
-            group.name,
-            one.series.key,
-            group.started[one.place],
-            group.started[-1],
-            one.change.factor > 1,
-            one in news,
+            group.name, one.series.key, group.started[one.place], group.started[-1], one.change.factor > 1, one in news
         )
         for one in fresh
     ]
@@ -148,11 +152,11 @@ def _events(group: Group, alpha: float, told: Sequence[Told]) -> tuple[list[Even
 
 def places(group: Group, told: Iterable[Told]) -> dict[Key, list[int]]:
     """Where the changes began that were told of a group, by series."""
-    found: dict[Key, set[int]] = {one.key: set() for one in group.series}
+    begun: dict[Key, set[int]] = {one.key: set() for one in group.series}
     for one in told:
-        if one.group == group.name and one.key in found:
-            found[one.key].add(group.place(one.since))
-    return {key: sorted(some) for key, some in found.items()}
+        if one.group == group.name and one.key in begun:
+            begun[one.key].add(group.place(one.since))
+    return {key: sorted(of_series) for key, of_series in begun.items()}
 
 
 def _again(series: Series, place: int, up: bool) -> Found:
@@ -183,24 +187,24 @@ def _merged(group: Group, found: Sequence[Found]) -> list[Event]:
         key = (one.series.baseline_path, not up) if together else (one.series.path, up)
         if together:
             suites.setdefault(key, set()).add(one.series.suite)
-        some = piles.setdefault(key, [])
-        if some and one.place - some[-1][0].place <= NEAR:
-            some[-1].append(one)
+        near = piles.setdefault(key, [])
+        if near and one.place - near[-1][0].place <= NEAR:
+            near[-1].append(one)
         else:
-            some.append([one])
+            near.append([one])
     return [
         Event(group, path, better, tuple(pile), new=True, whole_suite=", ".join(sorted(suites.get((path, better), ()))))
-        for (path, better), some in piles.items()
-        for pile in some
+        for (path, better), of_path in piles.items()
+        for pile in of_path
     ]
 
 
 def _paths(group: Group) -> dict[str, set[str]]:
     """The candidates' paths of each suite."""
-    found: dict[str, set[str]] = {}
+    paths: dict[str, set[str]] = {}
     for series in group.series:
-        found.setdefault(series.suite, set()).add(series.path)
-    return found
+        paths.setdefault(series.suite, set()).add(series.path)
+    return paths
 
 
 def _lost(group: Group, told: Sequence[Told]) -> list[tuple[str, str]]:
@@ -220,17 +224,18 @@ def _broken(nights: Sequence[Night], everything: Sequence[Group]) -> list[str]:
     """What is newest and cannot be compared: a sentence for each."""
     complete = {group.name: group.started[-1] for group in everything}
     newest = max(complete.values(), default="")
-    said = []
+    sentences = []
     for night in nights:
         if night.problem is not None:
             if history.moment(night) > newest:
-                said.append(f"The newest record, {night.folder}, cannot be read: {night.problem}.")
+                sentences.append(f"The newest record, {night.folder}, cannot be read: {night.problem}.")
         elif night.status != "complete" and night.started > complete.get(night.group, ""):
             why = f" ({night.reason})" if night.reason else ""
-            said.append(f"The run {night.folder} of {_where(night.group)} is {night.status}{why} and was not compared.")
+            how = f"{night.status}{why}"
+            sentences.append(f"The run {night.folder} of {_where(night.group)} is {how} and was not compared.")
         elif night.lost and night.started == complete.get(night.group):
-            said.append(f"The record {night.folder} is not whole: {night.lost}.")
-    return said[-LISTED:]
+            sentences.append(f"The record {night.folder} is not whole: {night.lost}.")
+    return sentences[-LISTED:]
 
 
 def _opening(everything: Sequence[Group], bad: int) -> str:
@@ -278,19 +283,19 @@ def _sentence(event: Event) -> str:
 def _between(last: Night, first: Night) -> str:
     """What the records say changed between two runs."""
     names = [name for name in first.facts if last.facts.get(name, first.facts[name]) != first.facts[name]]
-    said = [f"{name} ({last.facts[name][:60]} to {first.facts[name][:60]})" for name in names if name != "profile"]
-    said += ["the profile's content"] if "profile" in names else []
+    changed = [f"{name} ({last.facts[name][:60]} to {first.facts[name][:60]})" for name in names if name != "profile"]
+    changed += ["the profile's content"] if "profile" in names else []
     days = _start(first) - _start(last)
     gap = f" There is a gap of {days.days} days just before it." if days > timedelta(days=1.5) else ""
-    return (f" Between the two runs also changed: {', '.join(said)}." if said else "") + gap
+    return (f" Between the two runs also changed: {', '.join(changed)}." if changed else "") + gap
 
 
 def _lost_words(lost: Sequence[tuple[Group, str, str]]) -> list[str]:
     if not lost:
         return []
-    some = "; ".join(f"{name}: {why}" for _, name, why in lost[:LISTED])
+    listed = "; ".join(f"{name}: {why}" for _, name, why in lost[:LISTED])
     more = f"; and {len(lost) - LISTED} more" if len(lost) > LISTED else ""
-    return [f"No longer measured: {some}{more}."]
+    return [f"No longer measured: {listed}{more}."]
 
 
 def _quiet(everything: Sequence[Group]) -> list[str]:

@@ -29,17 +29,23 @@ NEAR = 7
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """One pair's log ratios (baseline / candidate). ``places``: which nights of the group have one; others are gaps."""
+    """One pair's log ratios, night by night."""
 
     suite: str
     path: str
+    """The candidate's."""
     baseline_path: str
     baseline: str
+    """The id of a cell."""
     candidate: str
+    """The id of a cell."""
     metric: Metric
     places: tuple[int, ...]
+    """Which nights of the group have a ratio; others are gaps."""
     values: Values
+    """ln(baseline / candidate) of these nights."""
     errors: Values
+    """Their standard errors."""
 
     @property
     def key(self) -> Key:

@@ -10,22 +10,25 @@ import pandas as pd
 
 from harness.record import Cell, Head, Run, Verdict
 from reports import frame, words
-from reports.findings import costs, headline, panels, raw
+from reports.findings import costs, headline, kernel_crypto, panels
+from reports.findings.kernel_crypto import KernelCrypto
 from reports.findings.panels import Panel
-from reports.findings.raw import Raw
 from reports.site import pages
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """One run of the profile: its kernel's full release, and a label that tells it from the others."""
+    """One run of the profile."""
 
     run: Run
     release: str
+    """Its kernel's, in full."""
     label: str
+    """Tells it from the others."""
     cells: pd.DataFrame
+    """As ``frame.cells`` has them."""
     panels: list[Panel]
-    raws: list[Raw]
+    crypto: list[KernelCrypto]
 
 
 def kernels(runs: Sequence[Run]) -> list[Kernel]:
@@ -33,12 +36,16 @@ def kernels(runs: Sequence[Run]) -> list[Kernel]:
     releases = [pages.kernel(run.head) for run in runs]
     named = [f"{release} ({run.head.testbed.name})" for release, run in zip(releases, runs, strict=True)]
     series = [match[0] if (match := re.match(r"\d+\.\d+", release)) else release for release in releases]
-    labels = next((some for some in (series, releases) if len(set(some)) == len(runs)), named)
+    labels = next((names for names in (series, releases) if len(set(names)) == len(runs)), named)
     found = []
     for run, release, label in zip(runs, releases, labels, strict=True):
         samples = frame.samples(run)
         cells = frame.cells(run, samples)
-        found.append(Kernel(run, release, label, cells, panels.panels(run, cells), raw.raws(run.head, samples, cells)))
+        found.append(
+            Kernel(
+                run, release, label, cells, panels.panels(run, cells), kernel_crypto.of_run(run.head, samples, cells)
+            )
+        )
     return found
 
 
@@ -78,7 +85,8 @@ def _all(found: Sequence[Kernel], suite: str | None = None) -> Head:
     cells = [cell for head in heads for cell in head.cells if suite in (None, cell.suite)]
     wanted = {cell.id for cell in cells}
     verdicts = [v for head in heads for v in head.verdicts if v.candidate in wanted]
-    return heads[-1].model_copy(update={"cells": cells, "verdicts": verdicts})
+    paths = {name: said for head in heads for name, said in head.paths.items()}
+    return heads[-1].model_copy(update={"paths": paths, "cells": cells, "verdicts": verdicts})
 
 
 def _verdicts(found: Sequence[Kernel], name: str) -> list[Verdict | None]:
@@ -106,7 +114,8 @@ def _sentence(found: Sequence[Kernel], cell: Cell) -> str:
     verdict = next(v for v in known if v)
     cells = {c.id: c for kernel in found for c in kernel.run.head.cells}
     base = cells[verdict.baseline].path if verdict.baseline in cells else verdict.baseline
-    subject = f"{words.NAMES.get(cell.path, cell.path)} against {words.BASELINES.get(base, base)}"
+    head = _all(found)
+    subject = f"{words.path(head, cell.path).short or cell.path} against {words.baseline(head, base)}"
     kind = "" if cell.cipher in words.UNENCRYPTED else f" {words.cipher(cell.cipher)}"
     what = f"for {words.size(cell.size_bytes)}{kind}"
     first, last = known[0], known[-1]
@@ -139,7 +148,7 @@ def _why(kernel: Kernel, wanted: Cell) -> str:
     if cell is None:
         return "not in this run"
     why = f": {cell.reason}" if cell.reason else ""
-    return f"{words.OUTCOMES[cell.outcome]}{why}" if cell.outcome != "measured" else "too few blocks or no baseline"
+    return f"{cell.outcome}{why}" if cell.outcome != "measured" else "too few blocks or no baseline"
 
 
 def brief(found: Sequence[Kernel]) -> list[str]:
@@ -158,15 +167,15 @@ def brief(found: Sequence[Kernel]) -> list[str]:
 
 
 def _priced(found: Sequence[Kernel], suite: str, cipher: str) -> list[str]:
-    entries = [headline.suite_of(kernel.run.head, suite).prices for kernel in found]
-    rows = {(price.name, price.unit): price.values for price in costs.prices(entries)}
+    entries = [headline.suite_of(kernel.run.head, suite) for kernel in found]
+    rows = {(price.step, price.unit): price.values for price in costs.prices(entries)}
     parts = []
     for step, unit, what in (
         ("syscall", "µs per call", "a system call cost"),
         ("read", "ns per byte", "read's copy"),
         ("cipher", "ns per byte", words.cipher(cipher)),
     ):
-        values = rows.get((costs.STEPS[step], unit))
+        values = rows.get((step, unit))
         if values:
             short = unit.removesuffix(" per call")
             told = [value if value == costs.UNKNOWN else f"{value} {short}" for value in values]
@@ -175,5 +184,5 @@ def _priced(found: Sequence[Kernel], suite: str, cipher: str) -> list[str]:
 
 
 def _listed(names: Iterable[str]) -> str:
-    *some, last = names
-    return f"{', '.join(some)} and {last}" if some else last
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last

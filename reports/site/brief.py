@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 from harness.record import Run, Verdict
 from reports import words
-from reports.findings import headline
+from reports.findings import answer, headline
 from reports.site import pages
 
 
@@ -21,12 +21,13 @@ def render(run: Run) -> str:
     return pages.environment().get_template("brief.html.j2").render(
         head=head,
         folder=run.path.name,
-        headline=headline.headline(run),
+        headline=answer.sentence(head),
+        sentence=headline.headline(run),
         banners=pages.banners(run),
         measured=sum(1 for cell in head.cells if cell.outcome == "measured"),
         verdicts=_rows(headline.in_order(head)),
         unmeasured=pages.unmeasured(head),
-        label=words.kind(head.testbed.kind),
+        label=words.label(head.testbed),
     )  # fmt: skip
 
 

@@ -9,25 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from harness import record
+from harness import records
 from harness.record import Run
-from hosts.errors import HarnessError
+from hosts.errors import HarnessError, Refusal
 from hosts.progress import Progress, silent
-from reports import compare, quick
+from reports import compare
 from reports.nights import history, nightly
 from reports.nights.history import Night
 from reports.nights.series import Group, groups
 from reports.site import brief, compare_view, kernels, manifest, pages, trend
 from reports.site.manifest import Entry
 
-MANIFEST, PAGE = manifest.FILE, manifest.PAGE
+PAGE = manifest.PAGE
 LONG_BYTES = 10_000_000
 """The newest runs whose samples fit into this have long pages: about forty runs of fifty cells."""
 
 
-class ReportError(HarnessError):
+class ReportError(Refusal):
     """The reports cannot be written."""
 
 
@@ -49,7 +48,7 @@ def build_site(
         site.mkdir(parents=True, exist_ok=True)
         manifest.assets(site)
         before, past = manifest.load(site), history.load(results)
-        runs = record.list_runs(results)
+        runs = records.list_runs(results)
         long = _long(runs, wanted, every)
         after: dict[str, Entry] = {}
         nights: list[Night] = []
@@ -85,11 +84,11 @@ def run_page(results: Path, run: str | None = None, every: bool = False) -> Path
     """The page of a run, built if need be: ``run`` by its folder's name, else the index. Raises ReportError."""
     if not results.is_dir():
         raise ReportError(f"there is no results folder {results}", next_step="name it with --results")
-    names = [path.name for path in record.list_runs(results)]
+    names = [path.name for path in records.list_runs(results)]
     if run is not None and run not in names and run != "latest":
         raise ReportError(f"no run is called {run!r} in {results}", next_step=_known(names))
     if run == "latest":
-        newest = record.latest(results)
+        newest = records.latest(results)
         if newest is None:
             raise ReportError(f"no run in {results} is complete yet", next_step=_known(names))
         run = newest.name
@@ -98,13 +97,13 @@ def run_page(results: Path, run: str | None = None, every: bool = False) -> Path
         return index
     page = index.parent / run / PAGE
     if not page.exists():
-        record.read(results / run)  # says what is wrong with it
+        records.read(results / run)  # says what is wrong with it
         raise ReportError(f"{run} has no page")
     return page
 
 
 def compare_page(results: Path, a: Path, b: Path) -> Path:
-    """The page that holds two runs against each other. Raises ReportError, and RecordError for what cannot be read."""
+    """The page that compares two runs. Raises ReportError, and RecordError for what cannot be read."""
     results.mkdir(parents=True, exist_ok=True)
     build_site(results, pair=(a, b))
     page = results / "site" / compare_view.folder(a, b) / PAGE
@@ -155,15 +154,11 @@ def _run(site: Path, path: Path, before: Entry | None, past: Night | None, long:
 
 
 def _read(path: Path, known: Night | None, whole: bool) -> Run:
-    """A record: ``whole`` as its own reader gives it, else only as far as its short page and its night need it."""
-    if whole:
-        return record.read(path)
-    head = record.read_head(path)
-    samples: Any = []
-    lost = known.lost if known else None
-    if known is None or head.status != "complete":
-        samples, lost = quick.samples(path, head)
-    return Run.model_construct(path=path, head=head, samples=samples, lost=lost)
+    """A record: without its samples where neither its page (``whole``) nor its night needs them."""
+    head = records.read_head(path)
+    if known and not whole and head.status == "complete":
+        return Run(path, head, [], known.lost)
+    return records.with_samples(path, head)
 
 
 def _page(folder: Path, run: Run, key: str, long: bool) -> Entry:
@@ -194,18 +189,14 @@ def _kernels(results: Path, runs: dict[str, Entry], before: dict[str, Entry]) ->
         if before.get(name, {}).get("key") == key and (folder / PAGE).exists():
             found[name] = before[name]
             continue
-        page = kernels.render([record.read(results / row["folder"]) for row in chosen])
+        page = kernels.render([records.read(results / row["folder"]) for row in chosen])
         manifest.put(folder, page)
         found[name] = {"key": key, "row": page.row}
     return found
 
 
 def _compared(
-    site: Path,
-    everything: Sequence[Group],
-    before: dict[str, Entry],
-    taken: set[str],
-    pair: tuple[Path, Path] | None,
+    site: Path, everything: Sequence[Group], before: dict[str, Entry], taken: set[str], pair: tuple[Path, Path] | None
 ) -> dict[str, Entry]:
     """Entries of the pages that compare two runs: the one asked for, and earlier ones whose runs are still there."""
     pairs = [tuple(map(Path, entry["of"])) for entry in before.values() if len(entry.get("of", [])) == 2]

@@ -28,7 +28,7 @@ DRIFT = "Absolute times drift by factors from boot to boot: they are shown, neve
 READING = (
     "The change is ratio B ÷ ratio A of one pair: over 1 the candidate got better against its baseline. The interval "
     "holds the true change of this pair in 95 of 100 such comparisons.",
-    "It reads “worse” or “better” only if Welch's t test on the blocks' log ratios says so at 5 % after Holm's "
+    "It reads “worse” or “better” only if Welch's t test on the mean log ratios says so at 5 % after Holm's "
     "correction for all ratios of the page, and “same” if the interval lies within ± the margin.",
 )
 
@@ -37,13 +37,15 @@ def errors(found: Comparison) -> str:
     """What the intervals are made of."""
     if found.nights:
         return (
-            "Errors are those of the blocks, and what a run as a whole adds to a ratio, as "
+            "Errors are those of each run's boots, and what a run as a whole adds to a ratio, as "
             f"{words.count(found.nights, 'run')} of this profile and testbed tell it."
         )
-    return (
-        "Errors are those of the blocks alone: with fewer than ten runs of this profile and testbed beside them, what "
-        "differs from boot to boot is not known, and too much reads “worse” or “better”."
-    )
+    if any(row.change is not None and row.p is None for row in found.rows):
+        return (
+            "A run of one boot does not tell what a boot adds to a ratio, so its ratios are shown and not judged: that "
+            "takes ten runs of this profile and testbed beside them."
+        )
+    return "Errors are those of each run's boots; what drifts for longer than a run is not in them."
 
 
 def show(found: Comparison, console: Console | None = None) -> None:
@@ -160,7 +162,7 @@ def render(found: Comparison) -> tuple[str, dict[str, str]]:
         "profile": b.profile.name,
         "testbed": b.testbed.name,
         "kernel": pages.kernel(b),
-        "kind": words.kind(b.testbed.kind),
+        "kind": words.label(b.testbed),
         "status": "compare",
         "headline": f"{words.when(a.started)} against {words.when(b.started)}: {found.summary}",
         "verdict": "",

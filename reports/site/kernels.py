@@ -1,6 +1,6 @@
 """Runs of one profile on several kernels as one page: what changed for each path, and what its steps cost there.
 
-Runs are made one after another, so only ratios within a run are held against one another; times are shown, no more.
+Runs are made one after another, so only ratios within a run are compared; times are shown, no more.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pandas as pd
 
 from harness.record import Cell, Run, Verdict
 from reports import facts, words
-from reports.drawing import forest, rawtables
+from reports.drawing import forest, kernel_crypto_tables
 from reports.drawing.figures import Figure
 from reports.findings import costs, headline, panels
 from reports.findings.panels import Panel
@@ -24,8 +24,8 @@ from reports.site.across import Kernel, brief, change, headline_of, kernels
 TESTBEDS = ("lab-bookworm", "lab")
 """The built-in testbeds that differ in their kernel."""
 READING = (
-    "The runs were made one after another: a ratio pairs two paths block by block within one run and can be held "
-    "against the same ratio of another run; times and processor seconds of different runs are shown, never judged.",
+    "The runs were made one after another: a ratio pairs two paths block by block within one run and can be compared "
+    "with the same ratio of another run; times and processor seconds of different runs are shown, never judged.",
     "A change is claimed only where the two 95 % intervals do not overlap. An interval covers the blocks of one run, "
     "not what differs from boot to boot, and the hosts differ in more than the kernel: see the facts below.",
 )
@@ -60,7 +60,7 @@ def render(runs: Sequence[Run]) -> pages.Page:
     sections = [_section(panel, found) for panel in side_by_side(found)]
     head = found[-1].run.head
     sentence = headline_of(found)
-    kinds = list(dict.fromkeys(kernel.run.head.testbed.kind for kernel in found))
+    testbeds = [kernel.run.head.testbed for kernel in found]
     html = pages.environment().get_template("kernels.html.j2").render(
         profile=head.profile.name,
         headline=sentence,
@@ -70,8 +70,10 @@ def render(runs: Sequence[Run]) -> pages.Page:
         banners=_banners(found),
         reading=[*READING, *costs.reading(v for section in sections for v in section.panel.verdicts.values())],
         sections=sections,
-        raw=rawtables.side_by_side([kernel.label for kernel in found], [kernel.raws for kernel in found]),
-        emulated=[words.KINDS[kind] for kind in kinds if kind in words.KINDS],
+        kernel_crypto=kernel_crypto_tables.side_by_side(
+            [kernel.label for kernel in found], [kernel.crypto for kernel in found]
+        ),
+        emulated=[said for said in dict.fromkeys(map(words.caveat, testbeds)) if said],
         drivers=facts.side_by_side(*(_drivers(kernel) for kernel in found)),
         differing=_differing(found),
         data=packing.packed(pages.figure_data(section.figure for section in sections if section.figure)),
@@ -82,7 +84,7 @@ def render(runs: Sequence[Run]) -> pages.Page:
         "profile": head.profile.name,
         "testbed": ", ".join(kernel.run.head.testbed.name for kernel in found),
         "kernel": ", ".join(kernel.release for kernel in found),
-        "kind": ", ".join(map(words.kind, kinds)),
+        "kind": ", ".join(dict.fromkeys(map(words.label, testbeds))),
         "status": "kernels",
         "headline": sentence,
         "verdict": "",
@@ -142,7 +144,7 @@ def _section(panel: Panel, found: Sequence[Kernel]) -> Section:
         size = panel.groups[first].rpartition(" · ")[0]
         rows = [_row(panel, s, range(first, first + across), found) for s in range(len(panel.series))]
         tables.append((size, f"{panel.key}-{first // across}", rows))
-    entries = [headline.suite_of(kernel.run.head, panel.suite.name).prices for kernel in found]
+    entries = [headline.suite_of(kernel.run.head, panel.suite.name) for kernel in found]
     return Section(panel, made, tables, costs.prices(entries))
 
 
@@ -154,7 +156,7 @@ def _row(panel: Panel, s: int, groups: range, found: Sequence[Kernel]) -> dict[s
     pairs = zip(seen, seen[1:], found, found[1:], strict=False)
     return {
         "path": series.label,
-        "title": words.path_title(series.path),
+        "title": series.title,
         "entries": entries,
         "changes": ["–"] if series.baseline else [change(a, b, *names) for a, b, *names in pairs],
     }
@@ -166,7 +168,7 @@ def _entry(panel: Panel, cell: Cell | None, baseline: bool) -> dict[str, Any]:
     if cell is None:
         said = "not in this run"
     elif cell.outcome != "measured":
-        said = f"{words.OUTCOMES[cell.outcome]}: {cell.reason or 'no reason was recorded'}"
+        said = f"{cell.outcome}: {cell.reason or 'no reason was recorded'}"
     elif baseline:
         said = "baseline"
     elif verdict is None or verdict.ratio is None:

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from harness import record
 from reports import export
 from reports.nights import history
 from reports.site import pages
@@ -61,9 +62,9 @@ def key(path: Path) -> str:
 
 @cache
 def code() -> str:
-    """A hash of all that makes pages: Python, templates and scripts."""
+    """A hash of all that makes pages: Python, templates and scripts; the harness's too, for pages go by its rules."""
     digest = hashlib.sha256()
-    python = Path(__file__).parents[1].rglob("*.py")
+    python = [path for root in (Path(__file__).parents[1], Path(record.__file__).parent) for path in root.rglob("*.py")]
     for path in sorted([*python, *pages.TEMPLATES.glob("*.j2"), *pages.ASSETS.iterdir()]):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

@@ -17,11 +17,14 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from harness.record import Cell, Head, Run, Verdict
+from harness.verdicts import stats
 from reports import facts, frame, words
-from reports.drawing import figures
-from reports.findings import costs, headline, raw
-from reports.site import packing
+from reports.drawing import figures, strip
+from reports.drawing import gain as gain_picture
+from reports.findings import answer, costs, gain, headline, kernel_crypto
+from reports.site import firsts, packing
 from reports.site import sections as parts
+from reports.table import Table, table
 
 TEMPLATES = Path(__file__).parent / "templates"
 ASSETS = TEMPLATES / "assets"
@@ -57,8 +60,7 @@ def environment() -> jinja2.Environment:
         "number": words.number, "ratio": words.ratio, "percent": words.percent, "size": words.size,
         "nobreak": words.nobreak,
         "claim": claim,
-        "rate": words.rate, "when": words.when, "cipher": words.cipher, "path_title": words.path_title,
-        "raw": words.raw,
+        "rate": words.rate, "when": words.when, "raw": words.raw,
     }  # fmt: skip
     made.globals |= {
         "words": words, "costs": costs, "version": assets_version(), "patterns": len(figures.PATTERNS)
@@ -91,32 +93,46 @@ def render(run: Run) -> Page:
     head = run.head
     samples = frame.samples(run)
     cells = frame.cells(run, samples)
-    raws = raw.raws(head, samples, cells)
-    told = raw.sentences(raws)
-    sections = parts.sections(run, samples, cells, raws)
+    numbers = table(run.counted())
+    crypto = kernel_crypto.of_run(head, samples, cells)
+    told = kernel_crypto.sentences(crypto)
+    sections = parts.sections(run, samples, cells, crypto)
     data = figure_data(figure for section in sections for figure in section.figures)
     data |= {"samples": packing.sample_columns(samples, [cell.id for cell in head.cells])}
+    found = answer.about(head)
+    model = gain.model(run)
+    said = [headline.headline(run, told), *headline.brief(head, told)]
+    hosts = facts.side_by_side(head.hosts.get("sender", {}), head.hosts.get("receiver", {}))
+    counted = counts(run, samples)
+    priced = [suite for suite in head.suites if suite.prices]
+    missing = unmeasured(head)
+    absent = {key for key, found in (("prices", priced), ("unmeasured", missing)) if not found}
     html = environment().get_template("run.html.j2").render(
         run=run,
         head=head,
-        headline=headline.headline(run, told),
-        brief=headline.brief(head, told),
+        answer=answer.sentence(head, told),
+        question=strip.question(head, found) if found else None,
+        gain=model if isinstance(model, str) else gain_picture.picture(gain.drawn(model)),
+        sentences=said,
+        contents=firsts.contents(head, sections, absent),
+        firsts=firsts.firsts(head, counted, len(said), hosts),
+        standing=firsts.STANDING,
         banners=banners(run),
-        counts=counts(run, samples),
-        verdicts=[verdict_row(head, verdict) for verdict in headline.in_order(head)],
+        counts=counted,
+        verdicts=[verdict_row(head, verdict, numbers) for verdict in headline.in_order(head)],
         reading=[*READING, *costs.reading(head.verdicts)],
-        priced=[suite.name for suite in head.suites if suite.prices],
-        prices=costs.prices([suite.prices for suite in head.suites if suite.prices]),
+        priced=[suite.name for suite in priced],
+        prices=costs.prices(priced),
         sections=sections,
         cells=_cell_rows(cells, samples),
-        unmeasured=unmeasured(head),
-        hosts=facts.side_by_side(head.hosts.get("sender", {}), head.hosts.get("receiver", {})),
+        unmeasured=missing,
+        hosts=hosts,
         machine=facts.side_by_side(head.testbed.machine),
         machines=facts.machines(head),
         profile=facts.side_by_side(head.profile.content),
         data=packing.packed(data),
         limits=parts.limits(run),
-        label=words.kind(head.testbed.kind),
+        label=words.label(head.testbed),
     )  # fmt: skip
     return Page(html, {"samples.csv": samples, "cells.csv": cells}, index_row(run, told))
 
@@ -133,19 +149,19 @@ def render_index(
 
 
 def index_row(run: Run, told: Sequence[str] = ()) -> dict[str, str]:
-    """What the index says of a run. ``told``: sentences on raw cryptography, for a run that compared nothing."""
+    """What the index says of a run. ``told``: sentences on kernel cryptography, for a run that compared nothing."""
     head = run.head
-    main = headline.main_verdict(head)
+    found = answer.about(head)
     return {
         "folder": run.path.name,
         "started": words.when(head.started),
         "profile": head.profile.name,
         "testbed": head.testbed.name,
         "kernel": kernel(head),
-        "kind": words.kind(head.testbed.kind),
+        "kind": words.label(head.testbed),
         "status": head.status,
-        "headline": headline.short(head) if main else headline.headline(run, told),
-        "verdict": main.verdict if main else "",
+        "headline": answer.sentence(head, told),
+        "verdict": answer.word(found) if found else "",
     }
 
 
@@ -198,10 +214,11 @@ def counts(run: Run, samples: pd.DataFrame) -> dict[str, int]:
     }
 
 
-def verdict_row(head: Head, verdict: Verdict) -> dict[str, Any]:
-    """A verdict with its cells in words."""
+def verdict_row(head: Head, verdict: Verdict, numbers: Table) -> dict[str, Any]:
+    """A verdict with its cells in words, and how many of its blocks are outliers."""
     cells = {cell.id: cell for cell in head.cells}
     candidate, baseline = cells.get(verdict.candidate), cells.get(verdict.baseline)
+    logs = numbers.series(verdict.baseline, verdict.candidate, verdict.metric).logs
     named = words.VERDICTS if verdict.metric == "seconds" else words.CPU_VERDICTS
     return {
         "verdict": verdict,
@@ -209,13 +226,14 @@ def verdict_row(head: Head, verdict: Verdict) -> dict[str, Any]:
         "what": headline.against(candidate, baseline) or f"{verdict.candidate} against {verdict.baseline}",
         "detail": _detail(candidate),
         "metric": words.METRICS[verdict.metric],
+        "outliers": len(stats.outliers(logs)),
     }
 
 
 def unmeasured(head: Head) -> list[tuple[str, str, str]]:
     """Cells that gave no number: (id, outcome, reason)."""
     return [
-        (cell.id, words.OUTCOMES[cell.outcome], cell.reason or "no reason was recorded")
+        (cell.id, cell.outcome, cell.reason or "no reason was recorded")
         for cell in head.cells
         if cell.outcome != "measured"
     ]
@@ -230,6 +248,8 @@ def _cell_rows(cells: pd.DataFrame, samples: pd.DataFrame) -> list[dict[str, Any
     rows = []
     for row in cells.to_dict("records"):
         witness = "; ".join(f"{key} {_span(values)}" for key, values in seen.get(row["cell"], {}).items())
+        if row["outcome"] == "measured" and row["unproven"]:
+            witness = f"Not wholly proven: {row['unproven']}. {witness}"
         rows.append({str(key): value for key, value in row.items()} | {"witness": witness})
     return rows
 

@@ -9,52 +9,79 @@ import pandas as pd
 
 from harness.record import Cell, Run, SuiteEntry
 from reports import words
-from reports.drawing import crossings, figures, forest, rawfigures, rawtables, smallfigures
+from reports.drawing import (
+    crossings,
+    disturbed,
+    figures,
+    forest,
+    kernel_crypto_figures,
+    kernel_crypto_tables,
+    smallfigures,
+    strip,
+)
 from reports.drawing.figures import Figure
+from reports.drawing.strip import Strip
 from reports.drawing.tables import Table
-from reports.findings import panels, raw, small
+from reports.findings import answer, kernel_crypto, panels, small
 from reports.findings.panels import Panel
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, what it needs to be read right, figures, tables."""
+    """A heading with its figures and tables."""
 
     key: str
+    """Names it in the page."""
     title: str
     subtitle: str
     notes: Sequence[str] = ()
+    """What is needed to read it right."""
     figures: Sequence[Figure] = ()
     tables: Sequence[Table] = field(default=())
+    sentence: str = ""
+    """What it found: all that is shown of it in words while it is folded."""
+    glimpse: Strip | None = None
+    """The picture that is shown while it is folded."""
     masked: bool = False
+    """Whether AES and vector instructions were hidden from user space."""
 
 
-def sections(run: Run, samples: pd.DataFrame, cells: pd.DataFrame, raws: Sequence[raw.Raw]) -> list[Section]:
+def sections(
+    run: Run, samples: pd.DataFrame, cells: pd.DataFrame, crypto: Sequence[kernel_crypto.KernelCrypto]
+) -> list[Section]:
     """The sections of a record, in the order of its suites."""
     head = run.head
     index = {cell.id: n for n, cell in enumerate(head.cells)}
     every = panels.panels(run, cells)
-    parts = [(made.suites[0].name, _raw(made, run)) for made in raws]
+    parts = [(made.suites[0].name, _kernel_crypto(made, run)) for made in crypto]
     parts += [(made.suites[0].name, _small(made, run)) for made in small.small(every, run, samples)]
     parts += [(p.suite.name, _files(p, index, run)) for p in every if words.question(p.suite) != "small-files"]
     order = [suite.name for suite in head.suites]
     parts.sort(key=lambda part: order.index(part[0]) if part[0] in order else len(order))
     made = [section for _, section in parts]
-    counted = crossings.tables(head.suites)
+    counted = crossings.tables(head)
     if counted:
         title = "Crossings between user and kernel memory"
-        made.append(Section("crossings", title, "", crossings.READING, (), counted))
+        made.append(Section("crossings", title, "", crossings.READING, (), counted, crossings.sentence(head)))
+    if watched := disturbed.tables(run.blocks):
+        title, said = "What else happened on the machines", disturbed.sentence(run.blocks)
+        made.append(Section("disturbed", title, "", disturbed.READING, (), watched, said))
     return made
 
 
 def limits(run: Run) -> list[str]:
-    """What the headline cannot say: how the testbed and hidden instructions bear upon its numbers."""
+    """What the headline cannot say: how the testbed, what was not quiet on it and hidden instructions bear upon its
+    numbers."""
     head = run.head
-    said = [words.KINDS[head.testbed.kind]] if head.testbed.kind in words.KINDS else []
+    chosen = head.testbed.chosen
+    said = [caveat] if (caveat := words.caveat(head.testbed)) else []
+    said += [f"Chosen by the run: {chosen}."] if chosen else []
+    loud = {role: told for role in ("sender", "receiver") if (told := head.hosts.get(role, {}).get("not_quiet"))}
+    said += [f"The {role} was not quiet: {', '.join(map(str, told))}." for role, told in loud.items()]
     masked = [suite.name for suite in head.suites if suite.instructions == "masked"]
     if masked:
         said.append(words.MASKED if len(masked) == len(head.suites) else f"{_suites(masked)}: {words.MASKED}")
-    plain = [suite.name for suite in head.suites if words.generic(head.testbed.kind, suite, head.cells)]
+    plain = [suite.name for suite in head.suites if words.generic(head, suite, head.cells)]
     if plain:
         said.append(words.UNMASKED if len(plain) == len(head.suites) else f"{_suites(plain)}: {words.UNMASKED}")
     return said
@@ -68,7 +95,7 @@ def _notes(suites: Sequence[SuiteEntry], run: Run, cells: list[Cell]) -> list[st
     """What is to be said about instructions under the heading of suites."""
     if any(suite.instructions == "masked" for suite in suites):
         return [words.MASKED]
-    return [words.UNMASKED] if any(words.generic(run.head.testbed.kind, s, cells) for s in suites) else []
+    return [words.UNMASKED] if any(words.generic(run.head, s, cells) for s in suites) else []
 
 
 def _files(panel: Panel, index: dict[str, int], run: Run) -> Section:
@@ -79,6 +106,8 @@ def _files(panel: Panel, index: dict[str, int], run: Run) -> Section:
         panel.subtitle,
         _notes([panel.suite], run, panel.cells),
         [figure for figure in drawn if figure is not None],
+        sentence=answer.of_part(run.head, panel.verdicts.values()),
+        glimpse=strip.panel(panel),
         masked=panel.suite.instructions == "masked",
     )
 
@@ -93,18 +122,22 @@ def _small(made: small.Small, run: Run) -> Section:
         _notes(made.suites, run, panel.cells),
         [figure for figure in drawn if figure is not None],
         [smallfigures.percentiles(made)],
+        sentence=answer.of_part(run.head, panel.verdicts.values()),
+        glimpse=strip.panel(panel),
         masked=panel.suite.instructions == "masked",
     )
 
 
-def _raw(made: raw.Raw, run: Run) -> Section:
+def _kernel_crypto(made: kernel_crypto.KernelCrypto, run: Run) -> Section:
     return Section(
         made.key,
         words.FIGURES[4],
         _from(made.suites),
-        _notes(made.suites, run, list(made.cells)) if any(c.path == raw.OPENSSL for c in made.curves) else [],
-        rawfigures.figures(made),
-        rawtables.tables(made),
+        _notes(made.suites, run, list(made.cells)) if any(c.path == kernel_crypto.OPENSSL for c in made.curves) else [],
+        kernel_crypto_figures.figures(made),
+        kernel_crypto_tables.tables(made),
+        sentence=next(iter(kernel_crypto.sentences([made])), "No cipher could be measured here."),
+        glimpse=strip.crypto(made),
         masked=made.suites[0].instructions == "masked",
     )
 

@@ -43,36 +43,53 @@ class Mark:
 
 @dataclass(frozen=True)
 class Row:
-    """One ratio's drawing and its words. ``line``, ``grey`` and ``levels`` are SVG paths."""
+    """One ratio's drawing and its words."""
 
     suite: str
     candidate: str
     baseline: str
     metric: str
+    """As a person calls it."""
     newest: float
+    """The ratio of the last night that has one."""
     seconds: float | None
+    """The candidate's in the newest night; None where it has none."""
     nights: int
+    """How many have a ratio."""
     low: float
+    """The lowest ratio."""
     high: float
+    """The highest ratio."""
     line: str
+    """The ratios, as an SVG path."""
     grey: str
+    """The candidate's seconds, as an SVG path; empty for another metric."""
     levels: str
+    """The mean before, between and after changes, as an SVG path; empty where there is no change."""
     marks: list[Mark]
+    """Its changes."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """One profile on one testbed; what changed comes first, the newest change before older ones."""
+    """One profile on one testbed."""
 
     id: str
+    """Names it in the page."""
     title: str
     label: str
+    """What the testbed's figures are called in a word."""
     nights: int
     gaps: int
+    """How often a night is missing where there usually is one."""
     first: str
+    """When the oldest night began."""
     last: str
+    """When the newest night began."""
     folder: str
+    """The record of the newest night."""
     rows: list[Row]
+    """What changed comes first, the newest change before older ones."""
 
     @property
     def changed(self) -> list[Row]:
@@ -118,7 +135,7 @@ def _section(number: int, group: Group, alpha: float, told: Sequence[Told]) -> S
     apart = _usual(times)
     breaks = [n for n in range(1, len(times)) if apart and times[n] - times[n - 1] > GAP * apart]
     seconds = _seconds(group)
-    profile, testbed, kind = group.name
+    profile, testbed, _ = group.name
     known = places(group, told)
     fresh = changes(group, alpha, known)
     marks = {one.key: _marked(group, one, known[one.key], fresh[one.key]) for one in group.series}
@@ -126,7 +143,7 @@ def _section(number: int, group: Group, alpha: float, told: Sequence[Told]) -> S
     return Section(
         id=f"g{number + 1}",
         title=f"{profile} on {testbed}",
-        label=words.kind(kind),
+        label=group.nights[-1].label,
         nights=len(times),
         gaps=len(breaks),
         first=words.when(times[0]),

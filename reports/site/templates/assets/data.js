@@ -1,5 +1,5 @@
 "use strict";
-/* What the page holds for its scripts (see reports/packing.py), unpacked: a promise. */
+/* What the page holds for its scripts (see reports/site/packing.py), unpacked: a promise. */
 var Data = (function () {
   var text = atob(document.getElementById("report-data").textContent);
   var bytes = Uint8Array.from(text, function (letter) { return letter.charCodeAt(0); });

@@ -191,6 +191,14 @@ Promise.all([Data, window.Samples]).then(function (known) {
       figure.plots.forEach(function (plot) { plot.place.textContent = "This page was moved without its folder assets: no figure can be drawn."; });
     });
   });
+  /* A figure that was drawn and folded away knows nothing of the width that the window has since. */
+  document.querySelectorAll(".part > details").forEach(function (part) {
+    part.addEventListener("toggle", function () {
+      if (part.open) all.forEach(function (figure) {
+        figure.plots.forEach(function (plot) { if (plot.drawn && part.contains(plot.place)) Plotly.Plots.resize(plot.place); });
+      });
+    });
+  });
   View.onChange(function () { all.forEach(function (figure) { figure.again(); }); });
   addEventListener("beforeprint", function () {
     if (window.Plotly) all.forEach(function (figure) { figure.plots.forEach(figure.draw); });

@@ -5,7 +5,7 @@ var Samples = Data.then(function (data) {
   var KINDS = ["counted", "warm-up", "not valid", "cell does not count"];
   var s = data.samples;
 
-  /* Columns come packed: see reports/packing.py. */
+  /* Columns come packed: see reports/site/packing.py. */
   function unpack(column) {
     if (typeof column !== "string") return column;
     var text = atob(column.slice(2)), width = Number(column[1]), count = text.length / width, at = 0;

@@ -2,7 +2,7 @@
 /* What the reader chose (theme, sort, filter, what is shown), kept in the address after the #.
    Loaded in the head, so that the page is painted in its theme at once. */
 var View = (function () {
-  var params = new URLSearchParams(location.hash.slice(1));
+  var params = read();
   var listeners = [];
 
   function stored(value) {
@@ -12,6 +12,12 @@ var View = (function () {
     } catch (refused) {
       return null;
     }
+  }
+
+  /* #prices, as in a page without scripts, is #at=prices. */
+  function read() {
+    var hash = location.hash.slice(1);
+    return new URLSearchParams(hash && !hash.includes("=") ? "at=" + hash : hash);
   }
 
   function get(key) { return params.get(key) || ""; }
@@ -46,13 +52,42 @@ var View = (function () {
 
   function arrive() {
     var at = document.getElementById(get("at"));
-    if (at) { at.scrollIntoView(); at.focus({ preventScroll: true }); }
+    if (!at) return;
+    for (var one = at.closest("details"); one; one = one.parentElement.closest("details")) one.open = true;
+    (at.matches(".body") ? at.closest("section") : at).scrollIntoView();
+    at.focus({ preventScroll: true });
+  }
+
+  /* Printed are all parts; those that were folded are folded again. */
+  function unfold() {
+    View.folded = Array.from(document.querySelectorAll(".part > details:not([open])"));
+    View.folded.forEach(function (part) { part.open = true; });
+  }
+  function fold() {
+    View.folded.forEach(function (part) { part.open = false; });
+  }
+
+  /* In the contents, the part that is being read. */
+  function follow() {
+    var links = Array.from(document.querySelectorAll(".contents a"));
+    function mark() {
+      var here = null;
+      links.forEach(function (link) {
+        var part = document.getElementById(link.dataset.link);
+        if (part && part.closest("section").getBoundingClientRect().top < innerHeight / 3) here = link;
+      });
+      links.forEach(function (link) {
+        if (link === here) link.setAttribute("aria-current", "true"); else link.removeAttribute("aria-current");
+      });
+      if (here) here.closest("nav").scrollLeft = here.offsetLeft; /* where the contents are one line */
+    }
+    if (links.length) addEventListener("scroll", mark, { passive: true });
   }
 
   theme(get("theme") || stored());
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", tell);
   addEventListener("hashchange", function () {
-    params = new URLSearchParams(location.hash.slice(1));
+    params = read();
     theme(get("theme") || stored());
     links();
     tell();
@@ -60,10 +95,11 @@ var View = (function () {
   });
   addEventListener("beforeprint", function () {
     View.before = document.documentElement.dataset.theme;
+    unfold();
     theme("light");
     tell();
   });
-  addEventListener("afterprint", function () { theme(View.before); tell(); });
+  addEventListener("afterprint", function () { fold(); theme(View.before); tell(); });
   addEventListener("DOMContentLoaded", function () {
     document.getElementById("theme").addEventListener("click", function () {
       var name = dark() ? "light" : "dark";
@@ -73,6 +109,7 @@ var View = (function () {
       tell();
     });
     links();
+    follow();
   });
   addEventListener("load", arrive);
 

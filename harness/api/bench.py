@@ -1,0 +1,150 @@
+"""What a data path is deployed on: both hosts, their scopes of changes, payloads, keys made for this run."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+from harness.ciphers.table import Cipher
+from hosts.facts import Facts
+from hosts.onhost.agent.kinds import needed
+from hosts.onhost.agent.values import Decipher
+from hosts.remote import changes
+from hosts.remote.changes import Scope
+from hosts.remote.host import RemoteHost
+
+FIRST_PORT = 18080
+MODULES = "/proc/modules"
+
+
+@dataclass(frozen=True)
+class Payload:
+    """A file on the sender: its name there, its bytes, their SHA-256."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, repr=False)
+class Key:
+    """A key and an IV in hex, made for one run. Not shown anywhere."""
+
+    key: str
+    iv: str
+
+
+def new_key(cipher: Cipher) -> Key:
+    """A random key and IV of the cipher's sizes."""
+    return Key(secrets.token_hex(cipher.key_bytes), secrets.token_hex(cipher.iv_bytes))
+
+
+@dataclass(frozen=True, repr=False)
+class Carried:
+    """What a run carries from one opening of its testbed to the next, so that it is made or proven only once."""
+
+    keys: dict[str, Key] = field(default_factory=dict)
+    """By the cipher's name: the same file under the same key is the same cipher text, whoever sends it, and later too.
+    """
+    deciphered: dict[tuple[Decipher, str], str] = field(default_factory=dict)
+    """The SHA-256 of a plain text, by how to decipher it and the SHA-256 of its cipher text."""
+    programs: dict[str, bytes] = field(default_factory=dict)
+    """Those compiled for the sender, by name."""
+    image: Path | None = None
+    """What a lab's sender was booted from: programs are compiled there, and not on it."""
+
+    def key(self, cipher: Cipher) -> Key:
+        """This run's key for a cipher."""
+        return self.keys.setdefault(cipher.name, new_key(cipher))
+
+
+def load(host: RemoteHost, scope: Scope, *modules: str, sticky: bool = False) -> None:
+    """Load those of these kernel modules that a host has, as a change that is undone with ``scope``.
+
+    A kernel may have others built in or under another name: whether it can do what they are for is found by trying.
+    What its administrator disabled (modprobe.d(5): ``install NAME /bin/false``) is not listed, and left alone.
+    ``sticky``: the kernel may not let go of them any more.
+    """
+    loaded = {line.split()[0] for line in (host.read([MODULES])[MODULES] or "").splitlines()}
+    wanted = [module for module in modules if module.replace("-", "_") not in loaded]
+    if not wanted:
+        return
+    # of names that it does not know it says nothing
+    listed = host.look(["modprobe", "--quiet", "--all", "--show-depends", *wanted]).stdout
+    if missing := [module for module in needed(listed) if module not in loaded]:
+        scope.apply(changes.modules(*missing, sticky=sticky))
+
+
+@dataclass
+class Bench:
+    """Both hosts during one suite."""
+
+    sender: RemoteHost
+    receiver: RemoteHost
+    on_sender: Scope
+    """Changes of the sender that are undone when the suite is over."""
+    on_receiver: Scope
+    """The same of the receiver."""
+    folder: str
+    """The suite's own, on the sender below the run's directory."""
+    payload_directory: str
+    """Where the sender has the files that are fetched."""
+    ports: list[int]
+    """Those of the sender that deployments of this run use."""
+    shared: dict[str, str]
+    """What paths made once for an opened testbed, by name: the compiled server, the certificate."""
+    facts: Facts
+    """The sender's."""
+    receiver_facts: Facts
+    loaded: set[str] = field(default_factory=set)
+    """Kernel modules of ours that this suite has loaded."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """What servers in user space are started with."""
+    carried: Carried = field(default_factory=Carried)
+    """What outlives the opened testbed."""
+
+    @property
+    def directory(self) -> str:
+        """The suite's own directory on the sender: what servers keep and say."""
+        return f"{self.sender.directory}/{self.folder}"
+
+    @property
+    def address(self) -> IPv4Address | IPv6Address:
+        """The sender's address on the measured link."""
+        return self.sender.host.data_address
+
+    @property
+    def peer(self) -> IPv4Address | IPv6Address:
+        """The receiver's address on the measured link."""
+        return self.receiver.host.data_address
+
+    @contextmanager
+    def anew(self) -> Iterator[Bench]:
+        """The same bench with scopes of its own: what is deployed on it is gone when this is left."""
+        with changes.scopes(self.sender, self.receiver) as (on_sender, on_receiver):
+            yield replace(self, on_sender=on_sender, on_receiver=on_receiver)
+
+    def beside(self) -> Bench:
+        """The same bench with a folder of its own, for a second deployment of what the first one has."""
+        other = replace(self, folder=f"{self.folder}-again")
+        self.on_sender.apply(changes.directory(other.directory))
+        return other
+
+    def in_environment(self, more: Mapping[str, str] | None = None) -> list[str]:
+        """What stands before a command to start it with the bench's environment, and ``more``."""
+        variables = {**self.environment, **(more or {})}
+        return ["env", *(f"{name}={value}" for name, value in variables.items())] if variables else []
+
+    def port(self) -> int:
+        """A port of the sender that no other deployment of this run uses."""
+        self.ports.append(self.ports[-1] + 1 if self.ports else FIRST_PORT)
+        return self.ports[-1]
+
+    def base_url(self, scheme: str, port: int) -> str:
+        """``http://10.98.0.2:18080``, with brackets round an IPv6 address."""
+        host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
+        return f"{scheme}://{host}:{port}"

@@ -1,0 +1,41 @@
+"""What a suite asks of a data path, beside the file: the cipher, who implements it, how TLS and ESP are to use it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.ciphers.table import Cipher, CipherSuite, Integrity, TlsVersion
+
+Connection = Literal["new", "resumed", "kept"]
+"""Of consecutive requests: a connection and full handshake each, a resumed TLS session each, or one connection."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What a suite asks of one data path."""
+
+    cipher: Cipher | None
+    """None for a path that does not encrypt."""
+    driver: str = "any"
+    """The kernel's implementation: by name, or ``any``."""
+    tls: TlsVersion = "1.2"
+    integrity: Integrity = "sha1"
+    """The hash of the HMAC beside a cipher that is no AEAD."""
+    connection: Connection = "new"
+    buffer_bytes: int | None = None
+    """Size of the path's own buffer or TLS record, where it has one; None for its usual size."""
+    requests: int = 1
+    """Transfers that make a sample; over 1, what a connection and its handshake cost is part of the question."""
+
+    @property
+    def title(self) -> str:
+        """The cipher as a person calls it."""
+        return self.cipher.title if self.cipher else "no cipher"
+
+    @property
+    def cipher_suite(self) -> CipherSuite | None:
+        """The cipher suite that this is, or None. An AEAD has an integrity of its own: no other is asked for."""
+        if self.cipher is None:
+            return None
+        return self.cipher.tls.get((self.tls, "sha1" if self.cipher.aead else self.integrity))

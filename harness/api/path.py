@@ -1,0 +1,129 @@
+"""The contract of a data path: what its file provides as ``PATH``, what it leaves ready to serve, what it is shown.
+
+A path never falls back: it says before anything starts why it can run nowhere (``impossible``) or not on these hosts
+(``unsupported``), and after every transfer what proves that the bytes took it (``verify``).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.api.bench import Bench
+from harness.api.parameters import Connection, Parameters
+from harness.api.prices import PriceSource
+from harness.api.steps import Steps
+from harness.api.words import Words
+from hosts.facts import Facts
+from hosts.onhost.agent.values import Counter, Decipher, Tls
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What one sample left behind: ``requests`` transfers of ``payload`` plain bytes each."""
+
+    payload: int
+    """Plain bytes of one transfer."""
+    sender: dict[str, int | None]
+    """How much each counter of the sender has risen; None where it could not be read."""
+    receiver: dict[str, int | None]
+    """The same of the receiver."""
+    log: list[dict[str, Any]]
+    """The lines that the server wrote about it."""
+    cipher_suite: str | None = None
+    """TLS version and cipher suite that the server agrees on with what this client offers, asked after the
+    block, where the server's log does not say it."""
+    requests: int = 1
+    """Consecutive transfers that make the sample."""
+    connection: Connection = "new"
+    connections: int | None = None
+    """How many the receiver made."""
+    sender_states: dict[str, str | None] = field(default_factory=dict)
+    """What of the sender is no number: before and after where it changed, None where it never was."""
+    receiver_states: dict[str, str | None] = field(default_factory=dict)
+    """The same of the receiver."""
+
+    @property
+    def connections_due(self) -> int:
+        """How many connections there should have been."""
+        return 1 if self.connection == "kept" else self.requests
+
+
+@dataclass(frozen=True)
+class Witness:
+    """Whether the claimed path was taken: facts for the record, and the reason when it was not."""
+
+    facts: dict[str, int | float | str | bool | None]
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A path that is ready to serve."""
+
+    url: Callable[[str], str]
+    """The URL of a payload's name."""
+    log: str
+    """The sender's file that gets one JSON line a request."""
+    server: int
+    """The number of the server's process among the sender's changes."""
+    verify: Callable[[Observed], Witness]
+    """What proves that a sample's bytes took this path, or the reason why nothing does."""
+    tls: Tls | None = None
+    """What the client offers; None where it does not speak TLS."""
+    asks_cipher_suite: bool = False
+    """Whether the cipher suite has to be asked for after a sample."""
+    decipher: Decipher | None = field(default=None, repr=False)
+    """How to decipher payloads that arrive enciphered."""
+    sender_counters: dict[str, Counter] = field(default_factory=dict)
+    """What the sender's agent reads before and after a sample, by name."""
+    receiver_counters: dict[str, Counter] = field(default_factory=dict)
+    """The same of the receiver's."""
+    driver_found: str | None = None
+    """What the kernel or library bound."""
+    counts: bool = False
+    """Whether the log has the server's own account of its system calls."""
+    buffer_bytes: int | None = None
+    """Size of its buffer or TLS record, where it has one."""
+    calls: frozenset[str] = frozenset()
+    """System calls without which it was not this path; an untimed run shows them."""
+    crossing_limit: int | None = None
+    """Where none of the payload may go between user and kernel memory: the bytes that heads, a handshake and a log may
+    take; an untimed run shows them."""
+
+
+class DataPath(ABC):
+    """What a path's file provides as ``PATH``: an instance of a class that says its name and how it is deployed.
+
+    All else has a default: it encrypts, needs nothing that could be missing, and no ratio is predicted for it.
+    """
+
+    name: str
+    words: Words = Words()
+    """How it is called in a terminal and in reports."""
+    clear: bool = False
+    """True where nothing is encrypted: the suite's cipher does not apply."""
+    builds: tuple[str, ...] = ()
+    """Kernel modules of ours that the sender needs (``hosts/onhost/modules``)."""
+    buffers: tuple[int, ...] = ()
+    """Sizes in bytes of its buffer or record that its crossings are counted with besides its usual one."""
+    prices: tuple[PriceSource, ...] = ()
+    """Where the prices of its steps are measured."""
+
+    def impossible(self, parameters: Parameters) -> str | None:
+        """Why this can run on no host at all, or None. Pure."""
+        return None
+
+    def unsupported(self, parameters: Parameters, sender: Facts, receiver: Facts) -> str | None:
+        """Why what is possible cannot run on these hosts, or None. Pure."""
+        return None
+
+    @abstractmethod
+    def deploy(self, bench: Bench, parameters: Parameters) -> Deployed:
+        """Make it ready through the bench's scopes, which undo everything. Raises HostLost, Refusal."""
+
+    def steps(self, parameters: Parameters) -> Steps | None:
+        """What it does beyond plain sendfile, for the prediction; None where no prices are known. Pure."""
+        return None

@@ -1,0 +1,236 @@
+"""The last lines of a run, at most LINES: the answer and its intervals, beside what was to be expected and why; what
+could not be told; where record and report are."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.cli import summary
+from harness.costs import prediction
+from harness.record import Head, Metric, SuiteEntry, Verdict
+from harness.samples import Sample, counted
+from harness.verdicts import answer
+from harness.verdicts.answer import Answer, Place
+
+LINES = 10
+COLUMNS = 100
+DETAILS = "-v lists them"
+PAPER = (
+    "The paper found about 27 % on a crypto card: x1.27 (x1.37 if 27 % less time).",
+    "The paper: about 27 % (x1.27 or x1.37).",
+    "The paper: x1.27 or x1.37.",
+)
+METRICS: dict[Metric, str] = {"seconds": "time", "cpu_seconds_per_gb": "sender CPU"}
+REASON, SHORT = 60, 35
+"""Characters of a reason, where there is room and where there is little."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the last lines: ways to say it, the fullest first."""
+
+    ways: tuple[str, ...]
+
+    def lines(self, way: int) -> list[str]:
+        """In lines of at most COLUMNS; beyond its last way, that in a single line."""
+        if way < len(self.ways):
+            return [line for text in self.ways[way].splitlines() for line in _wrapped(text)]
+        return _wrapped(self.ways[-1], max_lines=1, placeholder=" …")
+
+
+def _wrapped(text: str, **options: Any) -> list[str]:
+    """In lines of at most COLUMNS, with numbers and their units together."""
+    together = re.sub(r"(\d) (%|[kMG]?B\b|KiB\b|µs\b)", "\\1\N{NO-BREAK SPACE}\\2", text)
+    wrapped = textwrap.wrap(together, COLUMNS, break_on_hyphens=False, **options)
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in wrapped]
+
+
+def lines(head: Head, samples: Sequence[Sample], where: Sequence[str]) -> list[str]:
+    """At most LINES lines of at most COLUMNS columns. ``where`` names files: as many of them, never wrapped or cut."""
+    found = answer.about(head)
+    parts = [Part((answer.sentence(head),))]
+    if found and found.compared:
+        parts += [_rows(found), _expected(head, found), _why(head, found, samples)]
+    parts += [_not_measured(head), _caveat(head)]
+    return [*fitted([part for part in parts if part.ways], LINES - len(where)), *where]
+
+
+def fitted(parts: Sequence[Part], room: int) -> list[str]:
+    """All parts in at most ``room`` lines, which is one for each at least.
+
+    The later a part, the sooner a shorter way is taken. Where no part has one left they are cut, the latest first.
+    """
+    ways = [0] * len(parts)
+
+    def said() -> list[list[str]]:
+        return [part.lines(way) for part, way in zip(parts, ways, strict=True)]
+
+    while sum(map(len, said())) > room:
+        long = [n for n, each in enumerate(said()) if len(each) > 1]
+        shorter = [n for n in long if ways[n] + 1 < len(parts[n].ways)]
+        ways[max(shorter or long)] += 1
+    return [line for each in said() for line in each]
+
+
+def _rows(found: Answer) -> Part:
+    """The intervals of each suite: a line of times, and one of the sender's CPU."""
+    suites = list(dict.fromkeys(place.suite for place in found.places))
+
+    def rows(interval: Callable[[Verdict], str]) -> list[str]:
+        each = [
+            (suite, metric, [place for place in found.places if place.suite == suite and place.verdict(metric)])
+            for suite in suites
+            for metric in METRICS
+        ]
+        return [
+            (f"{METRICS[metric].rpartition(' ')[2]}, {suite}: " if len(suites) > 1 else f"{METRICS[metric]:<10} ")
+            + ", ".join(_interval(place, metric, interval) for place in mine)
+            for suite, metric, mine in each
+            if mine
+        ]
+
+    full, short = rows(summary.interval), rows(_short)
+    return Part(("\n".join(full), "\n".join(short), *(["\n".join(short[:2]) + " …"] if short[2:] else [])))
+
+
+def _interval(place: Place, metric: Metric, written: Callable[[Verdict], str]) -> str:
+    verdict = place.verdict(metric)
+    if verdict is None or verdict.ratio is None:
+        return f"{answer.sizes([place.size])} no ratio"
+    doubt = "?" if verdict.verdict == "cannot_tell" else ""
+    return f"{answer.sizes([place.size])} {written(verdict)}{doubt}"
+
+
+def _short(verdict: Verdict) -> str:
+    """A ratio and its interval in few digits."""
+    ratio = answer.ratio(verdict.ratio) if verdict.ratio else "-"
+    if not (verdict.ci_low and verdict.ci_high):
+        return f"{ratio} {summary.NO_INTERVAL}"
+    return f"{ratio} [{answer.ratio(verdict.ci_low)[1:]}, {answer.ratio(verdict.ci_high)[1:]}]"
+
+
+def _expected(head: Head, found: Answer) -> Part:
+    """What would have been found where it is undecided, what prices predict of the time, and what the paper found."""
+    times = [(place.size, place.time) for place in found.places if place.time and place.time.ceiling]
+    predicted, but = "", ""
+    if times:
+        low = min(verdict.ceiling_low or verdict.ceiling or 0.0 for _, verdict in times)
+        high = max(verdict.ceiling_high or verdict.ceiling or 0.0 for _, verdict in times)
+        span = dict.fromkeys(answer.ratio(value) for value in (low, high))
+        predicted = f"Predicted: {' to '.join(span)}"
+        wrong = [size for size, verdict in times if not _agrees(verdict)]
+        but = f", outside the interval at {answer.sizes(wrong)}" if wrong else ""
+    papers = PAPER if answer.of_the_paper(head, [place.suite for place in found.places], found.paths) else ("", "", "")
+    undecided = _undecided(found)
+    ways = [
+        (undecided[0], predicted + but, papers[0]),
+        (undecided[1], predicted + but, papers[1]),
+        (undecided[1], predicted, papers[2]),
+    ]
+    told = [" ".join(f"{part.removesuffix('.')}." for part in way if part) for way in ways]
+    return Part(tuple(dict.fromkeys(text for text in told if text)))
+
+
+def _undecided(found: Answer) -> tuple[str, str]:
+    """What would have been found where a verdict cannot tell, in two lengths; empty where all can."""
+    verdicts = [place.verdict(metric) for place in found.places for metric in METRICS]
+    rows = [verdict for verdict in verdicts if verdict and verdict.verdict == "cannot_tell"]
+    known = [verdict.detectable * 100 for verdict in rows if verdict.detectable]
+    if not rows:
+        return "", ""
+    if not known:
+        return "? is undecided", "? undecided"
+    span = " to ".join(
+        dict.fromkeys(f"{value:.2g}" if value < 99.5 else f"{value:.0f}" for value in (min(known), max(known)))
+    )
+    return f"? is undecided: {span} % would likely have been found", f"? undecided: {span} % would be found"
+
+
+def _agrees(verdict: Verdict) -> bool:
+    """Whether its prediction fits; True where there is nothing to compare."""
+    return prediction.agrees(verdict) is not False
+
+
+def _why(head: Head, found: Answer, samples: Sequence[Sample]) -> Part:
+    """What a crossing costs, how many are saved, the cipher's share of the sender's time, and what limits."""
+    first = next(place.suite for place in found.places if place.time or place.cpu)
+    mine = [place for place in found.places if place.suite == first]
+    suite = next((suite for suite in head.suites if suite.name == first), None)
+    if suite is None:
+        return Part(())
+    full, short = [], []
+    if call := suite.prices.get("syscall_call_ns"):
+        full.append(f"a system call costs {call / 1e3:.1f} µs here")
+        short.append(f"{call / 1e3:.1f} µs a call")
+    if saved := answer.crossings_saved(suite.crossings, found.paths):
+        crossings, calls = saved
+        full.append(f"{found.paths[0]} saves {crossings:.3g} crossings of each byte and {calls:.0f} calls a MB")
+        short.append(f"{crossings:.3g} crossings a byte saved")
+    share = _cipher_share(head, suite, mine[-1], samples)
+    if share is not None:
+        takes = "takes" if share <= 1 else "alone, by its price, would take"  # speeds differed when they were measured
+        full.append(f"the cipher {takes} {share * 100:.0f} % of the sender's CPU")
+        short.append(f"the cipher {share * 100:.0f} % of the CPU")
+    limits: dict[str, list[int]] = {}
+    for place in mine:
+        if place.time and place.time.bottleneck:
+            limits.setdefault(place.time.bottleneck, []).append(place.size)
+    if limits:
+        everywhere = [place.size for place in mine]
+        limited = [f"the {what}{'' if at == everywhere else f' at {answer.sizes(at)}'}" for what, at in limits.items()]
+        full.append(f"limited by {answer.listed(limited)}")
+        short.append(f"limit: {answer.listed(list(limits))}")
+    why = "Why" if len(mine) == len(found.places) else f"Why, {first}"
+    return Part((f"{why}: {'; '.join(full)}.", f"{why}: {', '.join(short)}.") if full else ())
+
+
+def _cipher_share(head: Head, suite: SuiteEntry, place: Place, samples: Sequence[Sample]) -> float | None:
+    """How much of the candidate's CPU on the sender is the cipher's, by its price; None where that is not known."""
+    verdict = place.time or place.cpu
+    cell = next((cell for cell in head.cells if verdict and cell.id == verdict.candidate), None)
+    if cell is None or cell.path not in suite.taken or cell.driver != "any":
+        return None
+    own = [step.price for step in suite.taken[cell.path].sender if step.price in suite.ciphering]
+    prices = [suite.prices.get(f"{name}_byte_ns") for name in own]
+    mine = counted(samples, head.measured).get(cell.id, {}).values()
+    spent = [s.sender.cpu_seconds / s.bytes * 1e9 for s in mine if s.bytes and s.sender.cpu_seconds]
+    known = [price for price in prices if price is not None]
+    if not known or len(known) < len(prices) or not spent:
+        return None
+    return sum(known) / statistics.median(spent)
+
+
+def _not_measured(head: Head) -> Part:
+    """Cells without a number, counted, with the main reasons; and those whose proof lacks something."""
+    cells = [cell for cell in head.cells if cell.outcome != "measured"]
+    unproven = sum(cell.outcome == "measured" and bool(cell.unproven) for cell in head.cells)
+    counts = Counter(cell.outcome for cell in cells)
+    reasons = Counter((cell.reason or "no reason was recorded").partition(": ")[0] for cell in cells).most_common()
+
+    def told(shown: int, longest: int = REASON, of: str = f" of {len(head.cells)} cells", more: str = DETAILS) -> str:
+        whys = [f"{n}: {textwrap.shorten(reason, longest, placeholder=' …')}" for reason, n in reasons[:shown]]
+        why = "; ".join([*whys, "…"] if 0 < shown < len(reasons) else whys)
+        count = ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
+        missing = f"{count}{of}{f' ({why})' if why else ''}" if cells else ""
+        lacking = f"{unproven} not wholly proven" if unproven else ""
+        return f"Not measured: {', '.join(part for part in (missing, lacking) if part)}; {more}."
+
+    if not (cells or unproven):
+        return Part(())
+    return Part((*(told(shown) for shown in (3, 2, 1) if shown <= len(reasons)), told(1, SHORT, "", "-v"), told(0)))
+
+
+def _caveat(head: Head) -> Part:
+    """What a reader of a lab's figures must know; in short, its last clause: what follows from it."""
+    caveat = head.testbed.caveat
+    if not caveat:
+        return Part(())
+    follows = caveat.rpartition("; ")[2].removeprefix("so ")
+    label = f"{head.testbed.label.capitalize()}: " if head.testbed.label else ""
+    return Part(tuple(dict.fromkeys((caveat, follows if follows == caveat else f"{label}{follows}"))))

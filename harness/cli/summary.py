@@ -1,0 +1,148 @@
+"""All that a run found, in lines for a terminal: by suite, its notes, what was not measured and why."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from harness.costs import prediction
+from harness.record import Cell, Head, SuiteEntry, Verdict
+from harness.samples import Sample, counted
+from harness.verdicts import linefit
+
+NO_INTERVAL = "[no interval]"
+CPU_WORDS = {"faster": "cheaper", "slower": "dearer", "same": "same", "cannot_tell": "cannot tell"}
+
+
+def lines(head: Head, samples: Sequence[Sample]) -> list[str]:
+    """All lines of a run."""
+    by_cell = counted(samples, head.measured)
+    found: list[str] = []
+    for suite in head.suites:
+        cells = [cell for cell in head.cells if cell.suite == suite.name]
+        ids = {cell.id for cell in cells}
+        about = [
+            *_costs(suite, cells, by_cell),
+            *_latencies(suite, cells, by_cell),
+            *_uncounted(suite),
+            *(_verdict(v) for v in head.verdicts if v.candidate in ids and v.ratio is not None),
+        ]
+        found += ["", _title(suite), *(f"  {line}" for line in about)]
+    notes = ["", *(f"note: {note}" for note in head.notes)] if head.notes else []
+    return [*found, *notes, *_not_measured(head.cells), *_not_proven(head.cells)]
+
+
+def _title(suite: SuiteEntry) -> str:
+    figure = f" (the paper's Figure {suite.figure})" if suite.figure else ""
+    masked = ", user space without AES and vector instructions" if suite.instructions == "masked" else ""
+    return f"{suite.name}{figure}{masked}"
+
+
+def _verdict(verdict: Verdict) -> str:
+    timed = verdict.metric == "seconds"
+    what = "time" if timed else "sender CPU per GB"
+    word = verdict.verdict.replace("_", " ") if timed else CPU_WORDS[verdict.verdict]
+    limit = f", limited by the {verdict.bottleneck}" if verdict.bottleneck else ""
+    if (fits := prediction.agrees(verdict)) is not None:
+        own = f" [{_number(verdict.ceiling_low)}, {_number(verdict.ceiling_high)}]" if verdict.ceiling_low else ""
+        limit += f"; predicted x{_number(verdict.ceiling)}{own}: {'agrees' if fits else 'does not agree'}"
+    return f"{verdict.comparison}: {what} {interval(verdict)} {word} ({_spread(verdict)}{limit})"
+
+
+def _spread(verdict: Verdict) -> str:
+    """Its blocks, over how many rounds, and how much of its error's variance lies between these."""
+    told = f"{verdict.blocks} blocks"
+    if (verdict.rounds or 1) > 1:
+        told += f" in {verdict.rounds} rounds"
+    return told if verdict.between is None else f"{told}, {verdict.between * 100:.0f} % of the variance between them"
+
+
+def interval(verdict: Verdict) -> str:
+    """A ratio and its interval: ``x1.073 [1.021, 1.120]``."""
+    known = verdict.ci_low and verdict.ci_high
+    span = f"[{_number(verdict.ci_low)}, {_number(verdict.ci_high)}]" if known else NO_INTERVAL
+    return f"x{_number(verdict.ratio)} {span}"
+
+
+def _number(value: float | None) -> str:
+    """Three decimals, which tell 0.996 from 1; from 10 on four digits."""
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if value < 10 else f"{value:.4g}" if value < 1000 else f"{value:.0f}"
+
+
+def _costs(suite: SuiteEntry, cells: Iterable[Cell], samples: dict[str, dict[int, Sample]]) -> list[str]:
+    """What a call and a byte cost each driver (t = a + b n), from kernel crypto."""
+    if suite.question != "kernel-crypto":
+        return []
+    times: dict[tuple[str, str, str], dict[int, dict[float, float]]] = defaultdict(lambda: defaultdict(dict))
+    for cell in cells:
+        if cell.buffer_bytes is None or (cell.depth or 1) > 1:
+            continue
+        driver = cell.driver_found or cell.driver
+        name = cell.path if driver == "any" else f"{cell.path} by {driver}"
+        for block, sample in samples.get(cell.id, {}).items():
+            if sample.seconds:
+                times[cell.cipher, cell.path, name][block][cell.buffer_bytes] = sample.seconds
+    found = []
+    for (cipher, _, name), blocks in times.items():
+        if model := linefit.model(blocks):
+            rate = f"{model.bits_per_second.mean / 1e6:.0f} Mbit/s" if model.bits_per_second else "no limit seen"
+            doubt = "" if model.describes is not False else f"; the line is up to {model.residual:.0%} off"
+            found.append(
+                f"{cipher} {name}: {model.call_seconds.mean * 1e6:.1f} µs a call, "
+                f"{model.byte_seconds.mean * 1e9:.3g} ns a byte, at most {rate}{doubt}"
+            )
+    return found
+
+
+def _latencies(suite: SuiteEntry, cells: Iterable[Cell], samples: dict[str, dict[int, Sample]]) -> list[str]:
+    """What requests of small files took: median, 99 % and how many a second."""
+    found = []
+    for cell in cells:
+        mine = samples.get(cell.id, {}).values()
+        pooled = sorted(value for sample in mine for value in sample.latencies_us or [])
+        if not pooled:
+            continue
+        total = math.fsum(sample.seconds or 0.0 for sample in mine)
+        found.append(
+            f"{cell.path}, {suite.connection} connections: {len(pooled) / total:.0f} requests/s, median "
+            f"{statistics.median(pooled):.0f} µs, 99 % {pooled[math.ceil(0.99 * len(pooled)) - 1]:.0f} µs"
+        )
+    return found
+
+
+def _uncounted(suite: SuiteEntry) -> list[str]:
+    """Crossings that are known to be too low."""
+    return [
+        f"crossings of {crossing.path}: at least {crossing.crossing_bytes} bytes, not counting those of "
+        f"{', '.join(crossing.uncounted)}"
+        for crossing in suite.crossings
+        if crossing.uncounted
+    ]
+
+
+def _not_measured(cells: Iterable[Cell]) -> list[str]:
+    """Cells without a number, those of one reason together."""
+    groups: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for cell in cells:
+        if cell.outcome != "measured":
+            start, _, size = cell.id.rpartition("/")
+            groups[start, cell.outcome, cell.reason or "no reason was recorded"].append(size)
+    if not groups:
+        return []
+    return [
+        "",
+        *(f"{start}/{','.join(sizes)}: {outcome}: {reason}" for (start, outcome, reason), sizes in groups.items()),
+    ]
+
+
+def _not_proven(cells: Iterable[Cell]) -> list[str]:
+    """Measured cells that lack a part of their proof, those that lack the same together."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for cell in cells:
+        if cell.outcome == "measured" and cell.unproven:
+            groups[cell.unproven].append(cell.id)
+    return [line for what, ids in groups.items() for line in ("", f"not wholly proven: {what}", f"  {', '.join(ids)}")]

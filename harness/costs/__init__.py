@@ -1,0 +1,1 @@
+"""What steps cost, and the ratio that these prices predict."""

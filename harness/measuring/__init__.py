@@ -1,0 +1,1 @@
+"""From an opened testbed to one sample: the link, a transfer with its counters, its crossings."""

@@ -1,0 +1,332 @@
+"""An opened testbed: booted where it is a lab, connected, its agents running, its facts known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from harness.api.bench import Bench, Carried, Payload
+from harness.api.prices import Known
+from harness.api.steps import Price
+from harness.events import Events, Note
+from harness.measuring import between, disturbance, provided, quieting
+from harness.measuring.disturbance import Surroundings
+from harness.measuring.provided import Lacking
+from hosts import facts, modules, packages
+from hosts.disturbance import Disturbance
+from hosts.errors import HostLost, Refusal
+from hosts.lab import kinds, processors
+from hosts.lab.kinds import Parts
+from hosts.modules import Module
+from hosts.remote import changes, restore, route
+from hosts.remote.changes import Scope
+from hosts.remote.host import RemoteHost
+from hosts.testbed import HostsTestbed, LabTestbed, Settled
+
+Fresh = Callable[[], AbstractContextManager["OpenTestbed"]]
+"""Opens the next testbed; the one before is closed by then."""
+SO_CRYPT = "so_crypt"
+MASK = {"OPENSSL_ia32cap": "0:0:0:0:0", "GNUTLS_CPUID_OVERRIDE": "0x1", "NETTLE_FAT_OVERRIDE": "vendor:other"}
+"""What hides AES and vector instructions from OpenSSL (OPENSSL_ia32cap(3)), from GnuTLS and from the Nettle beneath it
+on x86: see ``hosts/onhost/agent/gnutls.py``."""
+
+
+@dataclass(frozen=True)
+class CpuMeter:
+    """Busy time of both hosts (by role, in seconds) from outside them: finer than a guest's own 10 ms ticks.
+
+    ``resolution`` is that of the difference between the last two readings, and ``elsewhere`` the share of it that may
+    be neither host's or the other's; None where each host's time is its own for certain.
+    """
+
+    read: Callable[[], Mapping[str, float]]
+    resolution: Callable[[], float]
+    elsewhere: Callable[[], float | None] = lambda: None
+
+
+@dataclass
+class OpenTestbed:
+    """Both hosts, ready."""
+
+    sender: RemoteHost
+    receiver: RemoteHost
+    sender_facts: facts.Facts
+    receiver_facts: facts.Facts
+    may_shape: bool
+    """Whether the harness may put a rate on the link."""
+    meter: CpuMeter | None
+    """None where only the hosts' own accounting exists."""
+    surroundings: Surroundings
+    """What else happens on both hosts; see ``harness/measuring/disturbance.py``."""
+    measuring: Callable[[], AbstractContextManager[None]]
+    """Entered while samples are taken: holds the processors of a lab's guests, so that nobody else measures there."""
+    payloads: dict[int, Payload]
+    """The sender's files by bytes, as far as they were made."""
+    shared: dict[str, str]
+    """What paths made once for these hosts, by name."""
+    environment: dict[str, str]
+    """What servers in user space are started with."""
+    links: dict[int | None, dict[str, float | None]] = field(default_factory=dict)
+    """What the link was measured to be at its rates (bit/s; None as it is)."""
+    carried: Carried = field(default_factory=Carried)
+    """What outlives it, for the next one of its kind."""
+    priced: dict[Known, Price] = field(default_factory=dict)
+    """What steps were measured to cost since these hosts were booted or reached."""
+
+    @property
+    def payload_directory(self) -> str:
+        """Where the sender's files are."""
+        return f"{self.sender.directory}/payloads"
+
+    def bench(self, suite: str, stack: ExitStack) -> Bench:
+        """A bench for one suite, whose changes are undone when ``stack`` is left."""
+        on_sender, on_receiver = stack.enter_context(changes.scopes(self.sender, self.receiver))
+        bench = Bench(
+            sender=self.sender,
+            receiver=self.receiver,
+            on_sender=on_sender,
+            on_receiver=on_receiver,
+            folder=suite,
+            payload_directory=self.payload_directory,
+            ports=[],
+            shared=self.shared,
+            facts=self.sender_facts,
+            receiver_facts=self.receiver_facts,
+            environment=self.environment,
+            carried=self.carried,
+        )
+        bench.on_sender.apply(changes.directory(bench.directory))
+        return bench
+
+    def payload(self, size: int, seed: int) -> Payload:
+        """The sender's file of ``size`` bytes, made when first asked for."""
+        if size not in self.payloads:
+            if not self.payloads:
+                self.sender.check(["mkdir", "-m", "700", self.payload_directory])
+            name = f"{size}.bin"
+            hashed = self.sender.agent.make_payload(f"payloads/{name}", size, seed + size)
+            self.payloads[size] = Payload(name, size, hashed)
+        return self.payloads[size]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a run wants of its testbed."""
+
+    builds: frozenset[str] = frozenset()
+    """Kernel modules of ours to build for the sender; one that cannot be is a fact with its reason."""
+    masked: bool = False
+    """User space on both hosts is to believe that its processor has no AES and no vector instructions."""
+    run: str = ""
+    """Its name, which others are told who want a host meanwhile."""
+    offloads: Mapping[str, bool] = field(default_factory=dict)
+    """Those that the data interfaces of quiet hosts are to have."""
+    lacking: Lacking = lambda _sender, _receiver: {}
+    """Which programs they would have to have, should what is missing be installed there."""
+
+
+@contextmanager
+def open_testbed(spec: Settled, events: Events, wanted: Wanted | None = None) -> Iterator[OpenTestbed]:
+    """Boot or connect; on leaving, hosts are as they were and a lab is gone. Raises HarnessError."""
+    with testbeds(spec, events, wanted) as fresh, fresh() as opened:
+        yield opened
+
+
+@contextmanager
+def testbeds(spec: Settled, events: Events, wanted: Wanted | None = None) -> Iterator[Fresh]:
+    """Testbeds of one kind, one after the other, each as ``open_testbed`` gives it: a lab boots anew for every one.
+
+    Hosts stay connected: what is deployed on them is what is new. Raises HarnessError.
+    """
+    places = _Places(wanted or Wanted())
+    with ExitStack() as stack:
+        if isinstance(spec, LabTestbed):
+            parts = stack.enter_context(kinds.of(spec).obtain(spec, events.progress))
+            places.carried = Carried(image=parts.image_path)
+            if places.wanted.builds:
+                places.module = _for_lab(parts, events, places.not_built)
+            yield lambda: _booted(parts, places, events)
+        else:
+            opened = stack.enter_context(_opened(spec, places, events))
+            yield lambda: nullcontext(opened)
+
+
+@dataclass
+class _Places:
+    """What testbeds that are opened one after the other have in common."""
+
+    wanted: Wanted
+    module: Module | None = None
+    not_built: dict[str, str] = field(default_factory=dict)
+    facts: tuple[facts.Facts, facts.Facts] | None = None
+    """Of a lab's first boot: another one has the same kernel and image, which nobody can change meanwhile."""
+    carried: Carried = field(default_factory=Carried)
+
+
+@contextmanager
+def _booted(parts: Parts, places: _Places, events: Events) -> Iterator[OpenTestbed]:
+    with parts.boot(events.progress) as lab:
+        meter = CpuMeter(lab.cpu_seconds, lambda: lab.cpu_resolution_seconds, lambda: lab.cpu_elsewhere)
+        pinned = list(lab.processors.values())
+        if len(set(pinned)) < 2 and places.facts is None:
+            events(Note("both guests share one processor: times say little"))
+        with _opened(lab.testbed, places, events, meter, lab.disturbance, pinned) as opened:
+            yield opened
+
+
+@contextmanager
+def _opened(
+    hosts: HostsTestbed,
+    places: _Places,
+    events: Events,
+    meter: CpuMeter | None = None,
+    surroundings: Surroundings | None = None,
+    pinned: Sequence[int] = (),
+) -> Iterator[OpenTestbed]:
+    with ExitStack() as stack:
+        events.progress("connecting to sender and receiver")
+        sender, receiver = stack.enter_context(_connected(hosts, places.wanted.run))
+        for host in (sender, receiver):
+            for line in host.recovered:
+                events(Note(f"{host.name}: an earlier run had left changes: {line}"))
+            if places.wanted.masked:
+                host.agent.set_environment(MASK)
+        if places.facts is None:
+            events.progress("asking both hosts what they can do")
+            between.require(sender, receiver)
+            with ThreadPoolExecutor(2) as pool:
+                first, second = pool.map(facts.gather, (sender, receiver), ("sender", "receiver"))
+            known = first, second
+            if hosts.provision:
+                known = provided.provided((sender, receiver), known, places.wanted.lacking, events)
+            places.facts = allowed(hosts, known[0]), allowed(hosts, known[1])
+            if hosts.quiet:
+                events.progress("making both hosts quiet")
+                places.facts = _quiet(stack, (sender, receiver), places.facts, places.wanted.offloads)
+            for about in places.facts:
+                said = quieting.sentence(about.role, about.shown["not_quiet"])
+                if said and not pinned:  # of a lab its machine's facts tell it
+                    events(Note(said))
+        opened = OpenTestbed(
+            sender=sender,
+            receiver=receiver,
+            sender_facts=places.facts[0],
+            receiver_facts=places.facts[1],
+            may_shape=hosts.shape,
+            meter=meter,
+            surroundings=surroundings or partial(_surroundings, (sender, receiver), places.facts),
+            measuring=lambda: processors.measuring(pinned, events.progress) if pinned else nullcontext(),
+            payloads={},
+            shared={},
+            environment=dict(MASK) if places.wanted.masked else {},
+            carried=places.carried,
+        )
+        if places.wanted.builds:
+            _place_module(opened, places.module, places.not_built, events)
+        try:
+            yield opened
+        except HostLost as error:
+            lost = next((host for host in (sender, receiver) if host.name == error.host and not pinned), None)
+            if lost:
+                events.progress(f"looking what became of the {lost.name}")
+                events(Note(restore.after_loss(lost.name, lost.host, lost.hello.boot)))
+            raise
+
+
+def _surroundings(
+    hosts: tuple[RemoteHost, RemoteHost], known: tuple[facts.Facts, facts.Facts]
+) -> dict[str, Disturbance]:
+    """What sender and receiver say happened on them, by role. Raises HostLost."""
+    each = zip(("sender", "receiver"), hosts, known, strict=True)
+    return {role: disturbance.of_host(host, about.shown["processors"], about.quotas) for role, host, about in each}
+
+
+def allowed(hosts: HostsTestbed, about: facts.Facts) -> facts.Facts:
+    """Its facts, by what the testbed file allows. Raises Refusal where it asks for what may cut the connection, or for
+    what the host has no program for."""
+    if hosts.shape and about.missing(("tc",)):
+        raise Refusal(
+            "shape = true, but there is no tc, which puts a rate on an interface",
+            host=about.role,
+            next_step=f"{packages.advice(['tc'], about.shown.get('os'))}, or shape = false",
+        )
+    if hosts.shared_interface:
+        return replace(about, shared=None)
+    if hosts.shape and about.shared:
+        raise Refusal(
+            f"shape = true, but {about.shared}: a rate there would be put on that too",
+            host=about.role,
+            next_step="name another data_interface, or shape = false; or shared_interface = true if that is meant",
+        )
+    return about
+
+
+def _quiet(
+    stack: ExitStack,
+    hosts: tuple[RemoteHost, RemoteHost],
+    known: tuple[facts.Facts, facts.Facts],
+    offloads: Mapping[str, bool],
+) -> tuple[facts.Facts, facts.Facts]:
+    """Both hosts' facts once they are quiet, until ``stack`` is left."""
+    first, second = (
+        quieting.made(stack.enter_context(Scope(host)), about, offloads)
+        for host, about in zip(hosts, known, strict=True)
+    )
+    return first, second
+
+
+@contextmanager
+def _connected(hosts: HostsTestbed, run: str) -> Iterator[tuple[RemoteHost, RemoteHost]]:
+    """Both hosts at once, and closed at once; one that answered is closed too if the other did not."""
+    route.require_two(hosts)
+    if hosts.sender.become or hosts.receiver.become:
+        # a password may be asked for, and Ctrl-C ends that in this thread only
+        with (
+            RemoteHost("sender", hosts.sender, run=run) as sender,
+            RemoteHost("receiver", hosts.receiver, run=run) as receiver,
+        ):
+            yield sender, receiver
+        return
+    with ThreadPoolExecutor(2) as pool:
+        wanted = [pool.submit(RemoteHost, role, getattr(hosts, role), run=run) for role in ("sender", "receiver")]
+        try:
+            wait(wanted)
+            sender, receiver = (future.result() for future in wanted)
+            yield sender, receiver
+        finally:
+            closed = [pool.submit(future.result().close) for future in wanted if future.exception() is None]
+            for each in closed:
+                each.result()
+
+
+def _for_lab(parts: Parts, events: Events, not_built: dict[str, str]) -> Module | None:
+    """SO_CRYPT for the kernel that the lab is going to boot, from the cache or built now; None with the reason."""
+    try:
+        return modules.in_image(parts.target, progress=events.progress)
+    except Refusal as error:
+        not_built[SO_CRYPT] = _in_a_line(error)
+        return None
+
+
+def _place_module(opened: OpenTestbed, module: Module | None, not_built: dict[str, str], events: Events) -> None:
+    """SO_CRYPT onto the sender: sent over where it was built here, else built there with the kernel's headers."""
+    about = opened.sender_facts
+    events.progress("bringing the kernel module so_crypt to the sender")
+    if module:
+        about.built[SO_CRYPT] = opened.sender.put(module.content, "so_crypt.ko")
+    elif not not_built:
+        try:
+            about.built[SO_CRYPT] = modules.on_host(opened.sender, about.shown.get("os"))
+        except Refusal as error:
+            not_built[SO_CRYPT] = _in_a_line(error)
+    about.not_built.update(not_built)
+    about.shown["so_crypt"] = not_built.get(SO_CRYPT) or (
+        f"built from {module.package} {module.version}" if module else "built with the host's kernel headers"
+    )
+
+
+def _in_a_line(error: Refusal) -> str:
+    return "; ".join(part for part in (error.what, error.next_step) if part)

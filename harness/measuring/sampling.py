@@ -1,0 +1,163 @@
+"""One block of samples: time on the receiver, busy time and counters on both hosts, payloads checked.
+
+Between two transfers there is one look at both hosts, which is the look after the one and before the other. All that
+can wait is done after the block: reading the servers' logs, asking for cipher suites, digests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from harness.api.bench import Payload
+from harness.api.path import Deployed
+from harness.measuring import link, looking, proof
+from harness.measuring.opened import CpuMeter, OpenTestbed
+from harness.measuring.proof import OUT, Batch, Busy, Transfer, Verified
+from harness.samples import HostSample, Role, Sample, placed
+from hosts.errors import Refusal
+from hosts.onhost.agent.values import CpuTime, Fetched
+
+KEPT_BYTES = 64 << 20
+"""What the transfers of a block may leave in the receiver's memory; of larger ones, each is checked before the next."""
+
+
+def take(
+    opened: OpenTestbed,
+    cells: Sequence[tuple[str, Deployed]],
+    payload: Payload,
+    block: int,
+    warmup: bool,
+    batch: Batch,
+    began: Callable[[str], None] = lambda _cell: None,
+) -> list[Sample]:
+    """One sample of each cell, in this order: ``payload`` transferred once, or a batch of times.
+
+    ``began`` is told the cell whose transfer begins. What fails, or is refused by the receiver, makes its own sample
+    invalid and no other. Raises HostLost, and Refusal where the hosts would not be looked at.
+    """
+    several = [deployed for _, deployed in cells]
+    apart = len(cells) * payload.size <= KEPT_BYTES
+    outs = [f"{place}.{OUT}" if apart else OUT for place in range(len(cells))]
+    if batch.requests == 1:
+        opened.receiver.agent.make_room(sorted(set(outs)), payload.size)
+    _prime(opened, several, payload, batch)
+    transfers: list[Transfer] = []
+    before = looking.look(opened, several)
+    for place, (cell, deployed) in enumerate(cells):
+        began(cell)
+        over, out = batch.over(deployed), outs[place]
+        read = _read(opened.meter)
+        got = _fetch(opened, deployed, payload, over, out)
+        outside = _since(opened.meter, read)
+        after = looking.look(opened, several)
+        made = Transfer(deployed, over, got, before, after, out, outside)
+        transfers.append(made if apart else replace(made, digested=proof.digests(opened, [made])[0]))
+        before = after
+    verified = proof.verify(opened, payload, transfers)
+    named = zip(cells, transfers, verified, strict=True)
+    return [_sample(cell, block, place, warmup, made, found) for place, ((cell, _), made, found) in enumerate(named)]
+
+
+def _timeout(opened: OpenTestbed, payload: Payload, batch: Batch) -> float:
+    return link.deadline(payload.size, opened.links) * (1 + batch.requests / 100)
+
+
+def _prime(opened: OpenTestbed, several: Sequence[Deployed], payload: Payload, batch: Batch) -> None:
+    """A full handshake with each TLS server, so that every request of its batch has a session to resume.
+
+    It is over before anything is looked at. What goes wrong with it goes wrong with the batch too, and is told there.
+    """
+    primed = [one for one in several if one.tls and batch.connection == "resumed"]
+    if not primed:
+        return
+    sizes = looking.look(opened, primed)
+    for one in primed:
+        if one.tls:
+            timeout = _timeout(opened, payload, batch)
+            opened.receiver.agent.prime(one.url(payload.name), timeout, payload.size, payload.sha256, one.tls)
+    opened.sender.agent.lines([looking.tail(one, sizes, 1) for one in primed], proof.LOG_SECONDS)
+
+
+def _fetch(opened: OpenTestbed, deployed: Deployed, payload: Payload, batch: Batch, out: str) -> Fetched:
+    """What came of a transfer. Raises HostLost."""
+    agent, url, timeout = opened.receiver.agent, deployed.url(payload.name), _timeout(opened, payload, batch)
+    try:
+        if batch.requests == 1:
+            return agent.fetch(url, out, payload.size, timeout, deployed.tls)
+        size, sha256 = payload.size, payload.sha256
+        return agent.fetch_many(url, batch.requests, timeout, size, sha256, deployed.tls, batch.connection)
+    except Refusal as error:
+        idle = CpuTime(0.0, 1.0)
+        return Fetched(
+            error=error.what,
+            seconds=0.0,
+            received_bytes=0,
+            cpu_before=idle,
+            cpu_after=idle,
+            handshake_seconds=None,
+            latencies_us=None,
+            connections=None,
+            sha256_ok=None,
+        )
+
+
+def _sample(cell: str, block: int, place: int, warmup: bool, made: Transfer, found: Verified) -> Sample:
+    got = made.got
+    return Sample(
+        cell=cell,
+        block=block,
+        index=place,
+        warmup=warmup,
+        seconds=got.seconds if got.error is None else None,
+        handshake_seconds=got.handshake_seconds,
+        bytes=got.received_bytes,
+        sha256_ok=found.sha256_ok,
+        witness=found.witness.facts,
+        valid=found.valid,
+        reason=found.reason,
+        sender=_spent("sender", made, found),
+        receiver=_spent("receiver", made, found),
+        latencies_us=[round(value, 1) for value in got.latencies_us] if got.latencies_us is not None else None,
+    )
+
+
+def _spent(role: Role, made: Transfer, found: Verified) -> HostSample:
+    if made.outside:
+        busy = made.outside[role]
+    elif role == "sender":
+        busy = inside(made.before.seen[role].cpu_after, made.after.seen[role].cpu_before)
+    else:
+        busy = inside(made.got.cpu_before, made.got.cpu_after)
+    kept = {name: value for name, value in found.delta[role].items() if name != looking.LOG}
+    return HostSample(
+        cpu_seconds=max(0.0, busy.seconds) if placed(busy.elsewhere) else None,
+        cpu_resolution_seconds=busy.resolution,
+        busiest_cpu_seconds=busy.busiest,
+        cpu_elsewhere=None if busy.elsewhere is None else round(busy.elsewhere, 4),
+        counters=kept,
+    )
+
+
+def inside(before: CpuTime, after: CpuTime) -> Busy:
+    """Busy time as the host itself counts it; its busiest processor where it has several."""
+    whole = after.busy_seconds - before.busy_seconds
+    if len(after.each) < 2 or len(before.each) != len(after.each):  # one went off line, or came
+        return Busy(whole, before.resolution_seconds)
+    busiest = max(end - start for start, end in zip(before.each, after.each, strict=True))
+    return Busy(whole, before.resolution_seconds, max(0.0, busiest))
+
+
+def _read(meter: CpuMeter | None) -> dict[Role, float]:
+    if meter is None:
+        return {}
+    busy = meter.read()
+    return {"sender": busy["sender"], "receiver": busy["receiver"]}
+
+
+def _since(meter: CpuMeter | None, before: dict[Role, float]) -> dict[Role, Busy] | None:
+    """Busy time since the reading before this one."""
+    if meter is None:
+        return None
+    after = _read(meter)
+    return {role: Busy(after[role] - before[role], meter.resolution(), meter.elsewhere()) for role in after}

@@ -1,0 +1,1 @@
+"""One run of a profile, suite by suite."""

@@ -1,0 +1,40 @@
+"""Pure: what a suite asks of a path or of the kernel's crypto on these hosts, and why it cannot be had."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from harness.api.parameters import Parameters
+from harness.api.path import DataPath
+from harness.ciphers import drivers
+from harness.ciphers.table import CIPHERS, Cipher
+from harness.profile import TransferSuite
+from harness.servers import requirements
+from hosts.facts import Facts
+
+
+def parameters(path: DataPath, suite: TransferSuite, sender: Facts) -> Parameters:
+    """What the suite asks of this path, its driver by name where the sender has one."""
+    if path.clear:
+        return Parameters(None, connection=suite.connection)
+    driver = drivers.chosen(suite.driver, CIPHERS[suite.cipher], sender)
+    return replace(suite.parameters, driver=driver or drivers.CARD)
+
+
+def why_not(path: DataPath, asked: Parameters, sender: Facts, receiver: Facts) -> str | None:
+    """Why a path cannot do what is asked, nowhere or not here; None where it can."""
+    if reason := path.impossible(asked):
+        return reason
+    if asked.cipher and asked.driver == drivers.CARD:
+        return drivers.no_card(asked.cipher, sender)
+    return path.unsupported(asked, sender, receiver)
+
+
+def why_not_kernel_crypto(cipher: Cipher, sender: Facts) -> str | None:
+    """Why operations of the kernel's cipher cannot be timed on the sender, whatever the driver; None where they can."""
+    return requirements.missing(
+        sender,
+        None,
+        sender_programs=("cc", "modprobe"),
+        sender_modules=(f"algif_{cipher.kind}", *cipher.kernel_modules),
+    )

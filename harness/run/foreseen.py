@@ -1,0 +1,140 @@
+"""The changes that profiles would make on two hosts, foreseen by the code that makes them: see ``hosts/remote``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from harness.api.bench import Bench, Carried
+from harness.api.path import DataPath
+from harness.api.prices import Asked
+from harness.api.steps import Price
+from harness.ciphers.table import CIPHERS
+from harness.costs.explanation import Explanation
+from harness.events import Events
+from harness.measuring import link, quieting
+from harness.measuring.opened import OpenTestbed
+from harness.profile import CryptoSuite, Profile, TransferSuite
+from harness.run import feasible
+from harness.servers import datapath, requirements
+from hosts.errors import Refusal
+from hosts.facts import Facts
+from hosts.remote.agent import AgentError
+from hosts.remote.changes import Scope
+from hosts.remote.foresight import Foreseen, OnlyTrying, foresight
+from hosts.remote.host import RemoteHost
+
+
+@dataclass
+class Plan:
+    """What would be changed on both hosts, in order, and what would fail or cannot be told."""
+
+    sender: list[Foreseen] = field(default_factory=list)
+    receiver: list[Foreseen] = field(default_factory=list)
+    failing: dict[str, str] = field(default_factory=dict)
+    """Why what a suite needs would be refused, by what it is."""
+
+    def of(self, role: str) -> list[Foreseen]:
+        """The changes of a host, by its role."""
+        return self.sender if role == "sender" else self.receiver
+
+
+def plan(profiles: Iterable[Profile], paths: Mapping[str, DataPath], opened: OpenTestbed, quiet: bool = False) -> Plan:
+    """Deploy what can run of every suite on hosts that make no change, made quiet where asked. Raises HostLost."""
+    told = Plan()
+    # what is supposed to have been made there is nobody else's
+    opened = replace(opened, shared=dict(opened.shared), payloads={}, carried=Carried(), priced={})
+    with foresight(opened.sender) as sender, foresight(opened.receiver) as receiver:
+        for profile in profiles:
+            for host, about in ((opened.sender, opened.sender_facts), (opened.receiver, opened.receiver_facts)):
+                if quiet:
+                    _attempt(told, f"a quiet {about.role}", partial(_quieted, host, about, profile))
+            for suite in profile.suites:
+                _attempt(told, suite.name, partial(_suite, profile, suite, paths, opened, told))
+        told.sender, told.receiver = sender.changes, receiver.changes
+    return told
+
+
+def _quieted(host: RemoteHost, about: Facts, profile: Profile) -> None:
+    with Scope(host) as scope:
+        quieting.made(scope, about, profile.offloads)
+
+
+def _attempt(told: Plan, what: str, action: Callable[[], object]) -> None:
+    """Do it as far as it goes. What only trying can tell is no failure."""
+    try:
+        action()
+    except OnlyTrying:
+        return
+    except Refusal as error:
+        told.failing.setdefault(what, error.what)
+    except (ValueError, LookupError, TypeError):
+        return  # an answer that was supposed did not fit
+
+
+def _suite(
+    profile: Profile,
+    suite: TransferSuite | CryptoSuite,
+    paths: Mapping[str, DataPath],
+    opened: OpenTestbed,
+    told: Plan,
+) -> None:
+    with ExitStack() as stack:
+        bench = opened.bench(suite.name, stack)
+        if isinstance(suite, TransferSuite):
+            _transfers(profile, suite, paths, opened, bench, told)
+            return
+        for name in suite.ciphers:
+            if feasible.why_not_kernel_crypto(CIPHERS[name], bench.facts) is None:
+                _attempt(told, f"{suite.name}: {name}", partial(datapath.load_alg, bench, CIPHERS[name]))
+
+
+def _transfers(
+    profile: Profile,
+    suite: TransferSuite,
+    paths: Mapping[str, DataPath],
+    opened: OpenTestbed,
+    bench: Bench,
+    told: Plan,
+) -> None:
+    """As ``transfers.Transfers`` prepares a round: the link, every path, prices, rehearsals."""
+    if suite.link_rate is not None and opened.may_shape:
+        if why := requirements.no_programs(("tc",), opened.sender_facts, opened.receiver_facts):
+            raise Refusal(f"the link cannot be put to its rate: {why}")
+        link.shape(bench, suite.link_rate)
+    explanation = Explanation(profile, suite, dict(paths), Events())
+    for name in suite.paths:
+        path = paths[name]
+        asked = feasible.parameters(path, suite, opened.sender_facts)
+        if feasible.why_not(path, asked, opened.sender_facts, opened.receiver_facts):
+            continue
+        _attempt(told, f"{suite.name}: {name}", partial(path.deploy, bench, asked))
+        steps = path.steps(asked)
+        if steps is None or suite.requests > 1:
+            continue
+        names = {name for source in path.prices for name in (*source.names, *source.stands_on)}
+        known = dict.fromkeys({*names, *steps.names(), datapath.COUNT}, Price(0.0, 1.0))
+        parameters = replace(suite.parameters, driver=asked.driver)
+        for source in path.prices:
+            for price in source.names:  # one by one: what is behind an answer of the first would not be seen
+                mine = Asked(bench, parameters, frozenset({price}), known)
+                _explain(told, f"{suite.name}: prices of {name}", partial(source.measure, mine))
+        if suite.driver == "any" and not explanation.clear(name, steps):
+            stage = partial(explanation.stage, bench, name, steps, known, None)
+            _explain(told, f"{suite.name}: rehearsal of {name}", stage)
+
+
+def _explain(told: Plan, what: str, action: Callable[[], object]) -> None:
+    """What takes a program's words apart has nothing of them here: only what the host refuses would fail."""
+
+    def refused() -> None:
+        try:
+            action()
+        except AgentError:
+            raise
+        except Refusal:
+            return
+
+    _attempt(told, what, refused)

@@ -1,0 +1,220 @@
+"""A suite of transfers: every path deployed once, files of each size fetched over all of them in blocks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+
+from harness import plan
+from harness.api.bench import Bench, Payload
+from harness.api.parameters import Parameters
+from harness.api.path import DataPath, Deployed
+from harness.ciphers.table import CIPHERS
+from harness.costs.explanation import Explanation
+from harness.costs.prediction import Prediction
+from harness.events import Events, Note
+from harness.measuring import link, sampling
+from harness.measuring.crossings import NotThisPath
+from harness.measuring.opened import OpenTestbed
+from harness.measuring.proof import Batch
+from harness.plan import CellPlan
+from harness.profile import Profile, TransferSuite, size_name
+from harness.record import Cell, Metric, SuiteEntry, Verdict
+from harness.run import feasible
+from harness.run.suite import Began, Group, Outcomes, Spans
+from harness.samples import Sample
+from harness.verdicts import judging
+from hosts.errors import Refusal
+
+Sabotage = Callable[[Bench, dict[str, Deployed]], None]
+WARMING = 10
+"""A warm-up of small files has one request for so many of a sample, two at least: what is slow at first is
+the first few."""
+
+
+class Transfers:
+    """The kind of suite (``suite.Kind``) that transfers files.
+
+    ``explain``: prices and crossings, which say why a path costs what it does, are measured too, untimed.
+    ``sabotage`` is for tests of the promises: called with the bench and the deployments when all is ready.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        suite: TransferSuite,
+        paths: dict[str, DataPath],
+        outcomes: Outcomes,
+        events: Events,
+        *,
+        explain: bool,
+        sabotage: Sabotage | None = None,
+    ) -> None:
+        self.profile, self.suite = profile, suite
+        self.paths, self.outcomes, self.events = paths, outcomes, events
+        self.sabotage = sabotage
+        self.explain = explain and suite.requests == 1  # of small files, handshakes are the cost: no price is known
+        self.explanation = Explanation(profile, suite, paths, events)
+        self.opened: OpenTestbed | None = None
+        self.deployed: dict[str, Deployed] = {}
+        self._begun: set[str] = set()
+        self.crossed: dict[str, Refusal | None] = {}
+        """Paths whose crossings were counted, with why they were not seen."""
+        self.entry: SuiteEntry | None = None
+        self._batch = Batch(suite.requests, suite.connection)
+        self._spent: dict[int, tuple[float, float]] = {}
+        """Seconds of the blocks of a size, and those of their transfers."""
+
+    def _parameters(self, opened: OpenTestbed, cell: CellPlan) -> Parameters:
+        """What the suite asks of a cell's path, its driver by name."""
+        return feasible.parameters(self.paths[cell.path], self.suite, opened.sender_facts)
+
+    def why_not(self, opened: OpenTestbed, cell: CellPlan) -> str | None:
+        """Why its path cannot do what the suite asks."""
+        facts = opened.sender_facts, opened.receiver_facts
+        return feasible.why_not(self.paths[cell.path], self._parameters(opened, cell), *facts)
+
+    def prepare(
+        self, opened: OpenTestbed, bench: Bench, stack: ExitStack, live: list[CellPlan], spans: Spans
+    ) -> list[Group]:
+        """Files, the link, every path deployed, prices; a group for each size."""
+        self.opened = opened
+        self.events.progress(f"{self.suite.name}: making files")
+        sizes = list(dict.fromkeys(cell.size for cell in live if cell.size is not None))
+        payloads = {size: opened.payload(size, self.profile.seed) for size in sizes}
+        stack.enter_context(opened.measuring())
+        self.events.progress(f"{self.suite.name}: preparing and measuring the link")
+        if self.entry is None:
+            self.entry = self._entry(opened)
+            self.outcomes.writer.head.suites.append(self.entry)
+        rate, earlier = self.suite.link_rate, self.entry.link or None
+        self.entry.link = link.prepare(bench, rate, opened.may_shape, opened.links, earlier)
+        self._deploy(opened, bench, live)
+        self.entry.tls = self.suite.parameters.tls if any(made.tls for made in self.deployed.values()) else None
+        if self.explain:
+            self.explanation.price(opened, bench, self.entry, self.deployed)
+        if self.sabotage:
+            self.sabotage(bench, self.deployed)
+        groups = []
+        for size, payload in payloads.items():
+            if cells := [cell for cell in self.outcomes.live(live) if cell.size == size]:
+                groups.append(Group(size_name(size), cells, spans(cells[0]), partial(self._take, opened, payload)))
+        return groups
+
+    def _entry(self, opened: OpenTestbed) -> SuiteEntry:
+        rate = self.suite.link_rate
+        if rate is not None and not opened.may_shape:
+            self.events(Note(f"{self.suite.name}: the testbed does not let its link be shaped; measured as it is"))
+            rate = None
+        authenticated = self.suite.question != "schemes" and not CIPHERS[self.suite.cipher].aead
+        return SuiteEntry(
+            name=self.suite.name,
+            figure=self.suite.figure,
+            link_rate_bits_per_second=rate,
+            baseline=self.suite.baseline,
+            question=self.suite.question,
+            integrity=self.suite.integrity if authenticated else None,
+            connection=self.suite.connection if self.suite.requests > 1 else None,
+            requests=self.suite.requests,
+            instructions=self.profile.instructions,
+        )
+
+    def _deploy(self, opened: OpenTestbed, bench: Bench, live: list[CellPlan]) -> None:
+        """Every path once, for all sizes. One that cannot be deployed fails its cells and leaves the others."""
+        self.deployed = {}
+        second = bench.beside() if self.suite.again else bench
+        for cell in {cell.side: cell for cell in live}.values():
+            self.events.progress(f"{self.suite.name}: deploying {cell.side}")
+            mine = [other for other in live if other.side == cell.side]
+            where = second if cell.side != cell.path else bench
+            try:
+                made = self.deployed[cell.side] = self.paths[cell.path].deploy(where, self._parameters(opened, cell))
+            except Refusal as error:
+                self.outcomes.give_up(mine, "failed", f"not deployed: {error.what}")
+                self.events(Note(f"{cell.side}: {error}"))
+                continue
+            for other in mine:
+                if other.id not in self._begun:  # later rounds deploy what the first one was seen to be
+                    self._begun.add(other.id)
+                    self.outcomes.cells[other.id].driver_found = made.driver_found
+                    self.outcomes.cells[other.id].unproven = _unproven(made, "no untimed transfer was watched")
+
+    def _take(
+        self,
+        opened: OpenTestbed,
+        payload: Payload,
+        cells: Sequence[CellPlan],
+        block: int,
+        warmup: bool,
+        began: Began,
+    ) -> list[Sample]:
+        """A block; and what share of the time of all blocks of its size so far was transfers."""
+        deployed, batch = [(cell.id, self.deployed[cell.side]) for cell in cells], self._batch
+        if warmup:
+            batch = replace(batch, requests=min(batch.requests, max(2, batch.requests // WARMING)))
+        started = time.monotonic()
+        samples = sampling.take(opened, deployed, payload, block, warmup, batch, began)
+        wall, busy = self._spent.get(payload.size, (0.0, 0.0))
+        wall += time.monotonic() - started
+        busy += sum(sample.seconds or 0.0 for sample in samples)
+        self._spent[payload.size] = wall, busy
+        if self.entry:
+            self.entry.transfer_share[size_name(payload.size)] = busy / wall
+        return samples
+
+    def finish(self, bench: Bench, live: list[CellPlan]) -> None:
+        """Count what each path takes across the border; one that is seen to go another way is given up."""
+        opened = self.opened
+        if not self.explain or self.entry is None or opened is None:
+            return
+        for cell in {cell.path: cell for cell in live if cell.side == cell.path}.values():
+            deployed = self.deployed[cell.path]
+            if cell.path not in self.crossed:
+                asked = self._parameters(opened, cell)
+                self.crossed[cell.path] = self.explanation.cross(opened, bench, self.entry, cell, asked, deployed)
+            wrong = self.crossed[cell.path]
+            mine = [other for other in live if other.path == cell.path]
+            if isinstance(wrong, NotThisPath):
+                self.outcomes.give_up(mine, "invalid", wrong.what)
+            for other in mine:
+                self.outcomes.cells[other.id].unproven = _unproven(deployed, wrong.what) if wrong else None
+        self.outcomes.writer.write_head()
+
+    def _of_size(self, size: int) -> list[Cell]:
+        return [cell for cell in self.outcomes.cells.values() if cell.size_bytes == size]
+
+    def verdicts(self) -> list[Verdict]:
+        """Every path against the baseline, for each size, with what limited it and what prices predict."""
+        found: list[Verdict] = []
+        for size in self.suite.sizes:
+            cells = self._of_size(size)
+            limits, predictions = self._limits(size, cells), partial(self._predicted, size)
+            asked = next((cell.path for cell in cells if plan.of_question(self.profile, cell)), None)
+            found += judging.rows(cells, self.suite.baseline, self.profile.margin, limits, predictions, asked)
+        return found
+
+    def _predicted(self, size: int, metric: Metric, path: str) -> Prediction | None:
+        return judging.combined(self.explanation.predict(size, metric, path))
+
+    def _limits(self, size: int, cells: list[Cell]) -> dict[str, str | None]:
+        """What each cell waited for."""
+        if self.opened is None:
+            return {}
+        facts = {"sender": self.opened.sender_facts, "receiver": self.opened.receiver_facts}
+        processors = {role: int(fact.shown["processors"]) or 1 for role, fact in facts.items()}
+        goodput = self.entry.link.get("goodput_bits_per_second") if self.entry else None
+        counted = self.outcomes.counted()
+        return {
+            cell.id: judging.bottleneck(
+                counted.get(cell.id, {}).values(), processors, goodput, self.explanation.enciphering(cell.path, size)
+            )
+            for cell in cells
+        }
+
+
+def _unproven(deployed: Deployed, why: str) -> str | None:
+    """What of a path's proof is missing where its system calls were not seen, for the cell's row; None if nothing."""
+    return f"its {', '.join(sorted(deployed.calls))} calls were not seen: {why}" if deployed.calls else None

@@ -1,0 +1,99 @@
+"""Pure: a sample, the one rule of what counts, and the one rule of what a busy time is worth.
+
+The harness, its verdicts and every report count by these. ``harness/records.py`` writes and reads samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from typing import Annotated, Literal
+
+import msgspec
+
+ELSEWHERE = 0.02
+"""Where a larger share of the busy time may be neither host's, or the other's, it is missing."""
+TICKS = 10
+"""A busy time shorter than this many steps of its clock is no number."""
+
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Role = Literal["sender", "receiver"]
+
+
+class HostSample(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, gc=False):
+    """What one host spent on one sample. ``counters`` are deltas over the sample."""
+
+    cpu_seconds: Seconds | None = None
+    cpu_resolution_seconds: Positive | None = None
+    busiest_cpu_seconds: Seconds | None = None
+    """Of that one of its processors that was busiest; None where there is one, in a lab, and in older records."""
+    cpu_elsewhere: Share | None = None
+    """What share of both hosts' busy time may be neither's or the other's, where they share a kernel."""
+    counters: dict[str, int | None] = {}
+
+
+class Sample(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """One line of samples.jsonl: one transfer, or a batch of small ones.
+
+    Of kernel crypto it is a timed batch of operations on one buffer: ``seconds``, ``bytes`` and the hosts' CPU are
+    those of one operation, ``witness["operations"]`` says of how many. Limits are checked when it is written and read.
+    """
+
+    cell: str
+    """Its id."""
+    block: Count
+    index: Count
+    """Its place in the block."""
+    round: Count = 0
+    """Which boot of a lab, or deployment on hosts, it was taken in."""
+    warmup: bool
+    seconds: Positive | None
+    """From the start of connecting to the last byte, of a whole batch; None where it failed."""
+    handshake_seconds: Seconds | None = None
+    """TLS alone; None without TLS, and of a batch."""
+    bytes: Count | None = None
+    """What was received."""
+    sha256_ok: bool | None = None
+    """Whether the payload is the source's; None where too little came to tell."""
+    witness: dict[str, int | float | str | bool | None] = {}
+    """The facts that prove the path."""
+    valid: bool
+    """``sha256_ok`` and what the witness says."""
+    reason: str | None = None
+    """Why it is not valid."""
+    sender: HostSample = HostSample()
+    receiver: HostSample = HostSample()
+    latencies_us: list[float] | None = None
+    """Of each request of a batch."""
+
+
+def placed(elsewhere: float | None) -> bool:
+    """Whether a busy time is surely its host's, by the share of it that may not be (None: it is for certain)."""
+    return elsewhere is None or elsewhere <= ELSEWHERE
+
+
+def counted(samples: Iterable[Sample], measured: Container[str]) -> dict[str, dict[int, Sample]]:
+    """The samples that count, by cell and block: valid, no warm-up, with a time, of a ``measured`` cell.
+
+    Of several in one cell and block, the last.
+    """
+    by_cell: dict[str, dict[int, Sample]] = {}
+    for sample in samples:
+        if sample.valid and not sample.warmup and sample.seconds and sample.cell in measured:
+            by_cell.setdefault(sample.cell, {})[sample.block] = sample
+    return by_cell
+
+
+def cpu_seconds_per_gb(sample: Sample, role: Role = "sender") -> float | None:
+    """A host's busy seconds for each 10^9 bytes received; None where its clock is too coarse for this sample.
+
+    Where one sample of a cell has None, the cell has no number: those that can be measured are no fair sample of all.
+    """
+    host = sample.sender if role == "sender" else sample.receiver
+    if host.cpu_seconds is None or host.cpu_resolution_seconds is None or not sample.bytes:
+        return None
+    if host.cpu_seconds < TICKS * host.cpu_resolution_seconds:
+        return None
+    return host.cpu_seconds / sample.bytes * 1e9

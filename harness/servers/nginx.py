@@ -1,0 +1,209 @@
+"""nginx as a file server for several paths: one worker, one JSON log line a request; with TLS where asked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from harness.api.bench import Bench
+from harness.api.parameters import Parameters
+from harness.api.path import Deployed, Observed, Witness
+from harness.api.steps import Step, Steps, Way
+from harness.ciphers.table import lengths
+from harness.servers import certificates, gnutls, request_log
+from hosts.errors import Refusal
+from hosts.facts import Facts
+from hosts.onhost.agent.values import Counter, FileCounter, Tls
+from hosts.remote import changes
+from hosts.remote.changes import Served
+
+READ_BYTES = 32768
+"""That nginx reads of a file at once where it does not use sendfile (output_buffers)."""
+RECORD_BYTES = 16384
+"""Of a TLS record, as nginx makes them unless told otherwise (ssl_buffer_size)."""
+HEADS_BYTES = 16384
+"""More than a request and an answer's head, a handshake and a line of the log take."""
+ERRORS_OPTION, COMMANDS = (1, 19, 5), (1, 19, 4)
+"""The first versions with the option ``-e``, and with ``ssl_conf_command``."""
+TLS_COUNTERS: dict[str, Counter] = {"tls_tx": FileCounter("/proc/net/tls_stat", r"^TlsTx(?:Sw|Device)\s+(\d+)")}
+"""Connections whose sending the kernel took over (Documentation/networking/tls.rst)."""
+
+CONFIGURATION = """\
+daemon off;
+worker_processes 1;
+{user}pid {run}/nginx.pid;
+error_log stderr warn;
+events {{ worker_connections 64; }}
+http {{
+    log_format witness escape=json '{{"path":"$uri","status":$status,"bytes":$body_bytes_sent,'
+        '"connection":$connection,"protocol":"$ssl_protocol","suite":"$ssl_cipher",'
+        '"resumed":"$ssl_session_reused"}}';
+    access_log {run}/access.log witness;
+    default_type application/octet-stream;
+    sendfile {sendfile};
+    keepalive_requests 100000;
+    tcp_nopush on;
+    tcp_nodelay on;
+    client_body_temp_path {run}/body;
+    proxy_temp_path {run}/proxy;
+    fastcgi_temp_path {run}/fastcgi;
+    uwsgi_temp_path {run}/uwsgi;
+    scgi_temp_path {run}/scgi;
+    server {{
+        listen {listen};
+        root {root};
+{server}
+    }}
+}}
+"""
+
+
+def serve(
+    bench: Bench,
+    name: str,
+    port: int,
+    tls: Sequence[str] = (),
+    sendfile: bool = True,
+    environment: Mapping[str, str] | None = None,
+) -> Served:
+    """Start nginx on the sender at ``port``; its log is ``access_log(bench, name)``.
+
+    ``tls``: lines for the server. ``environment``: variables besides the bench's own.
+    """
+    run = f"{bench.directory}/{name}"
+    bench.on_sender.apply(changes.directory(run))
+    address = f"[{bench.address}]" if bench.address.version == 6 else str(bench.address)
+    text = CONFIGURATION.format(
+        run=run,
+        user="user root;\n" if bench.sender.uid == 0 else "",
+        listen=f"{address}:{port}" + (" ssl" if tls else ""),
+        root=bench.payload_directory,
+        sendfile="on" if sendfile else "off",
+        server="".join(f"        {line}\n" for line in tls),
+    )
+    configuration = bench.sender.put(text.encode(), f"{bench.folder}/{name}/nginx.conf")
+    # what it says before it has read that goes, without the option, to the file that its package chose
+    errors = ["-e", "stderr"] if since(bench.facts, ERRORS_OPTION) else []
+    return bench.on_sender.serve(
+        f"nginx for {name}",
+        [*bench.in_environment(environment), "nginx", *errors, "-p", run, "-c", configuration],
+        str(bench.address),
+        port,
+        f"{bench.folder}/{name}",
+    )
+
+
+def tls_steps(cipher: str) -> Steps:
+    """What TLS without sendfile does beyond plain sendfile, enciphering at the price of this name."""
+    return Steps(
+        sender=(
+            Step("read", chunk=READ_BYTES),
+            Step(cipher, chunk=RECORD_BYTES),
+            Step("tcp_copy", chunk=RECORD_BYTES),
+        ),
+        receiver=gnutls.receiving(RECORD_BYTES),
+        way=Way("records", RECORD_BYTES),
+    )
+
+
+def access_log(bench: Bench, name: str) -> str:
+    """Where nginx for a path writes a line for each request."""
+    return f"{bench.directory}/{name}/access.log"
+
+
+def since(sender: Facts, version: tuple[int, ...]) -> bool:
+    """Whether the sender's nginx is of this version or a newer one."""
+    numbers = re.match(r"nginx/(\d+)\.(\d+)\.(\d+)", sender.programs.get("nginx") or "")
+    return numbers is not None and tuple(map(int, numbers.groups())) >= version
+
+
+def without_ktls(sender: Facts) -> str | None:
+    """Why nginx, OpenSSL or the kernel there cannot do kernel TLS, or None."""
+    program, library = sender.programs.get("nginx"), sender.programs.get("openssl")
+    if program and not since(sender, COMMANDS):
+        return f"the sender's {program} cannot tell OpenSSL to use kernel TLS: {'.'.join(map(str, COMMANDS))} is needed"
+    if library and library.startswith("OpenSSL 1."):
+        return f"the sender's {library} has no kernel TLS: 3.0 is needed"
+    if "KTLS" in sender.openssl_disabled:
+        return f"the sender's {sender.programs.get('openssl')} is built without kernel TLS"
+    if sender.lacking(("tls",)):
+        return f"the sender's kernel {sender.kernel} has no module tls"
+    return None
+
+
+def serve_tls(
+    bench: Bench,
+    name: str,
+    parameters: Parameters,
+    *,
+    ktls: bool,
+    sendfile: bool,
+    environment: Mapping[str, str] | None = None,
+) -> Deployed:
+    """nginx with OpenSSL offering one cipher suite; records made by the kernel (``ktls``) or in user space.
+
+    The witness: the cipher suite in the server's own log, and the connections that the kernel's TLS took over, which
+    must be all or none. Raises Refusal when the client would offer more than the one cipher suite.
+    """
+    cipher_suite = parameters.cipher_suite
+    if cipher_suite is None or cipher_suite.openssl is None:
+        raise Refusal(f"{name} needs a cipher suite that OpenSSL has")
+    certificate, key, authority = certificates.make(bench)
+    tls = Tls(authority, cipher_suite.version, cipher_suite.gnutls_priority, cipher_suite.openssl)
+    offered = bench.receiver.agent.offered_cipher_suites(tls)
+    if len(offered) != 1:
+        raise Refusal(f"the client would offer {len(offered)} cipher suites, not one: {', '.join(offered)}")
+    record = parameters.buffer_bytes or RECORD_BYTES
+    chosen = "ssl_conf_command Ciphersuites" if cipher_suite.version == "1.3" else "ssl_ciphers"
+    lines = [
+        f"ssl_certificate {certificate};",
+        f"ssl_certificate_key {key};",
+        f"ssl_protocols TLSv{cipher_suite.version};",
+        f"ssl_buffer_size {record};",
+    ]
+    if cipher_suite.version != "1.3" or since(bench.facts, COMMANDS):  # older ones take all three, so the client's one
+        lines.append(f"{chosen} {cipher_suite.openssl};")
+    if ktls:
+        lines.append("ssl_conf_command Options KTLS;")
+    port, place = bench.port(), name if parameters.buffer_bytes is None else f"{name}-{record}"
+    served = serve(bench, place, port, lines, sendfile, environment)
+    base = bench.base_url("https", port)
+    right = (f"TLSv{cipher_suite.version}", cipher_suite.openssl)
+
+    def verify(seen: Observed) -> Witness:
+        logged = request_log.check(seen)
+        spoken = [(line["protocol"], line["suite"]) for line in seen.log]
+        # of several the one that should not be there
+        version, name = next((pair for pair in spoken if pair != right), spoken[0] if spoken else ("", ""))
+        facts = logged.facts | {"suite": name, "tls": version.removeprefix("TLSv"), **lengths(name)}
+        facts["kernel_tls"] = seen.sender["tls_tx"]
+        resumed = sum(line["resumed"] == "r" for line in seen.log)
+        if seen.requests > 1:
+            facts["resumed"] = resumed
+        if logged.reason:
+            return Witness(facts, logged.reason)
+        if (version, name) != right:
+            return Witness(facts, f"{version} {name} was spoken, not {' '.join(right)}")
+        due = seen.requests if seen.connection == "resumed" else 0
+        if resumed != due:
+            return Witness(facts, f"{resumed} sessions were resumed, not {due}")
+        taken = seen.connections_due if ktls else 0
+        if seen.sender["tls_tx"] is None:  # no module tls, no kernel TLS
+            unread = "its counter of connections could not be read"
+            return Witness(facts, f"nothing shows that the kernel's TLS was used: {unread}" if ktls else None)
+        if seen.sender["tls_tx"] != taken:
+            return Witness(facts, f"the kernel's TLS took over {seen.sender['tls_tx']} connections, not {taken}")
+        return Witness(facts)
+
+    return Deployed(
+        url=lambda payload: f"{base}/{payload}",
+        log=access_log(bench, place),
+        server=served.number,
+        verify=verify,
+        tls=tls,
+        sender_counters=dict(TLS_COUNTERS),
+        driver_found="the kernel's TLS" if ktls else "OpenSSL",
+        buffer_bytes=record,
+        calls=frozenset({"sendfile"}) if ktls and sendfile else frozenset(),
+        crossing_limit=HEADS_BYTES if ktls and sendfile else None,
+    )

@@ -1,0 +1,384 @@
+"""Pure: the answer of a run in one sentence, from the verdicts of what it was made to decide.
+
+The terminal and the report say the same: both take it from here. A record that does not say how its paths and its
+testbed are called gets those words first (``head.paths``, ``head.testbed.label``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from harness.ciphers.table import CIPHERS
+from harness.events import Interval, Narrowed
+from harness.record import Cell, Crossing, Head, Metric, Verdict
+
+METRICS: tuple[Metric, ...] = ("seconds", "cpu_seconds_per_gb")
+WORDS = 30
+"""The answer has at most so many."""
+LISTED = 4
+"""So many sizes are listed; of more it is told how many."""
+CLEAR = ("none", "", "-")
+"""What stands for a cipher where nothing is enciphered."""
+ORDER = ("faster", "slower", "same", "cannot_tell", "missing")
+TIME = {"faster": "faster", "slower": "slower", "same": "same", "cannot_tell": "undecided", "missing": "unmeasured"}
+CPU = TIME | {"faster": "cheaper", "slower": "dearer"}
+BOTH = {"faster": "costs less CPU", "slower": "costs more CPU", "same": "costs the same CPU"}
+"""What follows of the sender's CPU where it has the same verdicts as time."""
+LOWER = ("no answer", "this run")
+"""What a sentence may begin with that is no name."""
+UNFINISHED = {"running": "so far", "interrupted": "interrupted", "failed": "run failed"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the two sides of the answer are compared: a suite and a size, with what was found. None: not compared."""
+
+    suite: str
+    cipher: str
+    size: int
+    """Bytes of the file, or of kernel crypto's buffer."""
+    time: Verdict | None
+    cpu: Verdict | None
+
+    def verdict(self, metric: Metric) -> Verdict | None:
+        """Of one metric."""
+        return self.time if metric == "seconds" else self.cpu
+
+    def word(self, metric: Metric) -> str:
+        """The verdict's word, or ``missing``."""
+        verdict = self.verdict(metric)
+        return verdict.verdict if verdict else "missing"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a run is about: one side against another, everywhere that this is compared."""
+
+    candidate: str
+    """As a sentence's subject: ``SO_CRYPT``."""
+    baseline: str
+    """As its object: ``the traditional scheme``."""
+    paths: tuple[str, str]
+    """Both by their paths' names, or drivers where these tell them apart."""
+    places: tuple[Place, ...]
+
+    @property
+    def compared(self) -> bool:
+        """Whether anything was."""
+        return any(place.time or place.cpu for place in self.places)
+
+
+def about(head: Head) -> Answer | None:
+    """What a run's answer is about; None where it has no question and compared nothing.
+
+    That is its question; where it names none, the comparison that speaks for it, at all sizes: the paper's Figure 7
+    first, then the suites in their order, and of each what the paths themselves put first; kernel crypto last.
+    """
+    cells = {cell.id: cell for cell in head.cells}
+    known = [verdict for verdict in head.verdicts if verdict.candidate in cells and verdict.baseline in cells]
+    if head.question is None:
+        first = min(known, key=lambda verdict: _rank(head, cells, verdict), default=None)
+        if first is None:
+            return None
+        sides = _side(first.candidate), _side(first.baseline)
+        mine = [v for v in known if (_side(v.candidate), _side(v.baseline)) == sides]
+        cell, base = cells[first.candidate], cells[first.baseline]
+        if cell.path == base.path:
+            pair = f"{cell.path} ({cell.driver})", f"{base.path} ({base.driver})"
+            return Answer(*pair, pair, _places(mine, cells, []))
+        pair = cell.path, base.path
+        return Answer(_subject(head, pair[0]), _object(head, pair[1]), pair, _places(mine, cells, []))
+    asked = head.question
+    pair = asked.candidate, asked.baseline
+    mine = [
+        v
+        for v in known
+        if (cells[v.candidate].path, cells[v.baseline].path) == pair
+        and cells[v.candidate].suite in asked.suites
+        and cells[v.candidate].size_bytes in asked.sizes_bytes
+    ]
+    ciphers = {cell.suite: cell.cipher for cell in head.cells if cell.path == asked.candidate}
+    wanted = [
+        Place(suite, ciphers.get(suite, ""), size, None, None) for suite in asked.suites for size in asked.sizes_bytes
+    ]
+    return Answer(_subject(head, pair[0]), _object(head, pair[1]), pair, _places(mine, cells, wanted))
+
+
+def sentence(head: Head, times: Callable[[float], str] | None = None) -> str:
+    """The answer in a sentence of at most WORDS words, with the least and greatest ratio that the intervals allow.
+
+    It says whether the run is whole, whether its testbed is emulated, and every size that is undecided, not measured
+    or contradicts another. ``times``: how a ratio is written, by default as in ``x1.07``.
+    """
+    before = opening(head)
+    found = about(head)
+    known = found is not None and found.compared
+    forms = list(_forms(found, times or ratio) if found and known else _nothing(head, found))
+    chosen = next((form for form in forms if len((before + form).split()) <= WORDS), forms[-1])
+    return before + chosen if before or not chosen.startswith(LOWER) else chosen[0].upper() + chosen[1:]
+
+
+def opening(head: Head) -> str:
+    """What nobody may miss, in front of a sentence: how the run ended and that its testbed is emulated; else empty."""
+    label = head.testbed.label if head.testbed.label != "hosts" else ""
+    said = ", ".join(part for part in (UNFINISHED.get(head.status, ""), label) if part)
+    return f"{said[0].upper()}{said[1:]}: " if said else ""
+
+
+def so_far(verdicts: Iterable[Verdict], cells: Iterable[Cell]) -> Narrowed:
+    """The event that tells what a question's verdicts are at a look; those without an interval yet are left out."""
+    by_id = {cell.id: cell for cell in cells}
+    rows = [verdict for verdict in verdicts if verdict.candidate in by_id]
+    several = len({by_id[verdict.candidate].suite for verdict in rows}) > 1
+    return Narrowed(
+        tuple(
+            Interval(_where(verdict, by_id[verdict.candidate], several), verdict.ci_low, verdict.ci_high,
+                     verdict.verdict != "cannot_tell")
+            for verdict in rows
+            if verdict.ci_low and verdict.ci_high
+        )
+    )  # fmt: skip
+
+
+def _where(verdict: Verdict, cell: Cell, several: bool) -> str:
+    what = "time" if verdict.metric == "seconds" else "CPU"
+    return f"{what} at {sizes([_bytes(cell)])}{f' ({cell.suite})' if several else ''}"
+
+
+def ratio(value: float) -> str:
+    """``x1.07``; three decimals where two would hide on which side of 1 it lies, three digits from 10 on."""
+    if abs(value - 1) < 0.005 and f"{value:.3f}" != "1.000":
+        return f"x{value:.3f}"
+    if value < 9.995:
+        return f"x{value:.2f}" if value >= 0.1 else f"x{value:.2g}"
+    return f"x{value:.3g}" if value < 999.5 else f"x{value:.0f}"
+
+
+def sizes(values: Iterable[int]) -> str:
+    """Sizes in decimal units that are told once: ``1, 10 and 100 MB``. Whole KiB below 1 MB are KiB."""
+    pairs = [_size(value) for value in dict.fromkeys(values)]
+    if len(pairs) > LISTED:
+        return f"{len(pairs)} sizes"
+    last = len(pairs) - 1
+    texts = [
+        number if n < last and unit == pairs[n + 1][1] else f"{number} {unit}" for n, (number, unit) in enumerate(pairs)
+    ]
+    return listed(texts)
+
+
+def listed(texts: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return " and ".join(part for part in (", ".join(texts[:-1]), *texts[-1:]) if part)
+
+
+def of_the_paper(head: Head, suites: Collection[str], paths: tuple[str, str]) -> bool:
+    """Whether the paper compared these two schemes in one of these suites (its Figure 7), as models of its own."""
+    models = [head.paths[path].model if path in head.paths else None for path in paths]
+    figures = {suite.figure for suite in head.suites if suite.name in suites}
+    clear = all(cell.cipher in CLEAR for cell in head.cells if cell.path == paths[0] and cell.suite in suites)
+    return 7 in figures and models == ["scheme", "traditional"] and not clear
+
+
+def crossings_saved(crossings: Sequence[Crossing], paths: tuple[str, str]) -> tuple[float, float] | None:
+    """What the first path saves against the second, each with its usual buffer: crossings for each byte, calls a MB.
+
+    None where one of the two was not counted, or not wholly, or both not in the same way.
+    """
+    usual: dict[str, Crossing] = {}
+    for crossing in crossings:
+        usual.setdefault(crossing.path, crossing)  # the usual buffer's comes first
+    mine, theirs = (usual.get(path) for path in paths)
+    if mine is None or theirs is None or mine.uncounted or theirs.uncounted or mine.source != theirs.source:
+        return None
+    each = theirs.crossing_bytes / theirs.size_bytes - mine.crossing_bytes / mine.size_bytes
+    calls = [sum(one.calls.values()) / one.size_bytes * 1e6 for one in (theirs, mine)]
+    return (each, calls[0] - calls[1]) if each > 0.01 else None
+
+
+def _rank(head: Head, cells: dict[str, Cell], verdict: Verdict) -> tuple[object, ...]:
+    cell, base = cells[verdict.candidate], cells[verdict.baseline]
+    place = next((n for n, suite in enumerate(head.suites) if suite.name == cell.suite), len(head.suites))
+    figure = head.suites[place].figure if place < len(head.suites) else None
+    words = head.paths.get(cell.path)
+    order = words.order if words else 100
+    if words and base.cipher in CLEAR and words.order_over_clear is not None:
+        order = words.order_over_clear
+    return (
+        verdict.ratio is None,
+        cell.buffer_bytes is not None,
+        cell.cipher in CLEAR or cell.cipher == "null",
+        figure != 7,
+        place,
+        order,
+    )
+
+
+def _side(cell: str) -> str:
+    """A cell's id without its size."""
+    return cell.rpartition("/")[0]
+
+
+def _places(verdicts: Iterable[Verdict], cells: dict[str, Cell], wanted: Iterable[Place]) -> tuple[Place, ...]:
+    """A place for each suite and size, those that were ``wanted`` too, in the order of suites and sizes."""
+    found = {(place.suite, place.size): place for place in wanted}
+    for verdict in verdicts:
+        cell = cells[verdict.candidate]
+        size = _bytes(cell)
+        place = found.get((cell.suite, size)) or Place(cell.suite, cell.cipher, size, None, None)
+        time, cpu = (verdict, place.cpu) if verdict.metric == "seconds" else (place.time, verdict)
+        found[cell.suite, size] = Place(cell.suite, cell.cipher, size, time, cpu)
+    suites = list(dict.fromkeys(suite for suite, _ in found))
+    return tuple(sorted(found.values(), key=lambda place: (suites.index(place.suite), place.size)))
+
+
+def _subject(head: Head, path: str) -> str:
+    words = head.paths.get(path)
+    return (words.short or words.baseline if words else "") or path
+
+
+def _object(head: Head, path: str) -> str:
+    words = head.paths.get(path)
+    return (words.baseline or words.short if words else "") or path
+
+
+def _nothing(head: Head, found: Answer | None) -> Iterator[str]:
+    """Ways to say why there is no answer, the fullest first; reasons are told elsewhere."""
+    if found is None:
+        yield f"no answer, since nothing was compared: {len(head.measured)} of {len(head.cells)} cells measured."
+        return
+    text = f"no answer, since {found.candidate} and {found.baseline} were not compared"
+    wrong = [cell for cell in head.cells if cell.path in found.paths and cell.outcome != "measured"]
+    what = dict.fromkeys(f"{cell.path} {cell.outcome}" for cell in wrong)
+    if what:
+        yield f"{text} ({', '.join(what)})."
+    yield f"{text}."
+
+
+def _forms(answer: Answer, times: Callable[[float], str]) -> Iterator[str]:
+    """Ways to say it, the fullest first; the last one is always short."""
+    lost = [place for place in answer.places if not place.time and not place.cpu]
+    answer = replace(answer, places=tuple(place for place in answer.places if place not in lost))
+    several = len({place.suite for place in (*answer.places, *lost)}) > 1
+    ciphers = [CIPHERS[name].title if name in CIPHERS else name for name in _ciphers(answer)]
+    uniform = not lost and all(len(_groups(answer, metric)) <= 1 for metric in METRICS)
+    if uniform or not several:
+        end = f"; not measured at {sizes(place.size for place in lost)}." if lost else "."
+        enciphered = f" with {listed(ciphers)}" if ciphers else ""
+        for kind, written in ((enciphered, times), ("", times), (enciphered, None), ("", None)):
+            yield _plain(answer, kind, written) + end
+        if not several:
+            yield f"{answer.candidate} against {answer.baseline}: {_compact(answer, _at)}{end}"
+            yield f"{' against '.join(answer.paths)}: {_compact(answer, _at)}{end}"
+    end = f"; {len(lost)} not measured." if lost else "."
+    yield f"{' against '.join(answer.paths)}: {_compact(answer, _number)}{end}"
+
+
+def _ciphers(answer: Answer) -> list[str]:
+    return [cipher for cipher in dict.fromkeys(place.cipher for place in answer.places) if cipher not in CLEAR]
+
+
+def _groups(answer: Answer, metric: Metric) -> dict[str, list[Place]]:
+    """The places by word, decided ones first; none where no place has this metric."""
+    found = {word: [place for place in answer.places if place.word(metric) == word] for word in ORDER}
+    found = {word: places for word, places in found.items() if places}
+    return {} if list(found) == ["missing"] else found
+
+
+def _plain(answer: Answer, kind: str, times: Callable[[float], str] | None) -> str:
+    """Subject, verb, object; without ``times`` no spans."""
+    time, cpu = _groups(answer, "seconds"), _groups(answer, "cpu_seconds_per_gb")
+    everywhere = f" at {sizes(place.size for place in answer.places)}"
+    name, base = answer.candidate, answer.baseline + kind
+    said = {
+        "faster": f"{name} is faster than {base}",
+        "slower": f"{name} is slower than {base}",
+        "same": f"{name} is as fast as {base}",
+        "cannot_tell": f"this run cannot tell whether {name} is faster than {base}",
+    }
+    further = {"slower": "slower", "same": "as fast", "cannot_tell": "undecided", "missing": "not measured"}
+    if len(time) > 1 and time == cpu:  # both say the same everywhere: told once
+        both = {word: f"{text} and {BOTH[word]}" if word in BOTH else text for word, text in said.items()}
+        return _clauses(time, both, further | {"slower": "slower and dearer"}, "seconds", everywhere, times)
+    text = _clauses(time, said, further, "seconds", everywhere, times)
+    costs = {
+        "faster": "costs the sender less CPU",
+        "slower": "costs the sender more CPU",
+        "same": "costs the sender the same CPU",
+        "cannot_tell": "the sender's CPU is undecided",
+    }
+    more = {"slower": "more", "same": "the same", "cannot_tell": "undecided", "missing": "not measured"}
+    spent = _clauses(cpu, costs, more, "cpu_seconds_per_gb", "", times)
+    if not spent:
+        return f"{text}"
+    if not text:
+        return f"{name}{everywhere} {spent}"
+    if list(time) == list(cpu) == ["cannot_tell"]:
+        return f"{text}, or {costs['faster']}{_span(answer.places, 'cpu_seconds_per_gb', times)}"
+    joined = " and " if len(time) == 1 and not {"cannot_tell", "missing"} & {*time, *cpu} else "; "
+    it = "it " if joined == "; " and next(iter(cpu)) != "cannot_tell" else ""
+    return f"{text}{joined}{it}{spent}"
+
+
+def _clauses(
+    groups: dict[str, list[Place]],
+    first: dict[str, str],
+    further: dict[str, str],
+    metric: Metric,
+    everywhere: str,
+    times: Callable[[float], str] | None,
+) -> str:
+    """One metric: where all places agree with the span of the intervals, else word by word with its sizes."""
+    if len(groups) == 1:
+        (word, places), *_ = groups.items()
+        return first[word] + everywhere + _span(places, metric, times)
+    clauses = [
+        f"{first[word] if n == 0 else further[word]} at {sizes(place.size for place in places)}"
+        for n, (word, places) in enumerate(groups.items())
+    ]
+    return ", ".join(clauses)
+
+
+def _span(places: Iterable[Place], metric: Metric, times: Callable[[float], str] | None) -> str:
+    """From the least to the greatest ratio of all intervals; empty where one has none, or without ``times``."""
+    lows: list[float] = []
+    highs: list[float] = []
+    for place in places:
+        verdict = place.verdict(metric)
+        if times is None or verdict is None or verdict.ci_low is None or verdict.ci_high is None:
+            return ""
+        lows.append(verdict.ci_low)
+        highs.append(verdict.ci_high)
+    return f" ({times(min(lows))} to {times(max(highs))})" if times and lows else ""
+
+
+def _compact(answer: Answer, where: Callable[[dict[str, list[Place]], dict[str, str]], str]) -> str:
+    found = {"time": (_groups(answer, "seconds"), TIME), "CPU": (_groups(answer, "cpu_seconds_per_gb"), CPU)}
+    return "; ".join(f"{what} {where(groups, words)}" for what, (groups, words) in found.items() if groups)
+
+
+def _at(groups: dict[str, list[Place]], words: dict[str, str]) -> str:
+    """``faster at 1 and 10, undecided at 100 MB``: the unit is said once where all have it."""
+    parts = [sizes(place.size for place in places) for places in groups.values()]
+    units = {part.rpartition(" ")[2] for part in parts}
+    if len(units) == 1:
+        parts = [part.rpartition(" ")[0] for part in parts[:-1]] + parts[-1:]
+    return ", ".join(f"{words[word]} at {part}" for word, part in zip(groups, parts, strict=True))
+
+
+def _number(groups: dict[str, list[Place]], words: dict[str, str]) -> str:
+    return ", ".join(f"{len(places)} {words[word]}" for word, places in groups.items())
+
+
+def _bytes(cell: Cell) -> int:
+    """Of its file, or of kernel crypto's buffer."""
+    return cell.size_bytes if cell.size_bytes is not None else cell.buffer_bytes or 0
+
+
+def _size(value: int) -> tuple[str, str]:
+    if value and value % 1024 == 0 and value < 2**20:
+        return f"{value // 1024}", "KiB"
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if value >= factor:
+            return f"{value / factor:g}", unit
+    return f"{value}", "B"

@@ -1,0 +1,1 @@
+"""The kernel's crypto drivers, crypto cards and OpenSSL's QAT engine on a host."""

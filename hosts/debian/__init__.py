@@ -1,0 +1,1 @@
+"""Debian's packages, images and kernel sources."""

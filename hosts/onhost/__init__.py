@@ -1,0 +1,1 @@
+"""All that runs on a measured machine, and nothing else."""

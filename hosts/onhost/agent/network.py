@@ -1,0 +1,89 @@
+"""This host's addresses and routes, as the kernel's rtnetlink tells them (rtnetlink(7)): no program is needed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from ipaddress import ip_address
+from pathlib import Path
+
+from . import netlink, processes
+
+NETLINK_ROUTE = 0
+GETADDR, GETROUTE = 22, 26
+IFA_ADDRESS, IFA_LOCAL = 1, 2
+RTA_DST, RTA_SRC, RTA_OIF = 1, 2, 4
+ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix, flags, scope, index of the interface
+ROUTE = struct.Struct("=8BI")  # struct rtmsg: family, lengths of both prefixes, five more, flags
+MOST_ANCESTORS = 50
+
+
+def has_address(address: str, interface: str) -> bool:
+    """Whether an interface of this host has an address."""
+    wanted = ip_address(address).packed
+    try:
+        index = socket.if_nametoindex(interface)
+    except OSError:
+        return False
+    for message in netlink.ask(NETLINK_ROUTE, GETADDR, netlink.NLM_F_DUMP, ADDRESS.pack(0, 0, 0, 0, 0)):
+        if ADDRESS.unpack_from(message.payload)[4] != index:
+            continue
+        told = netlink.attributes(message.payload[ADDRESS.size :])
+        if wanted in [bytes(told[kind]) for kind in (IFA_LOCAL, IFA_ADDRESS) if kind in told]:
+            return True
+    return False
+
+
+def interface_to(destination: str, source: str) -> str:
+    """The interface by which packets from ``source``, an address of this host, leave to ``destination``.
+
+    Raises OSError where there is no way.
+    """
+    there, here = ip_address(destination), ip_address(source)
+    family = socket.AF_INET if there.version == 4 else socket.AF_INET6
+    bits = there.max_prefixlen
+    body = ROUTE.pack(family, bits, bits, 0, 0, 0, 0, 0, 0)
+    body += netlink.attribute(RTA_DST, there.packed) + netlink.attribute(RTA_SRC, here.packed)
+    for message in netlink.ask(NETLINK_ROUTE, GETROUTE, 0, body):
+        told = netlink.attributes(message.payload[ROUTE.size :])
+        if RTA_OIF in told:
+            return socket.if_indextoname(struct.unpack_from("=I", told[RTA_OIF])[0])
+    raise OSError(f"the kernel names no interface to {destination}")
+
+
+def management_interface() -> str | None:
+    """The interface by which the SSH connection that carries this agent leaves; None where that cannot be told.
+
+    sshd says the connection's two ends in the environment of what it starts; sudo hides it, but not from root, who
+    may read it of the processes above.
+    """
+    pid = os.getpid()
+    for _ in range(MOST_ANCESTORS):
+        found = _connection(pid)
+        if found is not None:
+            client, server = found
+            try:
+                return interface_to(client, server)
+            except (OSError, ValueError):
+                return None
+        process = processes.look(pid)
+        if process is None or process.parent <= 1:
+            return None
+        pid = process.parent
+    return None
+
+
+def _connection(pid: int) -> tuple[str, str] | None:
+    """Addresses of client and server, of the environment that a process was started with."""
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return None
+    for variable in environment.split(b"\0"):
+        name, _, value = variable.decode(errors="replace").partition("=")
+        words = value.split()
+        if name == "SSH_CONNECTION" and len(words) == 4:
+            # an address of one link only has the interface behind it
+            return words[0].partition("%")[0], words[2].partition("%")[0]
+    return None

@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * costs: the prices on this host of what the data paths are made of. Each is the time inside one call, taken many
+ * times, all of them in turn, with a small and a large buffer. min_ns and median_ns are as measured, with the clock's own price in
+ * them. ns_per_byte: the median difference of the pairs by the difference of the sizes; ns_per_call: what is left of
+ * the small median, the clock's price taken off. Both are noisy on a host that is: a small ns_per_byte may be negative.
+ *
+ *   clock         reading the clock twice: within every other min_ns and median_ns
+ *   syscall       getppid(), the cheapest real system call (no sizes)
+ *   count         counting in user mode, the work of rehearsals; what is elsewhere a byte is a count
+ *   read          pread() of cached file pages (a memfd) into user memory
+ *   tcp_send      send() of user memory on a loopback connection; includes the loopback's own delivery
+ *   tcp_sendfile  sendfile() of the same file pages on it; tcp_send - tcp_sendfile: what copying into TCP costs
+ *   alg_send      send() of user memory to AF_ALG: a copy and its pages
+ *   alg_sendfile  sendfile() of file pages to AF_ALG
+ *   alg_recv      recv() from AF_ALG: the cipher itself, and mapping the result's pages
+ *
+ * An AEAD has the same prices for records rather than for pieces of one long cipher text. A record is a request of its
+ * own, so its alg_send is the one sendmsg() with direction, IV, AAD and data (elsewhere that begins a transfer, once,
+ * and is not in the price), and its alg_recv the cipher, the MAC and the tag. Bytes are plain bytes: what AAD and tag
+ * cost is in ns_per_call.
+ *
+ * The other end is emptied between two calls, outside of the time taken (TCP: MSG_TRUNC, no copy).
+ */
+#include "datapath.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define AEAD_CHUNK	16384		/* the largest record of TLS */
+#define MAX_SAMPLES	50000
+#define STALL_MS	10000
+
+struct bench {
+	struct cipher *cipher;
+	int file, tx, rx, op;
+	char *buf;
+};
+
+static void must(ssize_t n, size_t wanted, const char *what)
+{
+	if (n < 0)
+		die(EXIT_RUNTIME, "%s: %s", what, strerror(errno));
+	if ((size_t)n != wanted)
+		die(EXIT_RUNTIME, "%s: %zd of %zu bytes", what, n, wanted);
+}
+
+static void drain_tcp(struct bench *b, size_t n)
+{
+	while (n) {
+		ssize_t r = recv(b->rx, b->buf, n, MSG_TRUNC);
+
+		if (r <= 0)
+			die(EXIT_RUNTIME, "loopback: %s", r ? strerror(errno) : "closed");
+		n -= (size_t)r;
+	}
+}
+
+static void drain_alg(struct bench *b, size_t n)
+{
+	n = cipher_out(b->cipher, n, true);
+	must(recv(b->op, b->buf, n, 0), n, "receive from AF_ALG");
+}
+
+static uint64_t time_clock(struct bench *b, size_t n)
+{
+	uint64_t start = now_ns();
+
+	(void)b;
+	(void)n;
+	return now_ns() - start;
+}
+
+static uint64_t time_syscall(struct bench *b, size_t n)
+{
+	uint64_t start = now_ns();
+
+	(void)b;
+	(void)n;
+	syscall(SYS_getppid);
+	return now_ns() - start;
+}
+
+static uint64_t time_count(struct bench *b, size_t n)
+{
+	uint64_t start = now_ns();
+
+	(void)b;
+	count(n);
+	return now_ns() - start;
+}
+
+static uint64_t time_read(struct bench *b, size_t n)
+{
+	uint64_t start = now_ns();
+
+	must(pread(b->file, b->buf, n, 0), n, "read");
+	return now_ns() - start;
+}
+
+static uint64_t time_tcp_send(struct bench *b, size_t n)
+{
+	uint64_t start = now_ns(), ns;
+
+	must(send(b->tx, b->buf, n, MSG_NOSIGNAL), n, "send");
+	ns = now_ns() - start;
+	drain_tcp(b, n);
+	return ns;
+}
+
+static uint64_t time_tcp_sendfile(struct bench *b, size_t n)
+{
+	off_t off = 0;
+	uint64_t start = now_ns(), ns;
+
+	must(sendfile(b->tx, b->file, &off, n), n, "sendfile");
+	ns = now_ns() - start;
+	drain_tcp(b, n);
+	return ns;
+}
+
+static void begin_request(struct bench *b)
+{
+	size_t aad = cipher_in(b->cipher, 0, true);
+
+	must(alg_submit(b->op, b->cipher, true, b->buf, aad, MSG_MORE), aad, "AF_ALG");
+}
+
+static uint64_t time_record_send(struct bench *b, size_t n)
+{
+	size_t in = cipher_in(b->cipher, n, true);
+	uint64_t start = now_ns(), ns;
+
+	must(alg_submit(b->op, b->cipher, true, b->buf, in, 0), in, "send to AF_ALG");
+	ns = now_ns() - start;
+	drain_alg(b, n);
+	return ns;
+}
+
+static uint64_t time_alg_send(struct bench *b, size_t n)
+{
+	uint64_t start, ns;
+
+	if (b->cipher->aead)
+		return time_record_send(b, n);
+	begin_request(b);
+	start = now_ns();
+	must(send(b->op, b->buf, n, 0), n, "send to AF_ALG");
+	ns = now_ns() - start;
+	drain_alg(b, n);
+	return ns;
+}
+
+static uint64_t time_alg_sendfile(struct bench *b, size_t n)
+{
+	off_t off = 0;
+	uint64_t start, ns;
+
+	begin_request(b);
+	start = now_ns();
+	must(sendfile(b->op, b->file, &off, n), n, "sendfile to AF_ALG");
+	ns = now_ns() - start;
+	drain_alg(b, n);
+	return ns;
+}
+
+static uint64_t time_alg_recv(struct bench *b, size_t n)
+{
+	uint64_t start;
+
+	begin_request(b);
+	must(send(b->op, b->buf, n, 0), n, "send to AF_ALG");
+	start = now_ns();
+	drain_alg(b, n);
+	return now_ns() - start;
+}
+
+static const struct price {
+	const char *name;
+	uint64_t (*time)(struct bench *b, size_t n);
+	bool sizes;
+} prices[] = {
+	{ "clock", time_clock, false },		  { "syscall", time_syscall, false },
+	{ "count", time_count, true },
+	{ "read", time_read, true },		  { "tcp_send", time_tcp_send, true },
+	{ "tcp_sendfile", time_tcp_sendfile, true }, { "alg_send", time_alg_send, true },
+	{ "alg_sendfile", time_alg_sendfile, true }, { "alg_recv", time_alg_recv, true },
+};
+#define N_PRICES	(sizeof(prices) / sizeof(prices[0]))
+
+struct figure {
+	size_t n;
+	uint64_t min, median;
+};
+
+static struct figure summarise(uint64_t *samples, size_t n)
+{
+	struct figure f = { .n = n, .median = median_u64(samples, n) };
+
+	f.min = samples[0];
+	return f;
+}
+
+static void say_figure(struct json *j, const char *key, size_t size, const struct figure *f)
+{
+	json_open(j, key);
+	if (size)
+		json_u64(j, "bytes", size);
+	json_u64(j, "repetitions", f->n);
+	json_u64(j, "min_ns", f->min);
+	json_u64(j, "median_ns", f->median);
+	json_close(j);
+}
+
+struct samples {
+	uint64_t *small, *large;
+	int64_t *extra;					/* their differences, pair by pair */
+	size_t n;
+};
+
+static void take_one(struct bench *b, const struct price *p, struct samples *s, size_t small, size_t large)
+{
+	size_t n = s->n++;
+
+	s->small[n] = p->time(b, small);
+	if (!p->sizes)
+		return;
+	s->large[n] = p->time(b, large);
+	s->extra[n] = (int64_t)(s->large[n] - s->small[n]);
+}
+
+/* All take turns, small and large, so that whatever slows this host down for a while slows all of them. */
+static void take_turns(struct bench *b, struct samples *all, size_t small, size_t large, double seconds)
+{
+	uint64_t end = now_ns() + (uint64_t)(seconds * 1e9);
+	size_t i;
+
+	for (i = 0; i < N_PRICES; i++)
+		prices[i].time(b, large);		/* warming up */
+	do {
+		every_ms(STALL_MS);			/* what hangs is interrupted, and must() ends it */
+		for (i = 0; i < N_PRICES; i++)
+			take_one(b, &prices[i], &all[i], small, large);
+	} while (all[0].n < MAX_SAMPLES && now_ns() < end);
+}
+
+static int compare_i64(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void say_price(const struct bench *b, const struct price *p, struct samples *s, size_t small, size_t large,
+		      uint64_t clock)
+{
+	struct figure a = summarise(s->small, s->n), z;
+	double slope = 0;
+	struct json j;
+
+	json_begin(&j, "cost");
+	json_str(&j, "what", p->name);
+	json_u64(&j, "key_bytes", b->cipher->key_len);
+	if (p->sizes) {
+		z = summarise(s->large, s->n);
+		qsort(s->extra, s->n, sizeof(*s->extra), compare_i64);
+		slope = (double)s->extra[s->n / 2] / (double)(large - small);
+		say_figure(&j, "small", small, &a);
+		say_figure(&j, "large", large, &z);
+		json_num(&j, "ns_per_byte", slope);
+	} else {
+		say_figure(&j, "once", 0, &a);
+	}
+	json_num(&j, "ns_per_call", (double)a.median - (double)clock - slope * (double)(p->sizes ? small : 0));
+	json_end(&j);
+}
+
+static void open_loopback(struct bench *b)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t n = sizeof(a);
+	int l = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1, room = 4 << 20;
+
+	b->tx = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (l < 0 || b->tx < 0)
+		die(EXIT_RUNTIME, "socket: %s", strerror(errno));
+	/* a call must never wait for the emptying that only comes after it */
+	(void)setsockopt(l, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
+	(void)setsockopt(b->tx, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+	(void)setsockopt(b->tx, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (bind(l, (struct sockaddr *)&a, n) || listen(l, 1) || getsockname(l, (struct sockaddr *)&a, &n) ||
+	    connect(b->tx, (struct sockaddr *)&a, n) || (b->rx = accept4(l, NULL, NULL, SOCK_CLOEXEC)) < 0)
+		die(EXIT_RUNTIME, "loopback connection: %s", strerror(errno));
+	close(l);
+}
+
+static void open_file_pages(struct bench *b, size_t size)
+{
+	b->file = memfd_create("costs", MFD_CLOEXEC);
+	if (b->file < 0)
+		die(EXIT_RUNTIME, "memfd: %s", strerror(errno));
+	must(pwrite(b->file, b->buf, size, 0), size, "memfd");
+}
+
+static void open_bench(struct bench *b, int tfm, size_t chunk)
+{
+	size_t room = cipher_out(b->cipher, chunk, true);
+
+	b->op = accept4(tfm, NULL, NULL, SOCK_CLOEXEC);
+	b->buf = aligned_alloc(PAGE, (room + PAGE - 1) / PAGE * PAGE);
+	if (b->op < 0 || !b->buf)
+		die(EXIT_RUNTIME, "AF_ALG or memory: %s", strerror(errno));
+	memset(b->buf, 0x55, room);
+	open_file_pages(b, chunk);
+	open_loopback(b);
+}
+
+static void close_bench(struct bench *b)
+{
+	close(b->op);
+	close(b->file);
+	close(b->tx);
+	close(b->rx);
+	free(b->buf);
+}
+
+static void say_bench(const struct cipher *c, size_t chunk)
+{
+	struct json j;
+
+	json_begin(&j, "costs");
+	json_str(&j, "cipher", c->name);
+	json_str(&j, "driver", c->driver);
+	json_str(&j, "type", alg_type(c));
+	json_u64(&j, "key_bytes", c->key_len);
+	json_u64(&j, "aad", c->aad);
+	json_u64(&j, "chunk", chunk);
+	json_end(&j);
+}
+
+static void open_samples(struct samples *s)
+{
+	s->small = calloc(MAX_SAMPLES, sizeof(*s->small));
+	s->large = calloc(MAX_SAMPLES, sizeof(*s->large));
+	s->extra = calloc(MAX_SAMPLES, sizeof(*s->extra));
+	if (!s->small || !s->large || !s->extra)
+		die(EXIT_RUNTIME, "out of memory");
+}
+
+static void close_samples(struct samples *s)
+{
+	free(s->small);
+	free(s->large);
+	free(s->extra);
+}
+
+int costs(struct cipher *c, size_t chunk, double seconds)
+{
+	struct samples all[N_PRICES] = { 0 };
+	struct bench b = { .cipher = c };
+	uint64_t clock;
+	size_t small, i;
+	int tfm;
+
+	alg_ready(c, &tfm, true);
+	if (!chunk)
+		chunk = c->aead ? AEAD_CHUNK : DEFAULT_CHUNK;
+	if (chunk < 1024 || chunk % (16 * c->block))
+		die(EXIT_USAGE, "--chunk: for costs, at least 1024 and a multiple of %u", 16 * c->block);
+	small = chunk / 16 < 1024 ? chunk / 16 : 1024;
+	on_signal(SIGALRM, ignore_signal);
+	open_bench(&b, tfm, chunk);
+	say_bench(c, chunk);
+	for (i = 0; i < N_PRICES; i++)
+		open_samples(&all[i]);
+	take_turns(&b, all, small, chunk, seconds);
+	clock = summarise(all[0].small, all[0].n).median;	/* the first is the clock */
+	for (i = 0; i < N_PRICES; i++) {
+		say_price(&b, &prices[i], &all[i], small, chunk, clock);
+		close_samples(&all[i]);
+	}
+	every_ms(0);
+	cipher_wipe(c);
+	close_bench(&b);
+	close(tfm);
+	return 0;
+}

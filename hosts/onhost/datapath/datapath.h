@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * datapath: one file server, several ways of getting an encrypted file from the disk to the network.
+ *
+ * Reading order: datapath.c (command line, table of modes), serve.c (connections), request.c (one request),
+ * mode_*.c (how the bytes of a body move: one file per mode), transfer.c (every system call a mode may make,
+ * counted), dearer.c (a body made dearer on purpose), cipher.c (/proc/crypto, sizes), alg.c (AF_ALG), aead.c (what
+ * AEADs need beyond that), probe.c, costs.c, raw.c (the other commands), workers.c (raw's requests side by side),
+ * http.c, util.c.
+ */
+#ifndef DATAPATH_H
+#define DATAPATH_H
+
+#define _GNU_SOURCE		/* so this header comes first everywhere: memmem, splice, accept4, explicit_bzero */
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define EXIT_RUNTIME	1
+#define EXIT_USAGE	2
+
+#define PAGE		4096
+#define DEFAULT_CHUNK	65536
+#define MAX_CHUNK	131072	/* beyond it one-threaded AF_ALG fills its socket buffer and waits for itself */
+#define MAX_BLOCK	64	/* the longest key and IV, too */
+#define MAX_AAD		64
+#define MAX_DEPTH	64
+#define AEAD_TAG	16
+#define NAME_LEN	128
+#define ALG_NAME_LEN	64	/* struct sockaddr_alg */
+
+/* --- util.c: dying, time, key lines, JSON ---------------------------------------------------------------- */
+
+void die(int status, const char *fmt, ...) __attribute__((noreturn, format(printf, 2, 3)));
+uint64_t now_ns(void);
+void count(uint64_t n);					/* work in user mode: no look at the clock, no system call */
+uint64_t median_u64(uint64_t *values, size_t n);	/* sorts its argument: values[0] is the minimum afterwards */
+int read_hex_line(int fd, unsigned char *out, size_t room, size_t *len);
+void on_signal(int sig, void (*handler)(int));
+void ignore_signal(int sig);				/* a handler: the signal only interrupts */
+void every_ms(unsigned int ms);				/* SIGALRM from now on; 0 stops it */
+
+struct json {
+	char text[16384];
+	size_t len;
+	bool comma;
+};
+
+void json_begin(struct json *j, const char *event);
+void json_str(struct json *j, const char *key, const char *value);
+void json_u64(struct json *j, const char *key, uint64_t value);
+void json_int(struct json *j, const char *key, long long value);
+void json_num(struct json *j, const char *key, double value);
+void json_bool(struct json *j, const char *key, bool value);
+void json_open(struct json *j, const char *key);
+void json_close(struct json *j);
+void json_end(struct json *j);				/* writes the line to stdout at once */
+
+/* --- cipher.c: what /proc/crypto says of a cipher, and what is asked of it ---------------------------------- */
+
+struct cipher {
+	char name[ALG_NAME_LEN];			/* as asked for: algorithm or driver */
+	int key_wanted;					/* size of a made-up key, -1: the largest */
+	uint32_t aad;					/* AEAD: bytes of AAD in each request */
+	bool aead;					/* its AF_ALG type: aead, else skcipher */
+	char algorithm[NAME_LEN], driver[NAME_LEN], module[NAME_LEN];	/* as /proc/crypto has it */
+	int priority;
+	bool async;
+	unsigned int block, iv_size, min_key, max_key;
+	unsigned char key[MAX_BLOCK], iv[MAX_BLOCK];
+	size_t key_len, iv_len;
+};
+
+bool cipher_lookup(struct cipher *c);			/* fills in what /proc/crypto says of c->name */
+uint64_t cipher_padded(const struct cipher *c, uint64_t plain);
+/* Bytes of a request, and of its answer, for so much plain text: an AEAD's have AAD and tag in them. */
+size_t cipher_in(const struct cipher *c, size_t plain, bool encrypt);
+size_t cipher_out(const struct cipher *c, size_t plain, bool encrypt);
+int cipher_made_up_key(struct cipher *c);		/* 0 or -errno: for commands that only measure */
+void cipher_wipe(struct cipher *c);
+
+/* --- alg.c, aead.c: AF_ALG ---------------------------------------------------------------------------------- */
+
+#define AEAD_REFUSED	"%s is an AEAD: serve has no records to put its tags in (raw, costs and probe take it)"
+
+int alg_bind(struct cipher *c);				/* socket or -errno; finds out whether it is an AEAD */
+bool alg_is_aead(const char *name);
+int alg_set_key(int tfm, const struct cipher *c);	/* 0 or -errno */
+int alg_make_key(int tfm, struct cipher *c);		/* 0 or -errno; a wanted size that is not to be had: dies */
+size_t alg_limit(int op);				/* bytes that can wait in an operation socket */
+ssize_t alg_submit(int op, const struct cipher *c, bool encrypt, const void *data, size_t n, int flags);
+int alg_receive(int op, void *buf, size_t n);		/* all of it: 0 or -errno */
+int alg_trial(int tfm, const struct cipher *c, size_t n);	/* one buffer through it: 0 or -errno */
+int alg_splice_copies(int tfm, const struct cipher *c);	/* 1 copies, 0 by reference, -errno */
+const char *alg_type(const struct cipher *c);
+const char *alg_explain(int err);
+void alg_ready(struct cipher *c, int *tfm, bool make_key);	/* bind, look up, set key; dies with a reason */
+int aead_set_key(int tfm, const struct cipher *c);	/* 0 or -errno */
+int aead_prepare(int tfm, struct cipher *c);		/* tag size; finds the key sizes: 0 or -errno */
+
+/* --- http.c: the request head; pure -------------------------------------------------------------------- */
+
+#define HEAD_MAX	8192
+
+struct http_request {
+	bool head_only, keep_alive;
+	char path[HEAD_MAX];				/* decoded, begins with '/' */
+};
+
+/* Length of a complete head in buf, 0 if more is needed, -1 if it can never become one. */
+int http_head_length(const char *buf, size_t len);
+/* 0, or the status (400, 405, 505) to answer; the head is complete and head_len long. */
+int http_parse(const char *head, size_t head_len, struct http_request *req);
+const char *http_reason(int status);
+
+/* --- transfer.c: the system calls of one body, counted --------------------------------------------------- */
+
+enum call { CALL_READ, CALL_SENDMSG, CALL_RECV, CALL_SEND, CALL_SENDFILE, CALL_SPLICE, CALL_SETSOCKOPT, CALL_ACCEPT,
+	    CALL_CLOSE, CALLS };
+extern const char *const call_names[CALLS];
+
+struct server;
+
+struct transfer {
+	struct server *server;
+	int sock, file;
+	off_t offset;					/* next byte of the file */
+	uint64_t plain, padded;				/* what the head promised */
+	uint64_t sent;					/* payload bytes handed to TCP */
+	uint64_t crossing, copied, requests;		/* see README.md: the accounting */
+	uint64_t calls[CALLS];
+	char error[160];				/* empty: well so far */
+	uint64_t worked;				/* mode_rehearse.c: ns, looks at the clock within */
+	uint64_t started, spent;			/* dearer.c: when its head was there; ns spent on purpose */
+	/* watchdog */
+	int64_t mark;
+	uint64_t moved, moved_at;
+	/* so-crypt: what the socket said at the end */
+	bool has_info, info_async;
+	char info_driver[NAME_LEN];
+	uint64_t info_in, info_out, info_pending;
+};
+
+extern volatile sig_atomic_t tick;			/* set by the timer; see transfer_alive() */
+
+int transfer_fail(struct transfer *t, const char *what, int err);	/* -1, and the error is noted */
+bool transfer_alive(struct transfer *t);
+ssize_t tx_read(struct transfer *t, void *buf, size_t n);
+int tx_send(struct transfer *t, const void *buf, size_t n, bool more);
+int tx_sendfile(struct transfer *t, uint64_t n);
+int tx_alg_open(struct transfer *t);
+void tx_alg_close(struct transfer *t, int op);
+int tx_alg_send(struct transfer *t, int op, bool first, const void *buf, size_t n, bool more);
+int tx_alg_recv(struct transfer *t, int op, void *buf, size_t n);
+int tx_alg_sendfile(struct transfer *t, int op, size_t n);
+int tx_splice(struct transfer *t, int from, bool file, int to, size_t n, bool more);
+int tx_setsockopt(struct transfer *t, int level, int name, const void *value, size_t n);
+
+/* --- dearer.c: a known share of a body's own time, spent on purpose -------------------------------------- */
+
+void dearer_spend(struct transfer *t, size_t n);
+size_t dearer_piece(const struct transfer *t, size_t n);
+
+/* --- modes ------------------------------------------------------------------------------------------------ */
+
+struct mode {
+	const char *name, *help;
+	bool cipher;					/* takes --cipher, and key and IV on stdin */
+	bool closes;					/* a body ends its connection */
+	bool rehearses;					/* takes --work */
+	void (*setup)(struct server *s);		/* once, before listening; dies with a reason */
+	int (*body)(struct transfer *t);		/* 0, or -1 with t->error set */
+	void (*recover)(struct server *s);		/* after a failed body; may be NULL */
+};
+
+extern const struct mode *const modes[];
+void afalg_setup(struct server *s);			/* shared by the two AF_ALG modes */
+extern const struct mode mode_plain, mode_afalg_copy, mode_afalg_splice, mode_so_crypt, mode_so_crypt_send,
+	mode_rehearse_sendfile, mode_rehearse_send, mode_rehearse_records;
+
+/* --- serve.c, request.c ------------------------------------------------------------------------------------ */
+
+struct totals {
+	uint64_t connections, requests, failed, bytes, plain_bytes, crossing, copied, crypto_requests;
+	uint64_t calls[CALLS];
+	double user_seconds, system_seconds;
+};
+
+struct server {
+	const struct mode *mode;
+	const char *address, *port_text, *root_path;
+	unsigned int port, watchdog;			/* watchdog in seconds */
+	unsigned int dearer;				/* per mille; 0: nothing is spent on purpose */
+	size_t chunk;
+	uint64_t work;					/* rehearsals: counts for each chunk */
+	int root, listener;
+	struct cipher cipher;
+	int tfm;					/* AF_ALG modes: the bound socket */
+	int splice_copies;				/* afalg-splice: kernel copies on splice into AF_ALG */
+	int pipe[2];
+	char *buf;					/* chunk + one page */
+	struct totals totals;
+};
+
+int serve(struct server *s);
+int open_beneath(int root, const char *path);		/* descriptor or -errno */
+/* One answer; true if the connection may take another request. *abort_it: end it with a reset. */
+bool answer_request(struct server *s, int sock, uint64_t connection, int status, const struct http_request *req,
+		    bool *abort_it);
+
+/* --- the other commands -------------------------------------------------------------------------------------- */
+
+int probe(const struct cipher *like, char *const *names, int n);	/* like: the sizes wanted */
+int costs(struct cipher *c, size_t chunk, double seconds);		/* chunk 0: the cipher's default */
+bool so_crypt_compiled_in(void);
+
+#define STALL_SECONDS	60				/* not reached by anything that works */
+
+/* What raw does again and again. Each slot has an operation socket of its own, as a socket has one IV. */
+struct job {
+	struct cipher *cipher;
+	bool encrypt;
+	size_t size, in_len, out_len;			/* plain bytes, bytes of a request, bytes of its answer */
+	double seconds;
+	unsigned int batch, depth;			/* batch 0: a default that fits the depth */
+	char *in, *wanted;				/* wanted: what every answer must be, behind the AAD */
+	struct {
+		int op;
+		char *out;
+	} slots[MAX_DEPTH];
+};
+
+int raw(struct job *j);
+
+struct workers;						/* raw's threads: one for each slot */
+struct workers *workers_open(const struct job *j);
+/* From nothing under way to nothing under way; ns from before the first request until the last answer. */
+uint64_t workers_batch(struct workers *w, unsigned int requests);	/* at least one for each slot */
+void workers_say(const struct workers *w, struct json *out);
+void workers_close(struct workers *w);
+
+#endif

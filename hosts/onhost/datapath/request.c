@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* One request: open the file, send the head, let the mode move the body, write the JSON line. */
+#include "datapath.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#if __has_include(<linux/openat2.h>)
+#include <linux/openat2.h>
+#endif
+
+static double seconds(struct timeval tv)
+{
+	return (double)tv.tv_sec + (double)tv.tv_usec / 1e6;
+}
+
+#define OPENED (O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)	/* opening a FIFO must not block */
+
+/* What a kernel or headers before 5.6 leave: a name in the root itself, which is no symbolic link. */
+static int open_in_root(int root, const char *name)
+{
+	int fd;
+
+	if (strchr(name, '/'))
+		return -ENOENT;
+	fd = openat(root, name, OPENED | O_NOFOLLOW);
+	return fd < 0 ? -errno : fd;
+}
+
+/* The kernel itself keeps the path, symbolic links and ".." included, beneath the root. */
+int open_beneath(int root, const char *path)
+{
+	path += strspn(path, "/");
+	if (!*path)
+		path = ".";
+#ifdef RESOLVE_BENEATH
+	struct open_how how = { .flags = OPENED, .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS };
+	int fd = (int)syscall(__NR_openat2, root, path, &how, sizeof(how));
+
+	if (fd >= 0 || errno != ENOSYS)
+		return fd < 0 ? -errno : fd;
+#endif
+	return open_in_root(root, path);
+}
+
+/* A regular file, or 404; 500 if it is this process that cannot. */
+static int open_file(int root, const char *path, struct transfer *t)
+{
+	struct stat st;
+	int err = open_beneath(root, path);
+
+	if (err < 0)
+		return err == -EMFILE || err == -ENFILE || err == -ENOMEM || err == -EIO ? 500 : 404;
+	t->file = err;
+	if (fstat(t->file, &st) || !S_ISREG(st.st_mode)) {
+		close(t->file);
+		t->file = -1;
+		return 404;
+	}
+	t->plain = (uint64_t)st.st_size;
+	return 200;
+}
+
+static int format_head(char *out, size_t room, const struct transfer *t, int status, bool keep)
+{
+	const struct server *s = t->server;
+	char date[64], extra[512] = "";
+	time_t now = time(NULL);
+	struct tm tm;
+
+	strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm));
+	if (status == 200 && s->mode->cipher)
+		snprintf(extra, sizeof(extra),
+			 "X-Cipher: %s\r\nX-Driver: %s\r\nX-Padding: %s\r\nX-Plain-Length: %llu\r\n", s->cipher.name,
+			 s->cipher.driver, s->cipher.block > 1 ? "pkcs7" : "none", (unsigned long long)t->plain);
+	else if (status == 405)
+		snprintf(extra, sizeof(extra), "Allow: GET, HEAD\r\n");
+	return snprintf(out, room,
+			"HTTP/1.1 %d %s\r\nServer: datapath\r\nDate: %s\r\nContent-Type: application/octet-stream\r\n"
+			"Content-Length: %llu\r\nX-Datapath-Mode: %s\r\n%sConnection: %s\r\n\r\n",
+			status, http_reason(status), date, (unsigned long long)t->padded, s->mode->name, extra,
+			keep ? "keep-alive" : "close");
+}
+
+/* The head is not counted: it is the same in every mode. */
+static int send_head(struct transfer *t, int status, bool keep, bool more)
+{
+	char head[1024];
+	int len = format_head(head, sizeof(head), t, status, keep), done = 0;
+
+	if (len < 0 || (size_t)len >= sizeof(head))
+		return transfer_fail(t, "head", EOVERFLOW);
+	while (done < len) {
+		ssize_t n = send(t->sock, head + done, (size_t)(len - done), MSG_NOSIGNAL | (more ? MSG_MORE : 0));
+
+		if (n < 0 && errno == EINTR && transfer_alive(t))
+			continue;
+		if (n <= 0)
+			return transfer_fail(t, "send of the head", errno);
+		done += (int)n;
+		t->moved += (uint64_t)n;
+	}
+	return 0;
+}
+
+static void json_calls(struct json *j, const uint64_t *calls)
+{
+	int i;
+
+	json_open(j, "calls");
+	for (i = 0; i < CALLS; i++)
+		json_u64(j, call_names[i], calls[i]);
+	json_close(j);
+}
+
+static void json_info(struct json *j, const struct transfer *t)
+{
+	json_open(j, "so_crypt");
+	json_str(j, "driver", t->info_driver);
+	json_bool(j, "async", t->info_async);
+	json_u64(j, "bytes_in", t->info_in);
+	json_u64(j, "bytes_out", t->info_out);
+	json_u64(j, "requests", t->requests);
+	json_u64(j, "pending", t->info_pending);
+	json_close(j);
+}
+
+static void add_totals(struct server *s, const struct transfer *t, double user, double system)
+{
+	struct totals *sum = &s->totals;
+	int i;
+
+	sum->requests++;
+	sum->failed += t->error[0] != 0;
+	sum->bytes += t->sent;
+	sum->plain_bytes += t->sent < t->plain ? t->sent : t->plain;
+	sum->crossing += t->crossing;
+	sum->copied += t->copied;
+	sum->crypto_requests += t->requests;
+	sum->user_seconds += user;
+	sum->system_seconds += system;
+	for (i = 0; i < CALLS; i++)
+		sum->calls[i] += t->calls[i];
+}
+
+static void report(struct transfer *t, uint64_t connection, int status, const struct http_request *req,
+		   uint64_t start_ns, const struct rusage *before)
+{
+	uint64_t ns = now_ns() - start_ns;
+	struct server *s = t->server;
+	struct rusage after;
+	struct json j;
+	double user, system;
+
+	getrusage(RUSAGE_SELF, &after);
+	user = seconds(after.ru_utime) - seconds(before->ru_utime);
+	system = seconds(after.ru_stime) - seconds(before->ru_stime);
+	json_begin(&j, "request");
+	json_u64(&j, "connection", connection);
+	json_str(&j, "method", req->head_only ? "HEAD" : "GET");
+	json_str(&j, "path", req->path);
+	json_int(&j, "status", status);
+	json_u64(&j, "bytes", t->sent);
+	json_u64(&j, "plain_bytes", t->sent < t->plain ? t->sent : t->plain);
+	json_u64(&j, "expected_bytes", req->head_only ? 0 : t->padded);
+	json_u64(&j, "requests", t->requests);
+	if (s->mode->cipher) {
+		json_str(&j, "driver", s->cipher.driver);
+		json_u64(&j, "key_bytes", s->cipher.key_len);	/* what the kernel was given, and took */
+	}
+	json_num(&j, "seconds", (double)ns / 1e9);
+	json_num(&j, "user_seconds", user);
+	json_num(&j, "system_seconds", system);
+	json_int(&j, "voluntary_switches", after.ru_nvcsw - before->ru_nvcsw);
+	json_int(&j, "involuntary_switches", after.ru_nivcsw - before->ru_nivcsw);
+	json_calls(&j, t->calls);
+	json_u64(&j, "crossing_bytes", t->crossing);
+	json_u64(&j, "copied_bytes", t->copied);
+	if (t->has_info)
+		json_info(&j, t);
+	if (s->dearer)
+		json_u64(&j, "dearer_ns", t->spent);
+	if (s->work)
+		json_u64(&j, "worked_ns", t->worked);
+	if (t->error[0])
+		json_str(&j, "error", t->error);
+	json_end(&j);
+	add_totals(s, t, user, system);
+}
+
+bool answer_request(struct server *s, int sock, uint64_t connection, int status, const struct http_request *req,
+		    bool *abort_it)
+{
+	struct transfer t = { .server = s, .sock = sock, .file = -1 };
+	uint64_t start = now_ns();
+	struct rusage before;
+	bool keep, body;
+
+	getrusage(RUSAGE_SELF, &before);
+	if (!status)
+		status = open_file(s->root, req->path, &t);
+	t.padded = status == 200 && s->mode->cipher ? cipher_padded(&s->cipher, t.plain) : t.plain;
+	body = status == 200 && !req->head_only;
+	keep = (status == 200 || status == 404) && req->keep_alive && !(body && s->mode->closes);
+	tick = 0;
+	t.started = t.moved_at = start;
+	if (!send_head(&t, status, keep, body && t.padded && !s->mode->closes) && body && s->mode->body(&t) < 0 &&
+	    s->mode->recover)
+		s->mode->recover(s);
+	report(&t, connection, status, req, start, &before);
+	if (t.file >= 0)
+		close(t.file);
+	*abort_it = t.error[0] != 0;
+	return keep && !*abort_it;
+}

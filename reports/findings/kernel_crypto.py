@@ -1,0 +1,251 @@
+"""Kernel cryptography, the paper's Figure 4: curves by cipher, driver and operation, and the lines through them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from harness.record import Cell, Head, SuiteEntry
+from harness.verdicts import linefit
+from harness.verdicts.linefit import Line, Model
+from reports import words
+
+ENCRYPT, DECRYPT, OPENSSL = "raw-encrypt", "raw-decrypt", "openssl-speed"
+OPERATIONS = {ENCRYPT: "encrypt", DECRYPT: "decrypt", OPENSSL: "encrypt"}
+PAPER = {1024: 420e6, 8192: 600e6}
+"""The paper's null cipher on OpenBSD, bits per second by buffer size (its Figure 4 and the text beside it)."""
+
+
+def paper_line() -> Line:
+    """The line through the paper's two points: 6.7 µs for a call and 12.5 ns for a byte."""
+    return linefit.fit(list(PAPER), [8 * size / rate for size, rate in PAPER.items()])
+
+
+@dataclass(frozen=True)
+class Point:
+    """A cell that was measured."""
+
+    cell: Cell
+    buffer: int
+    """Bytes."""
+    depth: int
+    """Requests under way at once."""
+    seconds: float
+    """Of one operation."""
+    low: float
+    """Where the interval of the seconds begins; NaN where there is none."""
+    high: float
+    """Where it ends; NaN where there is none."""
+    samples: int
+    """How many count."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One cipher, driver and operation of one suite."""
+
+    suite: str
+    cipher: str
+    path: str
+    driver: str
+    """As requested."""
+    found: str
+    """What the kernel or library bound."""
+    points: tuple[Point, ...]
+    blocks: dict[int, dict[float, float]]
+    """Seconds of one operation, one request at a time, by block and by buffer in bytes."""
+
+    @property
+    def operation(self) -> str:
+        """``encrypt`` or ``decrypt``."""
+        return OPERATIONS.get(self.path, self.path)
+
+    @property
+    def name(self) -> str:
+        """Its driver as requested; OpenSSL's curve by the library."""
+        return "OpenSSL, user space" if self.path == OPENSSL else self.driver
+
+    @cached_property
+    def lines(self) -> dict[int, Line]:
+        """The line of every block."""
+        return linefit.by_block(self.blocks)
+
+    @cached_property
+    def model(self) -> Model | None:
+        """The line over all blocks; None where fewer than two sizes were measured."""
+        return linefit.model(self.blocks)
+
+    @property
+    def single(self) -> list[Point]:
+        """Its points with one request under way, by buffer size."""
+        return [point for point in self.points if point.depth == 1]
+
+
+@dataclass(frozen=True)
+class KernelCrypto:
+    """What one or more suites of one kind measured."""
+
+    key: str
+    suites: tuple[SuiteEntry, ...]
+    curves: tuple[Curve, ...]
+    cells: tuple[Cell, ...]
+
+    @property
+    def ciphers(self) -> list[str]:
+        """Its ciphers, the null cipher first."""
+        names = dict.fromkeys(curve.cipher for curve in self.curves)
+        return sorted(names, key=lambda name: name != "null")
+
+    @property
+    def null(self) -> Curve | None:
+        """What no other cipher can beat: the null cipher, enciphering, by any driver."""
+        curves = [c for c in self.curves if c.cipher == "null" and c.path == ENCRYPT and c.single]
+        return min(curves, key=lambda curve: curve.driver != "any", default=None)
+
+    def series(self) -> dict[str, int]:
+        """A number for each driver that is drawn: its colour and sign in every figure."""
+        names = sorted({c.name: c.path == OPENSSL for c in self.curves if c.points}.items(), key=lambda item: item[1])
+        return {name: n for n, (name, _) in enumerate(names)}
+
+    def unmeasured(self) -> list[tuple[str, str, str]]:
+        """Cells without a number: (which, outcome, reason), those of one driver and reason together."""
+        measured = {point.cell.id for curve in self.curves for point in curve.points}
+        merged: dict[tuple[str, str, str], list[str]] = {}
+        for cell in self.cells:
+            if cell.id in measured:
+                continue
+            outcome: str = cell.outcome if cell.outcome != "measured" else "no samples"
+            what = f"{words.cipher(cell.cipher)}, {cell.path}, {cell.driver}"
+            merged.setdefault((what, outcome, cell.reason or "no reason was recorded"), []).append(words.place(cell))
+        return [(f"{what}: {', '.join(where)}", *why) for (what, *why), where in merged.items()]  # type: ignore[misc]
+
+
+def of_run(head: Head, samples: pd.DataFrame, summary: pd.DataFrame) -> list[KernelCrypto]:
+    """A record's kernel crypto. Suites of one kind stand together, unless they measured the same thing twice."""
+    groups: list[tuple[list[SuiteEntry], list[Cell]]] = []
+    for suite in head.suites:
+        if words.question(suite) != "kernel-crypto":
+            continue
+        mine = [cell for cell in head.cells if cell.suite == suite.name]
+        for suites, cells in groups:
+            if suites[0].instructions == suite.instructions and not _what(cells) & _what(mine):
+                suites.append(suite)
+                cells.extend(mine)
+                break
+        else:
+            groups.append(([suite], mine))
+    counted = samples[samples["counted"]]
+    rows = {str(name): part for name, part in counted.groupby("cell", sort=False)} if groups else {}
+    known = summary.set_index("cell", drop=False)
+    return [
+        KernelCrypto(f"raw{n + 1}", tuple(suites), tuple(_curves(cells, rows, known)), tuple(cells))
+        for n, (suites, cells) in enumerate(groups)
+    ]
+
+
+def _what(cells: Iterable[Cell]) -> set[tuple[object, ...]]:
+    return {(cell.path, cell.cipher, cell.driver, cell.buffer_bytes, cell.depth) for cell in cells}
+
+
+def _curves(cells: Sequence[Cell], rows: dict[str, pd.DataFrame], summary: pd.DataFrame) -> list[Curve]:
+    parts: dict[tuple[str, str, str, str], list[Cell]] = {}
+    for cell in cells:
+        if cell.buffer_bytes:
+            parts.setdefault((cell.suite, cell.cipher, cell.path, cell.driver), []).append(cell)
+    return [_curve(of_curve, rows, summary) for of_curve in parts.values()]
+
+
+def _curve(cells: Sequence[Cell], rows: dict[str, pd.DataFrame], summary: pd.DataFrame) -> Curve:
+    first = cells[0]
+    points = []
+    blocks: dict[int, dict[float, float]] = {}
+    for cell in sorted(cells, key=lambda cell: (cell.buffer_bytes or 0, cell.depth or 1)):
+        part = rows.get(cell.id)
+        if part is None:
+            continue
+        row = summary.loc[cell.id].to_dict()
+        seconds, low, high = (float(row[f"seconds{end}"]) for end in ("", "_low", "_high"))
+        points.append(Point(cell, cell.buffer_bytes or 0, cell.depth or 1, seconds, low, high, len(part)))
+        if (cell.depth or 1) == 1:
+            for block, times in part.groupby("block")["seconds"]:
+                blocks.setdefault(int(str(block)), {})[float(cell.buffer_bytes or 0)] = float(np.mean(times))
+    found = next((cell.driver_found for cell in cells if cell.driver_found), "")
+    return Curve(first.suite, first.cipher, first.path, first.driver, found, tuple(points), blocks)
+
+
+def pairs(crypto: KernelCrypto) -> list[tuple[Curve, Curve]]:
+    """Drivers of one cipher and operation that were measured in the same blocks and are not the same driver."""
+    curves = [curve for curve in crypto.curves if curve.lines]
+    return [
+        (one, other)
+        for n, one in enumerate(curves)
+        for other in curves[n + 1 :]
+        if (one.suite, one.cipher, one.operation) == (other.suite, other.cipher, other.operation)
+        and (one.found != other.found or not one.found)
+    ]
+
+
+def turns(first: Curve, second: Curve) -> list[tuple[int, int]]:
+    """Neighbouring sizes that both measured, between which the cheaper driver changed: what no line is needed for."""
+    ours, theirs = ({point.buffer: point.seconds for point in curve.single} for curve in (first, second))
+    order = [(size, ours[size] < theirs[size]) for size in sorted(ours.keys() & theirs.keys())]
+    return [(a, b) for (a, less), (b, then) in itertools.pairwise(order) if less != then]
+
+
+def sentences(found: Sequence[KernelCrypto]) -> list[str]:
+    """What a call and a byte cost, the null cipher and the paper first."""
+    said = []
+    for crypto in found:
+        for cipher in crypto.ciphers:
+            mine = [c for c in crypto.curves if c.cipher == cipher and c.path == ENCRYPT and c.model]
+            if mine:
+                said.append(_sentence(mine))
+    return said
+
+
+def _sentence(curves: Sequence[Curve]) -> str:
+    first = curves[0]
+    what = "a null cipher" if first.cipher == "null" else words.cipher(first.cipher)
+    costs = "; ".join([_costs(curve, len(curves) > 1) for curve in curves] + _overtaking(curves))
+    text = f"Enciphering with {what} in the kernel costs {costs}"
+    if first.cipher == "null":
+        line = paper_line()
+        text += (
+            f" (the paper's OpenBSD: {words.number(line.call_seconds * 1e6, 2)} µs and "
+            f"{words.number(line.byte_seconds * 1e9, 3)} ns)"
+        )
+    return f"{text}."
+
+
+def _overtaking(curves: Sequence[Curve]) -> list[str]:
+    """From which size on a driver is cheaper than another, where that lies among the sizes that were measured."""
+    parts = []
+    for one, other in itertools.combinations(curves, 2):
+        crossover = linefit.crossover(one.lines, other.lines) if one.suite == other.suite else None
+        sizes = [point.buffer for point in (*one.single, *other.single)]
+        if crossover and min(sizes) < crossover.size < max(sizes):
+            above = other if crossover.first_below else one
+            parts.append(f"{above.found or above.driver} is the cheaper from {amount(crossover.size)} on")
+    return parts
+
+
+def amount(size: float) -> str:
+    """A computed size in bytes to three figures: ``22.9 KiB``."""
+    return f"{size / 1024:.3g} KiB" if size >= 1024 else f"{size:.3g} B"
+
+
+def _costs(curve: Curve, several: bool) -> str:
+    model = curve.model
+    if model is None:
+        return ""
+    call = f"{words.number(model.call_seconds.mean * 1e6, 3)} µs a call"
+    byte = f"{words.number(model.byte_seconds.mean * 1e9, 3)} ns a byte"
+    most = f", so at most {words.rate(float(f'{model.bits_per_second.mean:.3g}'))}" if model.bits_per_second else ""
+    driver = f" with {curve.found or curve.driver}" if several else ""
+    doubt = " (but no line describes it)" if model.describes is False else ""
+    return f"{call} and {byte}{driver}{most}{doubt}"

@@ -1,0 +1,1 @@
+"""Tests that need a guest of their own."""

@@ -1,0 +1,107 @@
+"""What checks in a guest share: OpenSSL's cipher text, refusals, the kernel's log."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+crypto = ctypes.CDLL("libcrypto.so.3")
+for _name in ("EVP_CIPHER_CTX_new", "EVP_get_cipherbyname", "OSSL_PROVIDER_load"):
+    getattr(crypto, _name).restype = ctypes.c_void_p
+for _provider in (b"default", b"legacy"):
+    crypto.OSSL_PROVIDER_load(None, _provider)
+
+
+def openssl(name: str, key: bytes, iv: bytes, data: bytes, *, decrypt: bool = False) -> bytes:
+    """The reference: the whole of ``data`` at once by the cipher that OpenSSL calls ``name``, without padding."""
+    algorithm = crypto.EVP_get_cipherbyname(name.encode())
+    context = ctypes.c_void_p(crypto.EVP_CIPHER_CTX_new())
+    out, length = ctypes.create_string_buffer(len(data) + 32), ctypes.c_int()
+    ok = algorithm and crypto.EVP_CipherInit_ex(
+        context, ctypes.c_void_p(algorithm), None, key, iv or None, int(not decrypt)
+    )
+    crypto.EVP_CIPHER_CTX_set_padding(context, 0)
+    ok = ok and crypto.EVP_CipherUpdate(context, out, ctypes.byref(length), data, len(data))
+    crypto.EVP_CIPHER_CTX_free(context)
+    if not ok or length.value != len(data):
+        raise RuntimeError(f"OpenSSL cannot do {name}")
+    return out.raw[: length.value]
+
+
+def same(got: bytes, want: bytes, what: str) -> None:
+    if got == want:
+        return
+    at = next((i for i, (a, b) in enumerate(zip(got, want, strict=False)) if a != b), min(len(got), len(want)))
+    raise AssertionError(f"{what}: {len(got)} bytes, wanted {len(want)}, first difference at {at}")
+
+
+def refused(code: int, call: Callable[[], object], what: str) -> None:
+    try:
+        call()
+    except OSError as error:
+        assert error.errno == code, f"{what}: {errno.errorcode.get(error.errno or 0)}, not {errno.errorcode[code]}"
+        return
+    raise AssertionError(f"{what}: accepted, not {errno.errorcode[code]}")
+
+
+def load(path: str) -> None:
+    subprocess.run(["insmod", path], check=True, capture_output=True)
+
+
+def unload(name: str) -> None:
+    """Also a module that something keeps for up to ten seconds."""
+    for _ in range(100):
+        result = subprocess.run(["rmmod", name], capture_output=True, text=True, check=False)
+        if not result.returncode:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"rmmod: {result.stderr.strip()}")
+
+
+def kernel_log() -> list[str]:
+    lines = []
+    fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        while True:
+            try:
+                lines.append(os.read(fd, 8192).decode(errors="replace").split(";", 1)[-1].splitlines()[0])
+            except BrokenPipeError:
+                continue
+            except BlockingIOError:
+                return lines
+    finally:
+        os.close(fd)
+
+
+def complaints(prefix: str) -> list[str]:
+    """What the kernel found wrong since it booted; ``prefix`` begins the names of a module's functions."""
+    bad = (
+        "BUG",
+        "WARNING",
+        "Oops",
+        "Call Trace",
+        "possible",
+        "general prot",
+        "refcount",
+        "hung",
+        "KASAN",
+        "Out of memory",
+    )
+    found = [line for line in kernel_log() if any(word in line for word in bad)]
+    with contextlib.suppress(OSError):  # only a kernel for debugging has it
+        scan = Path("/sys/kernel/debug/kmemleak")
+        for _ in range(2):
+            scan.write_text("scan")
+            time.sleep(1)
+        found += [f"leaked: {line}" for line in scan.read_text().splitlines() if prefix in line]
+    with contextlib.suppress(OSError):  # and lockdep, which gives up at the first complaint
+        if re.search(r"debug_locks:\s+0", Path("/proc/lockdep_stats").read_text()):
+            found.append("lockdep has given up")
+    return found

@@ -1,0 +1,34 @@
+"""Checks that run inside a guest, with that guest's Python and its unittest."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from pathlib import Path
+
+from hosts.remote.host import RemoteHost
+
+
+def zipped(package: Path) -> bytes:
+    """A package of checks, and the modules beside it that they share, as a file that Python imports from."""
+    buffer = io.BytesIO()
+    shared = [path for path in package.parent.glob("*.py") if not path.name.startswith("test_")]
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for path in sorted([*shared, *package.glob("*.py")]):
+            archive.write(path, path.relative_to(package.parents[1]))
+    return buffer.getvalue()
+
+
+def run_checks(host: RemoteHost, package: Path, module: str, *environment: str, seconds: float) -> None:
+    """Run one module of a package of checks on a host; what unittest says of a failure is the assertion's message.
+
+    ``environment`` are words like ``NAME=value``; ``seconds`` is the time it may take.
+    """
+    place = host.put(zipped(package), f"{package.name}.zip")
+    settings = [f"PYTHONPATH={place}", f"TMPDIR={host.directory}", *environment]
+    command = ["python3", "-m", "unittest", f"{package.parent.name}.{package.name}.{module}"]
+    done = host.run(["env", *settings, *command], timeout=seconds)
+    assert done.ok, f"status {done.status}\n{done.stdout[-3000:]}{done.stderr[-6000:]}"
+    ran = re.search(r"^Ran (\d+) tests? in", done.stderr, re.MULTILINE)
+    assert ran and int(ran[1]), f"nothing was checked: {done.stderr}"

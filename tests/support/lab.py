@@ -1,0 +1,77 @@
+"""The lab's guests, looked at from outside the harness: what is there before a test and after it."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from harness.events import Events
+from harness.measuring.opened import OpenTestbed, open_testbed
+from harness.paths import ipsec
+from harness.servers import datapath
+from hosts.errors import HostLost
+from hosts.remote.ssh import Connection
+from hosts.testbed import Host, HostsTestbed
+
+
+@contextlib.contextmanager
+def connected(testbed: HostsTestbed, program: bytes | None) -> Iterator[OpenTestbed]:
+    """an open testbed on hosts that are as they were afterwards."""
+    with unchanged(testbed), open_testbed(testbed, Events()) as opened:
+        if program:
+            opened.shared[datapath.SHARED] = opened.sender.put(program, "datapath", 0o700)
+        yield opened
+
+
+@contextlib.contextmanager
+def unchanged(testbed: HostsTestbed) -> Iterator[None]:
+    """Both hosts are afterwards as they were before."""
+    hosts = (testbed.sender, testbed.receiver)
+    with ThreadPoolExecutor(2) as pool:
+        before = list(pool.map(state, hosts))
+    yield
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(eventually_as_before, hosts, before))
+
+
+def shell(host: Host, command: str) -> str:
+    """Output of a shell command on a host, over a connection of its own."""
+    with Connection("test", host) as connection:
+        channel = connection.start(command)
+        lines: list[str] = []
+        with contextlib.suppress(HostLost):
+            lines.extend(channel.read_line(30.0).decode(errors="replace") for _ in range(10_000))
+        return "\n".join(lines)
+
+
+STATE = (
+    "echo policies; ip xfrm policy list; echo states; ip xfrm state list nokeys; echo qdiscs; tc qdisc show; "
+    "echo modules; cut -d' ' -f1 /proc/modules | sort; echo shm; ls -A /dev/shm; echo files; "
+    "ls -A /run /tmp /root; echo addresses; ip -o address; echo processes; "
+    "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline | grep . ; done; true"
+)
+
+
+def state(host: Host) -> list[str]:
+    """What a run could leave behind on a host: IPsec, queueing, modules, files, addresses, processes."""
+    lines = shell(host, STATE).splitlines()
+    # the shell that looks, its connection, and modules the kernel itself never lets go of
+    passing = re.compile(
+        r"sshd-session|^sshd: |sh -c echo policies|^tr |^sleep |ls -A|^bash -c|valid_lft|^sort|^cut|^grep"
+    )
+    staying = set(ipsec.RANDOM)
+    return [line for line in lines if not passing.search(line) and line not in staying]
+
+
+def eventually_as_before(host: Host, before: list[str]) -> None:
+    """The guardian works by itself: give it a while."""
+    now: list[str] = []
+    for _ in range(20):
+        now = state(host)
+        if now == before:
+            return
+        time.sleep(0.5)
+    assert now == before, set(now) ^ set(before)

@@ -1,0 +1,156 @@
+"""What of a host is not quiet, and the settings that would make it so."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hosts import quiet
+from hosts.onhost.agent.errors import ChangeError
+from hosts.onhost.agent.journal import Journal
+from hosts.quiet import CPU, Places, Quietness
+from hosts.remote import changes
+
+INTEL = f"""
+{CPU}/cpu0/cpufreq/scaling_governor:powersave
+{CPU}/cpu1/cpufreq/scaling_governor:performance
+{CPU}/cpu0/cpufreq/scaling_max_freq:2000000
+{CPU}/cpu0/cpufreq/cpuinfo_max_freq:4000000
+{CPU}/intel_pstate/no_turbo:0
+{CPU}/smt/active:1
+{CPU}/cpu0/topology/thread_siblings_list:0,2
+{CPU}/cpu1/topology/thread_siblings_list:1,3
+{CPU}/cpu0/cpuidle/state0/latency:0
+{CPU}/cpu0/cpuidle/state0/disable:0
+{CPU}/cpu0/cpuidle/state2/latency:133
+{CPU}/cpu0/cpuidle/state2/disable:0
+{CPU}/cpu1/cpuidle/state2/latency:133
+{CPU}/cpu1/cpuidle/state2/disable:1
+{CPU}/online:0-3
+balancer:irqbalance
+near:2-3
+irq 24:0-3
+irq 25:2
+"""
+
+
+def test_all_that_moves_a_host_s_speed_is_told() -> None:
+    assert quiet.loud(quiet.parse(INTEL, "eth1")) == [
+        "governor powersave on 1 processors",
+        "turbo",
+        "clock limited to 50 % of its highest",
+        "idle states that take up to 133 µs to leave",
+        "SMT",
+        "interrupts of eth1 on several processors",
+        "irqbalance moves interrupts",
+        "servers on any processor",
+    ]
+
+
+def test_a_host_of_one_processor_without_any_of_it_is_quiet() -> None:
+    assert quiet.loud(quiet.parse(f"{CPU}/online:0\n", "vec0")) == []
+
+
+def test_a_virtual_machine_says_so() -> None:
+    assert quiet.loud(quiet.parse("hypervisor:hypervisor\n", "")) == [
+        "a virtual machine, which cannot see its neighbours"
+    ]
+
+
+def test_what_is_not_so_already_is_set_and_nothing_else() -> None:
+    settings = [(change.path, change.value) for change in quiet.settings(quiet.parse(INTEL, "eth1"))]
+    assert settings == [
+        (f"{CPU}/cpu0/cpufreq/scaling_governor", "performance"),
+        (f"{CPU}/intel_pstate/no_turbo", "1"),
+        (f"{CPU}/cpu0/cpuidle/state2/disable", "1"),
+        ("/proc/irq/24/smp_affinity_list", "2"),
+    ]
+
+
+def test_other_processors_have_their_boost_elsewhere() -> None:
+    seen = quiet.parse(f"{CPU}/cpufreq/boost:1\n{CPU}/online:0\n", "")
+    assert [(change.path, change.value) for change in quiet.settings(seen)] == [(f"{CPU}/cpufreq/boost", "0")]
+
+
+def test_the_server_is_near_the_card_but_on_no_half_of_the_interrupts_core() -> None:
+    assert quiet.places(quiet.parse(INTEL, "eth1")) == Places(interrupts=2, servers=3)
+    halves = INTEL.replace("near:2-3", "near:0,2") + f"{CPU}/cpu2/topology/thread_siblings_list:0,2\n"
+    assert quiet.places(quiet.parse(halves, "eth1")) == Places(interrupts=0, servers=1)
+    assert quiet.places(quiet.parse(f"{CPU}/online:0", "eth1")) is None
+
+
+def test_offloads_are_changed_where_they_differ() -> None:
+    asked = {"tcp-segmentation-offload": False, "generic-receive-offload": True}
+    (change,) = quiet.offloads(asked, ["tcp-segmentation-offload", "generic-receive-offload"], "eth1")
+    assert change.apply == ["ethtool", "-K", "eth1", "tcp-segmentation-offload", "off"]
+    assert change.undo == ["ethtool", "-K", "eth1", "tcp-segmentation-offload", "on"]
+
+
+@given(st.sets(st.integers(0, 500)))
+def test_a_list_of_processors_is_read_as_the_kernel_writes_it(wanted: set[int]) -> None:
+    assert quiet.numbers(_as_the_kernel(sorted(wanted))) == sorted(wanted)
+
+
+def _as_the_kernel(known: Iterable[int]) -> str:
+    spans: list[list[int]] = []
+    for number in known:
+        if spans and spans[-1][-1] == number - 1:
+            spans[-1].append(number)
+        else:
+            spans.append([number])
+    return ",".join(f"{span[0]}-{span[-1]}" if len(span) > 1 else str(span[0]) for span in spans)
+
+
+def test_this_machine_is_read() -> None:
+    seen = quiet.look_here()
+    assert seen.processors == quiet.numbers(Path(f"{CPU}/online").read_text())
+    assert isinstance(seen, Quietness)
+
+
+def test_the_script_is_one_that_every_shell_takes() -> None:
+    subprocess.run(["sh", "-n", "-c", quiet.SCRIPT], check=True)
+
+
+# a setting is a change like others
+
+
+@pytest.fixture
+def knob(tmp_path: Path) -> Path:
+    path = tmp_path / "scaling_governor"
+    path.write_text("powersave\n")
+    return path
+
+
+def test_a_setting_is_made_and_undone(knob: Path, tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.apply(changes.setting("governor", str(knob), "performance"))
+    assert knob.read_text() == "performance"
+    assert Journal(tmp_path).undo() == []
+    assert knob.read_text() == "powersave"
+
+
+def test_a_setting_that_somebody_else_changed_is_left_alone(knob: Path, tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.apply(changes.setting("governor", str(knob), "performance"))
+    knob.write_text("ondemand\n")
+    (problem,) = journal.undo()
+    assert "is 'ondemand', neither 'powersave' as before nor 'performance' as we set it" in problem
+    assert knob.read_text() == "ondemand\n"
+
+
+def test_a_setting_that_is_not_there_is_refused_and_not_made(tmp_path: Path) -> None:
+    with pytest.raises(ChangeError, match="cannot be read"):
+        Journal(tmp_path).apply(changes.setting("governor", str(tmp_path / "none"), "performance"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_setting_that_is_gone_is_as_good_as_undone(knob: Path, tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.apply(changes.setting("governor", str(knob), "performance"))
+    knob.unlink()
+    assert journal.undo() == []

@@ -1,0 +1,34 @@
+"""What is said of a host that was put back after a crash, or lost in mid-run."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.cli import main as cli
+from hosts.remote.restore import Restored, told
+
+PUT_BACK = Restored(["pathproof-1: put back"], [], 90, "boot-1")
+BOOTED = Restored([], ["the module so_crypt"], 2, "boot-2")
+
+
+@pytest.mark.parametrize(
+    ("found", "boot", "said"),
+    [
+        (PUT_BACK, None, "the sender was put back: pathproof-1: put back"),
+        (PUT_BACK, "boot-1", "the sender was put back: pathproof-1: put back"),
+        (BOOTED, None, "the sender was put back: nothing was left to undo; still there: the module so_crypt"),
+    ],
+)
+def test_what_was_undone_and_what_is_left_are_told(found: Restored, boot: str | None, said: str) -> None:
+    assert told("sender", found, boot) == said
+
+
+def test_a_host_that_was_booted_anew_in_mid_run_tells_what_stays() -> None:
+    said = told("sender", BOOTED, "boot-1")
+    assert said.startswith("the sender was booted anew in mid-run, 2 min ago: files on tmpfs, modules, settings, ")
+    assert "packages that were installed stay; still there: the module so_crypt" in said
+
+
+def test_a_lab_has_nothing_to_restore(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["restore", "--testbed", "lab"]) == 2
+    assert capsys.readouterr().err == "lab is a lab: nothing of it outlives the program that booted it\n"

@@ -1,0 +1,64 @@
+"""The module so_crypt: how it is built and, in the lab, whether it does what its header says."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hosts import modules, testbed
+from hosts.debian import linux_source
+from hosts.lab import uml
+from hosts.lab.uml import kernel
+
+
+def madison(*texts: str) -> str:
+    return "".join(f"linux-source-6.12 | {text} | http://mirror/debian trixie/main amd64 Packages\n" for text in texts)
+
+
+def test_the_newest_source_is_last_by_its_numbers() -> None:
+    found = linux_source.versions(madison("6.12.117-1", "6.12.9-1", "6.12.107-1", "6.12.107-12", "6.12.107-2"))
+    assert [version.text for version in found] == [
+        *("6.12.9-1", "6.12.107-1", "6.12.107-2", "6.12.107-12", "6.12.117-1"),
+    ]
+    assert linux_source.versions("") == []
+
+
+def test_the_lab_has_a_kernel_for_every_release_that_a_testbed_may_name(tmp_path: Path) -> None:
+    for release, series in kernel.SERIES.items():
+        file = tmp_path / "lab.toml"
+        file.write_text(f'kind = "uml"\nrelease = "{release}"\n')
+        spec = testbed.load(str(file))
+        assert isinstance(spec, uml.UmlTestbed)
+        assert spec.release == release
+        assert kernel.location(release).name.startswith(f"{release}-"), series
+
+
+@pytest.mark.parametrize(
+    ("os_name", "step"),
+    [
+        ("Debian GNU/Linux 13 (trixie)", "apt-get install linux-headers-6.12.1-amd64"),
+        ("Fedora Linux 42", "dnf install kernel-devel-6.12.1-amd64"),
+        (None, "install the headers of the kernel 6.12.1-amd64 as is done on that system"),
+    ],
+)
+def test_missing_headers_are_named(os_name: str | None, step: str) -> None:
+    assert modules.no_headers("6.12.1-amd64", os_name, "sender").next_step == step
+
+
+def test_the_header_serves_user_space_and_keeps_its_sizes(tmp_path: Path) -> None:
+    """160 and 168 bytes, options 1 and 2 of level 21315: what programs were compiled with stays true."""
+    source = tmp_path / "sizes.c"
+    source.write_text(
+        '#include "so_crypt.h"\n'
+        '_Static_assert(sizeof(struct so_crypt_set) == 160, "set");\n'
+        '_Static_assert(sizeof(struct so_crypt_info) == 168, "info");\n'
+        '_Static_assert(SOL_SO_CRYPT == 21315 && SO_CRYPT_SET == 1 && SO_CRYPT_INFO == 2, "numbers");\n'
+        '_Static_assert(SO_CRYPT_PAD_NONE == 0 && SO_CRYPT_PAD_ZERO == 1 && SO_CRYPT_PAD_PKCS7 == 2, "pads");\n'
+    )
+    command = ["cc", "-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror", "-I", str(modules.SO_CRYPT)]
+    done = subprocess.run(
+        [*command, "-std=c11", "-fsyntax-only", str(source)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,1 @@
+"""Tests of what runs on hosts, in userlands of older distributions."""
