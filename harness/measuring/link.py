@@ -21,8 +21,9 @@ SLOW_SECONDS = 120.0
 """How long 1 MB may take on a link of which nothing is known."""
 LONG_SECONDS = 2.0
 """Of a slow link's long transfer."""
-TRIES = 6
-"""Something else may be using the machines for a moment: so often the link is measured before it is called wrong."""
+PAUSES = (0.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0)
+"""Seconds before each try: something else may be using the machines for a while. A link that is slow for longer is
+called wrong."""
 COUNTED_SECONDS = 5.0
 SHORT, LONG = 10**6, 3 * 10**7
 BRIEFLY = 3, 1
@@ -160,7 +161,8 @@ def prepare(
 
 def _at(bench: Bench, rate: int, *, seen: bool) -> Measured:
     why: str | None = None
-    for number in range(TRIES):
+    for number, pause in enumerate(PAUSES):
+        time.sleep(pause)
         measured = measure(bench, rate, BRIEFLY) if seen and number == 0 else measure(bench, rate)
         why = wrong(rate, measured)
         if why is None:
