@@ -214,11 +214,8 @@ def test_a_file_in_clear_uses_the_shaped_link_as_fully_as_iperf3(opened: OpenTes
             assert sample.seconds
             goodput["http"].append(size * 8 / sample.seconds)
 
-    asked = profile_of(suite("http", cipher="3des", link_rate="1gbit", sizes={"30MB": {"blocks": 2}}))
-    for attempt in range(3):  # other tests use the machine too, which the harness refuses as it should
-        http = by_path(run(opened, asked, tmp_path / str(attempt), alternate))["http"]
-        if "the link is not at" not in str(http.reason):
-            break
+    asked = profile_of(suite("http", cipher="3des", link_rate="300mbit", sizes={"30MB": {"blocks": 2}}))
+    http = by_path(run(opened, asked, tmp_path, alternate))["http"]
     assert http.outcome == "measured", http.reason
     assert max(goodput["http"]) >= 0.95 * max(goodput["iperf3"]), goodput
-    assert max(goodput["iperf3"]) < 1e9
+    assert max(goodput["iperf3"]) < 300e6

@@ -71,7 +71,7 @@ def test_every_path_is_measured_and_witnessed(lab: UmlLab, tmp_path: Path, monke
         made[agent.name].append(change)
         return apply(agent, change)
 
-    wanted = small(*ALL, link_rate="1gbit")
+    wanted = small(*ALL, link_rate="200mbit")  # which guests keep up with beside other tests
     with unchanged(lab.testbed), open_testbed(lab.testbed, Events()) as opened:
         planned = foreseen.plan([wanted], runs.PATHS, opened)
         assert not planned.failing
@@ -112,7 +112,7 @@ def test_every_path_is_measured_and_witnessed(lab: UmlLab, tmp_path: Path, monke
     suite = run.head.suites[0]
     goodput = suite.link["goodput_bits_per_second"]
     assert goodput
-    assert 0.8e9 < goodput < 1.02e9
+    assert 0.8 < goodput / 200e6 < 1.02
     assert {crossing.path for crossing in suite.crossings} == set(ALL) - {"ktls"}, run.head.notes
     steps = {"syscall", "read", "alg_send", "alg_sendfile", "cipher", "tcp_copy", "count"}
     steps |= {"esp", "receiver_esp", "esp_hash", "receiver_esp_hash", "gnutls", "receiver_tls"}
@@ -160,6 +160,21 @@ def _pytest(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
+MANY = """\
+description = "small files without end, almost"
+[[suites]]
+name = "many"
+question = "small-files"
+cipher = "3des"
+connection = "new"
+requests = 100
+link_rate = "unshaped"
+baseline = "http"
+paths = ["http", "ipsec"]
+sizes = { "15B" = { blocks = 200 } }
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_killed_in_the_middle_of_a_transfer(
     lab: UmlLab, hosts_file: Path, tmp_path: Path, number: signal.Signals
@@ -168,14 +183,12 @@ def test_killed_in_the_middle_of_a_transfer(
 
     A sample of small files is a hundred transfers, so one is going on whenever the signal comes.
     """
-    results = tmp_path / "results"
+    results, profile = tmp_path / "results", tmp_path / "many.toml"
+    profile.write_text(MANY)
     with unchanged(lab.testbed):
-        run = _pytest(
-            *("--profile", "gigabit-3des", "--testbed", str(hosts_file), "--results", str(results)),
-            *("--quick", "-k", "small and ipsec"),
-        )
+        run = _pytest(*("--profile", str(profile), "--testbed", str(hosts_file), "--results", str(results)))
         try:
-            _eventually(lambda: bool(list(results.glob("*/samples.jsonl"))) and _samples(results) > 1, lambda: "", 200)
+            _eventually(lambda: bool(list(results.glob("*/samples.jsonl"))) and _samples(results) > 1, lambda: "", 800)
             os.kill(run.pid, number)
             output, _ = run.communicate(timeout=60)
         finally:
