@@ -21,7 +21,7 @@ from reports.findings.panels import Panel
 from reports.site import packing, pages
 from reports.site.across import Kernel, brief, change, headline_of, kernels
 
-TESTBEDS = ("lab-bookworm", "lab")
+TESTBEDS = ("lab-bookworm", "lab", "lab-7-2", "lab-7-3")
 """The built-in testbeds that differ in their kernel."""
 READING = (
     "The runs were made one after another: a ratio pairs two paths block by block within one run and can be compared "
