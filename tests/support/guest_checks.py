@@ -27,8 +27,9 @@ def zipped(package: Path) -> bytes:
 
 TOGETHER = """
 pids=
-for module; do
-    python3 -m unittest "$module" >"$TMPDIR/$module.said" 2>&1 &
+for word; do
+    module=${word#*:}
+    PYTHONPATH=${word%%:*} python3 -m unittest "$module" >"$TMPDIR/$module.said" 2>&1 &
     pids="$pids $!:$module"
 done
 status=0
@@ -46,13 +47,15 @@ def run_together(host: RemoteHost, modules: Mapping[Path, Sequence[str]], *envir
 
     ``modules``: names by package.
     """
-    places = [host.put(zipped(package), f"{package.name}.zip") for package in modules]
-    names = [f"{package.parent.name}.{package.name}.{name}" for package, some in modules.items() for name in some]
-    settings = [f"PYTHONPATH={':'.join(places)}", f"TMPDIR={host.directory}", f"GUEST_PATIENCE={PATIENCE}"]
-    command = ["env", *settings, *environment, "sh", "-c", TOGETHER, "sh", *names]
+    words = []
+    for package, some in modules.items():
+        place = host.put(zipped(package), f"{package.name}.zip")
+        words += [f"{place}:{package.parent.name}.{package.name}.{name}" for name in some]
+    settings = [f"TMPDIR={host.directory}", f"GUEST_PATIENCE={PATIENCE}", *environment]
+    command = ["env", *settings, "sh", "-c", TOGETHER, "sh", *words]
     done = host.run(command, timeout=seconds * PATIENCE)
     assert done.ok, f"status {done.status}\n{done.stdout[-9000:]}{done.stderr[-1000:]}"
-    assert len(re.findall(r"^Ran [1-9]\d* tests? in", done.stdout, re.MULTILINE)) == len(names), done.stdout
+    assert len(re.findall(r"^Ran [1-9]\d* tests? in", done.stdout, re.MULTILINE)) == len(words), done.stdout
 
 
 def run_checks(host: RemoteHost, package: Path, module: str, *environment: str, seconds: float) -> None:
