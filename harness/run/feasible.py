@@ -32,9 +32,10 @@ def why_not(path: DataPath, asked: Parameters, sender: Facts, receiver: Facts) -
 
 def why_not_kernel_crypto(cipher: Cipher, sender: Facts) -> str | None:
     """Why operations of the kernel's cipher cannot be timed on the sender, whatever the driver; None where they can."""
-    return requirements.missing(
+    missing = requirements.missing(
         sender,
         None,
         sender_programs=("cc", "modprobe"),
         sender_modules=(f"algif_{cipher.kind}", *cipher.kernel_modules),
     )
+    return requirements.together(missing, requirements.no_algorithm(sender, cipher.kind, cipher.kernel))

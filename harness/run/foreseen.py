@@ -14,10 +14,10 @@ from harness.api.steps import Price
 from harness.ciphers.table import CIPHERS
 from harness.costs.explanation import Explanation
 from harness.events import Events
-from harness.measuring import link, quieting
+from harness.measuring import asked, link, quieting
 from harness.measuring.opened import OpenTestbed
 from harness.profile import CryptoSuite, Profile, TransferSuite
-from harness.run import feasible
+from harness.run import answers, feasible
 from harness.servers import datapath, requirements
 from hosts.errors import Refusal
 from hosts.facts import Facts
@@ -50,16 +50,27 @@ def plan(profiles: Iterable[Profile], paths: Mapping[str, DataPath], opened: Ope
         for profile in profiles:
             for host, about in ((opened.sender, opened.sender_facts), (opened.receiver, opened.receiver_facts)):
                 if quiet:
-                    _attempt(told, f"a quiet {about.role}", partial(_quieted, host, about, profile))
+                    _attempt(told, f"a quiet {about.role}", partial(_quieted, host, about))
+                _attempt(told, f"what {profile.name} asks of the {about.role}", partial(_asked, host, about, profile))
+            as_asked = replace(
+                opened,
+                sender_facts=answers.as_asked(profile, opened.sender_facts),
+                receiver_facts=answers.as_asked(profile, opened.receiver_facts),
+            )
             for suite in profile.suites:
-                _attempt(told, suite.name, partial(_suite, profile, suite, paths, opened, told))
+                _attempt(told, suite.name, partial(_suite, profile, suite, paths, as_asked, told))
         told.sender, told.receiver = sender.changes, receiver.changes
     return told
 
 
-def _quieted(host: RemoteHost, about: Facts, profile: Profile) -> None:
+def _quieted(host: RemoteHost, about: Facts) -> None:
     with Scope(host) as scope:
-        quieting.made(scope, about, profile.offloads)
+        quieting.made(scope, about)
+
+
+def _asked(host: RemoteHost, about: Facts, profile: Profile) -> None:
+    with Scope(host) as scope:
+        asked.made(scope, about, profile.offloads, profile.af_alg == "unrestricted")
 
 
 def _attempt(told: Plan, what: str, action: Callable[[], object]) -> None:
