@@ -14,6 +14,7 @@ from harness.measuring import between, reached, way
 from harness.measuring.opened import SO_CRYPT, allowed
 from harness.measuring.reached import ROLES, Reached
 from harness.measuring.way import Found
+from harness.paths.ipsec import Ipsec
 from harness.plan import at_size
 from harness.profile import Profile, TransferSuite
 from harness.run import answers, foreseen
@@ -50,7 +51,7 @@ def check(spec: Settled, profiles: Sequence[Profile], paths: Mapping[str, DataPa
         if found.lost:
             return told
         events.progress("trying the way between them")
-        told.lines += ["", "the way between the data interfaces:", *_found(_between(found, profiles), told)]
+        told.lines += ["", "the way between the data interfaces:", *_found(_between(found, profiles, paths), told)]
         lacks = answers.lacking(
             profiles,
             paths,
@@ -100,10 +101,11 @@ def _by(role: str, place: Host) -> str:
     return f"{route.typed(place)} ({way_there}{through})"
 
 
-def _between(found: Reached, profiles: Sequence[Profile]) -> list[Found]:
+def _between(found: Reached, profiles: Sequence[Profile], paths: Mapping[str, DataPath]) -> list[Found]:
     sender, receiver = found.hosts["sender"], found.hosts["receiver"]
     lines = [_placed(sender, receiver), *way.try_port(sender, receiver)]
-    esp = any("ipsec" in suite.paths for one in profiles for suite in one.suites if isinstance(suite, TransferSuite))
+    suites = [suite for one in profiles for suite in one.suites if isinstance(suite, TransferSuite)]
+    esp = any(isinstance(paths.get(name), Ipsec) for suite in suites for name in suite.paths)
     lines += way.clocks({role: found.facts[role].shown["clock"] for role in ROLES})
     if esp:
         try:

@@ -1,4 +1,4 @@
-"""What a profile asks of its hosts besides being measured: offloads, AF_ALG without its restriction. Journalled, undone."""
+"""What a profile asks of its hosts: offloads, AF_ALG without its restriction. Journalled and undone."""
 
 from __future__ import annotations
 

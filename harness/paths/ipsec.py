@@ -8,19 +8,21 @@ and tag lengths before and after a sample, that they are the same SAs, and their
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import get_args, get_type_hints
+from typing import ClassVar, Literal, get_args, get_type_hints
 
 from harness.api.bench import Bench, load
 from harness.api.parameters import Parameters
 from harness.api.path import DataPath, Deployed, Observed, Witness
+from harness.api.prices import PriceSource
 from harness.api.steps import Step, Steps, Way
 from harness.api.words import Words
 from harness.ciphers.drivers import esp_algorithm
 from harness.ciphers.table import AUTH_ICV_BITS, AUTH_KEY_BYTES
-from harness.servers import cards, datapath, esp, nginx, request_log, requirements
+from harness.servers import cards, datapath, esp, nginx, nic, request_log, requirements
 from hosts.errors import Refusal
 from hosts.facts import Facts
 from hosts.onhost.agent import xfrm
@@ -45,6 +47,9 @@ MODULES = (
 )
 OF_VERSION = {4: ("esp4", "xfrm4_mode_transport"), 6: ("esp6", "xfrm6_mode_transport")}
 """By the version of IP: ESP itself, and its mode, which kernels before 5.2 have as a module."""
+OFFLOADS = {4: "esp4_offload", 6: "esp6_offload"}
+"""What hands ESP to a card, by the version of IP. With it loaded, the kernel cuts what its own SAs send into packets
+late, too: whether it is there is in each cell's links."""
 PACKET_BYTES = 1400
 """About what a packet holds of the file at an MTU of 1500: TCP, ESP header, IV, padding and ICV take the rest."""
 
@@ -75,7 +80,7 @@ class Association:
     reqid: int
 
     def add(self, parameters: Parameters) -> str:
-        """The line for ``ip -batch`` that adds it, with new keys; so it goes by standard input only."""
+        """What ``ip -batch`` adds it by, with new keys; so it goes by standard input only."""
         due = protection(parameters)
         words = []
         for algorithm in due:
@@ -84,7 +89,7 @@ class Association:
             words += [kind, algorithm.name, key, *([str(algorithm.icv_bits)] if algorithm.icv_bits else [])]
         return (
             f"xfrm state add src {self.source} dst {self.target} proto esp spi {self.spi} reqid {self.reqid} "
-            f"mode transport replay-window 64 {' '.join(words)}\n"
+            f"mode transport replay-window 64 {' '.join(words)}"
         )
 
     def look(self) -> list[str]:
@@ -111,13 +116,13 @@ def _associate(scope: Scope, association: Association, add: str) -> None:
             look=association.look(),
             present=association.present(),
             apply=["ip", "-batch", "-"],
-            stdin=add,
+            stdin=f"{add}\n",
             undo=association.remove(),
         )
     )
 
 
-def _policy(scope: Scope, association: Association, ports: str, direction: str) -> None:
+def _policy(scope: Scope, association: Association, ports: str, direction: str, offload: Sequence[str] = ()) -> None:
     selector = f"src {association.source} dst {association.target} proto tcp {ports}".split()
     template = f"tmpl src {association.source} dst {association.target} proto esp reqid {association.reqid}"
     rule = [*selector, "dir", direction]
@@ -126,10 +131,26 @@ def _policy(scope: Scope, association: Association, ports: str, direction: str) 
             f"IPsec policy {' '.join(rule)}",
             look=["ip", "xfrm", "policy", "list"],
             present=rf"dir {direction} [\s\S]*?reqid {association.reqid} ",
-            apply=["ip", "xfrm", "policy", "add", *rule, *template.split(), "mode", "transport", "level", "required"],
+            apply=[
+                *("ip", "xfrm", "policy", "add", *rule, *offload),
+                *(*template.split(), "mode", "transport", "level", "required"),
+            ],
             undo=["ip", "xfrm", "policy", "delete", *rule],
         )
     )
+
+
+def _no_fallback(bench: Bench, association: Association, due: str) -> None:
+    """Raises Refusal where the kernel made an SA without the card's part: it does so in silence where the driver has
+    none, or does not want this one (net/xfrm/xfrm_device.c, xfrm_dev_state_add)."""
+    counter = association.counters("sa")["sa_offload"]
+    found = bench.sender.agent.observe({"offload": counter}).states["offload"]
+    if found != due:
+        raise Refusal(
+            f"the kernel fell back to software: the sender's SA has {found}, where {due} was asked for",
+            host=bench.sender.name,
+            next_step="take a cipher that the card has, or leave this path out",
+        )
 
 
 class Ipsec(DataPath):
@@ -141,7 +162,10 @@ class Ipsec(DataPath):
         order=40,
         model="scheme",
     )
-    prices = (datapath.PRICES, esp.PRICES)
+    prices: tuple[PriceSource, ...] = (datapath.PRICES, esp.PRICES)
+    offload: ClassVar[Literal["crypto", "packet"] | None] = None
+    """What the sender's network card does of the packets that it sends: it enciphers, or all that ESP does; None:
+    nothing, the kernel does it."""
 
     def impossible(self, parameters: Parameters) -> str | None:
         if parameters.cipher is None or parameters.cipher.esp is None:
@@ -162,7 +186,8 @@ class Ipsec(DataPath):
         shared = [f"on the {host.role} {host.shared}" for host in (sender, receiver) if host.shared]
         kept = f"{'; '.join(shared)}: its policies are left alone (docs/hosts.md)" if shared else None
         unproven = cards.unproven(parameters.driver, sender) if steering else None
-        return requirements.together(missing, kept) or unproven
+        refused = requirements.not_approved(parameters, sender, receiver)
+        return requirements.together(missing, kept, refused) or unproven
 
     def deploy(self, bench: Bench, parameters: Parameters) -> Deployed:
         cipher = parameters.cipher
@@ -174,18 +199,24 @@ class Ipsec(DataPath):
         out = Association(here, there, f"0x{secrets.token_hex(4)}", reqid)
         back = Association(there, here, f"0x{secrets.token_hex(4)}", reqid + 1)
         secret = {way: way.add(parameters) for way in (out, back)}
+        interface, whole = nic.interface(bench.facts), ["packet"] if self.offload == "packet" else []
+        # of what the sender sends, and there alone: all else is as without a card
+        asked = ["offload", *whole, "dev", interface] if self.offload else []
+        given = " ".join([secret[out], *asked, "dir", "out"]) if self.offload else secret[out]
+        extra = (OFFLOADS[bench.address.version],) if self.offload else ()
 
         def associate(scope: Scope, host: RemoteHost, directions: tuple[str, str]) -> None:
             load(host, scope, *RANDOM, sticky=True)
-            load(host, scope, *OF_VERSION[bench.address.version], *MODULES, *cipher.modules)
-            if scope is bench.on_sender and parameters.driver != "any":
+            mine = scope is bench.on_sender
+            load(host, scope, *OF_VERSION[bench.address.version], *MODULES, *cipher.modules, *(extra if mine else ()))
+            if mine and parameters.driver != "any":
                 # ESP takes the driver of the highest priority when an SA is made
                 cards.steer(bench, parameters.driver, (esp_algorithm(cipher, parameters.integrity), cipher.kernel))
             # policies first: from here on this port speaks ESP or not at all
-            _policy(scope, out, f"sport {port}", directions[0])
+            _policy(scope, out, f"sport {port}", directions[0], asked if mine and whole else ())
             _policy(scope, back, f"dport {port}", directions[1])
-            for way in (out, back):
-                _associate(scope, way, secret[way])
+            _associate(scope, out, given if mine else secret[out])
+            _associate(scope, back, secret[back])
 
         with ThreadPoolExecutor(2) as pool:
             both = [
@@ -195,12 +226,15 @@ class Ipsec(DataPath):
         for each in both:
             each.result()
         served = nginx.serve(bench, self.name, port)
+        done = xfrm.offload(self.offload, interface, "out") if self.offload else None
+        if done:
+            _no_fallback(bench, out, done)
         base = bench.base_url("http", port)
         deployed = Deployed(
             url=lambda name: f"{base}/{name}",
             log=nginx.access_log(bench, self.name),
             server=served.number,
-            verify=partial(verify, parameters),
+            verify=partial(verify, parameters, done),
             sender_counters=out.counters("sa_out") | back.counters("sa_in"),
             receiver_counters=out.counters("sa_in") | back.counters("sa_out"),
             calls=frozenset({"sendfile"}),
@@ -222,8 +256,11 @@ class Ipsec(DataPath):
         )
 
 
-def verify(parameters: Parameters, seen: Observed) -> Witness:
-    """Both hosts' SAs had the named protection throughout and carried at least the payload; the server sent it."""
+def verify(parameters: Parameters, offload: str | None, seen: Observed) -> Witness:
+    """Both hosts' SAs had the named protection throughout and carried at least the payload; the server sent it.
+
+    ``offload``: what a card does for the SA by which the sender sends, in words; None: nothing, as for all others.
+    """
     said = request_log.check(seen)
     carried, arrived = seen.sender["sa_out_bytes"], seen.receiver["sa_in_bytes"]
     facts = said.facts | {
@@ -239,7 +276,8 @@ def verify(parameters: Parameters, seen: Observed) -> Witness:
         ("receiver", seen.receiver, seen.receiver_states),
     ):
         for way, word in WAYS.items():
-            if reason := _unproven(f"the {host}'s {word} SA", way, risen, states, xfrm.protection(due)):
+            done = offload if offload and (host, way) == ("sender", "sa_out") else xfrm.NO_OFFLOAD
+            if reason := _unproven(f"the {host}'s {word} SA", way, risen, states, (xfrm.protection(due), done)):
                 return Witness(facts, reason)
     facts |= {"key_bits": 8 * parameters.cipher.key_bytes if parameters.cipher else 0, "tag_bits": due[-1].icv_bits}
     if stopped := _stopped(seen):
@@ -266,13 +304,17 @@ def _stopped(seen: Observed) -> str | None:
     return None
 
 
-def _unproven(what: str, way: str, risen: dict[str, int | None], states: dict[str, str | None], due: str) -> str | None:
-    """Why an SA is not the one that was made here, with its protection, before a sample and after it; or None."""
-    found = states[f"{way}_protection"]
-    if found is None:
-        return f"{what} is not there"
-    if found != due:
-        return f"{what} has {found}; due is {due}"
+def _unproven(
+    what: str, way: str, risen: dict[str, int | None], states: dict[str, str | None], due: tuple[str, str]
+) -> str | None:
+    """Why an SA is not the one that was made here, with its protection and its offload, before a sample and after it;
+    or None."""
+    for field, wanted in zip(xfrm.WORDS, due, strict=True):
+        found = states[f"{way}_{field}"]
+        if found is None:
+            return f"{what} is not there"
+        if found != wanted:
+            return f"{what} has {found}; due is {wanted}"
     if risen[f"{way}_added"] != 0 or risen[f"{way}_bytes"] is None:
         return f"{what} was exchanged for another during the sample"
     return None

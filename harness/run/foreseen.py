@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from harness.api.bench import Bench, Carried
+from harness.api.parameters import Parameters
 from harness.api.path import DataPath
 from harness.api.prices import Asked
 from harness.api.steps import Price
@@ -121,7 +122,7 @@ def _transfers(
         asked = feasible.parameters(path, suite, opened.sender_facts)
         if feasible.why_not(path, asked, opened.sender_facts, opened.receiver_facts):
             continue
-        _attempt(told, f"{suite.name}: {name}", partial(path.deploy, bench, asked))
+        _attempt(told, f"{suite.name}: {name}", partial(_deployed, bench, path, asked))
         steps = path.steps(asked)
         if steps is None or suite.requests > 1:
             continue
@@ -135,6 +136,12 @@ def _transfers(
         if suite.driver == "any" and not explanation.clear(name, steps):
             stage = partial(explanation.stage, bench, name, steps, known, None)
             _explain(told, f"{suite.name}: rehearsal of {name}", stage)
+
+
+def _deployed(bench: Bench, path: DataPath, asked: Parameters) -> None:
+    """A path, and what each of its transfers changes."""
+    for change in path.deploy(bench, asked).during:
+        bench.on_sender.apply(change)
 
 
 def _explain(told: Plan, what: str, action: Callable[[], object]) -> None:

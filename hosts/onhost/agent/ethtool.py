@@ -19,6 +19,7 @@ GSTRINGS, GSTATS, GSSET_INFO, GFEATURES = 0x1B, 0x1D, 0x37, 0x3A
 STATISTICS, FEATURES = 1, 4  # enum ethtool_stringset
 NAME_BYTES = 32
 NETWORK = Path("/sys/class/net")
+MODULES, ESP_OFFLOADS = Path("/sys/module"), ("esp4_offload", "esp6_offload")
 CONGESTION_CONTROL = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
 IFREQ = struct.Struct("=16sQ16x")  # struct ifreq of a 64-bit kernel: the interface's name, where the question lies
@@ -70,7 +71,8 @@ def features(interface: str) -> dict[str, bool]:
 
 
 def state(interface: str) -> str | None:
-    """What of an interface and of TCP changes a result, as JSON: MTU, congestion control, the offloads of WATCHED.
+    """What of an interface and of TCP changes a result, as JSON: MTU, congestion control, the offloads of WATCHED, and
+    whether ESP is cut into packets late (``esp_offload_module``), which a module does, card or not.
 
     None where it cannot be told.
     """
@@ -78,6 +80,7 @@ def state(interface: str) -> str | None:
     try:
         found["mtu"] = int((NETWORK / interface / "mtu").read_text())
         found["congestion_control"] = CONGESTION_CONTROL.read_text().strip()
+        found["esp_offload_module"] = any((MODULES / name).exists() for name in ESP_OFFLOADS)
         for name, active in features(interface).items():
             if name in WATCHED:
                 found[WATCHED[name]] = active or found.get(WATCHED[name], False)
