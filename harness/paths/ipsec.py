@@ -22,7 +22,7 @@ from harness.api.steps import Step, Steps, Way
 from harness.api.words import Words
 from harness.ciphers.drivers import esp_algorithm
 from harness.ciphers.table import AUTH_ICV_BITS, AUTH_KEY_BYTES
-from harness.servers import cards, datapath, esp, nginx, nic, request_log, requirements
+from harness.servers import cards, datapath, esp, nginx, request_log, requirements
 from hosts.errors import Refusal
 from hosts.facts import Facts
 from hosts.onhost.agent import xfrm
@@ -199,7 +199,7 @@ class Ipsec(DataPath):
         out = Association(here, there, f"0x{secrets.token_hex(4)}", reqid)
         back = Association(there, here, f"0x{secrets.token_hex(4)}", reqid + 1)
         secret = {way: way.add(parameters) for way in (out, back)}
-        interface, whole = nic.interface(bench.facts), ["packet"] if self.offload == "packet" else []
+        interface, whole = bench.sender.host.data_interface, ["packet"] if self.offload == "packet" else []
         # of what the sender sends, and there alone: all else is as without a card
         asked = ["offload", *whole, "dev", interface] if self.offload else []
         given = " ".join([secret[out], *asked, "dir", "out"]) if self.offload else secret[out]
