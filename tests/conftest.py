@@ -43,6 +43,10 @@ class OneLab(LoadScopeScheduling):  # type: ignore[misc]
         return "lab" if Path(file).parent.name == "lab" else file
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--guests", metavar="TESTBED,…", help="whose guests kernel modules are tried on (default: lab)")
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneLab:
     return OneLab(config, log)
 

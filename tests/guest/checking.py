@@ -12,6 +12,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+PATIENCE = float(os.environ.get("GUEST_PATIENCE", "1"))
+"""How many times as long as usual whatever is waited for may take."""
+
 crypto = ctypes.CDLL("libcrypto.so.3")
 for _name in ("EVP_CIPHER_CTX_new", "EVP_get_cipherbyname", "OSSL_PROVIDER_load"):
     getattr(crypto, _name).restype = ctypes.c_void_p

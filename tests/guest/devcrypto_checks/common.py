@@ -22,7 +22,7 @@ from .. import checking
 MODULE = os.environ.get("DEVCRYPTO_MODULE", "devcrypto.ko")
 DELAYED_MODULE = os.environ.get("DELAYED_MODULE", "delayed.ko")
 DELAYED = "cbc-aes-delayed"
-DEADLINE_SECONDS = 120
+DEADLINE_SECONDS = 120 * checking.PATIENCE
 DEVICE = "/dev/crypto"
 NEEDED = (
     *("des_generic", "cbc", "ecb", "ctr", "xts", "gcm", "ghash_generic", "authenc", "crypto_null", "cryptd"),

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from .. import checking
 
 MODULE = os.environ.get("SO_CRYPT_MODULE", "so_crypt.ko")
-DEADLINE_SECONDS = 240
+DEADLINE_SECONDS = 240 * checking.PATIENCE
 TCP_ULP = 31
 TCP_NOTSENT_LOWAT = 25
 SOL_SO_CRYPT = 21315

@@ -845,6 +845,23 @@ static void soc_fill_info(struct soc_ctx *ctx, struct so_crypt_info *info)
 	info->pending = fill > skip ? fill - skip : 0;
 }
 
+#ifdef SOC_HAVE_SOCKOPT
+static int soc_getsockopt(struct sock *sk, int level, int optname, sockopt_t *opt)
+{
+	struct soc_ctx *ctx = soc_get_ctx(sk);
+	struct so_crypt_info info = {};
+
+	if (level != SOL_SO_CRYPT)
+		return ctx->base->getsockopt(sk, level, optname, opt);
+	if (optname != SO_CRYPT_INFO)
+		return -ENOPROTOOPT;
+	if (opt->optlen < (int)sizeof(info))
+		return -EINVAL;
+	soc_fill_info(ctx, &info);
+	opt->optlen = sizeof(info);
+	return copy_to_iter_full(&info, sizeof(info), &opt->iter_out) ? 0 : -EFAULT;
+}
+#else
 static int soc_getsockopt(struct sock *sk, int level, int optname, char __user *optval,
 			  int __user *optlen)
 {
@@ -865,6 +882,7 @@ static int soc_getsockopt(struct sock *sk, int level, int optname, char __user *
 		return -EFAULT;
 	return 0;
 }
+#endif
 
 static void soc_build_prot(struct proto *prot, const struct proto *base)
 {
