@@ -14,7 +14,6 @@ from harness.measuring import between, reached, way
 from harness.measuring.opened import SO_CRYPT, allowed
 from harness.measuring.reached import ROLES, Reached
 from harness.measuring.way import Found
-from harness.paths.ipsec import Ipsec
 from harness.plan import at_size
 from harness.profile import Profile, TransferSuite
 from harness.run import answers, foreseen
@@ -105,7 +104,7 @@ def _between(found: Reached, profiles: Sequence[Profile], paths: Mapping[str, Da
     sender, receiver = found.hosts["sender"], found.hosts["receiver"]
     lines = [_placed(sender, receiver), *way.try_port(sender, receiver)]
     suites = [suite for one in profiles for suite in one.suites if isinstance(suite, TransferSuite)]
-    esp = any(isinstance(paths.get(name), Ipsec) for suite in suites for name in suite.paths)
+    esp = any(paths[name].esp for suite in suites for name in suite.paths if name in paths)
     lines += way.clocks({role: found.facts[role].shown["clock"] for role in ROLES})
     if esp:
         try:

@@ -7,19 +7,14 @@ before each transfer and after it, and the card's own counters must have taken i
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from harness.api.bench import Bench
 from harness.api.parameters import Parameters
-from harness.api.path import Deployed
-from harness.api.steps import Steps
+from harness.api.path import DataPath, Deployed
 from harness.api.words import Words
-from harness.paths.ipsec import OFFLOADS, Ipsec
-from harness.servers import nic, requirements
-from hosts.facts import Facts
+from harness.servers import ipsec
 
 
-class EspNic(Ipsec):
+class EspNic(DataPath):
     name = "esp-nic"
     words = Words(
         label="HTTP over IPsec (ESP), enciphered by the network card",
@@ -27,26 +22,12 @@ class EspNic(Ipsec):
         short="IPsec enciphered by the network card",
         order=90,
     )
-    prices = ()
-    offload = "crypto"
-
-    def impossible(self, parameters: Parameters) -> str | None:
-        if parameters.driver != "any":
-            return f"a network card enciphers by itself: no driver of the kernel's, as {parameters.driver}, is asked"
-        return super().impossible(parameters)
-
-    def unsupported(self, parameters: Parameters, sender: Facts, receiver: Facts) -> str | None:
-        missing = requirements.missing(sender, receiver, sender_modules=(OFFLOADS[sender.ip_version],))
-        card = nic.without(nic.ESP, sender) or nic.uncounted(sender)
-        return requirements.together(super().unsupported(parameters, sender, receiver), missing, card)
+    esp = True
+    impossible = staticmethod(ipsec.impossible_by_card)
+    unsupported = staticmethod(ipsec.unsupported_by_card)
 
     def deploy(self, bench: Bench, parameters: Parameters) -> Deployed:
-        deployed = super().deploy(bench, parameters)
-        counted = nic.by_esp(deployed, bench.facts)
-        return replace(counted, during=nic.switched(nic.ESP, True, bench.facts), driver_found=bench.facts.card.driver)
-
-    def steps(self, parameters: Parameters) -> Steps | None:
-        return None
+        return ipsec.deploy(bench, self.name, parameters, "crypto")
 
 
 PATH = EspNic()

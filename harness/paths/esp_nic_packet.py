@@ -6,11 +6,14 @@ As ``esp-nic``, but the card makes the packets, too, and keeps the policy. The k
 
 from __future__ import annotations
 
+from harness.api.bench import Bench
+from harness.api.parameters import Parameters
+from harness.api.path import DataPath, Deployed
 from harness.api.words import Words
-from harness.paths.esp_nic import EspNic
+from harness.servers import ipsec
 
 
-class EspNicPacket(EspNic):
+class EspNicPacket(DataPath):
     name = "esp-nic-packet"
     words = Words(
         label="HTTP over IPsec (ESP), all of it done by the network card",
@@ -18,7 +21,12 @@ class EspNicPacket(EspNic):
         short="IPsec by the network card",
         order=95,
     )
-    offload = "packet"
+    esp = True
+    impossible = staticmethod(ipsec.impossible_by_card)
+    unsupported = staticmethod(ipsec.unsupported_by_card)
+
+    def deploy(self, bench: Bench, parameters: Parameters) -> Deployed:
+        return ipsec.deploy(bench, self.name, parameters, "packet")
 
 
 PATH = EspNicPacket()

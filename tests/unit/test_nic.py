@@ -15,8 +15,7 @@ from harness import paths
 from harness.api.parameters import Parameters
 from harness.api.path import Deployed, Witness
 from harness.ciphers.table import CIPHERS
-from harness.paths import ipsec
-from harness.servers import nic
+from harness.servers import ipsec, nic
 from hosts import offloads
 from hosts.errors import Refusal
 from hosts.facts import Card, Facts

@@ -18,8 +18,8 @@ from harness.api.bench import Bench
 from harness.api.parameters import Connection, Parameters
 from harness.api.path import Deployed, Observed, Witness
 from harness.ciphers.table import CIPHERS, Cipher, Integrity, TlsVersion
-from harness.paths import afalg_copy, afalg_splice, http, ipsec, plain
-from harness.servers import cards, certificates, datapath, nginx, request_log, so_crypt
+from harness.paths import afalg_copy, afalg_splice, http, plain
+from harness.servers import cards, certificates, datapath, ipsec, nginx, request_log, so_crypt
 from hosts.crypto.qat import LISTED, Engine
 from hosts.errors import ConfigError, HarnessError
 from hosts.facts import PROGRAMS, Facts
