@@ -268,7 +268,9 @@ class Profile(_Model):
     """``masked`` hides AES and vector instructions from user space on both hosts, for a comparison with a kernel whose
     ciphers are generic C."""
     offloads: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], bool] = {}
-    """Of quiet hosts' data interfaces, by the names that ``ethtool -k`` shows: on or off."""
+    """Of both data interfaces, by the names that ``ethtool -k`` shows: on or off."""
+    af_alg: Literal["unrestricted"] | None = None
+    """``unrestricted`` lifts the kernels' restriction of AF_ALG (crypto.af_alg_restrict) for the run."""
     testbeds: Annotated[tuple[Name, ...], Field(min_length=1)] = ("auto",)
     """The embedded labs that it is made for, the first one by default; ``auto`` is the best one at hand."""
     quick: Quick = Quick()

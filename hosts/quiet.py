@@ -6,14 +6,13 @@ Documentation/ABI/testing/sysfs-devices-system-cpu. Pure but for ``look`` and ``
 
 from __future__ import annotations
 
-import re
 import subprocess
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hosts.onhost.agent.values import CommandChange, SettingChange
+from hosts.onhost.agent.values import SettingChange
 from hosts.remote import changes
 from hosts.remote.host import RemoteHost
 
@@ -181,28 +180,6 @@ def settings(seen: Quietness) -> list[SettingChange]:
             for irq, now in seen.interrupts.items()
             if numbers(now) != [where.interrupts]
         ]  # fmt: skip
-    return found
-
-
-def offloads(asked: Mapping[str, bool], on: Collection[str], interface: str) -> list[CommandChange]:
-    """What gives an interface the offloads that a profile names (ethtool(8), ``-K``), where they differ.
-
-    ``on``: those that are on now, by the names that ``ethtool -k`` shows.
-    """
-    found = []
-    for name, wanted in asked.items():
-        if (name in on) == wanted:
-            continue
-        word, other = ("on", "off") if wanted else ("off", "on")
-        found.append(
-            changes.command(
-                f"{name} {word} of {interface}",
-                look=["ethtool", "-k", interface],
-                present=rf"(?m)^{re.escape(name)}: {word}\b",
-                apply=["ethtool", "-K", interface, name, word],
-                undo=["ethtool", "-K", interface, name, other],
-            )
-        )
     return found
 
 

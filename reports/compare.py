@@ -308,6 +308,23 @@ def _cells(a: Head, b: Head) -> Iterable[Difference]:
             yield Difference(f"{cell.id}: {name}", in_a, in_b, "refuse")
         if cell.driver_found and other.driver_found:
             yield Difference(f"{cell.id}: driver found", cell.driver_found, other.driver_found, "warn")
+    yield from _links(a, b)
+
+
+def _links(a: Head, b: Head) -> Iterable[Difference]:
+    """What of the links that transfers went over is not the same; once for all cells that have it so."""
+    others = {cell.id: cell for cell in b.cells}
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for cell in a.cells:
+        other = others.get(cell.id)
+        for role, link in cell.links.items() if other else ():
+            there = other.links.get(role, {}) if other else {}
+            for name in link.keys() & there.keys():
+                sides = facts.plain(link[name]), facts.plain(there[name])
+                found.setdefault((f"{role}'s link: {name}", *sides), []).append(cell.id)
+    for (name, in_a, in_b), cells in sorted(found.items()):
+        where = cells[0] if len(cells) == 1 else words.count(len(cells), "cell")
+        yield Difference(f"{name} ({where})", in_a, in_b, "warn")
 
 
 def _suites(a: Head, b: Head) -> Iterable[Difference]:

@@ -17,8 +17,7 @@ from xdist.scheduler import LoadScopeScheduling
 from harness.api.bench import load
 from harness.ciphers.table import CIPHERS
 from harness.measuring.opened import SO_CRYPT, OpenTestbed
-from harness.paths import ipsec
-from harness.servers import datapath
+from harness.servers import datapath, ipsec
 from hosts import modules, testbed
 from hosts.errors import HarnessError
 from hosts.lab import qemu, uml

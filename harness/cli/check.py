@@ -50,7 +50,7 @@ def check(spec: Settled, profiles: Sequence[Profile], paths: Mapping[str, DataPa
         if found.lost:
             return told
         events.progress("trying the way between them")
-        told.lines += ["", "the way between the data interfaces:", *_found(_between(found, profiles), told)]
+        told.lines += ["", "the way between the data interfaces:", *_found(_between(found, profiles, paths), told)]
         lacks = answers.lacking(
             profiles,
             paths,
@@ -100,10 +100,11 @@ def _by(role: str, place: Host) -> str:
     return f"{route.typed(place)} ({way_there}{through})"
 
 
-def _between(found: Reached, profiles: Sequence[Profile]) -> list[Found]:
+def _between(found: Reached, profiles: Sequence[Profile], paths: Mapping[str, DataPath]) -> list[Found]:
     sender, receiver = found.hosts["sender"], found.hosts["receiver"]
     lines = [_placed(sender, receiver), *way.try_port(sender, receiver)]
-    esp = any("ipsec" in suite.paths for one in profiles for suite in one.suites if isinstance(suite, TransferSuite))
+    suites = [suite for one in profiles for suite in one.suites if isinstance(suite, TransferSuite)]
+    esp = any(paths[name].esp for suite in suites for name in suite.paths if name in paths)
     lines += way.clocks({role: found.facts[role].shown["clock"] for role in ROLES})
     if esp:
         try:

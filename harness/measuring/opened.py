@@ -12,7 +12,7 @@ from harness.api.bench import Bench, Carried, Payload
 from harness.api.prices import Known
 from harness.api.steps import Price
 from harness.events import Events, Note
-from harness.measuring import between, disturbance, provided, quieting
+from harness.measuring import asked, between, disturbance, provided, quieting
 from harness.measuring.disturbance import Surroundings
 from harness.measuring.provided import Lacking
 from hosts import facts, modules, packages
@@ -123,7 +123,9 @@ class Wanted:
     run: str = ""
     """Its name, which others are told who want a host meanwhile."""
     offloads: Mapping[str, bool] = field(default_factory=dict)
-    """Those that the data interfaces of quiet hosts are to have."""
+    """Those that both data interfaces are to have."""
+    unrestricted: bool = False
+    """Whether AF_ALG's restriction is lifted on both hosts."""
     lacking: Lacking = lambda _sender, _receiver: {}
     """Which programs they would have to have, should what is missing be installed there."""
 
@@ -205,16 +207,17 @@ def _opened(
             places.facts = allowed(hosts, known[0]), allowed(hosts, known[1])
             if hosts.quiet:
                 events.progress("making both hosts quiet")
-                places.facts = _quiet(stack, (sender, receiver), places.facts, places.wanted.offloads)
+                places.facts = _quiet(stack, (sender, receiver), places.facts)
             for about in places.facts:
                 said = quieting.sentence(about.role, about.shown["not_quiet"])
                 if said and not pinned:  # of a lab its machine's facts tell it
                     events(Note(said))
+        sender_facts, receiver_facts = _asked(stack, (sender, receiver), places.facts, places.wanted)
         opened = OpenTestbed(
             sender=sender,
             receiver=receiver,
-            sender_facts=places.facts[0],
-            receiver_facts=places.facts[1],
+            sender_facts=sender_facts,
+            receiver_facts=receiver_facts,
             may_shape=hosts.shape,
             meter=meter,
             surroundings=surroundings or partial(_surroundings, (sender, receiver), places.facts),
@@ -268,13 +271,30 @@ def _quiet(
     stack: ExitStack,
     hosts: tuple[RemoteHost, RemoteHost],
     known: tuple[facts.Facts, facts.Facts],
-    offloads: Mapping[str, bool],
 ) -> tuple[facts.Facts, facts.Facts]:
     """Both hosts' facts once they are quiet, until ``stack`` is left."""
     first, second = (
-        quieting.made(stack.enter_context(Scope(host)), about, offloads)
-        for host, about in zip(hosts, known, strict=True)
+        quieting.made(stack.enter_context(Scope(host)), about) for host, about in zip(hosts, known, strict=True)
     )
+    return first, second
+
+
+def _asked(
+    stack: ExitStack,
+    hosts: tuple[RemoteHost, RemoteHost],
+    known: tuple[facts.Facts, facts.Facts],
+    wanted: Wanted,
+) -> tuple[facts.Facts, facts.Facts]:
+    """Both hosts' facts once they are as the profile asks, until ``stack`` is left."""
+    if not wanted.offloads and not wanted.unrestricted:
+        return known
+    on_sender, on_receiver = stack.enter_context(changes.scopes(*hosts))
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(
+            lambda scope, about: asked.made(scope, about, wanted.offloads, wanted.unrestricted),
+            (on_sender, on_receiver),
+            known,
+        )
     return first, second
 
 

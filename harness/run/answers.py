@@ -46,6 +46,7 @@ def answers(
     profile: Profile, paths: Mapping[str, DataPath], sender: Facts, receiver: Facts, built: bool
 ) -> list[Answer]:
     """An answer for each path of each suite. ``built``: modules of ours were built for the sender, or tried to be."""
+    sender, receiver = as_asked(profile, sender), as_asked(profile, receiver)
     found = []
     for suite in profile.suites:
         if isinstance(suite, CryptoSuite):
@@ -66,6 +67,11 @@ def answers(
             reason = feasible.why_not(path, feasible.parameters(path, suite, supposed), supposed, receiver)
             found.append(Answer(suite.name, name, cipher, driver, reason, unbuilt))
     return found
+
+
+def as_asked(profile: Profile, facts: Facts) -> Facts:
+    """The same host once what a profile asks of it is done."""
+    return replace(facts, af_alg=facts.af_alg.lifted()) if profile.af_alg == "unrestricted" else facts
 
 
 def lacking(

@@ -178,7 +178,14 @@ class Session:
                 self.events(Note(reason))
         if self._fresh is None:
             masked = self.profile.instructions == "masked"
-            wanted = Wanted(self._builds(), masked, self.writer.head.run_id, self.profile.offloads, self._lacking)
+            wanted = Wanted(
+                self._builds(),
+                masked,
+                self.writer.head.run_id,
+                self.profile.offloads,
+                self.profile.af_alg == "unrestricted",
+                self._lacking,
+            )
             fresh = self._stack.enter_context(testbeds(spec, self.events, wanted))
             self._fresh = partial(self._told, fresh)
         return self._fresh, self.writer

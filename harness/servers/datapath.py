@@ -77,10 +77,13 @@ def no_skcipher(parameters: Parameters) -> str | None:
 
 def unsupported_alg(parameters: Parameters, sender: Facts, receiver: Facts) -> str | None:
     """Why AF_ALG with this cipher cannot run on the sender."""
-    modules = parameters.cipher.kernel_modules if parameters.cipher else ()
-    return requirements.missing(
+    cipher = parameters.cipher
+    modules = cipher.kernel_modules if cipher else ()
+    missing = requirements.missing(
         sender, receiver, sender_programs=("cc", "modprobe"), sender_modules=("algif_skcipher", *modules)
     )
+    name = str(cipher.skcipher if cipher and parameters.driver == "any" else parameters.driver)
+    return requirements.together(missing, requirements.no_algorithm(sender, "skcipher", name) if cipher else None)
 
 
 def serve(
@@ -160,10 +163,11 @@ def serve(
 def load_alg(bench: Bench, cipher: Cipher | None) -> None:
     """AF_ALG and a cipher on the sender, as journalled changes: the kernel would else load them by itself.
 
-    Both kinds of AF_ALG, because a name is tried as one, then as the other.
+    Both kinds of AF_ALG, because a name is tried as one, then as the other; not what is not to be loaded there.
     """
     modules = cipher.modules if cipher else ()
-    load(bench.sender, bench.on_sender, "algif_skcipher", "algif_aead", *modules)
+    kinds = [name for name in ("algif_skcipher", "algif_aead") if name not in bench.facts.af_alg.blacklisted]
+    load(bench.sender, bench.on_sender, *kinds, *modules)
 
 
 COST_SECONDS = 0.3

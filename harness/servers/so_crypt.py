@@ -29,7 +29,8 @@ def unsupported(parameters: Parameters, sender: Facts, receiver: Facts) -> str |
             "knows (mokutil --import), or turn Secure Boot off"
         )
     modules = parameters.cipher.kernel_modules if parameters.cipher else ()
-    return requirements.missing(sender, receiver, sender_programs=("cc", "modprobe"), sender_modules=modules)
+    missing = requirements.missing(sender, receiver, sender_programs=("cc", "modprobe"), sender_modules=modules)
+    return requirements.together(missing, requirements.not_approved(parameters, sender))
 
 
 def deploy(bench: Bench, name: str, parameters: Parameters, crossings: int) -> Deployed:

@@ -10,8 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from harness.events import Events
 from harness.measuring.opened import OpenTestbed, open_testbed
-from harness.paths import ipsec
-from harness.servers import datapath
+from harness.servers import datapath, ipsec
 from hosts.errors import HostLost
 from hosts.remote.ssh import Connection
 from hosts.testbed import Host, HostsTestbed

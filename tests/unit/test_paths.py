@@ -18,8 +18,8 @@ from harness.api.bench import Bench
 from harness.api.parameters import Connection, Parameters
 from harness.api.path import Deployed, Observed, Witness
 from harness.ciphers.table import CIPHERS, Cipher, Integrity, TlsVersion
-from harness.paths import afalg_copy, afalg_splice, http, ipsec, plain
-from harness.servers import cards, certificates, datapath, nginx, request_log, so_crypt
+from harness.paths import afalg_copy, afalg_splice, http, plain
+from harness.servers import cards, certificates, datapath, ipsec, nginx, request_log, so_crypt
 from hosts.crypto.qat import LISTED, Engine
 from hosts.errors import ConfigError, HarnessError
 from hosts.facts import PROGRAMS, Facts
@@ -420,7 +420,8 @@ def test_http_is_nothing_else(size: int, sent: list[int]) -> None:
 
 
 PROTECTED = xfrm.protection(ipsec.protection(Parameters(TRIPLE)))
-STATES = {"sa_out_protection": PROTECTED, "sa_in_protection": PROTECTED}
+UNAIDED = {"sa_out_offload": xfrm.NO_OFFLOAD, "sa_in_offload": xfrm.NO_OFFLOAD}
+STATES = {"sa_out_protection": PROTECTED, "sa_in_protection": PROTECTED} | UNAIDED
 
 
 def associations(carried: int | None, arrived: int | None) -> dict[str, Any]:
@@ -436,7 +437,7 @@ def associations(carried: int | None, arrived: int | None) -> dict[str, Any]:
 
 
 def protected(observed: Observed, parameters: Parameters | None = None) -> Witness:
-    return ipsec.verify(parameters or Parameters(TRIPLE), observed)
+    return ipsec.verify(parameters or Parameters(TRIPLE), None, observed)
 
 
 @given(payloads, st.none() | counts, st.none() | counts, st.lists(counts, max_size=2))
@@ -489,7 +490,7 @@ ASKED = [Parameters(row, integrity=mac) for row in CIPHERS.values() for mac in (
 def test_another_protection_of_any_association_is_told(parameters: Parameters, host: str, way: str) -> None:
     """Another cipher, key, MAC or tag length; none; and one that came only during the sample."""
     told = xfrm.protection(ipsec.protection(parameters))
-    right = {"sa_out_protection": told, "sa_in_protection": told}
+    right = {"sa_out_protection": told, "sa_in_protection": told} | UNAIDED
     others = {xfrm.protection(ipsec.protection(other)) for other in ASKED} - {told}
     assert len(others) >= len(CIPHERS)
     *first, mac = ipsec.protection(parameters)
@@ -520,7 +521,7 @@ def test_an_association_that_was_exchanged_is_told(host: str, wrong: dict[str, i
 
 def test_an_association_is_read_by_where_it_leads_and_its_spi() -> None:
     found = ipsec.Association("10.98.0.2", "10.98.0.3", "0x0a0b0c0d", 6).counters("sa_out")
-    assert set(found) == {"sa_out_protection", "sa_out_added", "sa_out_bytes", "sa_out_packets"}
+    assert set(found) == {f"sa_out_{name}" for name in ("protection", "offload", "added", "bytes", "packets")}
     names = {one.name for one in fields(xfrm.Association)}
     assert set(found.values()) == {AssociationCounter("10.98.0.3", 0x0A0B0C0D, name) for name in names}  # type: ignore[arg-type]
 
@@ -533,11 +534,11 @@ def test_an_association_gets_keys_of_the_right_length(cipher: str, integrity: In
     line = association.add(Parameters(row, integrity=integrity))
     assert line != association.add(Parameters(row, integrity=integrity)), "new keys each time"
     if row.aead:
-        found = re.search(r"mode transport replay-window 64 aead (\S+) 0x([0-9a-f]+) 128\n", line)
+        found = re.search(r"mode transport replay-window 64 aead (\S+) 0x([0-9a-f]+) 128$", line)
         assert found
         assert (found[1], len(found[2])) == (row.esp, 2 * (row.key_bytes + 4))
         return
-    found = re.search(r"enc (\S+) (?:0x([0-9a-f]+)|'') auth-trunc (\S+) 0x([0-9a-f]+) (\d+)\n", line)
+    found = re.search(r"enc (\S+) (?:0x([0-9a-f]+)|'') auth-trunc (\S+) 0x([0-9a-f]+) (\d+)$", line)
     assert found
     key, icv = {"sha1": (20, 96), "sha256": (32, 128)}[integrity]
     assert (found[3], len(found[4]) // 2, int(found[5])) == (f"hmac({integrity})", key, icv)
@@ -589,6 +590,11 @@ def tls_line(size: int, parameters: Parameters, **more: Any) -> dict[str, Any]:
     return nginx_line(size) | right | more
 
 
+def tls_tx(software: int | None, card: int | None = 0) -> dict[str, int | None]:
+    """Connections that the kernel's TLS took over, and that it handed to a card; neither where it is not there."""
+    return {"tls_tx_software": software, "tls_tx_device": None if software is None else card}
+
+
 def served_tls(name: str, parameters: Parameters, **more: Any) -> tuple[Deployed, Noted]:
     where, host = bench(offered=["ONE"], **more)
     return PATHS[name].deploy(where, parameters), host
@@ -605,7 +611,7 @@ def test_kernel_tls_takes_over_every_connection_or_none(
     name: str, parameters: Parameters, size: int, taken: int | None
 ) -> None:
     deployed, _ = served_tls(name, parameters)
-    found = deployed.verify(seen(size, [tls_line(size, parameters)], sender={"tls_tx": taken}))
+    found = deployed.verify(seen(size, [tls_line(size, parameters)], sender=tls_tx(taken)))
     due = (1,) if name in KERNEL_TLS else (0, None)
     assert (found.reason is None) == (taken in due)
     assert found.facts["kernel_tls"] == taken
@@ -618,7 +624,7 @@ def test_another_cipher_suite_or_version_is_told(name: str, parameters: Paramete
     deployed, _ = served_tls(name, parameters)
     taken = 1 if name == "ktls" else 0
     for other in MODERN:
-        found = deployed.verify(seen(5, [tls_line(5, other)], sender={"tls_tx": taken}))
+        found = deployed.verify(seen(5, [tls_line(5, other)], sender=tls_tx(taken)))
         assert other.cipher
         assert (found.facts["key_bits"], found.facts["tag_bits"]) == (8 * other.cipher.key_bytes, 128)
         if other == parameters:
@@ -628,7 +634,7 @@ def test_another_cipher_suite_or_version_is_told(name: str, parameters: Paramete
                 f"TLSv{other.tls} {other.cipher_suite and other.cipher_suite.openssl} was spoken, not "
             )
             assert found.facts["tls"] == other.tls
-    clear = deployed.verify(seen(5, [nginx_line(5)], sender={"tls_tx": taken}))
+    clear = deployed.verify(seen(5, [nginx_line(5)], sender=tls_tx(taken)))
     assert clear.reason
 
 
@@ -648,7 +654,7 @@ def test_a_batch_is_resumed_or_not_as_it_is_said(
     if other:
         log[2]["suite"] = "TLS_AES_256_GCM_SHA384"
     made = 1 if connection == "kept" else 5
-    observed = seen(15, log, requests=5, connection=connection, connections=made, sender={"tls_tx": taken})
+    observed = seen(15, log, requests=5, connection=connection, connections=made, sender=tls_tx(taken))
     found = deployed.verify(observed)
     sessions = 5 if connection == "resumed" else 0
     over = made if name in KERNEL_TLS else 0

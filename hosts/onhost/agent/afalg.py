@@ -13,9 +13,10 @@ import socket
 from contextlib import ExitStack
 from typing import Any
 
-from . import evp
+from . import evp, files
 
 TAG = evp.TAG
+RESTRICT, FIPS = "/proc/sys/crypto/af_alg_restrict", "/proc/sys/crypto/fips_enabled"
 LARGEST, LARGEST_AAD = 128 * 1024, 4096
 """Bytes that a socket's buffer has room for at once (net.core.wmem_default is about 208 KiB)."""
 
@@ -49,8 +50,7 @@ def answer(kind: str, name: str, key: bytes, iv: bytes, text: bytes, aad: bytes 
             bound = stack.enter_context(socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET))
             bound.bind((kind, name))
         except OSError as error:
-            why = f"it has none, or no algif_{kind}" if error.errno == errno.ENOENT else error.strerror
-            raise AlgError(f"the kernel gives no {kind} {name}: {why}") from error
+            raise AlgError(f"the kernel gives no {kind} {name}: {refusal(error, kind)}") from error
         try:
             if key:
                 bound.setsockopt(socket.SOL_ALG, socket.ALG_SET_KEY, key)
@@ -64,6 +64,18 @@ def answer(kind: str, name: str, key: bytes, iv: bytes, text: bytes, aad: bytes 
             raise AlgError(
                 f"{name}, key {len(key)}, IV {len(iv)}, text {len(text)} bytes: the kernel says: {error.strerror}"
             ) from error
+
+
+def refusal(error: OSError, kind: str) -> str:
+    """Why AF_ALG gave no socket, or would not bind it, by the kernel's number and what else the kernel says."""
+    level, fips = ((files.read(path) or "").strip() for path in (RESTRICT, FIPS))
+    if error.errno == errno.EAFNOSUPPORT:
+        return "crypto.af_alg_restrict is 2, which switches AF_ALG off" if level == "2" else "it has no AF_ALG"
+    if error.errno != errno.ENOENT:
+        return str(error.strerror)
+    reasons = ["crypto.af_alg_restrict is 1, and it is not on that list"] if level == "1" else []
+    reasons += ["FIPS mode does not let it be used"] if fips == "1" else []
+    return ", or ".join([*reasons, f"it has none, or no algif_{kind}"])
 
 
 def _exchange(asked: socket.socket, kind: str, iv: bytes, text: bytes, aad: bytes, encrypt: bool) -> bytes:

@@ -7,6 +7,7 @@ import socket
 import statistics
 import time
 
+from . import afalg
 from .values import Costs, Timed
 
 SMALL, LARGE = 256, 16384
@@ -29,7 +30,7 @@ def cost(name: str, seconds: float) -> Costs:
         try:
             bound.bind(("hash", name))
         except OSError as error:
-            raise ValueError(f"the kernel gives no hash {name}: {error.strerror}") from error
+            raise ValueError(f"the kernel gives no hash {name}: {afalg.refusal(error, 'hash')}") from error
         try:
             if "(" in name:
                 bound.setsockopt(socket.SOL_ALG, socket.ALG_SET_KEY, os.urandom(KEY_BYTES))

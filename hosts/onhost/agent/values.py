@@ -197,11 +197,28 @@ class AssociationCounter:
 
     destination: str
     spi: int
-    field: Literal["protection", "added", "bytes", "packets"]
+    field: Literal["protection", "offload", "added", "bytes", "packets"]
     kind: Literal["association"] = "association"
 
 
-Counter = Union[FileCounter, SizeCounter, TableCounter, NumberCounter, AssociationCounter]
+@dataclass(frozen=True)
+class StatisticCounter:
+    """What an interface's driver counts under a name (``ethtool -S``)."""
+
+    interface: str
+    name: str
+    kind: Literal["statistic"] = "statistic"
+
+
+@dataclass(frozen=True)
+class LinkState:
+    """What of an interface changes a result, as JSON: see ``ethtool.state``."""
+
+    interface: str
+    kind: Literal["link"] = "link"
+
+
+Counter = Union[FileCounter, SizeCounter, TableCounter, NumberCounter, AssociationCounter, StatisticCounter, LinkState]
 
 
 @dataclass(frozen=True)
@@ -220,7 +237,7 @@ class Observation:
 
     values: dict[str, Optional[int]]
     states: dict[str, Optional[str]]
-    """What is no number: an SA's protection."""
+    """What is no number: an SA's protection and offload, a link's state."""
     cpu_before: CpuTime
     cpu_after: CpuTime
 

@@ -3,6 +3,7 @@
 #include "datapath.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if_alg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -199,8 +200,27 @@ const char *alg_type(const struct cipher *c)
 	return c->aead ? "aead" : "skcipher";
 }
 
+/* crypto.af_alg_restrict (admin-guide/sysctl/crypto), or '0' where the kernel has no such file */
+static char restriction(void)
+{
+	char level = '0';
+	int fd = open("/proc/sys/crypto/af_alg_restrict", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return level;
+	if (read(fd, &level, 1) != 1)
+		level = '0';
+	close(fd);
+	return level;
+}
+
 const char *alg_explain(int err)
 {
+	if (err == -EAFNOSUPPORT && restriction() == '2')
+		return "AF_ALG is switched off (crypto.af_alg_restrict is 2)";
+	if (err == -ENOENT && restriction() == '1')
+		return "AF_ALG is restricted (crypto.af_alg_restrict is 1) and this name is not on its list, "
+		       "or no such algorithm or driver is in this kernel";
 	switch (-err) {
 	case EAFNOSUPPORT: return "the kernel has no AF_ALG (CONFIG_CRYPTO_USER_API; try: modprobe af_alg algif_skcipher)";
 	case EPROTONOSUPPORT: return "this sandbox or kernel refuses AF_ALG sockets";
