@@ -111,6 +111,18 @@ bool cipher_lookup(struct cipher *c)
 	return true;
 }
 
+void cipher_of_driver(struct cipher *c)
+{
+	struct cipher found = { .aead = c->aead };
+
+	snprintf(found.name, sizeof(found.name), "%.*s", ALG_NAME_LEN - 1, c->driver);
+	if (!cipher_lookup(&found))
+		return;
+	c->priority = found.priority;
+	memcpy(c->module, found.module, NAME_LEN);
+	memcpy(c->algorithm, found.algorithm, NAME_LEN);
+}
+
 uint64_t cipher_padded(const struct cipher *c, uint64_t plain)
 {
 	return c->block > 1 ? (plain / c->block + 1) * c->block : plain;

@@ -2,7 +2,7 @@
 /*
  * datapath: command line. See README.md for the JSON that each command writes, and datapath.h for the reading order.
  *
- *   cc -std=gnu11 -O2 -Wall -Wextra -Werror -pthread [-I ../kernel/so_crypt] -o datapath *.c
+ *   cc -std=gnu11 -O2 -Wall -Wextra -Werror -pthread [-I ../modules/so_crypt] [-I ../modules/devcrypto] -o datapath *.c
  */
 #include "datapath.h"
 
@@ -17,7 +17,8 @@
 
 const struct mode *const modes[] = {
 	&mode_plain, &mode_afalg_copy, &mode_afalg_splice, &mode_so_crypt, &mode_so_crypt_send,
-	&mode_rehearse_sendfile, &mode_rehearse_send, &mode_rehearse_records, NULL,
+	&mode_devcrypto_copy, &mode_devcrypto_mapped, &mode_rehearse_sendfile, &mode_rehearse_send,
+	&mode_rehearse_records, NULL,
 };
 
 struct options {
@@ -98,7 +99,7 @@ static void parse(int argc, char **argv, struct options *o, char **ciphers, int 
 		case 'p': o->port = optarg; number(optarg, "port", 0, 65535); break;
 		case 'r': o->root = optarg; break;
 		case 'c': o->cipher = ciphers[(*n_ciphers)++] = optarg; break;
-		case 'k': o->chunk = number(optarg, "chunk", 16, MAX_CHUNK); break;
+		case 'k': o->chunk = number(optarg, "chunk", 16, MAX_REQUEST); break;
 		case 'w': o->watchdog = number(optarg, "watchdog", 1, 3600); break;
 		case 'o': o->op = optarg; break;
 		case 's': o->size = number(optarg, "size", 1, MAX_CHUNK); break;
@@ -206,6 +207,8 @@ static int run_costs(const struct options *o)
 	struct cipher c = { 0 };
 
 	set_cipher(&c, o);
+	if (o->chunk > MAX_CHUNK)
+		die(EXIT_USAGE, "--chunk %ld: wanted at most %d", o->chunk, MAX_CHUNK);
 	return costs(&c, (size_t)o->chunk, o->seconds ? o->seconds : 5);
 }
 

@@ -4,9 +4,9 @@
  *
  * Reading order: datapath.c (command line, table of modes), serve.c (connections), request.c (one request),
  * mode_*.c (how the bytes of a body move: one file per mode), transfer.c (every system call a mode may make,
- * counted), dearer.c (a body made dearer on purpose), cipher.c (/proc/crypto, sizes), alg.c (AF_ALG), aead.c (what
- * AEADs need beyond that), probe.c, costs.c, raw.c (the other commands), workers.c (raw's requests side by side),
- * http.c, util.c.
+ * counted), dearer.c (a body made dearer on purpose), cipher.c (/proc/crypto, sizes), devcrypto.c (/dev/crypto), alg.c
+ * (AF_ALG), aead.c (what AEADs need beyond that), probe.c, costs.c, raw.c (the other commands), workers.c (raw's
+ * requests side by side), http.c, util.c.
  */
 #ifndef DATAPATH_H
 #define DATAPATH_H
@@ -25,6 +25,7 @@
 #define PAGE		4096
 #define DEFAULT_CHUNK	65536
 #define MAX_CHUNK	131072	/* beyond it one-threaded AF_ALG fills its socket buffer and waits for itself */
+#define MAX_REQUEST	262140	/* of /dev/crypto: DEVCRYPTO_MAX_LEN */
 #define MAX_BLOCK	64	/* the longest key and IV, too */
 #define MAX_AAD		64
 #define MAX_DEPTH	64
@@ -75,6 +76,7 @@ struct cipher {
 };
 
 bool cipher_lookup(struct cipher *c);			/* fills in what /proc/crypto says of c->name */
+void cipher_of_driver(struct cipher *c);			/* of c->driver: algorithm, priority, module, if it says so */
 uint64_t cipher_padded(const struct cipher *c, uint64_t plain);
 /* Bytes of a request, and of its answer, for so much plain text: an AEAD's have AAD and tag in them. */
 size_t cipher_in(const struct cipher *c, size_t plain, bool encrypt);
@@ -101,6 +103,24 @@ void alg_ready(struct cipher *c, int *tfm, bool make_key);	/* bind, look up, set
 int aead_set_key(int tfm, const struct cipher *c);	/* 0 or -errno */
 int aead_prepare(int tfm, struct cipher *c);		/* tag size; finds the key sizes: 0 or -errno */
 
+/* --- devcrypto.c: /dev/crypto; what returns an int returns 0 (a descriptor) or -errno ------------------------ */
+
+/* What a session says of itself (DEVCRYPTO_INFO). */
+struct session {
+	bool told, async, mapped;
+	char driver[NAME_LEN];
+	unsigned int block, iv_size;
+	uint64_t requests, later, failed, bytes, copied_in, copied_out, pinned;
+};
+
+int devcrypto_open(void);
+int devcrypto_session(int fd, const struct cipher *c, bool mapped, uint32_t *ses);	/* c->name, key, kind */
+int devcrypto_end(int fd, uint32_t ses);
+bool devcrypto_is_aead(int fd, const char *name);
+int devcrypto_encrypt(int fd, uint32_t ses, const void *iv, void *src, void *dst, size_t n);	/* no IV: carries on */
+int devcrypto_info(int fd, uint32_t ses, struct session *said);
+const char *devcrypto_explain(int err);
+
 /* --- http.c: the request head; pure -------------------------------------------------------------------- */
 
 #define HEAD_MAX	8192
@@ -119,7 +139,7 @@ const char *http_reason(int status);
 /* --- transfer.c: the system calls of one body, counted --------------------------------------------------- */
 
 enum call { CALL_READ, CALL_SENDMSG, CALL_RECV, CALL_SEND, CALL_SENDFILE, CALL_SPLICE, CALL_SETSOCKOPT, CALL_ACCEPT,
-	    CALL_CLOSE, CALLS };
+	    CALL_CLOSE, CALL_IOCTL, CALLS };
 extern const char *const call_names[CALLS];
 
 struct server;
@@ -142,6 +162,7 @@ struct transfer {
 	bool has_info, info_async;
 	char info_driver[NAME_LEN];
 	uint64_t info_in, info_out, info_pending;
+	struct session session;				/* devcrypto: what its session said at the end */
 };
 
 extern volatile sig_atomic_t tick;			/* set by the timer; see transfer_alive() */
@@ -157,6 +178,9 @@ int tx_alg_send(struct transfer *t, int op, bool first, const void *buf, size_t 
 int tx_alg_recv(struct transfer *t, int op, void *buf, size_t n);
 int tx_alg_sendfile(struct transfer *t, int op, size_t n);
 int tx_splice(struct transfer *t, int from, bool file, int to, size_t n, bool more);
+int tx_devcrypto_open(struct transfer *t, uint32_t *ses);
+int tx_devcrypto(struct transfer *t, uint32_t ses, bool first, void *buf, size_t n);
+int tx_devcrypto_close(struct transfer *t, uint32_t ses);	/* t->session: what it said at the end */
 int tx_setsockopt(struct transfer *t, int level, int name, const void *value, size_t n);
 
 /* --- dearer.c: a known share of a body's own time, spent on purpose -------------------------------------- */
@@ -171,6 +195,7 @@ struct mode {
 	bool cipher;					/* takes --cipher, and key and IV on stdin */
 	bool closes;					/* a body ends its connection */
 	bool rehearses;					/* takes --work */
+	bool maps;					/* /dev/crypto works on the buffer's pages: no copies */
 	void (*setup)(struct server *s);		/* once, before listening; dies with a reason */
 	int (*body)(struct transfer *t);		/* 0, or -1 with t->error set */
 	void (*recover)(struct server *s);		/* after a failed body; may be NULL */
@@ -179,7 +204,7 @@ struct mode {
 extern const struct mode *const modes[];
 void afalg_setup(struct server *s);			/* shared by the two AF_ALG modes */
 extern const struct mode mode_plain, mode_afalg_copy, mode_afalg_splice, mode_so_crypt, mode_so_crypt_send,
-	mode_rehearse_sendfile, mode_rehearse_send, mode_rehearse_records;
+	mode_devcrypto_copy, mode_devcrypto_mapped, mode_rehearse_sendfile, mode_rehearse_send, mode_rehearse_records;
 
 /* --- serve.c, request.c ------------------------------------------------------------------------------------ */
 
@@ -199,6 +224,7 @@ struct server {
 	int root, listener;
 	struct cipher cipher;
 	int tfm;					/* AF_ALG modes: the bound socket */
+	int device;					/* devcrypto modes: /dev/crypto */
 	int splice_copies;				/* afalg-splice: kernel copies on splice into AF_ALG */
 	int pipe[2];
 	char *buf;					/* chunk + one page */
