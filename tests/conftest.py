@@ -103,8 +103,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> bytes | None:
     """The program ``datapath`` for any guest, compiled once; None where it cannot be made here."""
     compiled = tmp_path_factory.mktemp("datapath") / "datapath"
     sources = [str(path) for path in sorted((datapath.ONHOST / "datapath").glob("*.c"))]
-    header = datapath.ONHOST / "modules" / "so_crypt"
-    command = [*datapath.COMPILE, "-o", str(compiled), "-static", f"-I{header}", *sources]
+    headers = [f"-I{datapath.ONHOST / 'modules' / module}" for module in ("so_crypt", "devcrypto")]
+    command = [*datapath.COMPILE, "-o", str(compiled), "-static", *headers, *sources]
     try:
         subprocess.run(command, check=True, capture_output=True, timeout=120)
     except (OSError, subprocess.SubprocessError):

@@ -29,8 +29,9 @@ COMPILE = ("cc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread")
 
 
 def program() -> Program:
-    """What it is made of: its sources, and how so_crypt's sockets are spoken to."""
-    files = [*sorted((ONHOST / "datapath").glob("*.[ch]")), ONHOST / "modules" / "so_crypt" / "so_crypt.h"]
+    """What it is made of: its sources, and how our modules are spoken to."""
+    headers = [ONHOST / "modules" / module / f"{module}.h" for module in ("so_crypt", "devcrypto")]
+    files = [*sorted((ONHOST / "datapath").glob("*.[ch]")), *headers]
     return Program(SHARED, COMPILE, {file.name: file.read_bytes() for file in files})
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.servers.datapath import COMPILE, ONHOST
+from harness.servers import datapath
 from hosts.lab.uml import UmlLab
 from hosts.remote.host import RemoteHost
 from tests.support.guest_checks import run_checks
@@ -24,11 +24,10 @@ def guest(lab: UmlLab) -> Iterator[RemoteHost]:
 @pytest.fixture(scope="module")
 def compiled(guest: RemoteHost) -> str:
     """The program, compiled there by the guest's own compiler; its place."""
-    files = [*sorted((ONHOST / "datapath").glob("*.[ch]")), ONHOST / "modules" / "so_crypt" / "so_crypt.h"]
-    for path in files:
-        guest.put(path.read_bytes(), path.name)
-    sources = [path.name for path in files if path.suffix == ".c"]
-    guest.check([*COMPILE, "-o", "datapath", *sources], timeout=120)
+    sources = datapath.program().sources
+    for name, content in sources.items():
+        guest.put(content, name)
+    guest.check([*datapath.COMPILE, "-o", "datapath", *(name for name in sources if name.endswith(".c"))], timeout=120)
     return f"{guest.directory}/datapath"
 
 

@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 SOURCE = Path(__file__).resolve().parents[2] / "hosts" / "onhost" / "datapath"
-FLAGS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-pthread"]
+FLAGS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-pthread", f"-I{SOURCE.parent / 'modules' / 'devcrypto'}"]
 BUILDS = {"plain": ["-O2"], "sanitized": ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover"]}
 DEADLINE = 20.0
 GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -2,7 +2,7 @@
 /*
  * datapath: command line. See README.md for the JSON that each command writes, and datapath.h for the reading order.
  *
- *   cc -std=gnu11 -O2 -Wall -Wextra -Werror -pthread [-I ../modules/so_crypt] [-I ../modules/devcrypto] -o datapath *.c
+ *   cc -std=gnu11 -O2 -Wall -Wextra -Werror -pthread -I ../modules/devcrypto [-I ../modules/so_crypt] -o datapath *.c
  */
 #include "datapath.h"
 

@@ -4,9 +4,9 @@
  *
  * Reading order: datapath.c (command line, table of modes), serve.c (connections), request.c (one request),
  * mode_*.c (how the bytes of a body move: one file per mode), transfer.c (every system call a mode may make,
- * counted), dearer.c (a body made dearer on purpose), cipher.c (/proc/crypto, sizes), devcrypto.c (/dev/crypto), alg.c
- * (AF_ALG), aead.c (what AEADs need beyond that), probe.c, costs.c, raw.c (the other commands), workers.c (raw's
- * requests side by side), http.c, util.c.
+ * counted), dearer.c (a body made dearer on purpose), cipher.c (/proc/crypto, sizes, keys), devcrypto.c
+ * (/dev/crypto), alg.c (AF_ALG), aead.c (what AEADs need beyond that), probe.c, costs.c, raw.c (the other commands),
+ * workers.c (raw's requests side by side), http.c, util.c.
  */
 #ifndef DATAPATH_H
 #define DATAPATH_H
@@ -81,17 +81,30 @@ uint64_t cipher_padded(const struct cipher *c, uint64_t plain);
 /* Bytes of a request, and of its answer, for so much plain text: an AEAD's have AAD and tag in them. */
 size_t cipher_in(const struct cipher *c, size_t plain, bool encrypt);
 size_t cipher_out(const struct cipher *c, size_t plain, bool encrypt);
-int cipher_made_up_key(struct cipher *c);		/* 0 or -errno: for commands that only measure */
+int cipher_telling(int one, int other);			/* which -errno of two kinds that a name was tried as */
+void cipher_usable(const struct cipher *c, bool make_key);	/* dies with a reason if it is not */
+int cipher_key(const struct cipher *c, unsigned char *out);	/* as the kernel takes it: bytes, or -errno */
+typedef int take_key(int with, const struct cipher *c);		/* 0 or -errno */
+int cipher_make_key(struct cipher *c, take_key *takes, int with);	/* for commands that only measure: 0 or -errno;
+									   a wanted size that is not to be had: dies */
+void cipher_give_key(struct cipher *c, take_key *takes, int with);	/* that of standard input: dies with a reason */
 void cipher_wipe(struct cipher *c);
 
-/* --- alg.c, aead.c: AF_ALG ---------------------------------------------------------------------------------- */
+/* --- aead.c -------------------------------------------------------------------------------------------------- */
 
 #define AEAD_REFUSED	"%s is an AEAD: serve has no records to put its tags in (raw, costs and probe take it)"
+#define AUTHENC_MAC_KEY	20
+#define KEY_ROOM	(16 + AUTHENC_MAC_KEY + MAX_BLOCK)	/* of a key as the kernel takes it */
+
+int aead_authenc_key(const struct cipher *c, unsigned char *out);	/* bytes, or -errno */
+int aead_key_sizes(struct cipher *c, take_key *takes, int with);	/* 0 or -errno */
+
+/* --- alg.c: AF_ALG ------------------------------------------------------------------------------------------- */
 
 int alg_bind(struct cipher *c);				/* socket or -errno; finds out whether it is an AEAD */
 bool alg_is_aead(const char *name);
 int alg_set_key(int tfm, const struct cipher *c);	/* 0 or -errno */
-int alg_make_key(int tfm, struct cipher *c);		/* 0 or -errno; a wanted size that is not to be had: dies */
+int alg_make_key(int tfm, struct cipher *c);		/* as cipher_make_key() */
 size_t alg_limit(int op);				/* bytes that can wait in an operation socket */
 ssize_t alg_submit(int op, const struct cipher *c, bool encrypt, const void *data, size_t n, int flags);
 int alg_receive(int op, void *buf, size_t n);		/* all of it: 0 or -errno */
@@ -100,8 +113,6 @@ int alg_splice_copies(int tfm, const struct cipher *c);	/* 1 copies, 0 by refere
 const char *alg_type(const struct cipher *c);
 const char *alg_explain(int err);
 void alg_ready(struct cipher *c, int *tfm, bool make_key);	/* bind, look up, set key; dies with a reason */
-int aead_set_key(int tfm, const struct cipher *c);	/* 0 or -errno */
-int aead_prepare(int tfm, struct cipher *c);		/* tag size; finds the key sizes: 0 or -errno */
 
 /* --- devcrypto.c: /dev/crypto; what returns an int returns 0 (a descriptor) or -errno ------------------------ */
 
@@ -114,12 +125,20 @@ struct session {
 };
 
 int devcrypto_open(void);
+int devcrypto_find(int fd, struct cipher *c);		/* its kind, and what /proc/crypto says of it */
+int devcrypto_make_key(int fd, struct cipher *c);	/* as cipher_make_key() */
 int devcrypto_session(int fd, const struct cipher *c, bool mapped, uint32_t *ses);	/* c->name, key, kind */
 int devcrypto_end(int fd, uint32_t ses);
-bool devcrypto_is_aead(int fd, const char *name);
-int devcrypto_encrypt(int fd, uint32_t ses, const void *iv, void *src, void *dst, size_t n);	/* no IV: carries on */
+/* One request, answered; no IV: carries on. AEADs: AAD and tag are where AF_ALG has them, see aead.c. */
+int devcrypto_request(int fd, uint32_t ses, const struct cipher *c, bool encrypt, const void *iv, const void *in, size_t n,
+		      void *out);
+/* The same without waiting, but for AEADs; every answer is to be fetched: -EBUSY where none is there. */
+int devcrypto_submit(int fd, uint32_t ses, bool encrypt, const void *iv, const void *in, size_t n, void *out);
+int devcrypto_fetch(int fd, void **out);
+int devcrypto_wait(int fd);				/* until one is there */
 int devcrypto_info(int fd, uint32_t ses, struct session *said);
 const char *devcrypto_explain(int err);
+void devcrypto_ready(struct cipher *c, int *fd);	/* open, look up, make up a key; dies with a reason */
 
 /* --- http.c: the request head; pure -------------------------------------------------------------------- */
 

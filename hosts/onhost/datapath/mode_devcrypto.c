@@ -13,6 +13,13 @@
 #include <errno.h>
 #include <string.h>
 
+static bool is_aead(const struct server *s)
+{
+	struct cipher c = s->cipher;
+
+	return !devcrypto_find(s->device, &c) && c.aead;
+}
+
 /* A session, tried out with the longest request; what it says of itself goes to *said. */
 static void try_session(struct server *s, struct session *said)
 {
@@ -20,7 +27,7 @@ static void try_session(struct server *s, struct session *said)
 	size_t most;
 	int err = devcrypto_session(s->device, &s->cipher, s->mode->maps, &ses);
 
-	if ((err == -ENOENT || err == -EINVAL) && devcrypto_is_aead(s->device, s->cipher.name))
+	if ((err == -ENOENT || err == -EINVAL) && is_aead(s))
 		die(EXIT_USAGE, AEAD_REFUSED, s->cipher.name);
 	if (err == -EINVAL || err == -ENOKEY)
 		die(EXIT_USAGE, "the key is %zu bytes long, %s refuses it (%s)", s->cipher.key_len, s->cipher.name,
@@ -37,7 +44,7 @@ static void try_session(struct server *s, struct session *said)
 		    said->block);
 	most = s->chunk + (said->block > 1 ? said->block : 0);
 	memset(s->buf, 0, most);
-	err = devcrypto_encrypt(s->device, ses, s->cipher.iv, s->buf, s->buf, most);
+	err = devcrypto_request(s->device, ses, &s->cipher, true, s->cipher.iv, s->buf, most, s->buf);
 	if (err)
 		die(err == -E2BIG ? EXIT_USAGE : EXIT_RUNTIME, "%s: a trial with %zu bytes failed: %s", said->driver,
 		    most, devcrypto_explain(err));

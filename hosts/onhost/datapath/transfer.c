@@ -280,7 +280,7 @@ int tx_devcrypto(struct transfer *t, uint32_t ses, bool first, void *buf, size_t
 	int err;
 
 	t->calls[CALL_IOCTL]++;
-	err = devcrypto_encrypt(s->device, ses, first ? s->cipher.iv : NULL, buf, buf, n);
+	err = devcrypto_request(s->device, ses, &s->cipher, true, first ? s->cipher.iv : NULL, buf, n, buf);
 	if (err)
 		return transfer_fail(t, "request to /dev/crypto", -err);
 	t->requests++;
