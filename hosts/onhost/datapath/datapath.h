@@ -6,7 +6,7 @@
  * mode_*.c (how the bytes of a body move: one file per mode), transfer.c (every system call a mode may make,
  * counted), dearer.c (a body made dearer on purpose), cipher.c (/proc/crypto, sizes, keys), devcrypto.c
  * (/dev/crypto), alg.c (AF_ALG), aead.c (what AEADs need beyond that), probe.c, costs.c, raw.c (the other commands),
- * workers.c (raw's requests side by side), http.c, util.c.
+ * raw_alg.c, raw_devcrypto.c (raw's requests by each interface), workers.c (side by side), http.c, util.c.
  */
 #ifndef DATAPATH_H
 #define DATAPATH_H
@@ -258,33 +258,60 @@ bool answer_request(struct server *s, int sock, uint64_t connection, int status,
 
 /* --- the other commands -------------------------------------------------------------------------------------- */
 
-int probe(const struct cipher *like, char *const *names, int n);	/* like: the sizes wanted */
-int costs(struct cipher *c, size_t chunk, double seconds);		/* chunk 0: the cipher's default */
+enum { BY_AF_ALG = 1, BY_DEVCRYPTO = 2 };		/* interfaces to the kernel's ciphers */
+
+int probe(const struct cipher *like, unsigned int by, char *const *names, int n);	/* like: the sizes wanted */
+/* by: the interfaces whose prices are wanted; c NULL: none of a cipher. chunk 0: the cipher's default. */
+int costs(struct cipher *c, unsigned int by, size_t chunk, double seconds);
 bool so_crypt_compiled_in(void);
 
 #define STALL_SECONDS	60				/* not reached by anything that works */
 
-/* What raw does again and again. Each slot has an operation socket of its own, as a socket has one IV. */
+/* What raw does again and again. in and out have AAD and tag where AF_ALG has them, see aead.c. */
 struct job {
+	const struct interface *by;
 	struct cipher *cipher;
-	bool encrypt;
+	bool encrypt, mapped;				/* mapped: /dev/crypto does not copy */
 	size_t size, in_len, out_len;			/* plain bytes, bytes of a request, bytes of its answer */
 	double seconds;
 	unsigned int batch, depth;			/* batch 0: a default that fits the depth */
 	char *in, *wanted;				/* wanted: what every answer must be, behind the AAD */
+	int fd;						/* of the cipher: bound socket, or /dev/crypto */
+	uint32_t ses;					/* /dev/crypto: the session */
+	uint64_t asked;					/* requests so far; threads' apart (workers.c) */
+	unsigned int most;				/* /dev/crypto, without waiting: under way at once, so far */
+	uint64_t slept;					/* the same: how often the processor was given up to wait */
 	struct {
-		int op;
+		int op;					/* AF_ALG: an operation socket, as each has one IV */
 		char *out;
 	} slots[MAX_DEPTH];
 };
 
+/* raw_alg.c, raw_devcrypto.c: an interface to the kernel's ciphers. What returns an int returns 0 or -errno. */
+struct interface {
+	const char *name;
+	void (*open)(struct job *j);			/* finds the cipher, makes up a key; dies with a reason */
+	void (*open_slots)(struct job *j);		/* whose buffers are there; dies with a reason */
+	/* A request in two calls: the first only copies, or does nothing; in the second the driver has it. */
+	int (*hand_in)(const struct job *j, unsigned int slot, bool encrypt, size_t in_len);
+	int (*answer)(const struct job *j, unsigned int slot, bool encrypt, size_t in_len, size_t out_len);
+	bool (*queues)(const struct job *j);		/* whether it keeps several under way without threads */
+	uint64_t (*batch)(struct job *j, unsigned int requests);	/* by that; see workers_batch() */
+	void (*say)(const struct job *j, uint64_t asked, struct json *out);	/* its witness; dies where it differs */
+	const char *(*explain)(int err);
+	void (*close)(struct job *j);
+};
+
+extern const struct interface by_af_alg, by_devcrypto;
+
 int raw(struct job *j);
+uint64_t sleeps(void);					/* how often this thread gave up its processor to wait */
 
 struct workers;						/* raw's threads: one for each slot */
 struct workers *workers_open(const struct job *j);
 /* From nothing under way to nothing under way; ns from before the first request until the last answer. */
 uint64_t workers_batch(struct workers *w, unsigned int requests);	/* at least one for each slot */
-void workers_say(const struct workers *w, struct json *out);
+uint64_t workers_say(const struct workers *w, struct json *out);	/* how many requests they have made */
 void workers_close(struct workers *w);
 
 #endif

@@ -144,7 +144,11 @@ static int record(int fd, uint32_t ses, const struct cipher *c, bool encrypt, co
 		.iv_len = (__u32)c->iv_len,
 	};
 
-	return ioctl(fd, CIOCAUTHCRYPT, &op) ? -errno : 0;
+	size_t plain = n - c->aad - (encrypt ? 0 : AEAD_TAG);
+
+	if (ioctl(fd, CIOCAUTHCRYPT, &op))
+		return -errno;
+	return c->aad + op.len == cipher_out(c, plain, encrypt) ? 0 : -EIO;
 }
 
 int devcrypto_request(int fd, uint32_t ses, const struct cipher *c, bool encrypt, const void *iv, const void *in, size_t n,
