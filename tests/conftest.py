@@ -16,14 +16,14 @@ from xdist.scheduler import LoadScopeScheduling
 
 from harness.api.bench import load
 from harness.ciphers.table import CIPHERS
-from harness.measuring.opened import SO_CRYPT, OpenTestbed
+from harness.measuring.opened import OpenTestbed
 from harness.paths import ipsec
 from harness.servers import datapath
-from hosts import modules, testbed
+from hosts import testbed
 from hosts.errors import HarnessError
 from hosts.lab import qemu, uml
 from hosts.remote.changes import Scope
-from tests.support.lab import connected
+from tests.support.lab import connected, place_modules
 from tests.support.machine import inhabitants, namespace_of, soon
 
 MARKS = {"lab": ("lab",), "guest": ("lab",), "unit": (), "browser": ("browser",), "userland": ("lab",)}
@@ -103,7 +103,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> bytes | None:
     """The program ``datapath`` for any guest, compiled once; None where it cannot be made here."""
     compiled = tmp_path_factory.mktemp("datapath") / "datapath"
     sources = [str(path) for path in sorted((datapath.ONHOST / "datapath").glob("*.c"))]
-    headers = [f"-I{datapath.ONHOST / 'modules' / module}" for module in ("so_crypt", "devcrypto")]
+    headers = [f"-I{datapath.ONHOST / 'modules' / name}" for name in ("so_crypt", "devcrypto")]
     command = [*datapath.COMPILE, "-o", str(compiled), "-static", *headers, *sources]
     try:
         subprocess.run(command, check=True, capture_output=True, timeout=120)
@@ -114,10 +114,9 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> bytes | None:
 
 @pytest.fixture(scope="module")
 def opened(lab: uml.UmlLab, lab_parts: uml.UmlParts, program: bytes | None) -> Iterator[OpenTestbed]:
-    """The lab's guests, connected for all tests of a file, with so_crypt on the sender."""
-    module = modules.in_image(lab_parts.target)
+    """The lab's guests, connected for all tests of a file, with our modules on the sender."""
     with connected(lab.testbed, program) as hosts:
-        hosts.sender_facts.built[SO_CRYPT] = hosts.sender.put(module.content, "so_crypt.ko")
+        place_modules(hosts, lab_parts)
         yield hosts
 
 

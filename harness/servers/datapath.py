@@ -30,7 +30,7 @@ COMPILE = ("cc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread")
 
 def program() -> Program:
     """What it is made of: its sources, and how our modules are spoken to."""
-    headers = [ONHOST / "modules" / module / f"{module}.h" for module in ("so_crypt", "devcrypto")]
+    headers = [ONHOST / "modules" / name / f"{name}.h" for name in ("so_crypt", "devcrypto")]
     files = [*sorted((ONHOST / "datapath").glob("*.[ch]")), *headers]
     return Program(SHARED, COMPILE, {file.name: file.read_bytes() for file in files})
 

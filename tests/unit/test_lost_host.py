@@ -383,14 +383,15 @@ def test_a_trace_that_does_not_end_hides_no_lost_host() -> None:
 def place(monkeypatch: pytest.MonkeyPatch, error: Exception) -> dict[str, str]:
     """The kernel module, built on a host of the user's own."""
     monkeypatch.setattr(modules, "on_host", raising(error))
-    testbed, not_built = hosts(sender=None), dict[str, str]()
-    opened._place_module(testbed, None, not_built, Events())
-    return not_built
+    host, about = cast(Any, SimpleNamespace(name="sender")), facts("sender")
+    opened._place_modules(host, about, ["so_crypt"], opened._Places(opened.Wanted()), Events())
+    assert about.built == {}
+    return about.not_built
 
 
 @refusals
 def test_a_module_that_cannot_be_built_there_is_a_fact(monkeypatch: pytest.MonkeyPatch, error: Refusal) -> None:
-    assert place(monkeypatch, error) == {opened.SO_CRYPT: "it says no"}
+    assert place(monkeypatch, error) == {"so_crypt": "it says no"}
 
 
 def test_a_host_lost_while_it_builds_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
