@@ -214,7 +214,8 @@ def of_profile(profile: Profile, now: Sequence[Answer], then: Sequence[Answer]) 
     stopped: dict[str, list[str]] = {}
     for answer in then:
         if answer.reason is not None:
-            what = answer.cipher if answer.path == KERNEL_CRYPTO else answer.path
+            how = answer.path.removeprefix(KERNEL_CRYPTO)
+            what = answer.path if how == answer.path else f"{answer.cipher}{how}"
             stopped.setdefault(answer.reason, []).append(f"{answer.suite}/{what}")
     lines = [f"profile {profile.name}: {possible} of {len(now)} paths can run{more}"]
     return lines + [f"{INDENT}not {', '.join(names)}: {reason}" for reason, names in stopped.items()]

@@ -117,6 +117,8 @@ class Wanted:
 
     builds: frozenset[str] = frozenset()
     """Kernel modules of ours to build for the sender; one that cannot be is a fact with its reason."""
+    receiver_builds: frozenset[str] = frozenset()
+    """The same for the receiver."""
     masked: bool = False
     """User space on both hosts is to believe that its processor has no AES and no vector instructions."""
     run: str = ""
@@ -145,8 +147,8 @@ def testbeds(spec: Settled, events: Events, wanted: Wanted | None = None) -> Ite
         if isinstance(spec, LabTestbed):
             parts = stack.enter_context(kinds.of(spec).obtain(spec, events.progress))
             places.carried = Carried(image=parts.image_path)
-            if places.wanted.builds:
-                places.modules = _for_lab(parts, places.wanted.builds, events, places.not_built)
+            names = places.wanted.builds | places.wanted.receiver_builds
+            places.modules = _for_lab(parts, names, events, places.not_built)
             yield lambda: _booted(parts, places, events)
         else:
             opened = stack.enter_context(_opened(spec, places, events))
@@ -225,6 +227,7 @@ def _opened(
             carried=places.carried,
         )
         _place_modules(sender, places.facts[0], places.wanted.builds, places, events)
+        _place_modules(receiver, places.facts[1], places.wanted.receiver_builds, places, events)
         try:
             yield opened
         except HostLost as error:

@@ -11,8 +11,8 @@ from hosts.facts import Facts
 from hosts.remote import changes
 
 
-def unsupported(module: str, parameters: Parameters, sender: Facts, receiver: Facts) -> str | None:
-    """Why what the module does cannot be had with this cipher on the sender."""
+def lacking(module: str, sender: Facts) -> str | None:
+    """Why the module cannot be loaded on the sender, or None."""
     if module not in sender.built:
         return f"the kernel module {module} is not there: {sender.not_built.get(module, 'it was not built')}"
     if sender.signed_only:
@@ -20,11 +20,21 @@ def unsupported(module: str, parameters: Parameters, sender: Facts, receiver: Fa
             f"the sender's kernel takes signed modules only ({sender.signed_only}): sign {module} with a key that it "
             "knows (mokutil --import), or turn Secure Boot off"
         )
+    return None
+
+
+def unsupported(module: str, parameters: Parameters, sender: Facts, receiver: Facts) -> str | None:
+    """Why what the module does cannot be had with this cipher on the sender."""
+    if reason := lacking(module, sender):
+        return reason
     modules = parameters.cipher.kernel_modules if parameters.cipher else ()
     return requirements.missing(sender, receiver, sender_programs=("cc", "modprobe"), sender_modules=modules)
 
 
-def insert(bench: Bench, module: str, role: Literal["sender", "receiver"] = "sender") -> None:
+Role = Literal["sender", "receiver"]
+
+
+def insert(bench: Bench, module: str, role: Role = "sender") -> None:
     """Load it on a host, unless this suite did already. Raises Refusal, HostLost."""
     scope, facts = (bench.on_sender, bench.facts) if role == "sender" else (bench.on_receiver, bench.receiver_facts)
     if (role, module) not in bench.loaded:

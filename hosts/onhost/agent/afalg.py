@@ -8,7 +8,6 @@ wait for room or for data, not for the cipher.
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from contextlib import ExitStack
 from typing import Any

@@ -38,8 +38,9 @@ def verify(
 ) -> str | None:
     """Whether the kernel's ``name`` and OpenSSL agree about ``size`` random bytes; None, or what differs first.
 
-    Asked through ``interface``. Random key, IV and text; enciphered by both and compared, tag included; what the kernel enciphered is deciphered by
-    the kernel and compared with the text. Without ``evp_name`` (the null cipher) the answer must be the text itself.
+    Asked through ``interface``. Random key, IV and text; enciphered by both and compared, tag included; what the kernel
+    enciphered is deciphered by the kernel and compared with the text. Without ``evp_name`` (the null cipher) the answer
+    must be the text itself.
     Raises AlgError or EvpError where one of them cannot be asked.
     """
     key, iv, aad, text = (os.urandom(count) for count in (key_bytes, iv_bytes, aad_bytes, size))
