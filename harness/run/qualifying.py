@@ -102,7 +102,7 @@ def offered(bench: Bench, cipher: Cipher) -> list[str]:
 
 
 def known_answers(bench: Bench, interface: Interface, cipher: Cipher, driver: str) -> str | None:
-    """What a driver, asked by this interface, answers wrongly of the published vectors, both ways; None when nothing."""
+    """What a driver answers wrongly of the published vectors, both ways, by this interface; None when nothing."""
     for vector in (vector for vector in vectors.VECTORS if vector.cipher == cipher.name):
         for encrypt, text, due in ((True, vector.text, vector.answer), (False, vector.answer, vector.text)):
             try:
