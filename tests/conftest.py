@@ -132,13 +132,24 @@ def esp_modules(opened: OpenTestbed) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def qemu_lab() -> Iterator[qemu.QemuLab]:
-    """The embedded lab of QEMU guests, booted once for a file: emulating two processors would slow down all others."""
+def qemu_parts() -> Iterator[qemu.QemuParts]:
+    """What the lab of QEMU guests is booted from."""
     spec = testbed.load("lab-qemu")
     assert isinstance(spec, qemu.QemuTestbed)
     with contextlib.ExitStack() as stack:
         try:
-            booted = stack.enter_context(stack.enter_context(qemu.obtain(spec)).boot())
+            parts = stack.enter_context(qemu.obtain(spec))
+        except HarnessError as error:
+            pytest.skip(f"the lab of QEMU guests cannot be had here: {error}")
+        yield parts
+
+
+@pytest.fixture(scope="module")
+def qemu_lab(qemu_parts: qemu.QemuParts) -> Iterator[qemu.QemuLab]:
+    """The embedded lab of QEMU guests, booted once for a file: emulating two processors would slow down all others."""
+    with contextlib.ExitStack() as stack:
+        try:
+            booted = stack.enter_context(qemu_parts.boot())
         except HarnessError as error:
             pytest.skip(f"the lab of QEMU guests does not boot here: {error}")
         inside = namespace_of(booted.pid)

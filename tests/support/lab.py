@@ -14,7 +14,7 @@ from harness.paths import ipsec
 from harness.servers import datapath
 from hosts import modules
 from hosts.errors import HostLost
-from hosts.lab import uml
+from hosts.lab.kinds import Parts
 from hosts.remote.ssh import Connection
 from hosts.testbed import Host, HostsTestbed
 
@@ -28,7 +28,7 @@ def connected(testbed: HostsTestbed, program: bytes | None) -> Iterator[OpenTest
         yield opened
 
 
-def place_modules(opened: OpenTestbed, parts: uml.UmlParts) -> None:
+def place_modules(opened: OpenTestbed, parts: Parts) -> None:
     """Our kernel modules, built for the guests' kernel, onto the sender."""
     for source in (modules.SO_CRYPT, modules.DEVCRYPTO):
         module = modules.in_image(parts.target, source)

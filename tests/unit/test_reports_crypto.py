@@ -131,7 +131,7 @@ class TestInterfaces:
             assert more.mean == pytest.approx(record_maker.DEVCRYPTO_SAVES, rel=0.3)
             assert more.low and more.high and more.low < more.mean < more.high
             assert one.beside.byte_ratio and one.beside.byte_ratio.mean == pytest.approx(1, abs=0.08)
-        table = next(t for t in kernel_crypto_tables.tables(found) if t.key == "raw1-interfaces")
+        table = next(t for t in kernel_crypto_tables.tables(found) if t.id == "raw1-interfaces")
         row = rows(table)[0]
         assert (row["Interface"], row["Other interface"]) == ("AF_ALG", "/dev/crypto")
         assert row["More a call low"] < row["More a call (µs)"] < row["More a call high"]
