@@ -11,12 +11,13 @@ import pytest
 
 from harness.api.bench import Bench
 from harness.api.path import Deployed
+from harness.ciphers.interfaces import AF_ALG, DEVCRYPTO
 from harness.ciphers.table import CIPHERS
 from harness.cli import restore as restoring
 from harness.events import Event, Events, Note
 from harness.measuring import between, link
 from harness.measuring.opened import Wanted, open_testbed
-from harness.run import feasible
+from harness.servers import interfaces
 from hosts import testbed
 from hosts.errors import Refusal
 from hosts.lab import uml
@@ -105,8 +106,9 @@ def test_every_path_is_measured_on_hosts_as_others_have_them(
     assert "bytes, the sender's took none: ESP (IP protocol 50) does not get through" in (dropped.reason or "")
     # what needs the AEAD that is disabled is told so, and nothing else
     said = f"the sender's kernel module algif_aead is disabled (modprobe.d there: {DISABLED})"
-    assert feasible.why_not_kernel_crypto(CIPHERS["aes128gcm"], about[0]) == said
-    assert feasible.why_not_kernel_crypto(CIPHERS["3des"], about[0]) is None
+    assert interfaces.why_not(AF_ALG, CIPHERS["aes128gcm"], about[0]) == said
+    assert interfaces.why_not(AF_ALG, CIPHERS["3des"], about[0]) is None
+    assert interfaces.why_not(DEVCRYPTO, CIPHERS["aes128gcm"], about[0]) is None, "it needs nothing of AF_ALG"
 
 
 @pytest.fixture(scope="class")

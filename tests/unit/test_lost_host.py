@@ -16,6 +16,7 @@ from harness import plan, record, records
 from harness.api.parameters import Parameters
 from harness.api.path import Deployed, Witness
 from harness.api.prices import Asked
+from harness.ciphers.interfaces import AF_ALG, DEVCRYPTO
 from harness.ciphers.table import CIPHERS
 from harness.costs import prices
 from harness.costs.explanation import Explanation
@@ -238,13 +239,14 @@ def test_a_host_lost_in_a_sample_ends_it(tmp_path: Path, monkeypatch: pytest.Mon
 @refusals
 def test_a_driver_that_cannot_answer_says_so(error: Refusal) -> None:
     bench = cast(Any, SimpleNamespace(sender=Raising(error)))
-    said = str(qualifying.known_answers(bench, CIPHERS["3des"], "some-driver"))
+    said = str(qualifying.known_answers(bench, AF_ALG, CIPHERS["3des"], "some-driver"))
     assert said.startswith("some-driver could not answer ") and said.endswith(": it says no")
 
 
 def test_a_host_lost_while_it_answers_is_no_wrong_answer() -> None:
     with pytest.raises(HostLost):
-        qualifying.known_answers(cast(Any, SimpleNamespace(sender=Raising(LOST))), CIPHERS["3des"], "some-driver")
+        bench = cast(Any, SimpleNamespace(sender=Raising(LOST)))
+        qualifying.known_answers(bench, DEVCRYPTO, CIPHERS["3des"], "some-driver")
 
 
 def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> Outcomes:
