@@ -18,6 +18,7 @@ from harness.api.steps import Steps
 from harness.api.words import Words
 from harness.blocks import BlockFacts
 from harness.samples import Sample
+from hosts.onhost.agent.values import CryptoInterface
 
 SCHEMA = 1
 Outcome = Literal["measured", "unsupported", "failed", "invalid"]
@@ -49,6 +50,8 @@ class Cell(_Model):
     """Of kernel crypto."""
     depth: int | None = Field(default=None, ge=1)
     """Of kernel crypto: requests under way at once."""
+    interface: CryptoInterface | None = None
+    """Of kernel crypto: by which the kernel was asked; in older records, which do not say it, AF_ALG."""
     outcome: Outcome
     reason: str | None = None
     """Why it was not measured."""

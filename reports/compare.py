@@ -29,7 +29,7 @@ LEVEL = 0.05
 """Of all tests of one comparison together."""
 LINK_NEAR = 0.05
 """Measured goodputs of the link that differ by less than this fraction are alike."""
-FAIR = ("memory_kib", "crypto_drivers", "accelerators", "qatengine", "so_crypt", "clock", "not_quiet")
+FAIR = ("memory_kib", "crypto_drivers", "accelerators", "qatengine", "so_crypt", "devcrypto", "clock", "not_quiet")
 """Facts of a host that may differ between two runs which are compared: what of them a cell used, the cell says. By any
 other, two runs differ in more than what is compared."""
 MEANING = ("baseline", "tls", "connection", "requests", "instructions")
@@ -303,7 +303,7 @@ def _cells(a: Head, b: Head) -> Iterable[Difference]:
         other = others.get(cell.id)
         if other is None:
             continue
-        for name in ("path", "cipher", "driver", "size_bytes", "buffer_bytes", "depth"):
+        for name in ("path", "cipher", "driver", "size_bytes", "buffer_bytes", "depth"):  # the path has the interface
             in_a, in_b = str(getattr(cell, name)), str(getattr(other, name))
             yield Difference(f"{cell.id}: {name}", in_a, in_b, "refuse")
         if cell.driver_found and other.driver_found:

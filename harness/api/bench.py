@@ -100,8 +100,8 @@ class Bench:
     facts: Facts
     """The sender's."""
     receiver_facts: Facts
-    loaded: set[str] = field(default_factory=set)
-    """Kernel modules of ours that this suite has loaded."""
+    loaded: set[tuple[str, str]] = field(default_factory=set)
+    """Kernel modules of ours that this suite has loaded, each with the role of its host."""
     environment: dict[str, str] = field(default_factory=dict)
     """What servers in user space are started with."""
     carried: Carried = field(default_factory=Carried)

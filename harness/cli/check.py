@@ -11,7 +11,7 @@ from harness.api.path import DataPath
 from harness.cli.abilities import INDENT, table
 from harness.events import Events
 from harness.measuring import between, reached, way
-from harness.measuring.opened import SO_CRYPT, allowed
+from harness.measuring.opened import allowed
 from harness.measuring.reached import ROLES, Reached
 from harness.measuring.way import Found
 from harness.plan import at_size
@@ -184,11 +184,11 @@ def _supposed(found: Reached, role: str, programs: Iterable[str], paths: Mapping
     facts = answers.supposed(found.facts[role], programs)
     if role != "sender":
         return facts
+    ours = {name for path in paths.values() for name in path.builds}
     if not found.lab and (absent := facts.missing(modules.BUILT_WITH)):
         why = f"it is built on the sender, which has no {', '.join(absent)}"
-        return replace(facts, not_built={**facts.not_built, SO_CRYPT: why})
-    place = f"{found.hosts[role].directory}/{SO_CRYPT}.ko"
-    return replace(facts, built=facts.built | {name: place for path in paths.values() for name in path.builds})
+        return replace(facts, not_built=facts.not_built | dict.fromkeys(ours, why))
+    return replace(facts, built=facts.built | {name: f"{found.hosts[role].directory}/{name}.ko" for name in ours})
 
 
 def _as_run(
@@ -215,7 +215,8 @@ def of_profile(profile: Profile, now: Sequence[Answer], then: Sequence[Answer]) 
     stopped: dict[str, list[str]] = {}
     for answer in then:
         if answer.reason is not None:
-            what = answer.cipher if answer.path == KERNEL_CRYPTO else answer.path
+            how = answer.path.removeprefix(KERNEL_CRYPTO)
+            what = answer.path if how == answer.path else f"{answer.cipher}{how}"
             stopped.setdefault(answer.reason, []).append(f"{answer.suite}/{what}")
     lines = [f"profile {profile.name}: {possible} of {len(now)} paths can run{more}"]
     return lines + [f"{INDENT}not {', '.join(names)}: {reason}" for reason, names in stopped.items()]

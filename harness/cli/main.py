@@ -77,14 +77,7 @@ def _check(options: argparse.Namespace) -> int:
 def _abilities(options: argparse.Namespace) -> int:
     profiles = _profiles(options)
     found = paths.discover()
-    wanted = {
-        name
-        for one in profiles
-        for suite in one.suites
-        if isinstance(suite, profile.TransferSuite)
-        for name in suite.paths
-    }
-    builds = frozenset(module for name in wanted & set(found) for module in found[name].builds)
+    builds = frozenset(module for one in profiles for module in answers.built(one, found))
     events = Events()
     lines = []
     with Reporter() as reporter:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -28,7 +28,6 @@ from hosts.testbed import HostsTestbed, LabTestbed, Settled
 
 Fresh = Callable[[], AbstractContextManager["OpenTestbed"]]
 """Opens the next testbed; the one before is closed by then."""
-SO_CRYPT = "so_crypt"
 MASK = {"OPENSSL_ia32cap": "0:0:0:0:0", "GNUTLS_CPUID_OVERRIDE": "0x1", "NETTLE_FAT_OVERRIDE": "vendor:other"}
 """What hides AES and vector instructions from OpenSSL (OPENSSL_ia32cap(3)), from GnuTLS and from the Nettle beneath it
 on x86: see ``hosts/onhost/agent/gnutls.py``."""
@@ -118,6 +117,8 @@ class Wanted:
 
     builds: frozenset[str] = frozenset()
     """Kernel modules of ours to build for the sender; one that cannot be is a fact with its reason."""
+    receiver_builds: frozenset[str] = frozenset()
+    """The same for the receiver."""
     masked: bool = False
     """User space on both hosts is to believe that its processor has no AES and no vector instructions."""
     run: str = ""
@@ -148,8 +149,8 @@ def testbeds(spec: Settled, events: Events, wanted: Wanted | None = None) -> Ite
         if isinstance(spec, LabTestbed):
             parts = stack.enter_context(kinds.of(spec).obtain(spec, events.progress))
             places.carried = Carried(image=parts.image_path)
-            if places.wanted.builds:
-                places.module = _for_lab(parts, events, places.not_built)
+            names = places.wanted.builds | places.wanted.receiver_builds
+            places.modules = _for_lab(parts, names, events, places.not_built)
             yield lambda: _booted(parts, places, events)
         else:
             opened = stack.enter_context(_opened(spec, places, events))
@@ -161,7 +162,8 @@ class _Places:
     """What testbeds that are opened one after the other have in common."""
 
     wanted: Wanted
-    module: Module | None = None
+    modules: dict[str, Module] = field(default_factory=dict)
+    """Those that were built here, by name."""
     not_built: dict[str, str] = field(default_factory=dict)
     facts: tuple[facts.Facts, facts.Facts] | None = None
     """Of a lab's first boot: another one has the same kernel and image, which nobody can change meanwhile."""
@@ -227,8 +229,8 @@ def _opened(
             environment=dict(MASK) if places.wanted.masked else {},
             carried=places.carried,
         )
-        if places.wanted.builds:
-            _place_module(opened, places.module, places.not_built, events)
+        _place_modules(sender, places.facts[0], places.wanted.builds, places, events)
+        _place_modules(receiver, places.facts[1], places.wanted.receiver_builds, places, events)
         try:
             yield opened
         except HostLost as error:
@@ -322,30 +324,35 @@ def _connected(hosts: HostsTestbed, run: str) -> Iterator[tuple[RemoteHost, Remo
                 each.result()
 
 
-def _for_lab(parts: Parts, events: Events, not_built: dict[str, str]) -> Module | None:
-    """SO_CRYPT for the kernel that the lab is going to boot, from the cache or built now; None with the reason."""
-    try:
-        return modules.in_image(parts.target, progress=events.progress)
-    except Refusal as error:
-        not_built[SO_CRYPT] = _in_a_line(error)
-        return None
-
-
-def _place_module(opened: OpenTestbed, module: Module | None, not_built: dict[str, str], events: Events) -> None:
-    """SO_CRYPT onto the sender: sent over where it was built here, else built there with the kernel's headers."""
-    about = opened.sender_facts
-    events.progress("bringing the kernel module so_crypt to the sender")
-    if module:
-        about.built[SO_CRYPT] = opened.sender.put(module.content, "so_crypt.ko")
-    elif not not_built:
+def _for_lab(parts: Parts, names: Iterable[str], events: Events, not_built: dict[str, str]) -> dict[str, Module]:
+    """Our modules for the kernel that the lab is going to boot, from the cache or built now; reasons for the others."""
+    built = {}
+    for name in sorted(names):
         try:
-            about.built[SO_CRYPT] = modules.on_host(opened.sender, about.shown.get("os"))
+            built[name] = modules.in_image(parts.target, modules.MODULES / name, events.progress)
         except Refusal as error:
-            not_built[SO_CRYPT] = _in_a_line(error)
-    about.not_built.update(not_built)
-    about.shown["so_crypt"] = not_built.get(SO_CRYPT) or (
-        f"built from {module.package} {module.version}" if module else "built with the host's kernel headers"
-    )
+            not_built[name] = _in_a_line(error)
+    return built
+
+
+def _place_modules(host: RemoteHost, about: facts.Facts, names: Iterable[str], places: _Places, events: Events) -> None:
+    """Our modules onto a host: sent over where they were built here, else built there with its kernel's headers."""
+    for name in sorted(names):
+        events.progress(f"bringing the kernel module {name} to the {host.name}")
+        here = places.modules.get(name)
+        why = places.not_built.get(name) or about.not_built.get(name)
+        if here:
+            about.built[name] = host.put(here.content, f"{name}.ko")
+        elif not why:
+            try:
+                about.built[name] = modules.on_host(host, about.shown.get("os"), modules.MODULES / name)
+            except Refusal as error:
+                why = _in_a_line(error)
+        if why:
+            about.not_built[name] = why
+        about.shown[name] = why or (
+            f"built from {here.package} {here.version}" if here else "built with the host's kernel headers"
+        )
 
 
 def _in_a_line(error: Refusal) -> str:

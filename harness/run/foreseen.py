@@ -12,6 +12,7 @@ from harness.api.parameters import Parameters
 from harness.api.path import DataPath
 from harness.api.prices import Asked
 from harness.api.steps import Price
+from harness.ciphers.interfaces import INTERFACES
 from harness.ciphers.table import CIPHERS
 from harness.costs.explanation import Explanation
 from harness.events import Events
@@ -19,7 +20,7 @@ from harness.measuring import asked, link, quieting
 from harness.measuring.opened import OpenTestbed
 from harness.profile import CryptoSuite, Profile, TransferSuite
 from harness.run import answers, feasible
-from harness.servers import datapath, requirements
+from harness.servers import datapath, interfaces, requirements
 from hosts.errors import Refusal
 from hosts.facts import Facts
 from hosts.remote.agent import AgentError
@@ -98,9 +99,11 @@ def _suite(
         if isinstance(suite, TransferSuite):
             _transfers(profile, suite, paths, opened, bench, told)
             return
-        for name in suite.ciphers:
-            if feasible.why_not_kernel_crypto(CIPHERS[name], bench.facts) is None:
-                _attempt(told, f"{suite.name}: {name}", partial(datapath.load_alg, bench, CIPHERS[name]))
+        for interface in (INTERFACES[name] for name in suite.interfaces):
+            for name in suite.ciphers:
+                if interfaces.why_not(interface, CIPHERS[name], bench.facts) is None:
+                    ready = partial(datapath.make_ready, bench, interface, CIPHERS[name])
+                    _attempt(told, f"{suite.name}: {name} by {interface.name}", ready)
 
 
 def _transfers(

@@ -179,12 +179,13 @@ class Session:
         if self._fresh is None:
             masked = self.profile.instructions == "masked"
             wanted = Wanted(
-                self._builds(),
-                masked,
-                self.writer.head.run_id,
-                self.profile.offloads,
-                self.profile.af_alg == "unrestricted",
-                self._lacking,
+                builds=self._builds(),
+                receiver_builds=self._receiver_builds(),
+                masked=masked,
+                run=self.writer.head.run_id,
+                offloads=self.profile.offloads,
+                unrestricted=self.profile.af_alg == "unrestricted",
+                lacking=self._lacking,
             )
             fresh = self._stack.enter_context(testbeds(spec, self.events, wanted))
             self._fresh = partial(self._told, fresh)
@@ -201,9 +202,21 @@ class Session:
             yield opened
 
     def _builds(self) -> frozenset[str]:
-        """Kernel modules of ours that the wanted cells need."""
-        wanted = {self.cells[cell].path for cell in self.wanted} & self.paths.keys()
-        return frozenset(name for path in wanted for name in self.paths[path].builds)
+        """Kernel modules of ours that the wanted cells need, and what their paths' prices are measured by."""
+        cells = [self.cells[cell] for cell in self.wanted]
+        wanted = [self.paths[path] for path in {cell.path for cell in cells} & self.paths.keys()]
+        by_paths = {name for path in wanted for name in path.builds}
+        by_prices = {name for path in wanted for source in path.prices for name in source.builds if self.explain}
+        return frozenset(
+            by_paths | by_prices | {name for cell in cells if cell.interface for name in cell.interface.builds}
+        )
+
+    def _receiver_builds(self) -> frozenset[str]:
+        """The same of the receiver: only prices ask for any."""
+        wanted = {self.cells[cell].path for cell in self.wanted} & self.paths.keys() if self.explain else set()
+        return frozenset(
+            name for path in wanted for source in self.paths[path].prices for name in source.receiver_builds
+        )
 
     def _lacking(self, sender: Facts, receiver: Facts) -> dict[str, frozenset[str]]:
         """Programs that hosts would have to have for this profile, and lack."""

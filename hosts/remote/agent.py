@@ -237,9 +237,9 @@ class Agent:
         """End the trace; what the processes did."""
         return self._ask(protocol.TraceStop(), 40.0)
 
-    def hash_cost(self, name: str, seconds: float) -> values.Costs:
+    def hash_cost(self, name: str, seconds: float, interface: values.CryptoInterface = "AF_ALG") -> values.Costs:
         """What a digest by the kernel's hash costs."""
-        return self._ask(protocol.HashCost(name, seconds), seconds + 2 * SLACK_SECONDS)
+        return self._ask(protocol.HashCost(interface, name, seconds), seconds + 2 * SLACK_SECONDS)
 
     def gnutls_cost(self, cipher: str, mac: str | None, record_bytes: int, seconds: float) -> values.Costs:
         """What enciphering a TLS record costs in user space."""
@@ -250,10 +250,18 @@ class Agent:
         return self._ask(protocol.CryptoFlags())
 
     def alg_answer(
-        self, kind: values.CipherKind, name: str, key_hex: str, iv_hex: str, text_hex: str, aad_hex: str, encrypt: bool
+        self,
+        kind: values.CipherKind,
+        name: str,
+        key_hex: str,
+        iv_hex: str,
+        text_hex: str,
+        aad_hex: str,
+        encrypt: bool,
+        interface: values.CryptoInterface = "AF_ALG",
     ) -> str:
         """What the kernel's cipher makes of a text, in hex."""
-        return self._ask(protocol.AlgAnswer(kind, name, key_hex, iv_hex, text_hex, aad_hex, encrypt))
+        return self._ask(protocol.AlgAnswer(interface, kind, name, key_hex, iv_hex, text_hex, aad_hex, encrypt))
 
     def alg_verify(
         self,
@@ -264,7 +272,8 @@ class Agent:
         iv_bytes: int,
         size_bytes: int,
         aad_bytes: int,
+        interface: values.CryptoInterface = "AF_ALG",
     ) -> str | None:
         """None where the kernel's cipher and OpenSSL agree about random bytes, else what differs."""
-        asked = protocol.AlgVerify(kind, name, evp, key_bytes, iv_bytes, size_bytes, aad_bytes)
+        asked = protocol.AlgVerify(interface, kind, name, evp, key_bytes, iv_bytes, size_bytes, aad_bytes)
         return self._ask(asked)

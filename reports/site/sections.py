@@ -136,7 +136,15 @@ def _kernel_crypto(made: kernel_crypto.KernelCrypto, run: Run) -> Section:
         _notes(made.suites, run, list(made.cells)) if any(c.path == kernel_crypto.OPENSSL for c in made.curves) else [],
         kernel_crypto_figures.figures(made),
         kernel_crypto_tables.tables(made),
-        sentence=next(iter(kernel_crypto.sentences([made])), "No cipher could be measured here."),
+        sentence=" ".join(
+            filter(
+                None,
+                (
+                    next(iter(kernel_crypto.sentences([made])), "No cipher could be measured here."),
+                    kernel_crypto.adds(kernel_crypto.meters(made)),
+                ),
+            )
+        ),
         glimpse=strip.crypto(made),
         masked=made.suites[0].instructions == "masked",
     )

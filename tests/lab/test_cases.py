@@ -11,19 +11,20 @@ import pytest
 
 from harness.api.bench import Bench
 from harness.api.path import Deployed
+from harness.ciphers.interfaces import AF_ALG, DEVCRYPTO
 from harness.ciphers.table import CIPHERS
 from harness.cli import restore as restoring
 from harness.events import Event, Events, Note
 from harness.measuring import between, link
-from harness.measuring.opened import SO_CRYPT, Wanted, open_testbed
-from harness.run import feasible
-from hosts import modules, testbed
+from harness.measuring.opened import Wanted, open_testbed
+from harness.servers import interfaces
+from hosts import testbed
 from hosts.errors import Refusal
 from hosts.lab import uml
 from hosts.remote import changes
 from hosts.remote.host import RemoteHost
 from hosts.testbed import Host, HostsTestbed
-from tests.support.lab import connected, shell, unchanged
+from tests.support.lab import connected, place_modules, shell, unchanged
 from tests.support.runs import profile_of, renew_associations, run, samples_of, suite
 
 SIX = {"sender": "fd98::2", "receiver": "fd98::3"}
@@ -80,7 +81,8 @@ def test_every_path_is_measured_on_hosts_as_others_have_them(
             words = "enc cbc(des3_ede) 0x" + "11" * 24 + " auth-trunc hmac(sha1) 0x" + "22" * 20 + " 96"
             assert renew_associations(bench.sender, lambda _old: words) == 2
 
-    schemes = ("http", "so-crypt", "so-crypt-send", "afalg-copy", "afalg-splice", "plain", "https", "ipsec")
+    ours = ("so-crypt", "so-crypt-send", "devcrypto-copy", "devcrypto-mapped")
+    schemes = ("http", *ours, "afalg-copy", "afalg-splice", "plain", "https", "ipsec")
     wanted = profile_of(
         suite(*schemes, cipher="3des", link_rate="200mbit"),
         suite("http", "https", "ktls", "ktls-write", "ipsec", cipher="aes128gcm") | {"name": "today"},
@@ -89,8 +91,7 @@ def test_every_path_is_measured_on_hosts_as_others_have_them(
     )
     with connected(others, program) as opened:
         about = opened.sender_facts, opened.receiver_facts
-        module = modules.in_image(lab_parts.target)
-        about[0].built[SO_CRYPT] = opened.sender.put(module.content, "so_crypt.ko")
+        place_modules(opened, lab_parts)
         assert not opened.sender.directory.startswith("/dev/shm"), "a tmpfs from which programs run"
         done = run(opened, wanted, tmp_path, act)
     ahead = [facts.shown["clock"]["ahead_seconds"] for facts in about]
@@ -105,8 +106,9 @@ def test_every_path_is_measured_on_hosts_as_others_have_them(
     assert "bytes, the sender's took none: ESP (IP protocol 50) does not get through" in (dropped.reason or "")
     # what needs the AEAD that is disabled is told so, and nothing else
     said = f"the sender's kernel module algif_aead is disabled (modprobe.d there: {DISABLED})"
-    assert feasible.why_not_kernel_crypto(CIPHERS["aes128gcm"], about[0]) == said
-    assert feasible.why_not_kernel_crypto(CIPHERS["3des"], about[0]) is None
+    assert interfaces.why_not(AF_ALG, CIPHERS["aes128gcm"], about[0]) == said
+    assert interfaces.why_not(AF_ALG, CIPHERS["3des"], about[0]) is None
+    assert interfaces.why_not(DEVCRYPTO, CIPHERS["aes128gcm"], about[0]) is None, "it needs nothing of AF_ALG"
 
 
 @pytest.fixture(scope="class")

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from harness.api.parameters import Parameters
+from harness.ciphers.interfaces import AF_ALG
 from harness.ciphers.table import CIPHERS
-from harness.run import feasible
-from harness.servers import datapath, requirements, so_crypt
+from harness.servers import datapath, interfaces, requirements, so_crypt
 from hosts import kernel_config
 from hosts.crypto import afalg
 from hosts.crypto.afalg import AfAlg
@@ -148,10 +148,8 @@ def test_a_path_gives_the_true_reason_before_anything_is_deployed() -> None:
 
 
 def test_kernel_crypto_binds_drivers_by_name_which_no_list_has() -> None:
-    assert "no list has the names of drivers" in str(
-        feasible.why_not_kernel_crypto(CIPHERS["3des"], host(af_alg=seen()))
-    )
-    assert feasible.why_not_kernel_crypto(CIPHERS["3des"], host(af_alg=seen(restrict="0"))) is None
+    assert "no list has the names of drivers" in str(interfaces.why_not(AF_ALG, CIPHERS["3des"], host(af_alg=seen())))
+    assert interfaces.why_not(AF_ALG, CIPHERS["3des"], host(af_alg=seen(restrict="0"))) is None
 
 
 def test_a_missing_module_is_told_with_its_option() -> None:

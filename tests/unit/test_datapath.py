@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 SOURCE = Path(__file__).resolve().parents[2] / "hosts" / "onhost" / "datapath"
-FLAGS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-pthread"]
+FLAGS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-pthread", f"-I{SOURCE.parent / 'modules' / 'devcrypto'}"]
 BUILDS = {"plain": ["-O2"], "sanitized": ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover"]}
 DEADLINE = 20.0
 GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -437,7 +437,7 @@ def refused(program: Path, *arguments: str, stdin: bytes = b"") -> tuple[int, st
         (("dance",), 2, "unknown command"),
         (("serve",), 2, "serve needs"),
         (("serve", "--nonsense"), 2, "nonsense"),
-        (("serve", "--chunk", "1000000"), 2, "from 16 to 131072"),
+        (("serve", "--chunk", "1000000"), 2, "from 16 to 262140"),
         (("serve", "--chunk", "12x"), 2, "whole number"),
         (("serve", "--watchdog", "0"), 2, "--watchdog"),
         (("serve", "--dearer", "0"), 2, "--dearer 0: wanted a whole number from 1 to 1000"),
@@ -447,6 +447,7 @@ def refused(program: Path, *arguments: str, stdin: bytes = b"") -> tuple[int, st
         (("raw", "--cipher", "cbc(aes)"), 2, "--op"),
         (("raw", "--cipher", "cbc(aes)", "--op", "encrypt"), 2, "--size"),
         (("costs",), 2, "--cipher"),
+        (("costs", "--cipher", "cbc(aes)", "--chunk", "131088"), 2, "--chunk 131088: wanted at most 131072"),
         (("probe",), 2, "--cipher"),
         (("raw", "--key-bytes", "65"), 2, "--key-bytes 65: wanted a whole number from 0 to 64"),
         (("raw", "--key-bytes", "-1"), 2, "--key-bytes -1"),
@@ -553,7 +554,7 @@ def test_an_unknown_cipher_has_a_reason(program: Path, tmp_path: Path) -> None:
 
 def test_help_names_every_mode(program: Path) -> None:
     done = subprocess.run([str(program), "--help"], capture_output=True, check=True, timeout=DEADLINE)
-    for mode in ("plain", "afalg-copy", "afalg-splice", "so-crypt", "so-crypt-send", *REHEARSALS):
+    for mode in ("plain", "afalg-copy", "afalg-splice", "so-crypt", "so-crypt-send", "devcrypto-copy", *REHEARSALS):
         assert f"  {mode} ".encode() in done.stdout
 
 

@@ -66,7 +66,8 @@ REPORTS_MAY = {
     "harness.verdicts.linefit",
     "harness.verdicts.stats",
 }
-REPORTS_MAY |= {"harness.api.steps", "harness.api.words", "harness.ciphers.table"}  # data: what a record is made of
+REPORTS_MAY |= {"harness.api.steps", "harness.api.words"}  # data: what a record is made of
+REPORTS_MAY |= {"harness.ciphers.interfaces", "harness.ciphers.table"}
 REPORTS_MAY |= {"hosts.errors", "hosts.progress"}
 REPORTS_PARTS = ("findings", "drawing", "nights", "site")
 """Folders of reports, each of which may use those before it, and the modules beside the folders."""

@@ -209,7 +209,7 @@ def test_a_refusal_is_told_with_the_last_commands_and_without_what_they_read() -
 SECRETIVE = (
     protocol.Run(["x"], 1.0, SECRET, None, looks=False),
     protocol.Put("x", SECRET, 0o600, ""),
-    protocol.AlgAnswer("aead", "x", SECRET, SECRET, "", "", encrypt=True),
+    protocol.AlgAnswer("AF_ALG", "aead", "x", SECRET, SECRET, "", "", encrypt=True),
     protocol.Digest([], Decipher("x", SECRET, SECRET)),
     protocol.Apply(CommandChange("x", [], "", None, [], [], SECRET)),
     protocol.Apply(ProcessChange("x", [], "", "", SECRET)),
@@ -251,7 +251,7 @@ def test_arguments_of_another_shape_are_refused(agent: LocalAgent, arguments: An
 
 
 def test_no_key_is_in_what_is_said_of_wrong_arguments(agent: LocalAgent) -> None:
-    whole = encode(protocol.AlgAnswer("skcipher", "cbc(aes)", SECRET, SECRET, "00", "", encrypt=True))
+    whole = encode(protocol.AlgAnswer("AF_ALG", "skcipher", "cbc(aes)", SECRET, SECRET, "00", "", encrypt=True))
     for wrong in ({"key_hex": [SECRET]}, {"key_hex": {SECRET: 1}}, {"iv_hex": None}, {"encrypt": SECRET}):
         said = agent.raw("AlgAnswer", {**whole, **wrong})["error"]
         assert said.startswith("AlgAnswer.")

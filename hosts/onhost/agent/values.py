@@ -12,6 +12,8 @@ from typing import Literal, Optional, Union
 Connection = Literal["new", "resumed", "kept"]
 """What each request of a batch begins with: see ``small.Batch``."""
 CipherKind = Literal["skcipher", "aead"]
+CryptoInterface = Literal["/dev/crypto", "AF_ALG"]
+"""From user space to the kernel's ciphers and hashes."""
 
 
 @dataclass(frozen=True)

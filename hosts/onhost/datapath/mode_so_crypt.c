@@ -99,16 +99,7 @@ static void setup(struct server *s)
 		    s->cipher.block);
 	if (s->chunk > DEFAULT_CHUNK && !strncmp(s->cipher.driver, "virtio_crypto", 13))
 		die(EXIT_USAGE, "--chunk %zu: virtio_crypto is known to hang above %d", s->chunk, DEFAULT_CHUNK);
-	{
-		struct cipher by_driver = { 0 };	/* priority and module are for information */
-
-		snprintf(by_driver.name, sizeof(by_driver.name), "%.*s", ALG_NAME_LEN - 1, s->cipher.driver);
-		if (cipher_lookup(&by_driver)) {
-			s->cipher.priority = by_driver.priority;
-			memcpy(s->cipher.module, by_driver.module, NAME_LEN);
-			memcpy(s->cipher.algorithm, by_driver.algorithm, NAME_LEN);
-		}
-	}
+	cipher_of_driver(&s->cipher);
 }
 
 static int switch_on(struct transfer *t)
