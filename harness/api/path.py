@@ -107,7 +107,7 @@ class DataPath(ABC):
     """How it is called in a terminal and in reports."""
     clear: bool = False
     """True where nothing is encrypted: the suite's cipher does not apply."""
-    esp: bool = False
+    speaks_esp: bool = False
     """Whether its packets are ESP, which a firewall may drop: a check tries whether they pass."""
     builds: tuple[str, ...] = ()
     """Kernel modules of ours that the sender needs (``hosts/onhost/modules``)."""

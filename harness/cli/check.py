@@ -104,7 +104,7 @@ def _between(found: Reached, profiles: Sequence[Profile], paths: Mapping[str, Da
     sender, receiver = found.hosts["sender"], found.hosts["receiver"]
     lines = [_placed(sender, receiver), *way.try_port(sender, receiver)]
     suites = [suite for one in profiles for suite in one.suites if isinstance(suite, TransferSuite)]
-    esp = any(paths[name].esp for suite in suites for name in suite.paths if name in paths)
+    esp = any(paths[name].speaks_esp for suite in suites for name in suite.paths if name in paths)
     lines += way.clocks({role: found.facts[role].shown["clock"] for role in ROLES})
     if esp:
         try:

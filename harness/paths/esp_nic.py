@@ -22,7 +22,7 @@ class EspNic(DataPath):
         short="IPsec enciphered by the network card",
         order=90,
     )
-    esp = True
+    speaks_esp = True
     impossible = staticmethod(ipsec.impossible_by_card)
     unsupported = staticmethod(ipsec.unsupported_by_card)
 

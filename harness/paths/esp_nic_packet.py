@@ -21,7 +21,7 @@ class EspNicPacket(DataPath):
         short="IPsec by the network card",
         order=95,
     )
-    esp = True
+    speaks_esp = True
     impossible = staticmethod(ipsec.impossible_by_card)
     unsupported = staticmethod(ipsec.unsupported_by_card)
 

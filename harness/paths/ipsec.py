@@ -7,7 +7,7 @@ from harness.api.parameters import Parameters
 from harness.api.path import DataPath, Deployed
 from harness.api.steps import Step, Steps, Way
 from harness.api.words import Words
-from harness.servers import datapath, ipsec
+from harness.servers import datapath, esp, ipsec
 
 
 class Ipsec(DataPath):
@@ -19,7 +19,7 @@ class Ipsec(DataPath):
         order=40,
         model="scheme",
     )
-    esp = True
+    speaks_esp = True
     prices = (datapath.PRICES, esp.PRICES)
     impossible = staticmethod(ipsec.impossible)
     unsupported = staticmethod(ipsec.unsupported)

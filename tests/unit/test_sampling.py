@@ -136,7 +136,7 @@ class Hosts:
         return "TLS1.2 / X"
 
     def opened(self) -> OpenTestbed:
-        host = SimpleNamespace(agent=self, host=SimpleNamespace(data_interface="eth1"))
+        host = SimpleNamespace(name="sender", agent=self, host=SimpleNamespace(data_interface="eth1"))
         both = SimpleNamespace(sender=host, receiver=host, meter=None, carried=Carried(), links={})
         return cast(OpenTestbed, both)
 
