@@ -12,7 +12,7 @@ import resource
 import threading
 from pathlib import Path
 
-from ..checking import openssl, refused, same
+from ..checking import apart, as_nobody, openssl, refused, same
 from .common import (
     AEAD,
     AES_CBC,
@@ -66,20 +66,6 @@ from .common import (
 )
 
 NOWHERE = 8  # an address where nothing is
-
-
-def out_of_root(function: object) -> None:
-    """Call a function as nobody, in a process of its own."""
-    pid = os.fork()
-    if not pid:
-        status = 1
-        with contextlib.suppress(BaseException):
-            os.setgid(65534)
-            os.setuid(65534)
-            function()  # type: ignore[operator]
-            status = 0
-        os._exit(status)
-    assert os.waitpid(pid, 0)[1] == 0, "as nobody"
 
 
 class Sessions(Case):
@@ -164,7 +150,7 @@ class Sessions(Case):
             refused(errno.EPERM, lambda: self.device.named("cbc(aes)", CIPHER, KEY[:16]), "by name")
             self.device.crypt(self.device.session(AES_CBC, key=KEY[:16]), PLAIN[:16])
 
-        out_of_root(nobody)
+        apart(as_nobody, nobody)
 
 
 class Requests(Case):
