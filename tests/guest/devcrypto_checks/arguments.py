@@ -68,6 +68,13 @@ from .common import (
 NOWHERE = 8  # an address where nothing is
 
 
+def unshare_user() -> None:
+    """All capabilities, in a user namespace that is not the first."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(0x10000000):
+        raise OSError(ctypes.get_errno(), "unshare")
+
+
 class Sessions(Case):
     def test_by_number(self) -> None:
         for code, what, call in (
@@ -150,7 +157,20 @@ class Sessions(Case):
             refused(errno.EPERM, lambda: self.device.named("cbc(aes)", CIPHER, KEY[:16]), "by name")
             self.device.crypt(self.device.session(AES_CBC, key=KEY[:16]), PLAIN[:16])
 
+        def let_in() -> None:
+            with Device() as device:
+                refused(errno.EPERM, lambda: device.named("cbc(aes)", CIPHER, KEY[:16]), "by name, let in")
+                device.crypt(device.session(AES_CBC, key=KEY[:16]), PLAIN[:16])
+
         apart(as_nobody, nobody)
+        Path(DEVICE).chmod(0o666)
+        self.addCleanup(Path(DEVICE).chmod, 0o600)
+        apart(as_nobody, let_in)
+        try:
+            apart(unshare_user)
+        except AssertionError as error:
+            self.skipTest(f"this kernel makes no user namespaces: {error}")
+        apart(unshare_user, let_in)
 
 
 class Requests(Case):
