@@ -79,9 +79,10 @@ class Held(Case):
     def test_shutdown_loses_nothing(self) -> None:
         """Neither completed sends that are queued still, nor what a send under way has taken: no reset."""
         for length in (4096, 20000):
-            with encrypted(AES, alg=CBC, buffers=40000, chunk=4096) as (sender, receiver):
+            with encrypted(AES, alg=CBC, buffers=8192, chunk=4096) as (sender, receiver):
+                sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 200000)
                 at = 0
-                while outq(sender) < 15000:
+                while outq(sender) < 30000:  # more than the peer has room for
                     at += sender.send(PLAIN[at : at + 4096])
                 delayed(hold=1, most=0)
                 sending = Call(functools.partial(sender.send, PLAIN[at : at + length]))
