@@ -317,26 +317,33 @@ def test_more_connections_than_places(own: Server, tmp_path: Path) -> None:
     assert own.stop()["failed"] == 0
 
 
+def allow(server: Server, more: int) -> None:
+    """So many descriptors more than it has."""
+    taken = {int(path.name) for path in Path(f"/proc/{server.process.pid}/fd").iterdir()}
+    free = [number for number in range(1000) if number not in taken]
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (free[more], 1000))
+
+
 def test_a_server_without_descriptors_ends_who_is_idle(own: Server, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"here")
-    open_files = len(list(Path(f"/proc/{own.process.pid}/fd").iterdir()))
-    resource.prlimit(own.process.pid, resource.RLIMIT_NOFILE, (open_files + 3, open_files + 100))
+    allow(own, 3)
     with contextlib.ExitStack() as stack:
         idle = [stack.enter_context(own.connect()) for _ in range(10)]
-        assert own.ask(GET % b"f").endswith(b"here")
+        assert status_of(own.ask(GET % b"f")) == 500, "there was a descriptor for the file"
         assert read_all(idle[0]) == b"", "the oldest was not ended"
+        allow(own, 100)
+        assert own.ask(GET % b"f").endswith(b"here")
     assert own.stop()["put_off"] >= 7
 
 
 def test_a_server_without_descriptors_makes_clients_wait(own: Server, tmp_path: Path) -> None:
     """And no client is idle: it goes on when there are descriptors again, as a machine may be short of them."""
     (tmp_path / "f").write_bytes(b"here")
-    open_files = len(list(Path(f"/proc/{own.process.pid}/fd").iterdir()))
-    resource.prlimit(own.process.pid, resource.RLIMIT_NOFILE, (open_files, open_files + 100))
+    allow(own, 0)
     with own.connect() as client:
         client.sendall(GET % b"f")
         assert not select.select([client], [], [], 0.5)[0], "it was answered"
-        resource.prlimit(own.process.pid, resource.RLIMIT_NOFILE, (open_files + 100, open_files + 100))
+        allow(own, 100)
         assert read_response(client)[2] == b"here"
     assert 1 <= own.stop()["put_off"] <= 10, "it tries again and again"
 

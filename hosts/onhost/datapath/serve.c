@@ -204,23 +204,28 @@ static void wait_for_work(struct server *s, const sigset_t *waiting)
 {
 	struct pollfd fds[MAX_CONNS + 1] = { { .fd = s->listener, .events = POLLIN } };
 	const struct timespec pause = { .tv_nsec = PAUSE_NS };
+	struct conn *of[MAX_CONNS + 1];
+	nfds_t n = 1, i;
 	bool paused;
-	int i;
 
 	end_idle();
 	paused = now_ns() < paused_until;
 	if (paused)
 		fds[0].fd = -1;
-	for (i = 0; i < MAX_CONNS; i++)
-		fds[i + 1] = (struct pollfd){ .fd = conns[i].fd, .events = POLLIN };
-	if (ppoll(fds, MAX_CONNS + 1, paused ? &pause : NULL, waiting) < 0) {
+	for (i = 0; i < MAX_CONNS; i++) {		/* no more than there are: ppoll() compares with the limit */
+		if (conns[i].fd < 0)
+			continue;
+		of[n] = &conns[i];
+		fds[n++] = (struct pollfd){ .fd = conns[i].fd, .events = POLLIN };
+	}
+	if (ppoll(fds, n, paused ? &pause : NULL, waiting) < 0) {
 		if (errno != EINTR && errno != ENOMEM)
 			die(EXIT_RUNTIME, "poll: %s", strerror(errno));
 		return;
 	}
-	for (i = 0; i < MAX_CONNS && !stop; i++)
-		if (fds[i + 1].revents && conns[i].fd == fds[i + 1].fd)
-			readable(s, &conns[i]);
+	for (i = 1; i < n && !stop; i++)
+		if (fds[i].revents && of[i]->fd == fds[i].fd)
+			readable(s, of[i]);
 	if (fds[0].revents && !stop)
 		welcome(s);
 }
