@@ -229,6 +229,7 @@ extern const struct mode mode_plain, mode_afalg_copy, mode_afalg_splice, mode_so
 
 struct totals {
 	uint64_t connections, requests, failed, bytes, plain_bytes, crossing, copied, crypto_requests;
+	uint64_t put_off;				/* accepts that found no memory or descriptor */
 	uint64_t calls[CALLS];
 	double user_seconds, system_seconds;
 };
