@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from harness.record import Run
-from harness.samples import Role, Sample, cpu_seconds_per_gb
+from harness.samples import Sample, cpu_seconds_per_gb
+from hosts.roles import Role
 
 LEVEL = 0.95
 CELL_FIELDS = ("suite", "path", "cipher", "driver", "driver_found", "size_bytes", "buffer_bytes", "depth", "outcome")

@@ -12,7 +12,7 @@ from harness.cli.abilities import INDENT, table
 from harness.events import Events
 from harness.measuring import between, reached, way
 from harness.measuring.opened import SO_CRYPT, allowed
-from harness.measuring.reached import ROLES, Reached
+from harness.measuring.reached import Reached
 from harness.measuring.way import Found
 from harness.plan import at_size
 from harness.profile import Profile, TransferSuite
@@ -26,6 +26,7 @@ from hosts.onhost.agent.values import CommandChange, DirectoryChange, InsmodChan
 from hosts.remote import route
 from hosts.remote.foresight import Foreseen
 from hosts.remote.host import RemoteHost
+from hosts.roles import ROLES
 from hosts.testbed import Host, Settled
 
 SPARE_BYTES = 50_000_000
@@ -102,7 +103,7 @@ def _by(role: str, place: Host) -> str:
 
 def _between(found: Reached, profiles: Sequence[Profile]) -> list[Found]:
     sender, receiver = found.hosts["sender"], found.hosts["receiver"]
-    lines = [_placed(sender, receiver), *way.try_port(sender, receiver)]
+    lines = [_placed(sender, receiver), *way.try_ports(sender, receiver)]
     esp = any("ipsec" in suite.paths for one in profiles for suite in one.suites if isinstance(suite, TransferSuite))
     lines += way.clocks({role: found.facts[role].shown["clock"] for role in ROLES})
     if esp:

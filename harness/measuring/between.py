@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
-from harness.api.bench import FIRST_PORT
-from harness.measuring.link import PORT
-from hosts.errors import HostLost, Refusal
+from harness.measuring import way
+from hosts.errors import Refusal
 from hosts.remote.agent import AgentError
 from hosts.remote.host import RemoteHost
 
-PORTS = (PORT, FIRST_PORT)
-"""Tried before anything is measured: the link test's, and the first of the servers'."""
-SECONDS = 5.0
-LEAST = 64
-"""Bytes that a port is tried with."""
 
-
-def require(sender: RemoteHost, receiver: RemoteHost, ports: Sequence[int] = PORTS) -> None:
+def require(sender: RemoteHost, receiver: RemoteHost, ports: Sequence[int] = way.PORTS) -> None:
     """Raises Refusal with the one thing that is in the way of all paths, HostLost."""
     placed(sender, receiver)
     for port in ports:
-        _open(sender, receiver, port)
+        if refusal := way.refused(sender, receiver, port):
+            raise refusal
 
 
 def placed(sender: RemoteHost, receiver: RemoteHost) -> None:
@@ -57,32 +50,3 @@ def _routed(host: RemoteHost, destination: str) -> None:
             host=host.name,
             next_step=f"name {taken} as data_interface, or give {destination} a route by {place.data_interface}",
         )
-
-
-def _open(sender: RemoteHost, receiver: RemoteHost, port: int) -> None:
-    """The receiver gets bytes from a port of the sender."""
-    address = str(sender.host.data_address)
-    with ThreadPoolExecutor(1) as pool:
-        giving = pool.submit(sender.agent.give, address, port, LEAST, SECONDS)
-        try:
-            receiver.agent.pull(address, port, LEAST, SECONDS)
-        except AgentError as error:
-            why = error.what
-        else:
-            giving.result()
-            return
-        own = giving.exception()  # waits for it
-    if isinstance(own, HostLost):
-        raise own
-    if isinstance(own, AgentError) and "in use" in own.what:
-        raise Refusal(
-            f"port {port} of {address} is in use",
-            host=sender.name,
-            next_step=f"find out by whom (ss -ltnp 'sport = :{port}') and end it, or wait",
-        )
-    raise Refusal(
-        f"the receiver ({receiver.host.data_address}) does not get through to {address} TCP port {port}: {why}",
-        host=sender.name,
-        next_step="let the receiver in there: a firewall on the sender, or between, must pass TCP to port "
-        f"{PORT} and to ports from {FIRST_PORT} on (docs/hosts.md)",
-    )

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from harness.api.path import Deployed
 from harness.measuring.opened import OpenTestbed
-from harness.samples import Role
 from hosts.onhost.agent.values import Counter, FileCounter, LogTail, Observation, SizeCounter, TableCounter
+from hosts.roles import ROLES, Role
 
 ALWAYS: dict[str, Counter] = {
     "tcp_retransmitted_segments": TableCounter("/proc/net/snmp", "Tcp.RetransSegs"),
@@ -45,7 +45,7 @@ class Look:
 def look(opened: OpenTestbed, deployed: Sequence[Deployed]) -> Look:
     """Look at both hosts at once. Nothing may be timed meanwhile. Raises HostLost, Refusal."""
     asked: dict[Role, dict[str, Counter]] = {}
-    for role in ("sender", "receiver"):
+    for role in ROLES:
         wanted = dict.fromkeys(counter for one in deployed for counter in _counters(one)[role].values())
         asked[role] = {str(number): counter for number, counter in enumerate(wanted)}
     with ThreadPoolExecutor(1) as beside:

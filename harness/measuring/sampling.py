@@ -14,9 +14,10 @@ from harness.api.path import Deployed
 from harness.measuring import link, looking, proof
 from harness.measuring.opened import CpuMeter, OpenTestbed
 from harness.measuring.proof import OUT, Batch, Busy, Transfer, Verified
-from harness.samples import HostSample, Role, Sample, placed
+from harness.samples import HostSample, Sample, placed
 from hosts.errors import Refusal
 from hosts.onhost.agent.values import CpuTime, Fetched
+from hosts.roles import Role
 
 KEPT_BYTES = 64 << 20
 """What the transfers of a block may leave in the receiver's memory; of larger ones, each is checked before the next."""

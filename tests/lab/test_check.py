@@ -11,6 +11,7 @@ import pytest
 from harness.measuring import way
 from hosts.lab.uml import UmlLab
 from hosts.remote.host import RemoteHost
+from hosts.roles import ROLES
 from tests.support.commands import harness
 from tests.support.lab import shell, unchanged
 
@@ -35,7 +36,7 @@ def test_two_hosts_are_checked_and_nothing_is_changed_or_loaded(lab: UmlLab, hos
     assert [then - now for now, then in zip(after, before, strict=True)] == [{}, {}]
     lines = [line.strip() for line in done.stdout.splitlines()]
     assert done.returncode == 1, done.stderr
-    for role in ("sender", "receiver"):
+    for role in ROLES:
         address = getattr(lab.testbed, role).address
         assert any(line.startswith(f"{role}: reached by ssh ") and f"root@{address} port 22" in line for line in lines)
     found = {line.split("  ")[0]: line for line in lines if "  " in line}

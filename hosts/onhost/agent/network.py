@@ -52,8 +52,9 @@ def interface_to(destination: str, source: str) -> str:
     raise OSError(f"the kernel names no interface to {destination}")
 
 
-def management_interface() -> str | None:
-    """The interface by which the SSH connection that carries this agent leaves; None where that cannot be told.
+def management_interfaces() -> list[str]:
+    """The interface by which the SSH connection that carries this agent leaves, and those beneath it, as a VLAN, a
+    bond or a bridge has them; empty where that cannot be told.
 
     sshd says the connection's two ends in the environment of what it starts; sudo hides it, but not from root, who
     may read it of the processes above.
@@ -64,14 +65,23 @@ def management_interface() -> str | None:
         if found is not None:
             client, server = found
             try:
-                return interface_to(client, server)
+                return beneath(interface_to(client, server))
             except (OSError, ValueError):
-                return None
+                return []
         process = processes.look(pid)
         if process is None or process.parent <= 1:
-            return None
+            return []
         pid = process.parent
-    return None
+    return []
+
+
+def beneath(interface: str) -> list[str]:
+    """An interface, and those that its packets pass on their way out (Documentation/ABI/testing/sysfs-class-net)."""
+    found = [interface]
+    for name in found:  # which grows
+        lower = sorted(path.name for path in Path(f"/sys/class/net/{name}").glob("lower_*"))
+        found += [below for each in lower if (below := each[len("lower_") :]) not in found]
+    return found
 
 
 def _connection(pid: int) -> tuple[str, str] | None:
