@@ -257,7 +257,7 @@ def bottleneck(
     goodput = statistics.median(s.bytes * 8 / s.seconds for s in rows if s.bytes and s.seconds)
     if link_bits_per_second and goodput >= LINK_SHARE * link_bits_per_second:
         return "link"
-    shares = {}
+    shares: dict[str, float] = {}
     for role in ROLES:
         busy = [getattr(s, role).cpu_seconds for s in rows]
         if all(value is not None for value in busy):
