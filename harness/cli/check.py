@@ -217,8 +217,20 @@ def of_profile(profile: Profile, now: Sequence[Answer], then: Sequence[Answer]) 
         if answer.reason is not None:
             what = answer.cipher if answer.path == KERNEL_CRYPTO else answer.path
             stopped.setdefault(answer.reason, []).append(f"{answer.suite}/{what}")
-    lines = [f"profile {profile.name}: {possible} of {len(now)} paths can run{more}"]
+    lines = [f"profile {profile.name}: {possible} of {len(now)} paths can run{more}", *_of_question(profile, then)]
     return lines + [f"{INDENT}not {', '.join(names)}: {reason}" for reason, names in stopped.items()]
+
+
+def _of_question(profile: Profile, then: Sequence[Answer]) -> list[str]:
+    """Whether what a profile is about can be answered at all."""
+    asked = profile.question
+    if asked is None:
+        return []
+    paths = (asked.candidate, asked.baseline)
+    missing = {one.path: one.reason for one in then if one.suite in asked.suites and one.path in paths and one.reason}
+    said = " and ".join(f"{path} cannot run" for path in missing)
+    how = f"CANNOT be answered there: {said}" if missing else "can be answered"
+    return [f"{INDENT}its question, {asked.candidate} against {asked.baseline}, {how}"]
 
 
 def _plan(found: Reached, plan: Plan, told: Checked) -> list[str]:
@@ -269,7 +281,9 @@ def status(told: Checked) -> int:
     return 1 if told.next else 0
 
 
-def lines(told: Checked) -> list[str]:
-    """All of it, what to do last."""
+def lines(told: Checked, run: str) -> list[str]:
+    """All of it, what to do last. ``run``: the command that measures."""
     last = [f"{INDENT}- {step}" for step in dict.fromkeys(told.next)]
-    return [*told.lines, "", *(["next:", *last] if last else ["nothing is in the way"])]
+    if not last:
+        return [*told.lines, "", f"nothing is in the way; next: {run}"]
+    return [*told.lines, "", "next:", *last, f"then check again, or measure what can run: {run}"]

@@ -57,7 +57,9 @@ def test_two_hosts_are_checked_and_nothing_is_changed_or_loaded(lab: UmlLab, hos
     changes = lines[lines.index("a run would change this, and undo it in reverse order:") :]
     assert "+ tc qdisc add dev vec1 root handle ca11: netem rate 1000000000bit limit 4000" in changes
     assert any(line.startswith("+ kernel modules: ") and " esp4 " in line for line in changes)
-    assert lines[-1] == "- install the missing packages, or give --provision"
+    assert lines[-2] == "- install the missing packages, or give --provision"
+    command = f"tox -e gigabit-3des -- --testbed {hosts_file}"
+    assert lines[-1] == f"then check again, or measure what can run: {command}"
 
 
 def test_esp_that_is_dropped_on_one_side_is_told_with_its_direction(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,8 +91,24 @@ def test_what_can_run_now_and_what_once_packages_are_there() -> None:
         f"profile gigabit-3des: {possible} of {len(now)} paths can run now, {later} once the missing packages are "
         "installed"
     )
+    assert lines[1] == "  its question, so-crypt against afalg-copy, can be answered"
     assert not any("nginx" in line for line in lines), "what is missing is told elsewhere"
     assert [line for line in lines if "small-files-kept/ktls: the kernel's TLS has no 3DES" in line]
+
+
+def test_whether_its_question_can_be_answered_is_told_with_what_is_missing() -> None:
+    wanted = profile.load("gigabit-3des")
+    sender = replace(without("sender"), modules=frozenset())
+    found = answers.answers(wanted, paths.discover(), sender, without("receiver"), built=True)
+    said = "  its question, so-crypt against afalg-copy, CANNOT be answered there: afalg-copy cannot run"
+    assert check.of_profile(wanted, found, found)[1].startswith(said.partition(":")[0])
+
+
+def test_the_last_line_is_the_command_that_measures() -> None:
+    assert check.lines(check.Checked(["x"]), "tox -e p") == ["x", "", "nothing is in the way; next: tox -e p"]
+    assert check.lines(check.Checked(["x"], ["do", "do"]), "tox -e p")[2:] == [
+        *("next:", "  - do", "then check again, or measure what can run: tox -e p")
+    ]
 
 
 # ------------------------------------------------------------------------------ what reads like a diff
