@@ -27,12 +27,21 @@ def placed(sender: RemoteHost, receiver: RemoteHost) -> None:
 
 def _addressed(host: RemoteHost) -> None:
     place = host.host
-    if not host.agent.has_address(str(place.data_address), place.data_interface):
-        raise Refusal(
-            f"{place.data_address} is not an address of {place.data_interface}",
-            host=host.name,
-            next_step="check data_address and data_interface in the testbed file",
-        )
+    there = host.agent.addresses()
+    if str(place.data_address) in there.get(place.data_interface, ()):
+        return
+    owner = next((name for name, some in there.items() if str(place.data_address) in some), None)
+    if owner:
+        instead, step = f"{owner} has it", f"name {owner} as data_interface of the {host.name}"
+    elif place.data_interface in there:
+        instead, step = f"that has {' and '.join(there[place.data_interface]) or 'none'}", "check data_address"
+    else:
+        instead, step = f"there are {' '.join(there)}", "check data_interface and data_address"
+    raise Refusal(
+        f"{place.data_address} is not an address of {place.data_interface}: {instead}",
+        host=host.name,
+        next_step=f"{step} in the testbed file",
+    )
 
 
 def _routed(host: RemoteHost, destination: str) -> None:

@@ -172,9 +172,9 @@ class Agent:
         """Wait until the process of change ``number`` lets a connection in; else why not."""
         return self._ask(protocol.WaitPort(address, port, number, timeout), timeout + SLACK_SECONDS)
 
-    def has_address(self, address: str, interface: str) -> bool:
-        """Whether the interface has the address."""
-        return self._ask(protocol.HasAddress(address, interface))
+    def addresses(self) -> dict[str, list[str]]:
+        """The host's addresses, by interface; of one that has none, too."""
+        return self._ask(protocol.Addresses())
 
     def interface_to(self, destination: str, source: str) -> str:
         """The interface by which packets from ``source``, an address there, leave to ``destination``."""

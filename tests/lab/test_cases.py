@@ -149,12 +149,13 @@ class TestBetween:
     def test_a_firewall_is_named_with_host_port_and_direction(
         self, pair: tuple[RemoteHost, RemoteHost], monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        """One that lets the first ports through: the last one is tried, too."""
         monkeypatch.setattr(way, "SECONDS", 1.0)
         sender, receiver = (host.host for host in pair)
-        rule = f"dir in src {receiver.data_address} dst {sender.data_address} proto tcp dport 18080"
+        rule = f"dir in src {receiver.data_address} dst {sender.data_address} proto tcp dport 18120"
         with altered(sender, f"ip xfrm policy add {rule} action block", f"ip xfrm policy delete {rule}"):
             said = refused(pair)
-        who = f"the receiver ({receiver.data_address}) does not get through to {sender.data_address} TCP port 18080"
+        who = f"the receiver ({receiver.data_address}) does not get through to {sender.data_address} TCP port 18120"
         assert said == f"{who}: timed out"
 
     def test_a_port_that_is_in_use_is_no_firewall(

@@ -19,20 +19,18 @@ ROUTE = struct.Struct("=8BI")  # struct rtmsg: family, lengths of both prefixes,
 MOST_ANCESTORS = 50
 
 
-def has_address(address: str, interface: str) -> bool:
-    """Whether an interface of this host has an address."""
-    wanted = ip_address(address).packed
-    try:
-        index = socket.if_nametoindex(interface)
-    except OSError:
-        return False
+def addresses() -> dict[str, list[str]]:
+    """The addresses of this host, by interface; of one that has none, too."""
+    names = dict(socket.if_nameindex())
+    found: dict[str, list[str]] = {name: [] for name in names.values()}
     for message in netlink.ask(NETLINK_ROUTE, GETADDR, netlink.NLM_F_DUMP, ADDRESS.pack(0, 0, 0, 0, 0)):
-        if ADDRESS.unpack_from(message.payload)[4] != index:
-            continue
+        name = names.get(ADDRESS.unpack_from(message.payload)[4])
         told = netlink.attributes(message.payload[ADDRESS.size :])
-        if wanted in [bytes(told[kind]) for kind in (IFA_LOCAL, IFA_ADDRESS) if kind in told]:
-            return True
-    return False
+        # of a link between two the first is this end, the second the other; elsewhere both are one, or IPv6 has one
+        packed = told.get(IFA_LOCAL) or told.get(IFA_ADDRESS)
+        if name and packed:
+            found[name].append(str(ip_address(bytes(packed))))
+    return found
 
 
 def interface_to(destination: str, source: str) -> str:
