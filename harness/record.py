@@ -19,6 +19,7 @@ from harness.api.words import Words
 from harness.blocks import BlockFacts
 from harness.samples import Sample
 from hosts.onhost.agent.values import CryptoInterface
+from hosts.roles import Role
 
 SCHEMA = 1
 Outcome = Literal["measured", "unsupported", "failed", "invalid"]
@@ -242,7 +243,7 @@ class Head(_Model):
     """How payloads were received, by name, and the receiver's libcurl with its TLS library: ``stream-1 libcurl/8.14.1
     GnuTLS/3.8.9``. None in older records: ``callback-1``, pycurl with a function of Python's."""
     suites: list[SuiteEntry] = []
-    hosts: dict[Literal["sender", "receiver"], dict[str, Any]] = {}
+    hosts: dict[Role, dict[str, Any]] = {}
     """Facts by role."""
     paths: dict[str, Words] = {}
     """How the cells' paths are called, by name; older records do not say it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -176,7 +177,6 @@ def gather(host: RemoteHost, role: str) -> Facts:
     af_alg = afalg.seen(kernel, text["restrict"], text["fips"], text["status"], text["uid_map"], there, configured)
     seen = quiet.look(host)
     signed_only = signatures(text["sig_enforce"], text["lockdown"])
-    management = host.hello.management
     emulated = re.search(r"^vendor_id\s*: User Mode Linux$", text["cpu"], re.MULTILINE) is not None
     engine = qat.look(host, programs["qatengine"], emulated=emulated)
     shown = _usual(kernel, text) | {
@@ -223,7 +223,7 @@ def gather(host: RemoteHost, role: str) -> Facts:
         disabled=disabled_modules(configured, text["command_line"], text["loaded"], text["builtin"]),
         signed_only=signed_only,
         executable=host.hello.executable,
-        shared=shared(interface, management),
+        shared=shared(interface, host.hello.management),
         quotas=tuple(map(str, quotas(text["cgroup"]))),
         quietness=seen,
         shown=shown,
@@ -255,11 +255,11 @@ def clock(host: RemoteHost) -> dict[str, float]:
     return {"ahead_seconds": round(ahead, 4), "within_seconds": round(taken / 2, 4)}
 
 
-def shared(data_interface: str, management: str | None) -> str | None:
-    """Why the data interface is not to be touched, or None. ``management``: by which one the SSH connection leaves."""
-    if management is None:
+def shared(data_interface: str, management: Sequence[str]) -> str | None:
+    """Why the data interface is not to be touched, or None. ``management``: those that carry the SSH connection."""
+    if not management:
         return f"it cannot be told whether {data_interface} carries the SSH connection"
-    return f"{data_interface} carries the SSH connection" if management == data_interface else None
+    return f"{data_interface} carries the SSH connection" if data_interface in management else None
 
 
 def signatures(enforced: str, lockdown: str) -> str | None:

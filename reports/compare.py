@@ -21,6 +21,7 @@ from harness import records
 from harness.record import Head, Metric
 from harness.verdicts.stats import Mean
 from hosts.errors import Refusal
+from hosts.roles import ROLES
 from reports import facts, words
 from reports.nights.series import Group, Key, spread
 from reports.table import Table, factor, table
@@ -344,8 +345,7 @@ def _suites(a: Head, b: Head) -> Iterable[Difference]:
 
 
 def _hosts(a: Head, b: Head) -> Iterable[Difference]:
-    roles: tuple[Literal["sender", "receiver"], ...] = ("sender", "receiver")
-    pairs = [(str(role), a.hosts.get(role, {}), b.hosts.get(role, {})) for role in roles]
+    pairs = [(str(role), a.hosts.get(role, {}), b.hosts.get(role, {})) for role in ROLES]
     if a.testbed.machine and b.testbed.machine:
         pairs.append(("machine that emulates", a.testbed.machine, b.testbed.machine))
     for role, in_a, in_b in pairs:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.record import Head
+from hosts.roles import ROLES
 
 DEPTH = 4
 ABSENT = "–"
@@ -44,7 +45,7 @@ def machine(told: dict[str, Any]) -> str:
 
 def machines(head: Head) -> list[str]:
     """On what machines a run was made, in sentences."""
-    sender, receiver = (machine(head.hosts.get(role, {})) for role in ("sender", "receiver"))
+    sender, receiver = (machine(head.hosts.get(role, {})) for role in ROLES)
     apart = {"Sender": sender, "Receiver": receiver}
     named = {"Sender and receiver, each": sender} if sender == receiver else apart
     named["Both emulated on"] = machine(head.testbed.machine)

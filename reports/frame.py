@@ -17,7 +17,8 @@ from scipy.special import stdtrit
 
 from harness.ciphers import interfaces
 from harness.record import Cell, Run
-from harness.samples import Role, Sample, cpu_seconds_per_gb
+from harness.samples import Sample, cpu_seconds_per_gb
+from hosts.roles import Role
 
 LEVEL = 0.95
 CELL_FIELDS = (

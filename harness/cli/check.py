@@ -12,7 +12,7 @@ from harness.cli.abilities import INDENT, table
 from harness.events import Events
 from harness.measuring import between, reached, way
 from harness.measuring.opened import allowed
-from harness.measuring.reached import ROLES, Reached
+from harness.measuring.reached import Reached
 from harness.measuring.way import Found
 from harness.plan import at_size
 from harness.profile import Profile, TransferSuite
@@ -26,6 +26,7 @@ from hosts.onhost.agent.values import CommandChange, DirectoryChange, InsmodChan
 from hosts.remote import route
 from hosts.remote.foresight import Foreseen
 from hosts.remote.host import RemoteHost
+from hosts.roles import ROLES
 from hosts.testbed import Host, Settled
 
 SPARE_BYTES = 50_000_000
@@ -102,7 +103,7 @@ def _by(role: str, place: Host) -> str:
 
 def _between(found: Reached, profiles: Sequence[Profile], paths: Mapping[str, DataPath]) -> list[Found]:
     sender, receiver = found.hosts["sender"], found.hosts["receiver"]
-    lines = [_placed(sender, receiver), *way.try_port(sender, receiver)]
+    lines = [_placed(sender, receiver), *way.try_ports(sender, receiver)]
     suites = [suite for one in profiles for suite in one.suites if isinstance(suite, TransferSuite)]
     esp = any(paths[name].speaks_esp for suite in suites for name in suite.paths if name in paths)
     lines += way.clocks({role: found.facts[role].shown["clock"] for role in ROLES})
@@ -218,8 +219,20 @@ def of_profile(profile: Profile, now: Sequence[Answer], then: Sequence[Answer]) 
             how = answer.path.removeprefix(KERNEL_CRYPTO)
             what = answer.path if how == answer.path else f"{answer.cipher}{how}"
             stopped.setdefault(answer.reason, []).append(f"{answer.suite}/{what}")
-    lines = [f"profile {profile.name}: {possible} of {len(now)} paths can run{more}"]
+    lines = [f"profile {profile.name}: {possible} of {len(now)} paths can run{more}", *_of_question(profile, then)]
     return lines + [f"{INDENT}not {', '.join(names)}: {reason}" for reason, names in stopped.items()]
+
+
+def _of_question(profile: Profile, then: Sequence[Answer]) -> list[str]:
+    """Whether what a profile is about can be answered at all."""
+    asked = profile.question
+    if asked is None:
+        return []
+    paths = (asked.candidate, asked.baseline)
+    missing = {one.path: one.reason for one in then if one.suite in asked.suites and one.path in paths and one.reason}
+    said = " and ".join(f"{path} cannot run" for path in missing)
+    how = f"CANNOT be answered there: {said}" if missing else "can be answered"
+    return [f"{INDENT}its question, {asked.candidate} against {asked.baseline}, {how}"]
 
 
 def _plan(found: Reached, plan: Plan, told: Checked) -> list[str]:
@@ -270,7 +283,9 @@ def status(told: Checked) -> int:
     return 1 if told.next else 0
 
 
-def lines(told: Checked) -> list[str]:
-    """All of it, what to do last."""
+def lines(told: Checked, run: str) -> list[str]:
+    """All of it, what to do last. ``run``: the command that measures."""
     last = [f"{INDENT}- {step}" for step in dict.fromkeys(told.next)]
-    return [*told.lines, "", *(["next:", *last] if last else ["nothing is in the way"])]
+    if not last:
+        return [*told.lines, "", f"nothing is in the way; next: {run}"]
+    return [*told.lines, "", "next:", *last, f"then check again, or measure what can run: {run}"]

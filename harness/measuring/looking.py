@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 from harness.api.path import Deployed
 from harness.measuring.opened import OpenTestbed
-from harness.samples import Role
 from hosts import offloads
 from hosts.offloads import Link
 from hosts.onhost.agent.values import (
@@ -20,6 +19,7 @@ from hosts.onhost.agent.values import (
     SizeCounter,
     TableCounter,
 )
+from hosts.roles import ROLES, Role
 
 ALWAYS: dict[str, Counter] = {
     "tcp_retransmitted_segments": TableCounter("/proc/net/snmp", "Tcp.RetransSegs"),
@@ -61,7 +61,7 @@ class Look:
 def look(opened: OpenTestbed, deployed: Sequence[Deployed]) -> Look:
     """Look at both hosts at once. Nothing may be timed meanwhile. Raises HostLost, Refusal."""
     asked: dict[Role, dict[str, Counter]] = {}
-    for role in ("sender", "receiver"):
+    for role in ROLES:
         wanted = dict.fromkeys(counter for one in deployed for counter in _counters(one)[role].values())
         host = opened.sender if role == "sender" else opened.receiver
         asked[role] = {str(number): counter for number, counter in enumerate(wanted)}

@@ -24,6 +24,7 @@ from hosts.modules import Module
 from hosts.remote import changes, restore, route
 from hosts.remote.changes import Scope
 from hosts.remote.host import RemoteHost
+from hosts.roles import ROLES
 from hosts.testbed import HostsTestbed, LabTestbed, Settled
 
 Fresh = Callable[[], AbstractContextManager["OpenTestbed"]]
@@ -202,7 +203,7 @@ def _opened(
             events.progress("asking both hosts what they can do")
             between.require(sender, receiver)
             with ThreadPoolExecutor(2) as pool:
-                first, second = pool.map(facts.gather, (sender, receiver), ("sender", "receiver"))
+                first, second = pool.map(facts.gather, (sender, receiver), ROLES)
             known = first, second
             if hosts.provision:
                 known = provided.provided((sender, receiver), known, places.wanted.lacking, events)
@@ -245,7 +246,7 @@ def _surroundings(
     hosts: tuple[RemoteHost, RemoteHost], known: tuple[facts.Facts, facts.Facts]
 ) -> dict[str, Disturbance]:
     """What sender and receiver say happened on them, by role. Raises HostLost."""
-    each = zip(("sender", "receiver"), hosts, known, strict=True)
+    each = zip(ROLES, hosts, known, strict=True)
     return {role: disturbance.of_host(host, about.shown["processors"], about.quotas) for role, host, about in each}
 
 
@@ -313,7 +314,7 @@ def _connected(hosts: HostsTestbed, run: str) -> Iterator[tuple[RemoteHost, Remo
             yield sender, receiver
         return
     with ThreadPoolExecutor(2) as pool:
-        wanted = [pool.submit(RemoteHost, role, getattr(hosts, role), run=run) for role in ("sender", "receiver")]
+        wanted = [pool.submit(RemoteHost, role, getattr(hosts, role), run=run) for role in ROLES]
         try:
             wait(wanted)
             sender, receiver = (future.result() for future in wanted)

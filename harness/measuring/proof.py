@@ -13,8 +13,8 @@ from harness.api.path import Deployed, Observed, Witness
 from harness.measuring import looking
 from harness.measuring.looking import Look
 from harness.measuring.opened import OpenTestbed
-from harness.samples import Role
 from hosts.onhost.agent.values import Digested, Fetched, Received
+from hosts.roles import Role
 
 OUT = "payload.out"
 LOG_SECONDS = 3.0

@@ -15,11 +15,12 @@ from harness.measuring import link, looking, proof
 from harness.measuring.looking import Look
 from harness.measuring.opened import CpuMeter, OpenTestbed
 from harness.measuring.proof import OUT, Batch, Busy, Transfer, Verified
-from harness.samples import HostSample, Role, Sample, placed
+from harness.samples import HostSample, Sample, placed
 from hosts.errors import Refusal
 from hosts.offloads import Link
 from hosts.onhost.agent.values import CpuTime, Fetched
 from hosts.remote.changes import Scope
+from hosts.roles import Role
 
 Linked = Callable[[str, dict[Role, Link]], str | None]
 """Told a cell and the state of both data interfaces of its transfer: why that makes the sample invalid, or None."""

@@ -24,7 +24,7 @@ from hosts.remote.host import RemoteHost
 LOOKS = (
     protocol.Ping,
     protocol.Read,
-    protocol.HasAddress,
+    protocol.Addresses,
     protocol.InterfaceTo,
     protocol.PortTaken,
     protocol.OfferedCipherSuites,

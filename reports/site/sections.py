@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from harness.record import Cell, Run, SuiteEntry
+from hosts.roles import ROLES
 from reports import words
 from reports.drawing import (
     crossings,
@@ -76,7 +77,7 @@ def limits(run: Run) -> list[str]:
     chosen = head.testbed.chosen
     said = [caveat] if (caveat := words.caveat(head.testbed)) else []
     said += [f"Chosen by the run: {chosen}."] if chosen else []
-    loud = {role: told for role in ("sender", "receiver") if (told := head.hosts.get(role, {}).get("not_quiet"))}
+    loud = {role: told for role in ROLES if (told := head.hosts.get(role, {}).get("not_quiet"))}
     said += [f"The {role} was not quiet: {', '.join(map(str, told))}." for role, told in loud.items()]
     masked = [suite.name for suite in head.suites if suite.instructions == "masked"]
     if masked:

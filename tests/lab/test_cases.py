@@ -15,7 +15,7 @@ from harness.ciphers.interfaces import AF_ALG, DEVCRYPTO
 from harness.ciphers.table import CIPHERS
 from harness.cli import restore as restoring
 from harness.events import Event, Events, Note
-from harness.measuring import between, link
+from harness.measuring import between, link, way
 from harness.measuring.opened import Wanted, open_testbed
 from harness.servers import interfaces
 from hosts import testbed
@@ -137,7 +137,7 @@ class TestBetween:
     def test_nothing_is_in_the_way_of_the_lab_and_ssh_goes_another(self, pair: tuple[RemoteHost, RemoteHost]) -> None:
         between.require(*pair)
         for host in pair:
-            assert host.hello.management == management(host.host) != host.host.data_interface
+            assert host.hello.management == [management(host.host)] != [host.host.data_interface]
 
     def test_packets_that_leave_by_another_interface_are_refused(self, pair: tuple[RemoteHost, RemoteHost]) -> None:
         sender, receiver = (host.host for host in pair)
@@ -151,18 +151,19 @@ class TestBetween:
     def test_a_firewall_is_named_with_host_port_and_direction(
         self, pair: tuple[RemoteHost, RemoteHost], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(between, "SECONDS", 1.0)
+        """One that lets the first ports through: the last one is tried, too."""
+        monkeypatch.setattr(way, "SECONDS", 1.0)
         sender, receiver = (host.host for host in pair)
-        rule = f"dir in src {receiver.data_address} dst {sender.data_address} proto tcp dport 18080"
+        rule = f"dir in src {receiver.data_address} dst {sender.data_address} proto tcp dport 18120"
         with altered(sender, f"ip xfrm policy add {rule} action block", f"ip xfrm policy delete {rule}"):
             said = refused(pair)
-        way = f"the receiver ({receiver.data_address}) does not get through to {sender.data_address} TCP port 18080"
-        assert said == f"{way}: timed out"
+        who = f"the receiver ({receiver.data_address}) does not get through to {sender.data_address} TCP port 18120"
+        assert said == f"{who}: timed out"
 
     def test_a_port_that_is_in_use_is_no_firewall(
         self, pair: tuple[RemoteHost, RemoteHost], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(between, "SECONDS", 1.0)
+        monkeypatch.setattr(way, "SECONDS", 1.0)
         sender = pair[0].host
         script = f"import socket, time; s = socket.create_server(('{sender.data_address}', 18070)); time.sleep(60)"
         listening = f'python3 -c "{script}" >/dev/null 2>&1 & for n in $(seq 50); do ss -ltn | grep -q 18070 && break; '

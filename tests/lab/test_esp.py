@@ -19,6 +19,7 @@ from harness.measuring import sampling
 from harness.measuring.opened import OpenTestbed
 from harness.measuring.proof import Batch
 from harness.profile import TransferSuite
+from hosts.roles import ROLES
 from tests.support.lab import shell
 from tests.support.runs import (
     MB,
@@ -88,7 +89,7 @@ def test_every_protection_carries_all_of_it_and_nothing_in_clear(
     samples = samples_of(done, "ipsec")
     for sample in samples:
         assert sample.valid
-        for role in ("sender", "receiver"):
+        for role in ROLES:
             assert MB <= int(sample.witness[f"{role}_sa_bytes"] or 0) < 1.1 * MB
         asked = CIPHERS[str(PROTECTIONS[name]["cipher"])]
         tag = 128 if asked.aead else AUTH_ICV_BITS[PROTECTIONS[name]["integrity"]]

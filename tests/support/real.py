@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -20,6 +20,7 @@ from harness.ciphers.table import CIPHERS
 from harness.record import Head, Outcome, Run, Status
 from harness.samples import Sample
 from harness.verdicts import judging, stats
+from hosts.roles import Role
 from tests.support.shrink import write
 
 DATA = Path(__file__).parents[1] / "data" / "gigabit-3des"
@@ -103,7 +104,7 @@ def ended(status: Status, reason: str) -> Edit:
     return edit
 
 
-def told(role: Literal["sender", "receiver"], **facts: Any) -> Edit:
+def told(role: Role, **facts: Any) -> Edit:
     """Other facts of a host."""
     return lambda run: run.head.hosts[role].update(facts)
 

@@ -8,7 +8,7 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from harness.ciphers import vectors
 from harness.ciphers.vectors import VECTORS, Vector
 from hosts.onhost.agent import afalg, devcrypto, evp, gnutls, kernel_ciphers
-from tests.support.agent_process import LocalAgent, alone, start
+from tests.support.agent_process import LocalAgent
 from tests.support.known_ciphers import NAMES
 
 unhex = bytes.fromhex
@@ -244,12 +244,6 @@ def test_what_a_record_costs(cipher: str, mac: str | None) -> None:
 def test_what_gnutls_cannot_time_is_said(said: str, cipher: str, mac: str | None, size: int, seconds: float) -> None:
     with pytest.raises(ValueError, match=said):
         gnutls.cost(cipher, mac, size, seconds)
-
-
-@pytest.fixture
-def agent() -> Iterator[LocalAgent]:
-    with alone(), start() as started:
-        yield started
 
 
 @gnutls_here

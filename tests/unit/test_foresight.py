@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,20 +14,9 @@ from hosts.onhost.agent.values import Change, DirectoryChange
 from hosts.remote import changes
 from hosts.remote.agent import AgentError
 from hosts.remote.foresight import Foreseen, Foresight, OnlyTrying
-from tests.support.agent_process import LocalAgent, alone, start
+from tests.support.agent_process import LocalAgent, start
 
-
-@pytest.fixture(scope="module", autouse=True)
-def machine() -> Iterator[None]:
-    """One agent at a time on a machine."""
-    with alone():
-        yield
-
-
-@pytest.fixture
-def agent() -> Iterator[LocalAgent]:
-    with start() as running:
-        yield running
+pytestmark = pytest.mark.usefixtures("machine")
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ REPORTS_MAY = {
 }
 REPORTS_MAY |= {"harness.api.steps", "harness.api.words"}  # data: what a record is made of
 REPORTS_MAY |= {"harness.ciphers.interfaces", "harness.ciphers.table"}
-REPORTS_MAY |= {"hosts.errors", "hosts.progress"}
+REPORTS_MAY |= {"hosts.errors", "hosts.progress", "hosts.roles"}
 REPORTS_PARTS = ("findings", "drawing", "nights", "site")
 """Folders of reports, each of which may use those before it, and the modules beside the folders."""
 REPORTS_TOP = {"reports", "reports.__init__", "reports.__main__"}

@@ -26,6 +26,7 @@ from hosts.facts import PROGRAMS, Facts
 from hosts.onhost.agent import xfrm
 from hosts.onhost.agent.values import AssociationCounter, Change
 from hosts.remote.changes import Served
+from hosts.roles import ROLES
 from hosts.testbed import Host
 from simulations.twins import Twin
 from tests.support.made import programs_of_today
@@ -84,7 +85,7 @@ def facts(role: str, without: tuple[str, ...] = (), disabled: tuple[str, ...] = 
 
 def unsupported(name: str, parameters: Parameters | None = None, **without: tuple[str, ...]) -> str | None:
     """Why it cannot run here, with a cipher that it can run with somewhere."""
-    sender, receiver = (facts(role, without.get(role, ())) for role in ("sender", "receiver"))
+    sender, receiver = (facts(role, without.get(role, ())) for role in ROLES)
     usual = Parameters(GCM, tls="1.3") if name in (*KERNEL_TLS, QAT) else Parameters(TRIPLE)
     return PATHS[name].unsupported(parameters or usual, sender, receiver)
 
@@ -490,7 +491,7 @@ ASKED = [Parameters(row, integrity=mac) for row in CIPHERS.values() for mac in (
 
 
 @pytest.mark.parametrize("parameters", ASKED, ids=lambda one: f"{one.cipher.name}-{one.integrity}")
-@pytest.mark.parametrize("host", ["sender", "receiver"])
+@pytest.mark.parametrize("host", ROLES)
 @pytest.mark.parametrize("way", ["sa_out", "sa_in"])
 def test_another_protection_of_any_association_is_told(parameters: Parameters, host: str, way: str) -> None:
     """Another cipher, key, MAC or tag length; none; and one that came only during the sample."""
@@ -514,7 +515,7 @@ def test_another_protection_of_any_association_is_told(parameters: Parameters, h
         assert gone.reason == f"the {host}'s {word} SA is not there"
 
 
-@pytest.mark.parametrize("host", ["sender", "receiver"])
+@pytest.mark.parametrize("host", ROLES)
 @pytest.mark.parametrize("wrong", [{"sa_in_added": 3}, {"sa_out_added": None}, {"sa_out_bytes": None}])
 def test_an_association_that_was_exchanged_is_told(host: str, wrong: dict[str, int | None]) -> None:
     """The same protection and enough bytes: but added later, or counting from the beginning again."""

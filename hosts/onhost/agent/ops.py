@@ -167,9 +167,9 @@ def _ended(pid: int, start_ticks: int) -> bool:
     return ended != 0
 
 
-@serves(protocol.HasAddress)
-def has_address(here: Operations, asked: protocol.HasAddress) -> bool:
-    return network.has_address(asked.address, asked.interface)
+@serves(protocol.Addresses)
+def addresses(here: Operations, asked: protocol.Addresses) -> dict[str, list[str]]:
+    return network.addresses()
 
 
 @serves(protocol.InterfaceTo)

@@ -140,11 +140,8 @@ class WaitPort(Operation[Optional[str]]):
 
 
 @dataclass(frozen=True)
-class HasAddress(Operation[bool]):
-    """Whether an interface of this host has an address."""
-
-    address: str
-    interface: str
+class Addresses(Operation[dict[str, list[str]]]):
+    """The addresses of this host, by interface; of one that has none, too."""
 
 
 @dataclass(frozen=True)

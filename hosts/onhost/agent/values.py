@@ -27,8 +27,8 @@ class Hello:
     """What earlier agents had left and this one put back, a line each."""
     boot: str
     """The kernel's name for this boot (proc_sys_kernel(5), random/boot_id); empty where it tells none."""
-    management: Optional[str]
-    """The interface by which the SSH connection leaves; None where that cannot be told."""
+    management: list[str]
+    """The interface by which the SSH connection leaves, and those beneath it; empty where that cannot be told."""
     executable: bool
     """Whether programs may be run from the directory: False where all tmpfs there is mounted noexec."""
     python: str
