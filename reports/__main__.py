@@ -88,7 +88,7 @@ def _night(results: Path, arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     page = night_page(results, options.night)
     one = nights.read(results / nights.FOLDER / page.parent.name.removeprefix(view.folder("")))
-    worse = view.worse(results, one, history.update(results))
+    worse = view.worse(view.changes(one, history.update(results)))
     print(textwrap.fill(plain(fleet.headline(one, worse)), WIDTH, break_long_words=False, break_on_hyphens=False))
     print(page.resolve())
     return 1 if worse or any(entry.outcome != "complete" for entry in one.entries) else nightly.UNCHANGED

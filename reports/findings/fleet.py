@@ -19,7 +19,7 @@ from reports import words
 from reports.findings import answer, gain
 
 FEWEST = 6
-"""Testbeds from which on a fact may be said to go with the ratios: of five, chance orders one fact of four too often."""
+"""Testbeds from which on a fact may be said to go with the ratios: of five, chance orders one of four too often."""
 SHUFFLES = 4000
 LEVEL = 0.05
 """Of all facts of one comparison together."""
@@ -173,8 +173,8 @@ def going(points: Sequence[Point]) -> list[str]:
     corrected by Holm's method for the number of facts."""
     if len(points) < FEWEST:
         return [
-            f"{words.count(len(points), 'testbed')} cannot show which fact goes with the gain: {FEWEST} are needed, and "
-            "more tell it better."
+            f"{words.count(len(points), 'testbed')} cannot show which fact goes with the gain: {FEWEST} are needed, "
+            "and more tell it better."
         ]
     tested = sorted(_tested(points), key=lambda one: one[2])
     if not tested:

@@ -1,4 +1,4 @@
-"""The page of a fleet's night, for who was not there: what came of it, what changed, what failed, and where it gains."""
+"""The page of a fleet's night, for who was not there: what came of it, what changed, what failed, where it gains."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ LOG_LINES = 40
 READING = (
     "A word is the run's own verdict on time, of its question: it holds for the whole run in 95 of 100. Where sizes "
     "differ, each has its word; the number is the ratio for the largest.",
-    "Whether something changed is decided from all nights of a testbed, not from two: in fewer than twenty-five, chance "
-    "makes steps that look like a change. Words that differ from the last night's are listed, and judged by nobody.",
+    "Whether something changed is decided from all nights of a testbed, not from two: in fewer than twenty-five, "
+    "chance makes steps that look like a change. Words that differ from the last night's are listed, and not judged.",
 )
 
 
@@ -76,11 +76,10 @@ def render(results: Path, night: Night, past: Sequence[history.Night]) -> pages.
     earlier = {(one.entry.testbed, one.entry.profile): one for one in _fields(results, last)}
     beds = list(dict.fromkeys(entry.testbed for entry in night.entries))
     profiles = list(dict.fromkeys(entry.profile for entry in night.entries))
-    told = changes(beds, fields, past)
-    worse = sum(status == nightly.WORSE for _, _, status in told)
+    told = changes(night, past)
     across = _across(results, fields, profiles)
     figures = [testbeds.figure(f"across-{n}", one) for n, one in enumerate(across, 1)]
-    sentence = fleet.headline(night, worse)
+    sentence = fleet.headline(night, worse(told))
     html = pages.environment().get_template("night.html.j2").render(
         night=night,
         headline=sentence,
@@ -109,10 +108,8 @@ def render(results: Path, night: Night, past: Sequence[history.Night]) -> pages.
     return pages.Page(html, {"night.csv": _frame(fields)}, row)
 
 
-def worse(results: Path, night: Night, past: Sequence[history.Night]) -> int:
-    """On how many testbeds something changed for the worse in a night."""
-    beds = list(dict.fromkeys(entry.testbed for entry in night.entries))
-    told = changes(beds, [Field(entry, None) for entry in night.entries], past)
+def worse(told: Sequence[tuple[str, str, int]]) -> int:
+    """On how many testbeds something changed for the worse."""
     return sum(status == nightly.WORSE for _, _, status in told)
 
 
@@ -142,21 +139,21 @@ def _bed(name: str, fields: Sequence[Field]) -> dict[str, Any]:
     }
 
 
-def changes(beds: Sequence[str], fields: Sequence[Field], past: Sequence[history.Night]) -> list[tuple[str, str, int]]:
+def changes(night: Night, past: Sequence[history.Night]) -> list[tuple[str, str, int]]:
     """By testbed: what the history's rules tell of tonight, in a paragraph, and its status.
 
     A testbed's nights are those of the names that its records have; tonight is what was made in this night.
     """
-    tonight = {one.entry.run_id for one in fields if one.entry.run_id}
+    tonight = {entry.run_id for entry in night.entries if entry.run_id}
     newest = max((one.started for one in past if one.folder in tonight), default="")
     known = [one for one in past if one.started <= newest]
     alpha = trends.level(trends.groups(known))
     found = []
-    for bed in beds:
-        runs = {one.entry.run_id for one in fields if one.entry.testbed == bed and one.entry.run_id}
+    for bed in dict.fromkeys(entry.testbed for entry in night.entries):
+        runs = {entry.run_id for entry in night.entries if entry.testbed == bed and entry.run_id}
         groups = {one.group for one in known if one.folder in runs}
         mine = [one for one in known if one.group in groups]
-        if not runs:
+        if not mine:
             found.append((bed, "No record came home tonight.", nightly.UNKNOWN))
             continue
         told = nightly.report([one for one in mine if one.folder not in runs], (), alpha).told

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Address
@@ -147,7 +148,7 @@ async def _until(work: asyncio.Future[Any], stopping: asyncio.Task[Any]) -> None
         work.cancel()
 
 
-def offered(client: Client) -> set[str]:
-    """The testbeds that workers offer now."""
+def offered(client: Client) -> Counter[str]:
+    """How many workers offer each testbed now."""
     workers: Mapping[str, Mapping[str, Any]] = client.scheduler_info(n_workers=-1)["workers"]
-    return {str(name) for worker in workers.values() for name, amount in worker["resources"].items() if amount}
+    return Counter(str(name) for worker in workers.values() for name, amount in worker["resources"].items() if amount)

@@ -24,19 +24,21 @@ class _Model(BaseModel):
 
 
 class Member(_Model):
-    """A testbed of the fleet: one that this machine drives (``testbed``), or one that a worker elsewhere offers by this
-    ``name``."""
+    """A testbed of the fleet: one that this machine drives, or one that a worker elsewhere offers.
+
+    Its name is what its nights go by, so it is the testbed's own and no other's.
+    """
 
     testbed: str | None = None
     """A lab's name, or a testbed's file; its place is relative to the fleet's file."""
     name: Name | None = None
-    """By default the testbed's own."""
+    """Of one that a worker elsewhere offers."""
     labels: tuple[Name, ...] = ()
 
     @model_validator(mode="after")
-    def _is_something(self) -> Member:
-        if self.testbed is None and self.name is None:
-            raise ValueError("a testbed has a testbed (a lab or a file), or the name by which a worker offers it")
+    def _is_one_thing(self) -> Member:
+        if (self.testbed is None) == (self.name is None):
+            raise ValueError("a testbed has either testbed (a lab or a file, here) or name (of one that is elsewhere)")
         return self
 
 
@@ -105,11 +107,10 @@ def load(path: Path) -> Plan:
 def _testbed(member: Member, folder: Path) -> Testbed:
     source = member.testbed
     if source is None:
-        return Testbed(str(member.name), frozenset((*member.labels, str(member.name))), None)
-    if source.endswith(".toml"):
-        source = str((folder / source).absolute())
-    own = testbed.load(source).name
-    name = member.name or own
+        name = str(member.name)
+    else:
+        source = str((folder / source).absolute()) if source.endswith(".toml") else source
+        name = testbed.load(source).name
     return Testbed(name, frozenset((*member.labels, name)), source)
 
 
@@ -121,7 +122,7 @@ def entries(fleet: Fleet, testbeds: tuple[Testbed, ...]) -> list[Entry]:
     """
     names = [bed.name for bed in testbeds]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ConfigError(f"two testbeds are called {twice[0]}", next_step="give one of them another name")
+        raise ConfigError(f"two testbeds are called {twice[0]}", next_step='say name = "…" in the file of one of them')
     found: dict[tuple[str, str], Entry] = {}
     for runs in fleet.runs:
         mine = [bed for bed in testbeds if bed.labels.issuperset(runs.on)]

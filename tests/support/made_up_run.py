@@ -1,7 +1,7 @@
 """Stands for a run of a profile where the way of an errand is tested: a copy of the small real record, under its name.
 
-``python made_up_run.py RESULTS RUN_ID TESTBED PROFILE SECONDS OUTCOME``: takes so many seconds; SIGTERM interrupts it, as
-it does a run. ``OUTCOME``: complete; lost (no host is ever seen); nothing (no record); stubborn (SIGTERM is ignored).
+``python made_up_run.py RESULTS RUN_ID TESTBED PROFILE SECONDS OUTCOME``: takes so many seconds; SIGTERM interrupts it,
+as it does a run. ``OUTCOME``: complete; lost (no host is seen); nothing (no record); stubborn (SIGTERM is ignored).
 """
 
 from __future__ import annotations
