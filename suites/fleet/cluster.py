@@ -35,6 +35,10 @@ CONFIG = {
     "distributed.admin.large-graph-warning-threshold": "100MB",
 }
 CONNECT_SECONDS = 30
+CLOSE_SECONDS = 40
+"""A worker waits so long for its run to end with it."""
+PAUSE_SECONDS = 5
+"""Between two tries to reach a scheduler."""
 
 
 def certificates(folder: Path) -> None:
@@ -123,16 +127,19 @@ async def serve(
     stopping = asyncio.create_task(stop.wait())
     while not stop.is_set():
         workers = [Worker(address, security=security, **worker_options(site())) for site in sites]
+        why = "the scheduler is gone: its runs were ended"
         try:
             await _until(asyncio.gather(*(_started(worker) for worker in workers)), stopping)
             if not stop.is_set():
                 said(f"offered to {address}: {', '.join(str(worker.name) for worker in workers)}")
                 await _until(asyncio.gather(*(worker.finished() for worker in workers)), stopping)
+        except (OSError, ValueError) as error:  # the scheduler has another worker of that name
+            why = f"not taken by {address}: {error}"
         finally:
-            await asyncio.gather(*(worker.close(timeout=40) for worker in workers))
+            await asyncio.gather(*(worker.close(timeout=CLOSE_SECONDS) for worker in workers))
         if not stop.is_set():
-            said("the scheduler is gone: its runs were ended, and it is waited for")
-            await asyncio.wait([stopping], timeout=2)
+            said(f"{why}; trying again")
+            await asyncio.wait([stopping], timeout=PAUSE_SECONDS)
 
 
 async def _started(worker: Worker) -> None:

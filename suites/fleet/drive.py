@@ -32,6 +32,8 @@ LATE_SECONDS = 300.0
 """After the night's end: what is still under way then is no longer waited for."""
 STOP_SECONDS = 26.0
 """What is under way when the night is told to end has this long to come home."""
+TELL_SECONDS = 3.0
+"""The end of a night waits so long for each word to a worker."""
 LOST = 5
 """So often an errand is asked for whose worker was lost; the workers themselves see to it that it runs once."""
 Said = Callable[[Night], None]
@@ -70,6 +72,8 @@ class Drive:
     _missing: dict[str, float] = field(default_factory=dict)
     """Since when a testbed is offered by nobody."""
     _stopping: bool = False
+    _telling: list[threading.Thread] = field(default_factory=list)
+    """What workers are being told."""
 
     @property
     def folder(self) -> Path:
@@ -92,6 +96,8 @@ class Drive:
             raise
         finally:
             self.client.unsubscribe_topic(errand.TOPIC)
+            for telling in self._telling:
+                telling.join(TELL_SECONDS)
         self.night.finished = datetime.now(UTC)
         self._save()
 
@@ -182,7 +188,6 @@ class Drive:
             cause=parcel.cause,
             home=True,
         )
-        came = True
         try:
             if parcel.record:
                 spool.deliver(parcel, self.results, self.folder / "incoming")
@@ -195,10 +200,10 @@ class Drive:
                 (self.folder / attempt.log).write_text(parcel.log, encoding="utf-8")
         except (HarnessError, OSError) as error:
             attempt.outcome, attempt.reason, attempt.cause = "failed", f"it did not come home: {error}", None
-            came = False  # the worker keeps it
+            attempt.home = False  # the worker keeps it
         rules.note(entry, number, attempt)
         self._save()  # before the worker may forget it
-        if parcel.run_id and came:
+        if parcel.run_id and attempt.home:
             self._tell(errand.home, parcel.errand, workers=[parcel.worker])
         told_before = parcel.cause == "told" and not self._stopping
         if told_before or rules.again(entry, self.night.ends, datetime.now(UTC)):
@@ -245,7 +250,8 @@ class Drive:
     def _tell(self, function: Callable[..., None], *arguments: object, workers: list[str] | None = None) -> None:
         """Have workers do something beside their tasks. Those that are gone are not waited for."""
         run = partial(self.client.run, function, *arguments, workers=workers, on_error="ignore")
-        threading.Thread(target=run, daemon=True).start()
+        self._telling.append(threading.Thread(target=run, daemon=True))
+        self._telling[-1].start()
 
     def _save(self) -> None:
         nights.write(self.folder, self.night)

@@ -89,9 +89,9 @@ class Site(WorkerPlugin):
 
     def run(self, errand: Errand, began: Callable[[str, datetime], None]) -> Parcel:
         """Run an errand, or say what became of it where it was claimed before. ``began``: told the record's name."""
-        wait = self._turn(errand)
-        if isinstance(wait, Parcel):
-            return wait
+        lock = self._turn(errand)
+        if isinstance(lock, Parcel):
+            return lock
         try:
             claim = self.spool.claimed(errand)
             if claim is None:
@@ -102,10 +102,11 @@ class Site(WorkerPlugin):
                 if claim is None:
                     raise RuntimeError(f"{errand.name} was claimed by somebody who does not hold {self.testbed}")
                 began(claim.run_id, claim.started)
-                self._keep(errand, claim.run_id, seconds, wait)
-            return self.spool.parcel(errand, claim)
+                self._keep(errand, claim.run_id, seconds, lock)
         finally:
-            os.close(wait)
+            os.close(lock)
+        reservations.idle(self.spool, TURN_SECONDS)  # a run whose keeper was killed may still be ending
+        return self.spool.parcel(errand, claim)
 
     def _turn(self, errand: Errand) -> int | Parcel:
         """Wait until the testbed is free and nobody has it: its lock. Or why the errand is not to be run."""

@@ -6,13 +6,15 @@ It is a process between a worker and the run, since a worker's thread cannot be 
 A byte on standard input is a word that the run is to end; the end of the input is the worker's own end, which the
 kernel tells even of a worker that was killed. Then, and when its seconds are over, the command gets SIGTERM, puts its
 hosts back and closes its record; after its grace its whole group is killed. ``FOLDER`` gets ``log`` and ``ended.json``.
-Descriptor ``LOCK`` is kept open until all of this is done: it holds the testbed.
+Descriptor ``LOCK`` holds the testbed: it is open here, and in the command, until all of this is done. A command whose
+keeper is killed gets SIGTERM from the kernel.
 
 Needs the standard library alone, and none of the project: it is started often and is to be small.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import select
@@ -23,17 +25,25 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-TOLD, LOST = b"s", b""
+PR_SET_PDEATHSIG = 1
+TOLD = b"s"
 SHORT_GRACE = 20.0
 """Seconds that a run has to end where somebody waits for it."""
 
 
 def main(argv: list[str]) -> int:
     """Keep one command; 0 once it has ended, however."""
-    folder, seconds, grace, command = Path(argv[0]), float(argv[2]), float(argv[3]), argv[4:]
+    folder, lock, seconds, grace, command = Path(argv[0]), int(argv[1]), float(argv[2]), float(argv[3]), argv[4:]
+    libc = ctypes.CDLL(None)
     with (folder / "log").open("ab") as log:
         child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=[lock],
+            preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM),  # noqa: PLW1509 - one thread
         )
     cause = _watch(child, seconds)
     if cause:

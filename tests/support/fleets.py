@@ -1,11 +1,17 @@
-"""Nights of a fleet whose runs are made up (``tests/support/made_up_run.py``), for tests of how errands travel."""
+"""Nights of a fleet whose runs are made up (``tests/support/made_up_run.py``), for tests of how errands travel.
+
+``python -m tests.support.fleets SCHEDULER TLS STATE SECONDS``: a worker that offers the testbed ``lab``; a run of the
+profile ``a`` takes so many seconds.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from harness.night import Entry, Night
@@ -46,3 +52,9 @@ def drive(night: Night, folder: Path, command: MadeUp, testbeds: Sequence[str], 
     with cluster.local(sites) as client:
         Drive(client, night, folder / "results", patience, lambda _: None).run()
     return night
+
+
+if __name__ == "__main__":
+    address, tls, state, seconds = sys.argv[1:]
+    site = partial(Site, "lab", "lab", Path(state), MadeUp(seconds={"a": float(seconds)}))
+    asyncio.run(cluster.serve(address, cluster.security(Path(tls)), [site], print))

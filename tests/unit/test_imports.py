@@ -50,6 +50,7 @@ HARNESS_TOP = {
     "record": ("api",),
     "records": (),
     "night": (),
+    "schemas": ("api",),
     "events": (),
     "profile": ("ciphers", "api"),
     "plan": ("ciphers", "api"),
