@@ -72,6 +72,10 @@ class Drive:
     _missing: dict[str, float] = field(default_factory=dict)
     """Since when a testbed is offered by nobody."""
     _stopping: bool = False
+    _fresh: bool = False
+    """Whether something became of an entry that is not put down yet."""
+    _arrived: list[Parcel] = field(default_factory=list)
+    """What is home, and its worker does not know."""
     _telling: list[threading.Thread] = field(default_factory=list)
     """What workers are being told."""
 
@@ -88,9 +92,12 @@ class Drive:
             for entry in rules.to_do(self.night):
                 self._ask(entry)
             self._save()
+            looked = time.monotonic()
             while self._asked:
                 self._hear(TICK_SECONDS)
-                self._look()
+                if time.monotonic() - looked >= TICK_SECONDS:
+                    self._look()
+                    looked = time.monotonic()
         except KeyboardInterrupt:
             self._stop()
             raise
@@ -126,7 +133,7 @@ class Drive:
         future.add_done_callback(self._news.put)
 
     def _hear(self, seconds: float) -> None:
-        """Wait for news, and take in all there are."""
+        """Wait for news, take in all there are, and put them down; only then may workers forget what came home."""
         try:
             news = self._news.get(timeout=max(0.0, seconds))
             while True:
@@ -137,6 +144,11 @@ class Drive:
                 news = self._news.get_nowait()
         except queue.Empty:
             pass
+        if self._fresh:
+            self._save()
+        arrived, self._arrived = self._arrived, []
+        for parcel in arrived:
+            self._tell(errand.home, parcel.errand, workers=[parcel.worker])
 
     def _began(self, told: dict[str, Any]) -> None:
         """A worker says that a run began."""
@@ -145,7 +157,7 @@ class Drive:
             if same and told["drive"] == self._name:
                 started = datetime.fromisoformat(told["started"])
                 rules.note(entry, number, Attempt(run_id=told["run_id"], started=started, outcome="running"))
-                self._save()
+                self._fresh = True
 
     def _ended(self, future: Future) -> None:
         """A task ended: with what became of its errand, or since its worker was lost."""
@@ -158,8 +170,9 @@ class Drive:
         elif future.status != "error" or isinstance(error, KilledWorker):
             self._lost(entry, number)
         else:
-            rules.note(entry, number, Attempt(outcome="failed", reason=f"{type(error).__name__}: {error}"[:500]))
-        self._save()
+            reason = f"{type(error).__name__}: {error}"[:500]
+            rules.note(entry, number, Attempt(outcome="failed", reason=reason, home=True))
+        self._fresh = True
 
     def _lost(self, entry: Entry, number: int) -> None:
         """Ask again for an errand whose worker was lost: it, or the next one, says what became of the run."""
@@ -202,9 +215,8 @@ class Drive:
             attempt.outcome, attempt.reason, attempt.cause = "failed", f"it did not come home: {error}", None
             attempt.home = False  # the worker keeps it
         rules.note(entry, number, attempt)
-        self._save()  # before the worker may forget it
         if parcel.run_id and attempt.home:
-            self._tell(errand.home, parcel.errand, workers=[parcel.worker])
+            self._arrived.append(parcel)
         told_before = parcel.cause == "told" and not self._stopping
         if told_before or rules.again(entry, self.night.ends, datetime.now(UTC)):
             self._ask(entry)
@@ -254,5 +266,6 @@ class Drive:
         self._telling[-1].start()
 
     def _save(self) -> None:
+        self._fresh = False
         nights.write(self.folder, self.night)
         self.said(self.night)

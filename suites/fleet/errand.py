@@ -50,7 +50,7 @@ def state() -> Path:
     return platformdirs.user_state_path("pathproof") / "fleet"
 
 
-class Site(WorkerPlugin):
+class Site(WorkerPlugin):  # type: ignore[misc]
     """One testbed, as its worker has it. ``name`` is the fleet's for it, ``source`` a lab's name or a file."""
 
     name = PLUGIN
@@ -134,7 +134,17 @@ class Site(WorkerPlugin):
         """Run it, and come back when it has ended."""
         folder = self.spool.of(errand)
         command = self.command(errand, self.source, run_id, folder / "results")
-        kept = [sys.executable, keeper.__file__, str(folder), str(lock), str(seconds), str(GRACE_SECONDS), *command]
+        kept = [
+            sys.executable,
+            "-I",
+            "-S",
+            keeper.__file__,
+            str(folder),
+            str(lock),
+            str(seconds),
+            str(GRACE_SECONDS),
+            *command,
+        ]
         with self._guard:
             if errand.drive in self._stopped or self._closing.is_set():
                 return  # it was claimed and never began: interrupted
