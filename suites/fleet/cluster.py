@@ -120,6 +120,7 @@ async def serve(
     address: str, security: Security, sites: Sequence[Callable[[], Site]], said: Callable[[str], None]
 ) -> None:
     """Offer testbeds to a scheduler until SIGTERM or Ctrl-C; wait for it where it is away, or goes away."""
+    dask.config.set(CONFIG)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -102,7 +102,8 @@ class Drive:
             self._stop()
             raise
         finally:
-            self.client.unsubscribe_topic(errand.TOPIC)
+            if self.client.status == "running":
+                self.client.unsubscribe_topic(errand.TOPIC)
             for telling in self._telling:
                 telling.join(TELL_SECONDS)
         self.night.finished = datetime.now(UTC)
@@ -217,8 +218,9 @@ class Drive:
         rules.note(entry, number, attempt)
         if parcel.run_id and attempt.home:
             self._arrived.append(parcel)
-        told_before = parcel.cause == "told" and not self._stopping
-        if told_before or rules.again(entry, self.night.ends, datetime.now(UTC)):
+        # a run that was told to end was so by an earlier start of the night: this one does not stop
+        wanted = parcel.cause == "told" or rules.again(entry, self.night.ends, datetime.now(UTC))
+        if wanted and not self._stopping:
             self._ask(entry)
 
     def _look(self) -> None:
