@@ -11,7 +11,6 @@ import asyncio
 import logging
 import os
 import signal
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Address
@@ -134,8 +133,8 @@ async def serve(
             if not stop.is_set():
                 said(f"offered to {address}: {', '.join(str(worker.name) for worker in workers)}")
                 await _until(asyncio.gather(*(worker.finished() for worker in workers)), stopping)
-        except (OSError, ValueError) as error:  # the scheduler has another worker of that name
-            why = f"not taken by {address}: {error}"
+        except (OSError, RuntimeError) as error:  # for one, the scheduler has another worker of that name
+            why = f"not taken by {address}: {error.__cause__ or error}"
         finally:
             await asyncio.gather(*(worker.close(timeout=CLOSE_SECONDS) for worker in workers))
         if not stop.is_set():
@@ -156,7 +155,7 @@ async def _until(work: asyncio.Future[Any], stopping: asyncio.Task[Any]) -> None
         work.cancel()
 
 
-def offered(client: Client) -> Counter[str]:
-    """How many workers offer each testbed now."""
+def offered(client: Client) -> set[str]:
+    """The testbeds that workers offer now. Dask takes no second worker of one name."""
     workers: Mapping[str, Mapping[str, Any]] = client.scheduler_info(n_workers=-1)["workers"]
-    return Counter(str(name) for worker in workers.values() for name, amount in worker["resources"].items() if amount)
+    return {str(name) for worker in workers.values() for name, amount in worker["resources"].items() if amount}

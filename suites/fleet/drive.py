@@ -229,11 +229,7 @@ class Drive:
         now, clock = datetime.now(UTC), time.monotonic()
         there = cluster.offered(self.client)
         for bed in {entry.testbed for entry, _, _ in self._asked.values()}:
-            if there[bed] > 1:
-                self._give_up(
-                    bed, "unreachable", f"{there[bed]} workers offer a testbed of this name: it must be one's"
-                )
-            elif there[bed]:
+            if bed in there:
                 self._missing.pop(bed, None)
             elif clock - self._missing.setdefault(bed, clock) >= self.patience:
                 self._give_up(bed, "unreachable", f"no worker has offered it for {self.patience / 60:.3g} minutes")

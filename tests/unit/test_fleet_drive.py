@@ -168,7 +168,7 @@ def worker(state: Path, address: str, tls: Path, seconds: float = 0.0) -> subpro
 
 def test_a_client_without_the_certificate_gets_nothing(tmp_path: Path, scheduler: str, tls: Path) -> None:
     with cluster.remote(scheduler, tls) as client:
-        assert cluster.offered(client) == {}
+        assert cluster.offered(client) == set()
     cluster.certificates(tmp_path / "others")
     for strange in (cluster.security(tmp_path / "others"), None):
         with pytest.raises((OSError, TypeError)):
