@@ -256,5 +256,6 @@ def deliver(parcel: Parcel, results: Path, incoming: Path) -> None:
             raise Refusal(f"{target} is there already and is not what came home", next_step="move it away")
         shutil.rmtree(new)
     else:
+        results.mkdir(parents=True, exist_ok=True)
         new.replace(target)
     shutil.rmtree(incoming, ignore_errors=True)
