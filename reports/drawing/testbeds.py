@@ -57,7 +57,7 @@ def figure(key: str, found: Across) -> Figure:
         "below the testbeds with the cheapest crossings those with dearer ones, last those whose price is not known. "
         "The grey band is the margin: an interval inside it reads “same”.",
         spec=spec,
-        legend=[],
+        legend=[("time", -1, "")],
         columns=["testbed", "crossing (ns/byte)", "cipher (ns/byte)", "processor", "kernel", "ratio", "low", "high",
                  "verdict", "run"],
         rows=[_row(point) for point in found.points],
@@ -98,6 +98,7 @@ def _trace(found: Across) -> dict[str, Any]:
         )
     return {
         "type": "scatter", "mode": "markers", "x": x, "y": y, "hovertext": hover, "hoverinfo": "text", "name": "time",
+        "legendgroup": "-1",
         "marker": {"symbol": "circle", "size": 10, "line": {"width": 1.6}},
         "meta": {"colours": [0] * len(x)},
         "error_x": {"type": "data", "array": up, "arrayminus": down, "thickness": 1.6, "width": 4},

@@ -204,7 +204,7 @@ def _tested(points: Sequence[Point]) -> list[tuple[str, str, float]]:
         numbers = np.array([values[n] for n in known], dtype=np.float64)
         if len(known) >= FEWEST and len(set(numbers.tolist())) > 1:
             tau = _tau(numbers, logs[known])
-            p = _chance(lambda shuffled, x=numbers: abs(_tau(x, shuffled)), logs[known])  # type: ignore[misc]
+            p = _chance(lambda shuffled, x=numbers: abs(_tau(x, shuffled)), logs[known])
             found.append((name, f"Kendall's τ {tau:+.2f}", p))
     for name, told in (
         ("the processor", [point.processor for point in points]),
@@ -213,7 +213,7 @@ def _tested(points: Sequence[Point]) -> list[tuple[str, str, float]]:
         groups = np.array([told.index(value) for value in told])
         if 1 < len(set(told)) < len(told) and None not in told:
             share = _between(groups, logs) / max(1e-30, float(np.square(logs - logs.mean()).sum()))
-            p = _chance(lambda shuffled, g=groups: _between(g, shuffled), logs)  # type: ignore[misc]
+            p = _chance(lambda shuffled, g=groups: _between(g, shuffled), logs)
             found.append((name, f"it tells {words.percent(share)} of the variance", p))
     return found
 

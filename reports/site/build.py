@@ -58,10 +58,10 @@ def build_site(
         nights: list[Night] = []
         for n, path in enumerate(runs):
             progress(f"report of {path.name}", n / len(runs))
-            after[path.name], night = _run(site, path, before.get(path.name), past.get(path.name), path.name in long)
-            nights.append(night)
+            after[path.name], made = _run(site, path, before.get(path.name), past.get(path.name), path.name in long)
+            nights.append(made)
         if history.stale(nights, past):
-            history.save(results, [night for night in nights if night.key])
+            history.save(results, [one for one in nights if one.key])
         rows = sorted((entry["row"] for entry in after.values()), key=_newest, reverse=True)
         kept = set(after)
         apart = _kernels(results, after, before)

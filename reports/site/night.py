@@ -87,7 +87,7 @@ def render(results: Path, night: Night, past: Sequence[history.Night]) -> pages.
         profiles=profiles,
         fields={(one.entry.testbed, one.entry.profile): one for one in fields},
         before=last,
-        changes=told,
+        changes=together(told),
         differing=differing(fields, earlier),
         failures=[_failure(results, night, *row) for row in fleet.failures(fields)],
         across=list(zip(across, figures, strict=True)),
@@ -160,6 +160,14 @@ def changes(night: Night, past: Sequence[history.Night]) -> list[tuple[str, str,
         report = nightly.report(mine, told, alpha)
         found.append((bed, report.paragraph, report.status))
     return found
+
+
+def together(told: Sequence[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
+    """The same with the testbeds in one row of which the same is to be said."""
+    beds: dict[tuple[str, int], list[str]] = {}
+    for bed, said, status in told:
+        beds.setdefault((said, status), []).append(bed)
+    return [(", ".join(names), said, status) for (said, status), names in beds.items()]
 
 
 def differing(fields: Sequence[Field], earlier: Mapping[tuple[str, str], Field]) -> list[tuple[str, str, str, str]]:

@@ -161,7 +161,7 @@ class Site(WorkerPlugin):  # type: ignore[misc]
 def do(errand: Errand) -> Parcel:
     """The Dask task: an errand on the testbed of the worker that it came to."""
     worker = get_worker()
-    site = worker.plugins[PLUGIN]
+    site: Site = worker.plugins[PLUGIN]
 
     def began(run_id: str, started: datetime) -> None:
         told = {"testbed": errand.testbed, "profile": errand.profile, "attempt": errand.attempt}

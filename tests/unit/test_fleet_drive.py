@@ -60,7 +60,7 @@ def test_on_one_testbed_one_run_at_a_time_those_of_higher_priority_first(tmp_pat
     made_up = MadeUp(seconds=dict.fromkeys("abcd", 0.2))
     one = night(*(entry("x", name, priority=n) for n, name in enumerate("abcd")))
     drive(one, tmp_path, made_up, ["x"])
-    times = sorted((a.started, a.ended, e.profile) for e in one.entries for a in e.attempts)  # type: ignore[type-var]
+    times = sorted((a.started, a.ended, e.profile) for e in one.entries for a in e.attempts)
     assert [name for _, _, name in times][1:] == ["d", "c", "b"] or [name for *_, name in times] == ["d", "c", "b", "a"]
     assert set(outcomes(one).values()) == {"complete"}
 
