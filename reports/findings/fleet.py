@@ -205,7 +205,7 @@ def _tested(points: Sequence[Point]) -> list[tuple[str, str, float]]:
         if len(known) >= FEWEST and len(set(numbers.tolist())) > 1:
             tau = _tau(numbers, logs[known])
             p = _chance(lambda shuffled, x=numbers: abs(_tau(x, shuffled)), logs[known])
-            found.append((name, f"Kendall's τ {tau:+.2f}", p))
+            found.append((name, f"the {'higher' if tau > 0 else 'lower'}, the larger: Kendall's τ {tau:+.2f}", p))
     for name, told in (
         ("the processor", [point.processor for point in points]),
         ("the kernel", [point.kernel for point in points]),

@@ -31,6 +31,7 @@ CONFIG = {
     "distributed.scheduler.work-stealing": False,  # a testbed has one worker
     "distributed.scheduler.worker-ttl": None,
     "distributed.worker.profile.enabled": False,
+    "distributed.dashboard.link": "http://127.0.0.1:{port}/status",
     "distributed.admin.large-graph-warning-threshold": "100MB",
 }
 CONNECT_SECONDS = 30
@@ -119,7 +120,7 @@ async def serve(
     address: str, security: Security, sites: Sequence[Callable[[], Site]], said: Callable[[str], None]
 ) -> None:
     """Offer testbeds to a scheduler until SIGTERM or Ctrl-C; wait for it where it is away, or goes away."""
-    dask.config.set(CONFIG)
+    dask.config.set({"distributed.worker.profile.enabled": False})
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

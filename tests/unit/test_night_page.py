@@ -121,7 +121,9 @@ def test_the_fact_that_goes_with_the_gain_is_named() -> None:
     ratios = [math.exp(0.02 * n) for n in range(12)]
     prices = [0.5 + 0.1 * n for n in range(12)]
     said = fleet.going(points(ratios, prices, ["a", "b"] * 6))
-    assert said[0].startswith("The gain goes with the price of a crossing (Kendall's τ +1.00, p = ")
+    assert said[0].startswith(
+        "The gain goes with the price of a crossing (the higher, the larger: Kendall's τ +1.00, p"
+    )
     assert not any("processor" in one for one in said[:-1])
     by_kind = [1.3 + 0.001 * n if n % 2 else 1.0 + 0.001 * n for n in range(12)]
     said = fleet.going(points(by_kind, [None] * 12, ["a", "b"] * 6))
