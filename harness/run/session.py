@@ -41,6 +41,7 @@ class Session:
     """One run of a profile on a testbed; ``close`` leaves hosts as they were and a finished record.
 
     ``twins``: data paths that only the caller knows, by name. ``explain``: prices and crossings are measured too.
+    ``run_id``: what the record is called, by default a new name.
     """
 
     def __init__(
@@ -52,8 +53,10 @@ class Session:
         *,
         twins: Mapping[str, DataPath] | None = None,
         explain: bool = True,
+        run_id: str | None = None,
     ) -> None:
         self.profile, self.testbed, self.results, self.events = profile, testbed, results, events
+        self.run_id = run_id
         self.paths, self.explain = paths.discover() | dict(twins or {}), explain
         self.never = _never(profile, self.paths)
         clear = frozenset(name for name, path in self.paths.items() if path.clear)
@@ -160,7 +163,7 @@ class Session:
         spec = self._settle()
         if self.writer is None:
             head = Head(
-                run_id=new_run_id(self.profile.name),
+                run_id=self.run_id or new_run_id(self.profile.name),
                 profile=ProfileEntry(
                     name=self.profile.name, content=self.profile.content(), sha256=self.profile.sha256()
                 ),

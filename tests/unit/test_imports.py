@@ -21,7 +21,7 @@ MODULES = {
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
 
 MAY_IMPORT = {
-    "suites": {"suites", "harness", "hosts", "pytest"},
+    "suites": {"suites", "harness", "hosts", "pytest", "dask", "distributed", "platformdirs", "pydantic", "rich"},
     "harness": {"harness", "hosts", "msgspec", "pydantic", "rich", "scipy"},
     "reports": {
         "reports",
@@ -49,6 +49,8 @@ HARNESS_TOP = {
     "blocks": (),
     "record": ("api",),
     "records": (),
+    "night": (),
+    "schemas": ("api",),
     "events": (),
     "profile": ("ciphers", "api"),
     "plan": ("ciphers", "api"),
@@ -59,6 +61,7 @@ PATH_MAY = {"ciphers", "api", "servers"}
 REPORTS_MAY = {
     "harness.blocks",
     "harness.costs.prediction",
+    "harness.night",
     "harness.record",
     "harness.records",
     "harness.samples",
