@@ -25,11 +25,12 @@ from harness.profile import Profile, TransferSuite, size_name
 from harness.record import Cell, Metric, SuiteEntry, Verdict
 from harness.run import feasible
 from harness.run.suite import Began, Group, Outcomes, Spans
-from harness.samples import Role, Sample
+from harness.samples import Sample
 from harness.verdicts import judging
 from hosts import offloads
 from hosts.errors import Refusal
 from hosts.offloads import Link
+from hosts.roles import Role
 
 Sabotage = Callable[[Bench, dict[str, Deployed]], None]
 WARMING = 10

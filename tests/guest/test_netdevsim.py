@@ -21,12 +21,13 @@ from harness.events import Events
 from harness.measuring import link, sampling
 from harness.measuring.opened import OpenTestbed, Wanted, open_testbed
 from harness.measuring.proof import Batch
-from harness.samples import Role, Sample
+from harness.samples import Sample
 from harness.servers import nic
 from hosts.errors import Refusal
 from hosts.lab.kinds import Parts
 from hosts.offloads import Link
 from hosts.remote.host import RemoteHost
+from hosts.roles import Role
 from hosts.testbed import HostsTestbed
 
 PATHS = paths.discover()

@@ -23,7 +23,7 @@ from harness.profile import TransferSuite
 from harness.record import SuiteEntry
 from harness.run.suite import Outcomes
 from harness.run.transfers import Transfers
-from harness.samples import Role, Sample
+from harness.samples import Sample
 from hosts import offloads, quiet
 from hosts.errors import HostLost, Refusal
 from hosts.offloads import Link
@@ -44,6 +44,7 @@ from hosts.onhost.agent.values import (
     Tls,
 )
 from hosts.remote.agent import AgentError
+from hosts.roles import Role
 from tests.support.runs import profile_of, suite
 
 SIZE = 10**6
