@@ -60,7 +60,7 @@ class Cell(_Model):
     """What the kernel or library bound."""
     unproven: str | None = None
     """What the proof of a measured path lacks, and why."""
-    links: dict[samples.Role, dict[str, bool | int | str]] = {}
+    links: dict[Role, dict[str, bool | int | str]] = {}
     """What of both hosts' data interfaces changes a result, by role: ``mtu``, ``congestion_control``, and offloads by
     ethtool's names. Each of its samples had it so; none of kernel crypto, and none in older records."""
 
