@@ -121,7 +121,7 @@ def test_the_kernel_comes_with_its_headers_and_their_tools() -> None:
 
 def test_a_newer_kernel_comes_in_several_packages() -> None:
     index = Index(
-        linux_image_7="linux-binary-7.3.4+deb13-amd64 (= 7.3.4-1), linux-modules-7.3.4+deb13-amd64, linux-initramfs-tool",
+        linux_image_7="linux-binary-7.3.4+deb13-amd64 (= 7.3.4-1), linux-modules-7.3.4+deb13-amd64, dracut",
         linux_headers_="linux-kbuild-7.3.4+deb13",
     )
     assert guest_kernel._packages(index, "linux-image-7.3.4+deb13-amd64")[1] == [  # type: ignore[arg-type]
