@@ -1,4 +1,4 @@
-"""Runs profiles one after another: ``python -m suites nightly [PROFILE ...]``, ``kernels PROFILE``; see ``--help``."""
+"""Runs profiles: ``python -m suites nightly [PROFILE ...]``, ``kernels PROFILE``, ``fleet FILE``; see ``--help``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from pathlib import Path
 
 from harness import profile
 from hosts import testbed
-from hosts.errors import ConfigError
+from hosts.errors import ConfigError, Refusal
 from hosts.lab import best
 from hosts.lab.__main__ import NOT_TO_BE_HAD
 from hosts.progress import any_terminal
+from suites.fleet import cli as fleet
 
 ROOT = Path(__file__).parent.parent
 LONGEST_SECONDS = 2 * 3600.0
@@ -32,16 +33,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     any_terminal()
     options, more = _parser().parse_known_args(argv)
-    options.results = str(Path(options.results).absolute())
     try:
         if options.command == "kernels":
-            return _kernels(profile.load(options.profile), options.results, more)
+            return _kernels(profile.load(options.profile), str(Path(options.results).absolute()), more)
         if more:
             _parser().error(f"unrecognized arguments: {' '.join(more)}")
+        if options.command in fleet.COMMANDS:
+            return fleet.run(options)
+        options.results = str(Path(options.results).absolute())
         return _nightly(options)
-    except ConfigError as error:
+    except Refusal as error:
         print(error, file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, ConfigError) else 1
 
 
 def _kernels(wanted: profile.Profile, results: str, more: Sequence[str]) -> int:
@@ -105,7 +108,7 @@ def known() -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m suites", description="Profiles, one after another.")
+    parser = argparse.ArgumentParser(prog="python -m suites", description="Profiles on testbeds.")
     commands = parser.add_subparsers(dest="command", required=True)
     nightly = commands.add_parser("nightly", help="every profile on its testbeds, then a comparison with before")
     nightly.add_argument("profiles", nargs="*", metavar="PROFILE", help="these only")
@@ -119,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     kernels.add_argument("profile", metavar="PROFILE")
     for command in (nightly, kernels):
         command.add_argument("--results", default="results", help="where records and reports are (%(default)s)")
+    fleet.add(commands)
     return parser
 
 

@@ -7,9 +7,8 @@ from dataclasses import replace
 from harness.api.parameters import Parameters
 from harness.api.path import DataPath
 from harness.ciphers import drivers
-from harness.ciphers.table import CIPHERS, Cipher
+from harness.ciphers.table import CIPHERS
 from harness.profile import TransferSuite
-from harness.servers import requirements
 from hosts.facts import Facts
 
 
@@ -28,13 +27,3 @@ def why_not(path: DataPath, asked: Parameters, sender: Facts, receiver: Facts) -
     if asked.cipher and asked.driver == drivers.CARD:
         return drivers.no_card(asked.cipher, sender)
     return path.unsupported(asked, sender, receiver)
-
-
-def why_not_kernel_crypto(cipher: Cipher, sender: Facts) -> str | None:
-    """Why operations of the kernel's cipher cannot be timed on the sender, whatever the driver; None where they can."""
-    return requirements.missing(
-        sender,
-        None,
-        sender_programs=("cc", "modprobe"),
-        sender_modules=(f"algif_{cipher.kind}", *cipher.kernel_modules),
-    )

@@ -27,7 +27,10 @@ from harness.run import feasible
 from harness.run.suite import Began, Group, Outcomes, Spans
 from harness.samples import Sample
 from harness.verdicts import judging
+from hosts import offloads
 from hosts.errors import Refusal
+from hosts.offloads import Link
+from hosts.roles import Role
 
 Sabotage = Callable[[Bench, dict[str, Deployed]], None]
 WARMING = 10
@@ -156,7 +159,7 @@ class Transfers:
         if warmup:
             batch = replace(batch, requests=min(batch.requests, max(2, batch.requests // WARMING)))
         started = time.monotonic()
-        samples = sampling.take(opened, deployed, payload, block, warmup, batch, began)
+        samples = sampling.take(opened, deployed, payload, block, warmup, batch, began, self._linked)
         wall, busy = self._spent.get(payload.size, (0.0, 0.0))
         wall += time.monotonic() - started
         busy += sum(sample.seconds or 0.0 for sample in samples)
@@ -164,6 +167,18 @@ class Transfers:
         if self.entry:
             self.entry.transfer_share[size_name(payload.size)] = busy / wall
         return samples
+
+    def _linked(self, cell: str, links: dict[Role, Link]) -> str | None:
+        """Keep over what links a cell's first transfer went; why a later one that went over others does not count."""
+        row = self.outcomes.cells[cell]
+        if not row.links:
+            row.links = {role: link for role, link in links.items() if link}
+        others = [
+            f"the {role}'s link is not what it was: {'; '.join(found)}"
+            for role, link in links.items()
+            if (found := offloads.differences(row.links.get(role, {}), link))
+        ]
+        return "; ".join(others) or None
 
     def finish(self, bench: Bench, live: list[CellPlan]) -> None:
         """Count what each path takes across the border; one that is seen to go another way is given up."""

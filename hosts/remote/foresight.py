@@ -24,7 +24,7 @@ from hosts.remote.host import RemoteHost
 LOOKS = (
     protocol.Ping,
     protocol.Read,
-    protocol.HasAddress,
+    protocol.Addresses,
     protocol.InterfaceTo,
     protocol.PortTaken,
     protocol.OfferedCipherSuites,
@@ -102,10 +102,16 @@ class Foresight(Agent):
         others = isinstance(change, CommandChange) and change.refuse and self._has(change.look[0])
         if not isinstance(change, LOOKED_AT) and not others:
             return Foreseen(change)
+        if isinstance(change, values.SettingChange) and self._comes(change.path):
+            return Foreseen(change)
         try:
             return Foreseen(change, tuple(self._look(protocol.Foresee(change), 60.0)))
         except AgentError as error:
             return Foreseen(change, refused=error.what)
+
+    def _comes(self, path: str) -> bool:
+        """Whether a setting that is not there may come with a kernel module that would have been loaded by then."""
+        return self.read([path])[path] is None and any(one.loads for one in self.changes)
 
     def _has(self, program: str) -> bool:
         return self.run(["sh", "-c", 'command -v "$1"', "sh", program], USUAL_SECONDS, looks=True).ok

@@ -22,6 +22,7 @@ import fabric
 import paramiko
 
 from hosts.errors import ConfigError
+from hosts.roles import ROLES
 from hosts.testbed import Destination, Host, HostsTestbed, destination
 
 Settings = Mapping[str, list[str]]
@@ -104,7 +105,7 @@ def typed(host: Host) -> str:
 
 def require_two(hosts: HostsTestbed) -> None:
     """Raises ConfigError where both hosts' addresses lead to the same place."""
-    one, other = (resolve(role, getattr(hosts, role)) for role in ("sender", "receiver"))
+    one, other = (resolve(role, getattr(hosts, role)) for role in ROLES)
     if (one.host, one.port, one.proxy) == (other.host, other.port, other.proxy):
         raise ConfigError(
             f"sender and receiver are the same machine: both addresses lead to {one.host} port {one.port}",

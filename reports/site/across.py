@@ -183,10 +183,11 @@ def _priced(found: Sequence[Kernel], suite: str, cipher: str) -> list[str]:
     entries = [headline.suite_of(kernel.run.head, suite) for kernel in found]
     rows = {(price.step, price.unit): price.values for price in costs.prices(entries)}
     parts = []
+    by_kernel = ("kernel_cipher", "ns per byte") in rows
     for step, unit, what in (
         ("syscall", "µs per call", "a system call cost"),
         ("read", "ns per byte", "read's copy"),
-        ("cipher", "ns per byte", words.cipher(cipher)),
+        ("kernel_cipher" if by_kernel else "cipher", "ns per byte", words.cipher(cipher)),
     ):
         values = rows.get((step, unit))
         if values:

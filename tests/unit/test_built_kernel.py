@@ -91,7 +91,10 @@ def test_what_a_testbed_that_comes_along_asks_for_is_known(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('additions = ["debgu"]', "a kernel with debgu, and there is no such addition\n.*debug, ipv6, lockdep, netdevsim"),
+        (
+            'additions = ["debgu"]',
+            "a kernel with debgu, and there is no such addition\n.*debug, ipv6, lockdep, netdevsim",
+        ),
         ('additions = ["qemu"]', "a kernel with qemu, and there is no such addition"),
         ('additions = ["lockdep"]', 'lockdep, which panics in User Mode Linux\n.*kind = "qemu"'),
         ('series = "7.3.4"', "series: String should match"),

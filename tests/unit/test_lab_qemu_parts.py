@@ -269,7 +269,7 @@ def test_what_a_probe_found_holds_until_the_machine_or_the_kernel_is_another(
         (f"echo booting; echo {probe.ANSWER}", ""),
         (
             "echo what; echo 'it cannot be'; exit 1",
-            "a guest that was booted to try it ended and said last: it cannot be",
+            "a guest that was booted to try it ended and said last: what; it cannot be",
         ),
         ("exec sleep 98.765", "a guest that was booted to try it did not come up in 1 s"),
     ],

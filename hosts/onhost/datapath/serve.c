@@ -4,7 +4,8 @@
  * of a request are its own). An idle or slow client therefore holds up nobody before it has sent a whole head.
  *
  * SIGTERM and SIGINT are let in only while waiting here: a transfer under way is finished first. SIGALRM comes four
- * times per watchdog period (see transfer.c); here it serves to end connections that have been idle for long.
+ * times per watchdog period (see transfer.c); here it ends the wait, so that connections that have been idle for long
+ * are ended also when nobody else comes.
  */
 #include "datapath.h"
 
@@ -24,6 +25,7 @@
 #define MAX_CONNS	64
 #define IDLE_NS		(60 * 1000000000ull)
 #define LINGER_NS	(2 * 1000000000ull)
+#define PAUSE_NS	100000000ull			/* for a machine that is short of memory or descriptors */
 
 struct conn {
 	int fd;						/* -1: free */
@@ -34,6 +36,7 @@ struct conn {
 };
 
 static struct conn conns[MAX_CONNS];
+static uint64_t paused_until;				/* nobody is welcomed before */
 static volatile sig_atomic_t stop;
 
 static void on_stop(int sig)
@@ -130,19 +133,41 @@ static void readable(struct server *s, struct conn *c)
 	take_requests(s, c);
 }
 
-static struct conn *free_slot(void)
+/* The one that has been idle for longest, or NULL. */
+static struct conn *oldest(void)
 {
-	struct conn *oldest = &conns[0];
+	struct conn *found = NULL;
 	int i;
 
-	for (i = 0; i < MAX_CONNS; i++) {
+	for (i = 0; i < MAX_CONNS; i++)
+		if (conns[i].fd >= 0 && (!found || conns[i].since < found->since))
+			found = &conns[i];
+	return found;
+}
+
+static struct conn *free_slot(void)
+{
+	struct conn *c;
+	int i;
+
+	for (i = 0; i < MAX_CONNS; i++)
 		if (conns[i].fd < 0)
 			return &conns[i];
-		if (conns[i].since < oldest->since)
-			oldest = &conns[i];
-	}
-	drop(oldest, false);
-	return oldest;
+	c = oldest();
+	drop(c, false);
+	return c;
+}
+
+/* A client waits meanwhile. Our own limit is met by ending who is idle; what the machine lacks comes again. */
+static void put_off(struct server *s, int err)
+{
+	struct conn *c = err == EMFILE ? oldest() : NULL;
+
+	s->totals.put_off++;
+	if (c)
+		drop(c, false);
+	else
+		paused_until = now_ns() + PAUSE_NS;
 }
 
 static void welcome(struct server *s)
@@ -152,8 +177,8 @@ static void welcome(struct server *s)
 
 	if (fd < 0) {
 		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
-			die(EXIT_RUNTIME, "accept: %s", strerror(errno));
-		return;					/* the client gave up, or a signal */
+			put_off(s, errno);
+		return;					/* else the client gave up, or a signal */
 	}
 	/* With MSG_MORE where more follows, no packet is left waiting for an acknowledgement. */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
@@ -178,19 +203,29 @@ static void end_idle(void)
 static void wait_for_work(struct server *s, const sigset_t *waiting)
 {
 	struct pollfd fds[MAX_CONNS + 1] = { { .fd = s->listener, .events = POLLIN } };
-	int i;
+	const struct timespec pause = { .tv_nsec = PAUSE_NS };
+	struct conn *of[MAX_CONNS + 1];
+	nfds_t n = 1, i;
+	bool paused;
 
-	for (i = 0; i < MAX_CONNS; i++)
-		fds[i + 1] = (struct pollfd){ .fd = conns[i].fd, .events = POLLIN };
-	if (ppoll(fds, MAX_CONNS + 1, NULL, waiting) < 0) {
-		if (errno != EINTR)
+	end_idle();
+	paused = now_ns() < paused_until;
+	if (paused)
+		fds[0].fd = -1;
+	for (i = 0; i < MAX_CONNS; i++) {		/* no more than there are: ppoll() compares with the limit */
+		if (conns[i].fd < 0)
+			continue;
+		of[n] = &conns[i];
+		fds[n++] = (struct pollfd){ .fd = conns[i].fd, .events = POLLIN };
+	}
+	if (ppoll(fds, n, paused ? &pause : NULL, waiting) < 0) {
+		if (errno != EINTR && errno != ENOMEM)
 			die(EXIT_RUNTIME, "poll: %s", strerror(errno));
-		end_idle();
 		return;
 	}
-	for (i = 0; i < MAX_CONNS && !stop; i++)
-		if (fds[i + 1].revents && conns[i].fd == fds[i + 1].fd)
-			readable(s, &conns[i]);
+	for (i = 1; i < n && !stop; i++)
+		if (fds[i].revents && of[i]->fd == fds[i].fd)
+			readable(s, of[i]);
 	if (fds[0].revents && !stop)
 		welcome(s);
 }
@@ -256,6 +291,8 @@ static void say_summary(const struct server *s)
 	json_u64(&j, "connections", sum->connections);
 	json_u64(&j, "http_requests", sum->requests);
 	json_u64(&j, "failed", sum->failed);
+	if (sum->put_off)
+		json_u64(&j, "put_off", sum->put_off);
 	json_u64(&j, "bytes", sum->bytes);
 	json_u64(&j, "plain_bytes", sum->plain_bytes);
 	json_u64(&j, "requests", sum->crypto_requests);

@@ -11,16 +11,14 @@ import os
 import random
 import select
 import subprocess
-import time
 import unittest
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from .. import checking
+from ..checking import DELAYED_MODULE, delayed
 
 MODULE = os.environ.get("DEVCRYPTO_MODULE", "devcrypto.ko")
-DELAYED_MODULE = os.environ.get("DELAYED_MODULE", "delayed.ko")
 DELAYED = "cbc-aes-delayed"
 DEADLINE_SECONDS = 120 * checking.PATIENCE
 DEVICE = "/dev/crypto"
@@ -254,19 +252,6 @@ def address(data: bytes) -> int | None:
     if data and data not in _kept:
         _kept[data] = ctypes.create_string_buffer(data, len(data))
     return ctypes.addressof(_kept[data]) if data else None
-
-
-def delayed(**values: object) -> None:
-    """Set parameters of the driver that answers later."""
-    for name, value in values.items():
-        Path("/sys/module/delayed/parameters", name).write_text(f"{value:d}")
-
-
-def eventually(what: str, true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < end, what
-        time.sleep(0.01)
 
 
 def load() -> None:

@@ -152,11 +152,17 @@ def pair(family: int = socket.AF_INET, buffers: int = 0) -> Iterator[tuple[socke
 
 @contextlib.contextmanager
 def encrypted(
-    cipher: Cipher = AES, *, family: int = socket.AF_INET, buffers: int = 0, chunk: int = 0, how: int = PAD_PKCS7
+    cipher: Cipher = AES,
+    *,
+    alg: str | None = None,
+    family: int = socket.AF_INET,
+    buffers: int = 0,
+    chunk: int = 0,
+    how: int = PAD_PKCS7,
 ) -> Iterator[tuple[socket.socket, socket.socket]]:
     with pair(family, buffers) as (sender, receiver):
         ulp(sender)
-        sender.setsockopt(SOL_SO_CRYPT, SO_CRYPT_SET, setting(cipher, chunk=chunk, how=how))
+        sender.setsockopt(SOL_SO_CRYPT, SO_CRYPT_SET, setting(cipher, alg=alg, chunk=chunk, how=how))
         yield sender, receiver
 
 

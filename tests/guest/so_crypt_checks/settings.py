@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import functools
 import select
 import socket
@@ -14,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-from ..checking import refused, same
+from ..checking import apart, as_nobody, refused, same
 from .common import (
     AES,
     DES3,
@@ -39,6 +40,10 @@ from .common import (
     setting,
     ulp,
 )
+
+UNPRIVILEGED = Path("/sys/module/so_crypt/parameters/unprivileged")
+NEWUSER, NEWNET = 0x10000000, 0x40000000  # of unshare()
+SIOCSIFFLAGS = 0x8914
 
 
 class Refusals(Case):
@@ -131,6 +136,65 @@ class Refusals(Case):
             self.assertEqual(ctypes.get_errno(), errno.EOPNOTSUPP)
             sender.send(PLAIN[:16])
             same(receiver.recv(100), reference(AES)[:16], "after connect(AF_UNSPEC)")
+
+
+def set_up(sock: socket.socket, alg: str = "cbc(aes)") -> None:
+    sock.setsockopt(SOL_SO_CRYPT, SO_CRYPT_SET, setting(alg=alg))
+
+
+def unshare(namespaces: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(namespaces):
+        raise OSError(ctypes.get_errno(), "unshare")
+
+
+def loopback_up() -> None:
+    with socket.socket() as sock:
+        fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", 1))
+
+
+class Privileges(Case):
+    """Cards and modules are the machine's: the option wants CAP_NET_ADMIN."""
+
+    def setUp(self) -> None:
+        self.addCleanup(UNPRIVILEGED.write_text, UNPRIVILEGED.read_text())
+        UNPRIVILEGED.write_text("N")
+
+    def test_nobody(self) -> None:
+        with pair() as (sender, receiver):
+            ulp(sender)
+            apart(as_nobody, lambda: refused(errno.EPERM, lambda: set_up(sender), "as nobody"))
+            sender.send(b"still clear")
+            self.assertEqual(receiver.recv(100), b"still clear")
+            UNPRIVILEGED.write_text("Y")
+            apart(as_nobody, lambda: set_up(sender, "cbc(aes-generic)"))
+            sender.send(PLAIN[:32])  # by who set nothing
+            same(receiver.recv(100), reference(AES)[:32], "set by nobody")
+
+    def test_a_namespace_of_one_s_own(self) -> None:
+        """Rights in a user namespace are for networks made in it, and for what the kernel itself enciphers."""
+        try:
+            apart(functools.partial(unshare, NEWUSER | NEWNET))
+        except AssertionError as error:
+            self.skipTest(f"this kernel makes no such namespaces: {error}")
+
+        def there() -> None:
+            loopback_up()
+            with pair() as (sender, receiver):
+                ulp(sender)
+                for alg in ("cbc(aes-generic)", "cbc(nothing)"):
+                    refused(errno.EPERM, functools.partial(set_up, sender, alg), alg)
+                set_up(sender)
+                sender.send(PLAIN[:32])
+                same(receiver.recv(100), reference(AES)[:32], "in a namespace")
+
+        apart(as_nobody, functools.partial(unshare, NEWUSER | NEWNET), there)
+        with pair() as (sender, _receiver):
+            ulp(sender)
+            apart(
+                functools.partial(unshare, NEWUSER),
+                lambda: refused(errno.EPERM, lambda: set_up(sender), "a network of the first namespace"),
+            )
 
 
 class ClearText(Case):

@@ -17,17 +17,24 @@
  * around TCP's functions only, not while the cipher (maybe an asynchronous
  * device) works.  shutdown() is the exception: it arrives with the socket lock
  * held.  ctx->tfm appears once, under both locks, and goes with the socket.
+ * Who may not wait for tx_lock sets a bit, and soc_unlock() does what it says.
  *
  * Back-pressure: a chunk is begun only when the send buffer has room, as TCP
  * does with its segments.  A chunk that was encrypted is queued whole, past the
  * limit by at most one chunk: its plain text is gone, so nobody could be told to
- * try again.  Only TCP's memory pressure can leave cipher text here (dst[]); the
+ * try again.  Only want of memory can leave anything here that ought to go: plain
+ * text that could not be encrypted, cipher text (dst[]) that TCP did not take.  The
  * next call, or a timer, brings it to TCP before anything else.
+ *
+ * The end: TCP's FIN is sent by shutdown() and close() alone, after what belongs
+ * before it, or the connection is reset.
  */
+#include <linux/capability.h>
 #include <linux/bvec.h>
 #include <linux/module.h>
 #include <linux/scatterlist.h>
 #include <linux/uio.h>
+#include <linux/wait_bit.h>
 #include <linux/workqueue.h>
 #include <crypto/skcipher.h>
 #include <net/tcp.h>
@@ -43,8 +50,9 @@
 
 #define SOC_MAX_UNIT	16	/* largest cipher block, largest IV */
 #define SOC_ALIGN	64	/* of requests in memory: a cache line */
-#define SOC_RETRY	(HZ / 20)	/* for cipher text left by memory pressure */
+#define SOC_RETRY	(HZ / 20)	/* for what was left for want of memory */
 #define SOC_PATIENCE	(2 * HZ)	/* for the same at the end of the stream */
+#define SOC_CORK	(HZ / 5)	/* most that TCP, too, holds back data without news */
 
 #ifdef SOC_HAVE_SENDPAGE
 #define SOC_MSG_SPLICE	0		/* the flag may exist, without a meaning */
@@ -52,7 +60,9 @@
 #define SOC_MSG_SPLICE	MSG_SPLICE_PAGES
 #endif
 
-#define SOC_CONTENDED	0	/* soc_ctx.state: someone got EAGAIN for tx_lock */
+/* soc_ctx.state */
+#define SOC_CONTENDED	0	/* someone got EAGAIN for tx_lock */
+#define SOC_OWED	1	/* soc_retry() is to run when tx_lock is free */
 
 struct soc_ctx {
 	struct mutex tx_lock;		/* senders; see above */
@@ -80,6 +90,7 @@ struct soc_ctx {
 	bool ended;			/* padded: the stream is over */
 	int err;			/* the stream has a hole: no more sending */
 	struct delayed_work retry;
+	unsigned long held;		/* not before SOC_CORK after this, in jiffies */
 
 	u64 bytes_in, bytes_out, requests;
 };
@@ -87,10 +98,16 @@ struct soc_ctx {
 static struct proto soc_prots[2];
 static struct proto *soc_bases[2];
 static DEFINE_MUTEX(soc_prots_lock);
+static atomic_t soc_closing = ATOMIC_INIT(0);	/* calls of soc_close() */
+
+static bool soc_unprivileged;
+module_param_named(unprivileged, soc_unprivileged, bool, 0644);
+MODULE_PARM_DESC(unprivileged, "SO_CRYPT_SET needs no capability");
 
 static struct soc_ctx *soc_get_ctx(const struct sock *sk)
 {
-	/* Like net/tls: set before sk_prot is, cleared after no one can come. */
+	/* Set before sk_prot is, cleared after no one can come. */
+	smp_rmb();		/* pairs with soc_init(); our caller has read sk_prot */
 	return (__force void *)inet_csk(sk)->icsk_ulp_data;
 }
 
@@ -99,15 +116,21 @@ static bool soc_can_send(const struct sock *sk)
 	return (1 << sk->sk_state) & (TCPF_ESTABLISHED | TCPF_CLOSE_WAIT);
 }
 
+/* Where this fails, the holder's soc_unlock() sees the bit. */
+static bool soc_trylock(struct soc_ctx *ctx, int bit)
+{
+	if (mutex_trylock(&ctx->tx_lock))
+		return true;
+	set_bit(bit, &ctx->state);
+	smp_mb__after_atomic();	/* pairs with test_and_clear_bit() in soc_unlock() */
+	return mutex_trylock(&ctx->tx_lock);
+}
+
 static int soc_lock(struct soc_ctx *ctx, int flags)
 {
-	if (!(flags & MSG_DONTWAIT))
-		return mutex_lock_interruptible(&ctx->tx_lock) ? -ERESTARTSYS : 0;
-	if (mutex_trylock(&ctx->tx_lock))
-		return 0;
-	set_bit(SOC_CONTENDED, &ctx->state);
-	smp_mb__after_atomic();	/* pairs with test_and_clear_bit in soc_unlock() */
-	return mutex_trylock(&ctx->tx_lock) ? 0 : -EAGAIN;
+	if (flags & MSG_DONTWAIT)
+		return soc_trylock(ctx, SOC_CONTENDED) ? 0 : -EAGAIN;
+	return mutex_lock_interruptible(&ctx->tx_lock) ? -ERESTARTSYS : 0;
 }
 
 static void soc_unlock(struct soc_ctx *ctx)
@@ -115,9 +138,17 @@ static void soc_unlock(struct soc_ctx *ctx)
 	struct sock *sk = ctx->sk;
 
 	mutex_unlock(&ctx->tx_lock);
-	/* Edge-triggered epoll waits for an event after that EAGAIN. */
-	if (test_and_clear_bit(SOC_CONTENDED, &ctx->state))
+	if (test_and_clear_bit(SOC_OWED, &ctx->state))
+		schedule_delayed_work(&ctx->retry, 0);
+	/*
+	 * Edge-triggered epoll waits for an event after that EAGAIN: it comes now if
+	 * there is room, else from TCP, which looks at the flag, when there is.
+	 */
+	if (test_and_clear_bit(SOC_CONTENDED, &ctx->state)) {
+		set_bit(SOCK_NOSPACE, &sk->sk_socket->flags);
+		smp_mb__after_atomic();	/* pairs with TCP's, as in tcp_poll() */
 		READ_ONCE(sk->sk_write_space)(sk);
+	}
 }
 
 /* Append plain text to the chunk; takes a reference of its own. */
@@ -159,6 +190,16 @@ static void soc_drop_dst(struct soc_ctx *ctx)
 	soc_put_pages(&ctx->dst[ctx->dfirst], ctx->ndst - ctx->dfirst);
 	ctx->dfirst = 0;
 	ctx->ndst = 0;
+}
+
+/* Bytes of cipher text to queue. */
+static int soc_left(const struct soc_ctx *ctx)
+{
+	unsigned int i, left = 0;
+
+	for (i = ctx->dfirst; i < ctx->ndst; i++)
+		left += ctx->dst[i].length;
+	return left;
 }
 
 /* Hand cipher text to TCP, as much as it takes at once; socket lock held. */
@@ -209,15 +250,20 @@ static void soc_sent(struct soc_ctx *ctx, unsigned int len)
 
 /*
  * Queue all cipher text; both locks held.  The limits of the send buffer were
- * respected when the chunk was begun (soc_wait_room()) and are lifted here;
- * nothing sleeps meanwhile, so no other owner of the socket lock sees that.
+ * respected when the chunk was begun (soc_wait_room()) and are lifted here, by not
+ * more than what is queued needs: getsockopt() and poll() look without a lock, and
+ * TCP may sleep for a page.
+ *
+ * SEND_SHUTDOWN means a shutdown() that waits for tx_lock: these bytes come before
+ * its FIN.
+ *
  * Returns -EAGAIN if TCP is short of memory: dst[] keeps the rest.
  */
 static int soc_push(struct sock *sk, struct soc_ctx *ctx, int flags)
 {
+	int sndbuf = READ_ONCE(sk->sk_sndbuf), shut = sk->sk_shutdown & SEND_SHUTDOWN, err = 0;
 	struct tcp_sock *tp = tcp_sk(sk);
-	int sndbuf, err = 0;
-	u32 lowat;
+	u32 lowat = READ_ONCE(tp->notsent_lowat);
 
 	if (ctx->dfirst == ctx->ndst)
 		return 0;
@@ -227,15 +273,15 @@ static int soc_push(struct sock *sk, struct soc_ctx *ctx, int flags)
 	/* The pages are ours alone: no need to copy them for a checksum. */
 	flags |= MSG_DONTWAIT | MSG_NOSIGNAL | MSG_NO_SHARED_FRAGS;
 
-	sndbuf = READ_ONCE(sk->sk_sndbuf);
-	lowat = READ_ONCE(tp->notsent_lowat);
-	WRITE_ONCE(sk->sk_sndbuf, INT_MAX / 2);
-	WRITE_ONCE(tp->notsent_lowat, U32_MAX);
-	if (sk->sk_err || (sk->sk_shutdown & SEND_SHUTDOWN))
+	if (sk->sk_err || !soc_can_send(sk))
 		err = -EPIPE;		/* and leave sk_err to the caller's report */
+	WRITE_ONCE(sk->sk_shutdown, sk->sk_shutdown & ~shut);
+	WRITE_ONCE(tp->notsent_lowat, U32_MAX);
 	while (!err && ctx->dfirst < ctx->ndst) {
-		int n = soc_tcp_send(sk, ctx, flags);
+		int n = 2 * soc_left(ctx);	/* with the headers of short segments */
 
+		WRITE_ONCE(sk->sk_sndbuf, max(sndbuf, READ_ONCE(sk->sk_wmem_queued) + n));
+		n = soc_tcp_send(sk, ctx, flags);
 		if (n > 0)
 			soc_sent(ctx, n);
 		else
@@ -244,13 +290,13 @@ static int soc_push(struct sock *sk, struct soc_ctx *ctx, int flags)
 	WRITE_ONCE(tp->notsent_lowat, lowat);
 	/* Memory pressure may have lowered it for good. */
 	WRITE_ONCE(sk->sk_sndbuf, min(sndbuf, READ_ONCE(sk->sk_sndbuf)));
+	WRITE_ONCE(sk->sk_shutdown, sk->sk_shutdown | shut);
 
 	if (err == -EAGAIN)
 		return err;
 	soc_drop_dst(ctx);
 	if (err)
-		ctx->err = sk->sk_err || (sk->sk_shutdown & SEND_SHUTDOWN) ||
-			   !soc_can_send(sk) ? -EPIPE : -EIO;
+		ctx->err = sk->sk_err || !soc_can_send(sk) ? -EPIPE : -EIO;
 	return err ? ctx->err : 0;
 }
 
@@ -347,38 +393,42 @@ static int soc_encrypt_units(struct sock *sk, struct soc_ctx *ctx)
  * the next request begins with it again, from the same IV, and the bytes that
  * have gone are skipped.
  */
-static void soc_encrypt_rest(struct sock *sk, struct soc_ctx *ctx)
+static int soc_encrypt_rest(struct sock *sk, struct soc_ctx *ctx)
 {
+	int err;
+
 	if (!ctx->stream || ctx->fill == ctx->skip)
-		return;
+		return 0;
 	memcpy(ctx->rest_iv, ctx->iv, sizeof(ctx->iv));
-	if (!soc_encrypt(sk, ctx, ctx->fill, ctx->rest_iv))
+	err = soc_encrypt(sk, ctx, ctx->fill, ctx->rest_iv);
+	if (!err)
 		ctx->skip = ctx->fill;
+	return err;
 }
 
 /*
  * Encrypt and queue what can be; tx_lock held, and @locked: the socket lock too.
- * Without MSG_MORE in @flags nothing waits for company.
+ * Without MSG_MORE in @flags nothing waits for company.  What cannot go for want of
+ * memory goes later, by soc_retry(): plain text with -ENOMEM, since no more of it
+ * can be taken; cipher text without, since the caller's bytes are accepted.
  */
 static int soc_flush(struct sock *sk, struct soc_ctx *ctx, int flags, bool locked)
 {
 	bool more = flags & MSG_MORE, uncork;
-	int err;
+	int err, pushed;
 
 	if (ctx->err)
 		return ctx->err;
 	err = soc_encrypt_units(sk, ctx);
-	if (err)
-		return err;
-	if (!more)
-		soc_encrypt_rest(sk, ctx);
+	if (!err && !more)
+		err = soc_encrypt_rest(sk, ctx);
 	if (ctx->err)
 		return ctx->err;
 	uncork = ctx->corked && !more && ctx->dfirst == ctx->ndst;
 
 	if (!locked)
 		lock_sock(sk);
-	err = soc_push(sk, ctx, flags);
+	pushed = soc_push(sk, ctx, flags);
 	if (!locked)
 		release_sock(sk);
 #ifdef SOC_HAVE_SPLICE_EOF
@@ -387,28 +437,25 @@ static int soc_flush(struct sock *sk, struct soc_ctx *ctx, int flags, bool locke
 		ctx->base->splice_eof(sk->sk_socket);
 	}
 #endif
-	if (err == -EAGAIN) {
-		/* The caller's bytes are accepted all the same. */
+	if (err == -ENOMEM || pushed == -EAGAIN)
 		schedule_delayed_work(&ctx->retry, SOC_RETRY);
-		err = 0;
-	}
-	return err;
+	return pushed && pushed != -EAGAIN ? pushed : err;
 }
 
+/* Nobody calls, and what was accepted goes all the same. */
 static void soc_retry(struct work_struct *work)
 {
 	struct soc_ctx *ctx = container_of(to_delayed_work(work), struct soc_ctx, retry);
+	unsigned long due;
 
-	/* A sender at work pushes by itself, or comes here again. */
-	if (mutex_trylock(&ctx->tx_lock)) {
-		lock_sock(ctx->sk);
-		if (soc_push(ctx->sk, ctx, 0) == -EAGAIN)
-			schedule_delayed_work(&ctx->retry, SOC_RETRY);
-		release_sock(ctx->sk);
-		soc_unlock(ctx);
-	} else {
-		schedule_delayed_work(&ctx->retry, SOC_RETRY);
-	}
+	if (!soc_trylock(ctx, SOC_OWED))
+		return;
+	due = ctx->held + SOC_CORK;
+	if (time_before(jiffies, due))
+		schedule_delayed_work(&ctx->retry, due - jiffies);
+	else
+		soc_flush(ctx->sk, ctx, 0, false);
+	soc_unlock(ctx);
 }
 
 /* Wait until a chunk may be begun: all cipher text queued, and room for more. */
@@ -548,6 +595,18 @@ static int soc_sendmsg(struct sock *sk, struct msghdr *msg, size_t size)
 }
 
 #ifdef SOC_HAVE_SENDPAGE
+/*
+ * Before there was splice_eof, nobody said that a sendfile() of more than the file
+ * had came to its end: what it holds back goes when no page has come for a while.
+ */
+static void soc_hold(struct soc_ctx *ctx)
+{
+#ifndef SOC_HAVE_SPLICE_EOF
+	ctx->held = jiffies;
+	schedule_delayed_work(&ctx->retry, SOC_CORK);
+#endif
+}
+
 static int soc_sendpage(struct sock *sk, struct page *page, int off, size_t size, int flags)
 {
 	struct soc_ctx *ctx = soc_get_ctx(sk);
@@ -583,6 +642,8 @@ static int soc_sendpage(struct sock *sk, struct page *page, int off, size_t size
 		WRITE_ONCE(ctx->bytes_in, ctx->bytes_in + size);
 		if (soc_full(ctx) || !more)
 			soc_flush(sk, ctx, more, false);
+		else
+			soc_hold(ctx);
 		err = ctx->err;
 	}
 	if (err)
@@ -593,16 +654,20 @@ static int soc_sendpage(struct sock *sk, struct page *page, int off, size_t size
 #endif
 
 #ifdef SOC_HAVE_SPLICE_EOF
-/* sendfile() asked for more than the file had: no more is coming after all. */
+/*
+ * sendfile() asked for more than the file had: no more is coming after all.  It
+ * cannot be interrupted here, so it does not wait for other calls.
+ */
 static void soc_splice_eof(struct socket *sock)
 {
 	struct sock *sk = sock->sk;
 	struct soc_ctx *ctx = soc_get_ctx(sk);
 
 	if (smp_load_acquire(&ctx->tfm)) {	/* pairs with soc_set() */
-		mutex_lock(&ctx->tx_lock);
-		soc_flush(sk, ctx, 0, false);
-		soc_unlock(ctx);
+		if (soc_trylock(ctx, SOC_OWED)) {
+			soc_flush(sk, ctx, 0, false);
+			soc_unlock(ctx);
+		}
 	} else if (ctx->base->splice_eof) {
 		ctx->base->splice_eof(sock);
 	}
@@ -627,6 +692,14 @@ static int soc_pad(struct sock *sk, struct soc_ctx *ctx)
 	return 0;
 }
 
+/* The peer must not take the stream for a whole one; socket lock held, but not throughout. */
+static void soc_reset(struct sock *sk, struct soc_ctx *ctx)
+{
+	release_sock(sk);
+	ctx->base->diag_destroy(sk, ECONNABORTED);	/* tcp_abort(), whoever else waits */
+	lock_sock(sk);
+}
+
 /*
  * The end of the stream; both locks held.  A stream that cannot be ended as
  * promised is reset: it must not look complete.
@@ -647,7 +720,7 @@ static void soc_end(struct sock *sk, struct soc_ctx *ctx)
 	while (!err && soc_push(sk, ctx, 0) == -EAGAIN)
 		err = sk_stream_wait_memory(sk, &timeo);
 	if ((err || ctx->err) && soc_can_send(sk))
-		ctx->base->disconnect(sk, 0);
+		soc_reset(sk, ctx);
 }
 
 /* Arrives with the socket lock held and sk_shutdown set. */
@@ -656,22 +729,23 @@ static void soc_shutdown(struct sock *sk, int how)
 	struct soc_ctx *ctx = soc_get_ctx(sk);
 
 	if ((how & SEND_SHUTDOWN) && ctx->tfm) {
+		int err = 0;
+
 		if (!mutex_trylock(&ctx->tx_lock)) {
 			/* A sender that waits for room leaves now, with EPIPE. */
 			sk->sk_state_change(sk);
 			release_sock(sk);
-			if (mutex_lock_killable(&ctx->tx_lock)) {
-				lock_sock(sk);
-				goto out;
-			}
+			err = mutex_lock_killable(&ctx->tx_lock);
 			lock_sock(sk);
 		}
-		WRITE_ONCE(sk->sk_shutdown, sk->sk_shutdown & ~SEND_SHUTDOWN);
+		if (soc_can_send(sk))
+			WRITE_ONCE(sk->sk_shutdown, sk->sk_shutdown & ~SEND_SHUTDOWN);
+		if (err)		/* killed: it was not shut down, and close() will end it */
+			return;
 		soc_end(sk, ctx);
 		WRITE_ONCE(sk->sk_shutdown, sk->sk_shutdown | SEND_SHUTDOWN);
-		mutex_unlock(&ctx->tx_lock);
+		soc_unlock(ctx);
 	}
-out:
 	ctx->base->shutdown(sk, how);
 }
 
@@ -693,6 +767,7 @@ static void soc_close(struct sock *sk, long timeout)
 	struct soc_ctx *ctx = soc_get_ctx(sk);
 	struct proto *base = ctx->base;
 
+	atomic_inc(&soc_closing);
 	cancel_delayed_work_sync(&ctx->retry);
 	mutex_lock(&ctx->tx_lock);
 	lock_sock(sk);
@@ -708,7 +783,9 @@ static void soc_close(struct sock *sk, long timeout)
 	cancel_delayed_work_sync(&ctx->retry);
 
 	soc_free_ctx(ctx);
-	base->close(sk, timeout);
+	base->close(sk, timeout);	/* may give back the last reference on this module */
+	if (atomic_dec_and_test(&soc_closing))
+		wake_up_var(&soc_closing);
 }
 
 static int soc_disconnect(struct sock *sk, int flags)
@@ -728,9 +805,39 @@ static bool soc_chains(const char *name)
 	return false;
 }
 
+/*
+ * What of the machine a caller may have.  The rights of a user namespace, which any
+ * user may make, are for what the kernel does itself; not for cards by their name,
+ * nor for modules by any name.
+ */
+static bool soc_permitted(const struct sock *sk, const char *alg)
+{
+	static const char * const plain[] = { "cbc(aes)", "cbc(des3_ede)", "cbc(des)", "ctr(aes)",
+					      "ecb(aes)", "ecb(cipher_null)" };
+	unsigned int i;
+
+	if (READ_ONCE(soc_unprivileged) || capable(CAP_NET_ADMIN))
+		return true;
+	if (!ns_capable(sock_net(sk)->user_ns, CAP_NET_ADMIN))
+		return false;
+	for (i = 0; i < ARRAY_SIZE(plain); i++)
+		if (!strcmp(alg, plain[i]))
+			return true;
+	return false;
+}
+
+/*
+ * Bytes that can be encrypted by themselves, in any of our modes.  Drivers of cards
+ * do not always say that a counter counts blocks of the size of its IV.
+ */
+static unsigned int soc_unit(struct crypto_skcipher *tfm)
+{
+	return max(crypto_skcipher_chunksize(tfm), crypto_skcipher_ivsize(tfm));
+}
+
 static int soc_check_tfm(struct crypto_skcipher *tfm, const struct so_crypt_set *set)
 {
-	unsigned int unit = crypto_skcipher_chunksize(tfm);
+	unsigned int unit = soc_unit(tfm);
 
 	if (!soc_chains(crypto_tfm_alg_name(crypto_skcipher_tfm(tfm))))
 		return -EOPNOTSUPP;
@@ -760,6 +867,8 @@ static int soc_set(struct sock *sk, struct soc_ctx *ctx, const struct so_crypt_s
 	    set->keylen > sizeof(set->key) || set->ivlen > sizeof(set->iv) ||
 	    set->chunk > SO_CRYPT_CHUNK_MAX || set->pad > SO_CRYPT_PAD_PKCS7)
 		return -EINVAL;
+	if (!soc_permitted(sk, set->alg))
+		return -EPERM;
 
 	tfm = crypto_alloc_skcipher(set->alg, 0, 0);
 	if (IS_ERR(tfm))
@@ -782,7 +891,7 @@ static int soc_set(struct sock *sk, struct soc_ctx *ctx, const struct so_crypt_s
 	} else if (sk->sk_write_pending) {
 		err = -EBUSY;		/* clear text would come after cipher text */
 	} else {
-		ctx->unit = crypto_skcipher_chunksize(tfm);
+		ctx->unit = soc_unit(tfm);
 		ctx->stream = crypto_skcipher_blocksize(tfm) < ctx->unit;
 		chunk = min_t(unsigned int, set->chunk ?: SO_CRYPT_CHUNK_DEFAULT,
 			      SOC_MAX_PAGES * PAGE_SIZE);
@@ -912,7 +1021,7 @@ static int soc_init(struct sock *sk)
 	if (!soc_can_send(sk))
 		return -ENOTCONN;
 	/* Only over TCP itself: a sockmap or the like was here before. */
-	if (base->sendmsg != tcp_sendmsg || base->close != tcp_close)
+	if (base->sendmsg != tcp_sendmsg || base->close != tcp_close || !base->diag_destroy)
 		return -EBUSY;
 
 	/* tcpv6_prot is not exported, so it is copied when it is first seen. */
@@ -939,10 +1048,11 @@ static int soc_init(struct sock *sk)
 	sg_unmark_end(&ctx->dst[ARRAY_SIZE(ctx->dst) - 1]);
 	ctx->sk = sk;
 	ctx->base = base;
+	ctx->held = jiffies - SOC_CORK;
 
 	write_lock_bh(&sk->sk_callback_lock);
 	rcu_assign_pointer(inet_csk(sk)->icsk_ulp_data, ctx);
-	WRITE_ONCE(sk->sk_prot, prot);
+	smp_store_release(&sk->sk_prot, prot);	/* pairs with soc_get_ctx() */
 	write_unlock_bh(&sk->sk_callback_lock);
 	return 0;
 }
@@ -972,6 +1082,9 @@ static int __init soc_register(void)
 static void __exit soc_unregister(void)
 {
 	tcp_unregister_ulp(&soc_ulp_ops);
+	/* TCP's last reference went within soc_close(): let all of these return. */
+	wait_var_event(&soc_closing, !atomic_read(&soc_closing));
+	synchronize_rcu_tasks();
 }
 
 module_init(soc_register);

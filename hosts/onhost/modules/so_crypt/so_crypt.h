@@ -24,20 +24,32 @@
  * A call's bytes go to the cipher when a request's worth (@chunk) is collected,
  * and at the end of each call without MSG_MORE.  A last partial block of a
  * block mode waits for the next call; ctr has no blocks to wait for.  An empty
- * send() without MSG_MORE sends what MSG_MORE held back.
+ * send() without MSG_MORE sends what MSG_MORE held back, and so does the end of the
+ * file in a sendfile() of more than it has.
+ *
+ * The module belongs to the machine, cards too: who may set the option is said at
+ * struct so_crypt_set.  The module's parameter "unprivileged" lifts that.
  *
  * send() and the like fail as on any TCP socket, and with
  *	EOPNOTSUPP	MSG_OOB, MSG_ZEROCOPY, MSG_FASTOPEN, ancillary data
  *	EIO		the cipher or its device failed: the stream has a hole and
  *			nothing more is sent; close() then resets the connection
  * A call that meets another thread's call waits for it, or fails with EAGAIN if
- * it must not wait; bytes of two calls are never mixed.
+ * it must not wait, and poll() tells when to try again; bytes of two calls are
+ * never mixed.
  * disconnecting (connect() to AF_UNSPEC) fails with EOPNOTSUPP.
+ * While cipher text goes to TCP, SO_SNDBUF may read, and poll() find, a send buffer
+ * that is larger by twice @chunk.
  *
  * The end of the stream, shutdown(SHUT_WR) or close() (which is also what
  * happens to a killed process), encrypts what was held back, and pads.  If that
- * cannot be done (TCP had no memory for two seconds) the connection is reset: a
- * stream that ends in order is whole, as far as this end can tell.
+ * cannot be done (the cipher failed, a page was not to be had, TCP had no memory for
+ * two seconds) the connection is reset, also under a thread that receives, and the
+ * socket's error is ECONNABORTED: a stream that ends in order is whole, as far as this
+ * end can tell.
+ * shutdown() during another thread's send() waits until the cipher has answered: what
+ * that call has taken goes out, its count is short, and the next one fails with EPIPE.
+ * A process killed in that wait has not shut down: the end is left to close().
  */
 #ifndef _UAPI_SO_CRYPT_H
 #define _UAPI_SO_CRYPT_H
@@ -75,7 +87,13 @@ enum {
  *	    short enough for every card.
  * @pad:    SO_CRYPT_PAD_*
  *
+ * It wants CAP_NET_ADMIN in the user namespace of the socket's network.  Without it
+ * in the first user namespace besides, @alg is one of cbc(aes), cbc(des3_ede),
+ * cbc(des), ctr(aes), ecb(aes) and ecb(cipher_null): no driver by name, and no other
+ * module is loaded.
+ *
  * SO_CRYPT_SET fails with
+ *	EPERM		without these
  *	EINVAL		a wrong size of the structure or of key or IV, @alg empty or
  *			not terminated, @chunk or @pad out of range
  *	EFAULT		the structure cannot be read
