@@ -163,10 +163,11 @@ class LabTestbed(_Model):
 
 
 class GuestsTestbed(LabTestbed):
-    """A lab whose guests have a kernel of their own: the lab's, one built from Debian's source, or the file ``kernel``.
+    """A lab whose guests have a kernel of their own: Debian's, one built from Debian's source, or the file ``kernel``.
 
-    ``series`` (as 7.3) and ``additions`` say which one is built (``hosts/lab/built_kernel.py``). ``modules`` is where
-    the modules of ``kernel`` are installed; None for the usual places (``hosts/lab/own_kernel.py``).
+    ``series`` (as 7.3) says which of Debian's, and ``additions`` what one that is built has besides the usual
+    (``hosts/lab/built_kernel.py``). ``modules`` is where the modules of ``kernel`` are installed; None for the usual
+    places (``hosts/lab/own_kernel.py``).
     """
 
     boots: ClassVar[Literal["uml", "bzImage"]]

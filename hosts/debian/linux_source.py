@@ -51,7 +51,7 @@ def versions(madison: str) -> list[Version]:
 
 
 class NoSource(Refusal):
-    """The archive has no source of this series: it has not got it yet, or has it no more."""
+    """The archive has no kernel of this series: not yet, or no more."""
 
 
 def newest(release: str, series: str, directory: Path, *, backports: bool = False) -> tuple[Archive, Version]:

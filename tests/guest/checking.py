@@ -17,6 +17,8 @@ PATIENCE = float(os.environ.get("GUEST_PATIENCE", "1"))
 DELAYED_MODULE = os.environ.get("DELAYED_MODULE", "delayed.ko")
 """Drivers that answer later; their names are ``cbc-aes-delayed`` and ``ctr-aes-delayed``."""
 
+BEGIN = "the checks of kernel modules begin"
+
 crypto = ctypes.CDLL("libcrypto.so.3")
 for _name in ("EVP_CIPHER_CTX_new", "EVP_get_cipherbyname", "OSSL_PROVIDER_load"):
     getattr(crypto, _name).restype = ctypes.c_void_p
@@ -156,8 +158,14 @@ def kernel_log() -> list[str]:
         os.close(fd)
 
 
+def begin() -> None:
+    """Mark in the kernel's log, once a boot, where the checks begin: what it said before is not about them."""
+    if not any(BEGIN in line for line in kernel_log()):
+        Path("/dev/kmsg").write_text(f"{BEGIN}\n")
+
+
 def complaints(prefix: str) -> list[str]:
-    """What the kernel found wrong since it booted; ``prefix`` begins the names of a module's functions."""
+    """What the kernel found wrong since the checks began; ``prefix`` begins the names of a module's functions."""
     bad = (
         "BUG",
         "WARNING",
@@ -170,7 +178,9 @@ def complaints(prefix: str) -> list[str]:
         "KASAN",
         "Out of memory",
     )
-    found = [line for line in kernel_log() if any(word in line for word in bad)]
+    said = kernel_log()
+    said = said[next((n for n, line in enumerate(said) if BEGIN in line), 0) :]
+    found = [line for line in said if any(word in line for word in bad)]
     with contextlib.suppress(OSError):  # only a kernel for debugging has it
         scan = Path("/sys/kernel/debug/kmemleak")
         for _ in range(2):

@@ -25,7 +25,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="package")
 def released(request: pytest.FixtureRequest) -> Iterator[tuple[Parts, RemoteHost]]:
-    """What the guests of a testbed are made of, and one of them.
+    """What the guests of a testbed are made of, and the receiver: it has no crypto card, where the sender has one.
 
     One that was asked for by name is skipped only where Debian's archive does not have its kernel.
     """
@@ -40,4 +40,4 @@ def released(request: pytest.FixtureRequest) -> Iterator[tuple[Parts, RemoteHost
                 raise
             pytest.skip(f"{spec.name} cannot be had here: {error}")
         lab = stack.enter_context(parts.boot(silent))
-        yield parts, stack.enter_context(RemoteHost("sender", lab.testbed.sender))
+        yield parts, stack.enter_context(RemoteHost("receiver", lab.testbed.receiver))

@@ -106,12 +106,14 @@ def obtain(spec: GuestsTestbed, progress: Progress = silent, accel: Accel = "tcg
     Raises HarnessError.
     """
     own = own_kernel.of(spec)
-    wanted = built_kernel.wanted(spec, "x86_64") if spec.series or spec.additions else None
-    cached = image.location(spec.release).is_dir() and guest_kernel.location(spec.release).is_dir()
+    wanted = built_kernel.wanted(spec, "x86_64") if spec.additions else None
+    series = None if wanted else spec.series
+    cached = image.location(spec.release).is_dir() and guest_kernel.location(spec.release, series).is_dir()
     ready.make_ready(build=not cached or bool(wanted), qemu=True, progress=progress)
     with ExitStack() as stack:
         used = stack.enter_context(image.obtain(spec.release, part(progress, 0.0, 0.7)))
-        usual = stack.enter_context(closing(guest_kernel.obtain(spec.release, used.path, part(progress, 0.7, 1.0))))
+        fetched = guest_kernel.obtain(spec.release, used.path, part(progress, 0.7, 1.0), series)
+        usual = stack.enter_context(closing(fetched))
         if wanted:
             built = stack.enter_context(closing(built_kernel.obtain(wanted, used.path, progress)))
             own = own_kernel.find(built.path / built_kernel.PROGRAM["x86_64"], built.path / "modules")

@@ -270,6 +270,7 @@ class Case(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
         faulthandler.dump_traceback_later(DEADLINE_SECONDS, exit=True)
+        checking.begin()
         subprocess.run(["modprobe", "-a", *NEEDED], check=False, capture_output=True)
         loaded = Path("/proc/modules").read_text()
         if "devcrypto " not in loaded:

@@ -31,6 +31,7 @@ from .common import (
     TCP_ULP,
     Case,
     Reader,
+    driver,
     encrypted,
     expected,
     info,
@@ -167,7 +168,7 @@ class Privileges(Case):
             sender.send(b"still clear")
             self.assertEqual(receiver.recv(100), b"still clear")
             UNPRIVILEGED.write_text("Y")
-            apart(as_nobody, lambda: set_up(sender, "cbc(aes-generic)"))
+            apart(as_nobody, functools.partial(set_up, sender, driver()))
             sender.send(PLAIN[:32])  # by who set nothing
             same(receiver.recv(100), reference(AES)[:32], "set by nobody")
 
@@ -178,11 +179,13 @@ class Privileges(Case):
         except AssertionError as error:
             self.skipTest(f"this kernel makes no such namespaces: {error}")
 
+        name = driver()
+
         def there() -> None:
             loopback_up()
             with pair() as (sender, receiver):
                 ulp(sender)
-                for alg in ("cbc(aes-generic)", "cbc(nothing)"):
+                for alg in (name, "cbc(nothing)"):
                     refused(errno.EPERM, functools.partial(set_up, sender, alg), alg)
                 set_up(sender)
                 sender.send(PLAIN[:32])
@@ -254,17 +257,18 @@ class Drivers(Case):
     def test_asynchronous(self) -> None:
         """cryptd makes an asynchronous driver of a synchronous one."""
         subprocess.run(["modprobe", "cryptd"], check=False, capture_output=True)
+        name = f"cryptd({driver()})"
         with pair() as (sender, _receiver):
             ulp(sender)
             try:
-                sender.setsockopt(SOL_SO_CRYPT, SO_CRYPT_SET, setting(alg="cryptd(cbc(aes-generic))"))
+                sender.setsockopt(SOL_SO_CRYPT, SO_CRYPT_SET, setting(alg=name))
             except OSError as error:
                 self.skipTest(f"no cryptd here ({error.strerror})")
             self.assertEqual(info(sender).is_async, 1, info(sender))
         for size in (1, 16, 65536, 1000001):
             with pair() as (sender, receiver):
                 ulp(sender)
-                sender.setsockopt(SOL_SO_CRYPT, SO_CRYPT_SET, setting(alg="cryptd(cbc(aes-generic))"))
+                sender.setsockopt(SOL_SO_CRYPT, SO_CRYPT_SET, setting(alg=name))
                 reader = Reader(receiver)
                 sendfile(sender, 0, size // 2)
                 sender.sendall(PLAIN[size // 2 : size])
