@@ -7,9 +7,9 @@ for: ``--guests lab-netdevsim``.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from ipaddress import ip_address
 
 import pytest
 
@@ -91,10 +91,13 @@ def two(released: tuple[Parts, RemoteHost]) -> Iterator[HostsTestbed]:
     guest.check(["sh", "-c", SETUP])
     door = guest.put(DOOR.encode(), "door.py")
     words = [word for pair in zip(NAMES, PORTS, strict=True) for word in (pair[0], str(pair[1]))]
-    guest.check(["sh", "-c", 'python3 "$@" >/dev/null 2>&1 & echo $!', "sh", door, *words])
-    time.sleep(0.5)
+    guest.check(["sh", "-c", 'setsid python3 "$@" >/dev/null 2>&1 &', "sh", door, *words])
+    listens = f"for try in $(seq 200); do ss -ltn | grep -q :{PORTS[1]} && exit; sleep 0.1; done; exit 1"
+    guest.check(["sh", "-c", listens])
     spaces = [
-        guest.host.model_copy(update={"port": port, "data_address": address(n), "data_interface": f"sim{n}"})
+        guest.host.model_copy(
+            update={"port": port, "data_address": ip_address(f"10.99.0.{n}"), "data_interface": f"sim{n}"}
+        )
         for n, port in enumerate(PORTS, 1)
     ]
     try:
@@ -102,12 +105,6 @@ def two(released: tuple[Parts, RemoteHost]) -> Iterator[HostsTestbed]:
     finally:
         guest.run(["pkill", "-f", door])
         guest.run(["sh", "-c", TEARDOWN])
-
-
-def address(number: int) -> object:
-    from ipaddress import ip_address
-
-    return ip_address(f"10.99.0.{number}")
 
 
 @pytest.fixture
