@@ -38,7 +38,7 @@ def _through(bench: Bench, role: Role) -> CryptoInterface:
 
 
 def _by(asked: Asked) -> dict[str, str]:
-    through = {name: _through(asked.bench, role) for name, role in SIDES.items()}
+    through: dict[str, str] = {name: _through(asked.bench, role) for name, role in SIDES.items()}
     return through | {f"{name}_hash": interface for name, interface in through.items()}
 
 
