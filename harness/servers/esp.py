@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from harness.api.bench import Bench, load
 from harness.api.parameters import Parameters
 from harness.api.prices import Asked, PriceSource, price_of
@@ -39,8 +37,8 @@ def _through(bench: Bench, role: Role) -> CryptoInterface:
     return "/dev/crypto" if ours.lacking(DEVCRYPTO.builds[0], facts) is None else "AF_ALG"
 
 
-def _by(asked: Asked) -> Mapping[str, str]:
-    through = {name: _through(asked.bench, role) for name, role in SIDES.items()}
+def _by(asked: Asked) -> dict[str, str]:
+    through: dict[str, str] = {name: _through(asked.bench, role) for name, role in SIDES.items()}
     return through | {f"{name}_hash": interface for name, interface in through.items()}
 
 

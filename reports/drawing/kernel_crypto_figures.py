@@ -88,9 +88,8 @@ def _by_size(crypto: KernelCrypto, quantity: Quantity, name: str, title: str) ->
 
 def _asked(crypto: KernelCrypto) -> str:
     """By which interfaces, as a sentence."""
-    names = crypto.interfaces
-    paper = ", which is the paper's own" if "/dev/crypto" in names else ""
-    return f"The kernel is asked by {' and by '.join(names)}{paper}. " if names else ""
+    names = [f"{name} (the paper's own)" if name == "/dev/crypto" else name for name in crypto.interfaces]
+    return f"The kernel is asked by {' and by '.join(names)}. " if names else ""
 
 
 def _by_first(crypto: KernelCrypto) -> str:

@@ -271,7 +271,7 @@ def sentences(found: Sequence[KernelCrypto]) -> list[str]:
 
 def adds(found: Sequence[Meters]) -> str:
     """What an interface adds to a request beyond the first one, and whether both agree about a byte; "" of none."""
-    mine = [one for one in found if one.first.enciphers]
+    mine = [one for one in found if one.first.enciphers and one.first.driver == "any"]
     if not mine:
         return ""
     first, second = mine[0].first.interface, mine[0].second.interface

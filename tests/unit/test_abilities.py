@@ -47,7 +47,11 @@ def test_every_path_of_every_suite_is_answered() -> None:
         assert set(found) == {
             (suite.name, path)
             for suite in wanted.suites
-            for path in ((KERNEL_CRYPTO,) if isinstance(suite, profile.CryptoSuite) else suite.paths)
+            for path in (
+                [f"{KERNEL_CRYPTO} by {interface}" for interface in suite.interfaces]
+                if isinstance(suite, profile.CryptoSuite)
+                else suite.paths
+            )
         }
 
 

@@ -162,7 +162,7 @@ class TestInterfaces:
     def test_the_page_shows_both(self, tmp_path: Path) -> None:
         text = html.unescape(pages.render(read(tmp_path, ciphers=("null", "3des"), interfaces=BOTH)).html)
         assert "What an interface adds to a request" in text
-        assert "The kernel is asked by /dev/crypto and by AF_ALG" in text
+        assert "The kernel is asked by /dev/crypto (the paper's own) and by AF_ALG." in text
         assert "A request by AF_ALG costs" in text
 
 
