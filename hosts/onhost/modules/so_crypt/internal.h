@@ -106,7 +106,14 @@ void soc_end(struct sock *sk, struct soc_ctx *ctx);
 void soc_shutdown(struct sock *sk, int how);
 
 /* receive.c */
-int soc_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, int flags, int *addr_len);
+#ifdef SOC_HAVE_ADDR_LEN
+#define SOC_ADDR_LEN	, int *addr_len
+#define SOC_ADDR	, addr_len
+#else
+#define SOC_ADDR_LEN
+#define SOC_ADDR
+#endif
+int soc_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, int flags SOC_ADDR_LEN);
 ssize_t soc_splice_read(struct socket *sock, loff_t *pos, struct pipe_inode_info *pipe,
 			size_t len, unsigned int flags);
 bool soc_readable(struct sock *sk);

@@ -234,7 +234,7 @@ static void soc_unlock_rx(struct sock *sk, struct soc_stream *rx)
 		READ_ONCE(sk->sk_data_ready)(sk);
 }
 
-int soc_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, int flags, int *addr_len)
+int soc_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, int flags SOC_ADDR_LEN)
 {
 	struct soc_ctx *ctx = soc_get_ctx(sk);
 	struct soc_stream *rx = smp_load_acquire(&ctx->rx);	/* pairs with soc_set_rx() */
@@ -245,13 +245,13 @@ int soc_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, int flags, int 
 	if (!rx) {
 		down_read(&ctx->clear);
 		rx = ctx->rx;
-		err = rx ? 0 : ctx->base->recvmsg(sk, msg, len, flags, addr_len);
+		err = rx ? 0 : ctx->base->recvmsg(sk, msg, len, flags SOC_ADDR);
 		up_read(&ctx->clear);
 		if (!rx)
 			return err;
 	}
 	if (flags & MSG_ERRQUEUE)
-		return ctx->base->recvmsg(sk, msg, len, flags, addr_len);
+		return ctx->base->recvmsg(sk, msg, len, flags SOC_ADDR);
 	if (flags & MSG_OOB)
 		return -EOPNOTSUPP;
 	err = soc_lock_rx(rx, !(flags & MSG_DONTWAIT));
