@@ -125,18 +125,24 @@ static int soc_push(struct sock *sk, struct soc_ctx *ctx, int flags)
 	WRITE_ONCE(sk->sk_shutdown, sk->sk_shutdown & ~shut);
 	WRITE_ONCE(tp->notsent_lowat, U32_MAX);
 	while (!err && ctx->tx.dfirst < ctx->tx.ndst) {
-		int n = 2 * soc_left(&ctx->tx);	/* with the headers of short segments */
+		/* Twice: short segments have more headers. */
+		int most = READ_ONCE(sk->sk_wmem_queued) + 2 * soc_left(&ctx->tx), n;
 
-		WRITE_ONCE(sk->sk_sndbuf, max(sndbuf, READ_ONCE(sk->sk_wmem_queued) + n));
+		most = max(sndbuf, most);
+		WRITE_ONCE(sk->sk_sndbuf, most);
 		n = soc_tcp_send(sk, ctx, flags);
 		if (n > 0)
 			soc_passed(&ctx->tx, n);
 		else
 			err = n ?: -EAGAIN;
+		if (READ_ONCE(sk->sk_sndbuf) < most) {	/* memory pressure lowers it for good */
+			sndbuf = min(sndbuf, READ_ONCE(sk->sk_sndbuf));
+			if (!err && ctx->tx.dfirst < ctx->tx.ndst)
+				err = -EAGAIN;
+		}
 	}
 	WRITE_ONCE(tp->notsent_lowat, lowat);
-	/* Memory pressure may have lowered it for good. */
-	WRITE_ONCE(sk->sk_sndbuf, min(sndbuf, READ_ONCE(sk->sk_sndbuf)));
+	WRITE_ONCE(sk->sk_sndbuf, sndbuf);
 	WRITE_ONCE(sk->sk_shutdown, sk->sk_shutdown | shut);
 
 	if (err == -EAGAIN)
