@@ -97,8 +97,8 @@ def _by(role: str, place: Host) -> str:
         way_there = route.resolve(role, place)
     except ConfigError:
         return route.typed(place)
-    through = f" through {way_there.proxy}" if way_there.proxy else ""
-    return f"{route.typed(place)} ({way_there}{through})"
+    through = " and ".join(way_there.jumps) or way_there.proxy
+    return f"{route.typed(place)} ({way_there}{f' through {through}' if through else ''})"
 
 
 def _between(found: Reached, profiles: Sequence[Profile], paths: Mapping[str, DataPath]) -> list[Found]:

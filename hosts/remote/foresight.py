@@ -92,7 +92,12 @@ class Foresight(Agent):
             return None
         key = f"{type(asked).__name__} {json.dumps(encode(asked))}"
         if key not in self._known:
-            self._known[key] = self._agent._ask(asked, deadline)
+            try:
+                self._known[key] = self._agent._ask(asked, deadline)
+            except AgentError as error:
+                if isinstance(asked, protocol.OfferedCipherSuites):  # its library may be one that is to be installed
+                    raise OnlyTrying(error.what, host=self.name) from error
+                raise
         return self._known[key]
 
     def _foresee(self, change: Change) -> Foreseen:
