@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import subprocess
 import sys
@@ -156,7 +157,8 @@ def tls(tmp_path: Path) -> Path:
 def scheduler(tls: Path) -> Iterator[str]:
     """A scheduler with TLS that stands by itself, without workers."""
     options = {"host": "127.0.0.1", "protocol": "tls://", "security": cluster.security(tls), "dashboard": False}
-    with SpecCluster(scheduler={"cls": Scheduler, "options": options}, security=cluster.security(tls)) as one:
+    spec = {"cls": Scheduler, "options": options}
+    with SpecCluster(scheduler=spec, security=cluster.security(tls), silence_logs=logging.CRITICAL) as one:
         yield one.scheduler_address
 
 
