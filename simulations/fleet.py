@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import logging
 import random
 import resource
 import shlex
@@ -78,7 +79,8 @@ def simulate(
     parts = [names[n::processes] for n in range(processes)]
     one = night(names, profiles)
     options = {"host": "127.0.0.1", "protocol": "tls://", "security": security, "dashboard": False}
-    with SpecCluster(scheduler={"cls": Scheduler, "options": options}, security=security) as scheduler:
+    scheduler_spec = {"cls": Scheduler, "options": options}
+    with SpecCluster(scheduler=scheduler_spec, security=security, silence_logs=logging.CRITICAL) as scheduler:
         address = scheduler.scheduler_address
         workers = [start(address, folder, seconds, part) for part in parts]
         timers: list[threading.Timer] = []

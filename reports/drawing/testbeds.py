@@ -42,10 +42,10 @@ def figure(key: str, found: Across) -> Figure:
                 {"name": "margin", "type": "rect", "layer": "below", "line": {"width": 0}, "yref": "paper", "y0": 0,
                  "y1": 1, "x0": 1 - found.points[0].verdict.margin, "x1": 1 + found.points[0].verdict.margin},
                 line_across("one", "x", 1, "solid"),
-                line_across("paper", "x", PAPER[0], "dash"),
+                *([line_across("paper", "x", PAPER[0], "dash")] if found.papers else []),
             ],
             annotations=[
-                note("paper", "paper: 27 %", x=math.log10(PAPER[0]), yref="paper", y=1, yanchor="bottom", yshift=2),
+                *([_paper()] if found.papers else []),
                 *(_value(point, n) for n, point in enumerate(found.points)),
             ],
         ),
@@ -72,7 +72,7 @@ def _label(point: Point) -> str:
 
 
 def _range(found: Across) -> tuple[float, float]:
-    values = [0.93, 1.35]
+    values = [0.93, 1.35 if found.papers else 1.08]
     for point in found.points:
         ratio = point.verdict.ratio or 1.0
         limits = (point.verdict.ci_low or ratio, ratio, point.verdict.ci_high or ratio)
@@ -109,6 +109,10 @@ def _value(point: Point, n: int) -> dict[str, Any]:
     arrow = {"faster": "▲", "slower": "▼", "same": "="}.get(point.verdict.verdict, "?")
     told = f"{arrow} {words.ratio(point.verdict.ratio)}"
     return note("value", told, xref="paper", x=1, xanchor="left", xshift=8, y=-n)
+
+
+def _paper() -> dict[str, Any]:
+    return note("paper", "paper: 27 %", x=math.log10(PAPER[0]), yref="paper", y=1, yanchor="bottom", yshift=2)
 
 
 def _row(point: Point) -> list[Any]:

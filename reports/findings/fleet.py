@@ -70,6 +70,8 @@ class Across:
     """Which size, of which suite."""
     points: tuple[Point, ...]
     sentences: tuple[str, ...]
+    papers: bool
+    """Whether the paper compared the same two schemes."""
 
 
 def field(entry: Entry, head: Head | None) -> Field:
@@ -128,7 +130,7 @@ def across(profile: str, runs: Mapping[str, Run]) -> Across | None:
     if len(points) < 2:
         return None
     points.sort(key=lambda point: (point.crossing is None, point.crossing or 0.0, point.processor or "", point.testbed))
-    some = next(about for about in found.values() if about.paths == chosen[0])
+    bed, some = next((bed, about) for bed, about in found.items() if about.paths == chosen[0])
     return Across(
         profile,
         some.candidate,
@@ -136,6 +138,7 @@ def across(profile: str, runs: Mapping[str, Run]) -> Across | None:
         f"{words.size(chosen[2])}, suite {chosen[1]}",
         tuple(points),
         (_counted(some.candidate, some.baseline, points), *going(points)),
+        answer.papers(runs[bed].head, some),
     )
 
 
@@ -165,7 +168,7 @@ def _counted(candidate: str, baseline: str, points: Sequence[Point]) -> str:
         for word in rules.ORDER
         if (beds := by_word.get(word))
     ]
-    return f"{candidate} against {baseline}: {', '.join(parts)}."
+    return f"{candidate[0].upper()}{candidate[1:]} against {baseline}: {', '.join(parts)}."
 
 
 def going(points: Sequence[Point]) -> list[str]:

@@ -1,7 +1,7 @@
 """Nights of a fleet whose runs are made up (``tests/support/made_up_run.py``), for tests of how errands travel.
 
-``python -m tests.support.fleets SCHEDULER TLS STATE SECONDS``: a worker that offers the testbed ``lab``; a run of the
-profile ``a`` takes so many seconds.
+``python -m tests.support.fleets worker SCHEDULER TLS STATE SECONDS``: a worker that offers the testbed ``lab``; a run
+of the profile ``a`` takes so many seconds. ``drive FOLDER SECONDS``: goes on with the night that was begun there.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from harness import night as nights
 from harness.night import Entry, Night
 from suites.fleet import cluster, rules
 from suites.fleet.drive import Drive
@@ -54,7 +55,17 @@ def drive(night: Night, folder: Path, command: MadeUp, testbeds: Sequence[str], 
     return night
 
 
-if __name__ == "__main__":
-    address, tls, state, seconds = sys.argv[1:]
+def main(what: str, *told: str) -> None:
+    """A worker, or a night that is driven, in a process of its own."""
+    if what == "drive":
+        folder = Path(told[0])
+        begun = nights.read(nights.folders(folder / "results")[-1])
+        drive(begun, folder, MadeUp(seconds={"a": float(told[1])}), sorted({one.testbed for one in begun.entries}))
+        return
+    address, tls, state, seconds = told
     site = partial(Site, "lab", "lab", Path(state), MadeUp(seconds={"a": float(seconds)}))
     asyncio.run(cluster.serve(address, cluster.security(Path(tls)), [site], print))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -12,12 +13,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from harness import night as nights
 from harness import records
 from harness.night import Attempt, Cause
 from hosts.errors import ConfigError, Refusal
-from suites.fleet import keeper, reservations, rules, spec, spool
+from suites.__main__ import main
+from suites.fleet import keeper, reservations, rules, spec, spool, terminal
 from suites.fleet.spool import Errand, Spool
 from tests.support import made_up_run
 from tests.support.fleets import entry, night
@@ -268,3 +271,42 @@ def test_people_and_nights_do_not_meet(tmp_path: Path) -> None:
     assert not reservations.idle(made, 0.1)
     os.close(lock)
     assert reservations.idle(made, 0.1)
+
+
+def test_the_command_says_what_it_would_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "two.toml").write_text(FLEET)
+    assert main(["fleet", str(tmp_path / "two.toml"), "--plan"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "berlin-3: card-aes128cbc, at most 120 minutes, quick, priority 5"
+    assert len(said) == 5
+    assert main(["fleet", str(tmp_path / "none.toml"), "--plan"]) == 2
+    assert "cannot read the fleet" in capsys.readouterr().err
+
+
+def test_a_night_is_not_continued_by_another_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "two.toml").write_text(FLEET)
+    made = spec.load(tmp_path / "two.toml")
+    began = rules.new("two", 6, made.entries, datetime.now(UTC))
+    nights.write(tmp_path / "results" / nights.FOLDER / began.night, began)
+    (tmp_path / "two.toml").write_text(FLEET.replace("minutes = 30", "minutes = 20"))
+    assert main(["fleet", str(tmp_path / "two.toml"), "--results", str(tmp_path / "results")]) == 2
+    said = capsys.readouterr().err
+    assert "was planned otherwise than the fleet's file is now" in said and "--new begins another night" in said
+
+
+def test_a_night_in_a_terminal_is_a_line_for_each_testbed() -> None:
+    one = night(entry("lab", "esp", minutes=30), entry("lab", "servers"), entry("berlin-3", "esp"))
+    rules.note(one.entries[0], 0, Attempt(outcome="running", run_id="r", started=NOW))
+    rules.note(one.entries[2], 0, Attempt(outcome="failed", reason="no route to host", home=True))
+    assert terminal.lines(one, NOW + timedelta(minutes=4)) == [
+        "lab: 0 of 2 done; esp 4 of 30 minutes",
+        "berlin-3: 1 of 1 done, 1 not complete",
+    ]
+    told = io.StringIO()
+    lines = terminal.Lines(Console(file=told, force_terminal=False))
+    lines(one)
+    lines(one)
+    assert [line[9:] for line in told.getvalue().splitlines()] == [
+        "lab: esp running",
+        "berlin-3: esp failed: no route to host",
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import subprocess
 import sys
@@ -145,6 +146,31 @@ def test_ctrl_c_ends_all_in_order_and_the_same_night_goes_on(tmp_path: Path) -> 
     assert len(records.list_runs(tmp_path / "results")) == 5
 
 
+def test_a_night_whose_driver_was_killed_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    """Scheduler and workers are in the driver's process: all are killed at once."""
+    one = night(entry("x", "a"), entry("x", "b"), entry("y", "a"))
+    folder = tmp_path / "results" / "nights" / one.night
+    nights.write(folder, one)
+    process = subprocess.Popen([sys.executable, "-m", "tests.support.fleets", "drive", str(tmp_path), "600"], cwd=ROOT)
+    deadline = time.monotonic() + 120
+    try:
+        while sum(entry.outcome == "running" for entry in nights.read(folder).entries) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        process.kill()
+        process.wait()
+    again = nights.read(folder)
+    drive(again, tmp_path, MadeUp(), ["x", "y"])
+    assert set(outcomes(again).values()) == {"complete"}
+    assert [[a.outcome for a in entry.attempts] for entry in again.entries] == [
+        ["interrupted", "complete"], ["complete"], ["interrupted", "complete"],
+    ]  # fmt: skip
+    assert {entry.attempts[0].cause for entry in again.entries} == {"worker", None}
+    claims = list((tmp_path / "state").glob("*/*/claim.json"))
+    assert len(claims) == 5, "nothing was run that was not counted"
+
+
 @pytest.fixture
 def tls(tmp_path: Path) -> Path:
     folder = tmp_path / "tls"
@@ -156,13 +182,14 @@ def tls(tmp_path: Path) -> Path:
 def scheduler(tls: Path) -> Iterator[str]:
     """A scheduler with TLS that stands by itself, without workers."""
     options = {"host": "127.0.0.1", "protocol": "tls://", "security": cluster.security(tls), "dashboard": False}
-    with SpecCluster(scheduler={"cls": Scheduler, "options": options}, security=cluster.security(tls)) as one:
+    spec = {"cls": Scheduler, "options": options}
+    with SpecCluster(scheduler=spec, security=cluster.security(tls), silence_logs=logging.CRITICAL) as one:
         yield one.scheduler_address
 
 
 def worker(state: Path, address: str, tls: Path, seconds: float = 0.0) -> subprocess.Popen[bytes]:
     """A worker's own process, as at a site, whose runs are made up."""
-    command = [sys.executable, "-m", "tests.support.fleets", address, str(tls), str(state), str(seconds)]
+    command = [sys.executable, "-m", "tests.support.fleets", "worker", address, str(tls), str(state), str(seconds)]
     return subprocess.Popen(command, cwd=ROOT)
 
 
