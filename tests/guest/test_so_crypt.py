@@ -62,8 +62,10 @@ def test_the_build_leaves_the_image_alone(released: tuple[Parts, RemoteHost]) ->
 
 
 def test_headers_that_are_missing_on_a_host(released: tuple[Parts, RemoteHost]) -> None:
-    """A guest has no headers of its kernel: the same answer as a host without them."""
+    """A guest whose kernel was built has no headers of it: the same answer as a host without them."""
     _parts, host = released
+    if host.run(["sh", "-c", "test -e /lib/modules/$(uname -r)/build/Makefile"]).ok:
+        pytest.skip("this guest has Debian's kernel, and its headers")
     with pytest.raises(modules.NoHeaders) as caught:
         modules.on_host(host, "Debian GNU/Linux")
     assert f"linux-headers-{host.check(['uname', '-r']).strip()}" in str(caught.value)
