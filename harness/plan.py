@@ -83,7 +83,12 @@ AGAIN = "again"
 REFERENCE = "openssl-speed"
 """The path of a cell that `openssl speed` answers: the same work in user space."""
 KERNEL_CRYPTO_WORDS = {
-    one.path(operation): Words(label=f"kernel cryptography alone: {does} through {one.name}")
+    one.path(operation): Words(
+        label=f"kernel cryptography alone: {does} through {one.name}",
+        subject=f"Asking the kernel by {one.name}",
+        short=one.name,
+        baseline=one.name,
+    )
     for one in INTERFACES.values()
     for operation, does in OPERATIONS.items()
 } | {
