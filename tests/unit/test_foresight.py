@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hosts.onhost.agent.journal import Journal
-from hosts.onhost.agent.values import Change, DirectoryChange
+from hosts.onhost.agent.values import Change, DirectoryChange, Tls
 from hosts.remote import changes
 from hosts.remote.agent import AgentError
 from hosts.remote.foresight import Foreseen, Foresight, OnlyTrying
@@ -87,6 +87,8 @@ def test_what_cannot_be_supposed_is_told_so(foresight: Foresight) -> None:
         foresight.lines([], 1.0)
     with pytest.raises(OnlyTrying):
         foresight.hash_cost("sha1", 0.1)
+    with pytest.raises(OnlyTrying):  # its library may be one that is to be installed
+        foresight.offered_cipher_suites(Tls("/no/authority", "1.2", "no such priority", "no such cipher suite"))
 
 
 def test_an_agent_that_looks_refuses_changes_and_leaves_what_others_left(tmp_path: Path) -> None:
