@@ -134,14 +134,20 @@ class Drive:
         future.add_done_callback(self._news.put)
 
     def _hear(self, seconds: float) -> None:
-        """Wait for news, take in all there are, and put them down; only then may workers forget what came home."""
+        """Wait for news, take in what there is, and put it down; only then may workers forget what came home.
+
+        Where news come faster than they are taken in, what is known is put down all the same.
+        """
         try:
             news = self._news.get(timeout=max(0.0, seconds))
+            full = time.monotonic() + TICK_SECONDS
             while True:
                 if isinstance(news, Future):
                     self._ended(news)
                 else:
                     self._began(news[1])
+                if time.monotonic() > full:
+                    break
                 news = self._news.get_nowait()
         except queue.Empty:
             pass
