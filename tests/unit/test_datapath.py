@@ -437,7 +437,7 @@ def refused(program: Path, *arguments: str, stdin: bytes = b"") -> tuple[int, st
         (("dance",), 2, "unknown command"),
         (("serve",), 2, "serve needs"),
         (("serve", "--nonsense"), 2, "nonsense"),
-        (("serve", "--chunk", "1000000"), 2, "from 16 to 131072"),
+        (("serve", "--chunk", "1000000"), 2, "from 16 to 262140"),
         (("serve", "--chunk", "12x"), 2, "whole number"),
         (("serve", "--watchdog", "0"), 2, "--watchdog"),
         (("serve", "--dearer", "0"), 2, "--dearer 0: wanted a whole number from 1 to 1000"),
@@ -451,6 +451,7 @@ def refused(program: Path, *arguments: str, stdin: bytes = b"") -> tuple[int, st
         ((*RAW, "--mapped"), 2, "--mapped is for raw by --interface devcrypto"),
         ((*RAW, "--interface", "devcrypto", "--interface", "af_alg"), 2, "one --interface is enough"),
         (("serve", "--interface", "af_alg"), 2, "serve takes no --interface"),
+        (("costs", "--cipher", "cbc(aes)", "--chunk", "131088"), 2, "--chunk 131088: wanted at most 131072"),
         (("probe",), 2, "--cipher"),
         (("raw", "--key-bytes", "65"), 2, "--key-bytes 65: wanted a whole number from 0 to 64"),
         (("raw", "--key-bytes", "-1"), 2, "--key-bytes -1"),
@@ -557,7 +558,7 @@ def test_an_unknown_cipher_has_a_reason(program: Path, tmp_path: Path) -> None:
 
 def test_help_names_every_mode(program: Path) -> None:
     done = subprocess.run([str(program), "--help"], capture_output=True, check=True, timeout=DEADLINE)
-    for mode in ("plain", "afalg-copy", "afalg-splice", "so-crypt", "so-crypt-send", *REHEARSALS):
+    for mode in ("plain", "afalg-copy", "afalg-splice", "so-crypt", "so-crypt-send", "devcrypto-copy", *REHEARSALS):
         assert f"  {mode} ".encode() in done.stdout
 
 

@@ -19,7 +19,7 @@ from harness.api.parameters import Connection, Parameters
 from harness.api.path import Deployed, Observed, Witness
 from harness.ciphers.table import CIPHERS, Cipher, Integrity, TlsVersion
 from harness.paths import afalg_copy, afalg_splice, http, ipsec, plain
-from harness.servers import cards, certificates, datapath, nginx, request_log, so_crypt
+from harness.servers import cards, certificates, datapath, devcrypto, nginx, request_log, so_crypt
 from hosts.crypto.qat import LISTED, Engine
 from hosts.errors import ConfigError, HarnessError
 from hosts.facts import PROGRAMS, Facts
@@ -47,7 +47,12 @@ CLEAR = ("http", "plain")
 KERNEL_TLS = ("ktls", "ktls-write")
 QAT = "https-qat"
 GCMS = {"aes128gcm", "aes256gcm"}
-STREAMS = ("afalg-copy", "afalg-splice", "so-crypt", "so-crypt-send")
+OURS = {
+    **dict.fromkeys(("devcrypto-copy", "devcrypto-mapped"), devcrypto.MODULE),
+    **dict.fromkeys(("so-crypt", "so-crypt-send"), so_crypt.MODULE),
+}
+"""Kernel modules of ours, by the paths that stand on them."""
+STREAMS = ("afalg-copy", "afalg-splice", *OURS)
 VERIFIED = (*CLEAR, "https", QAT, *KERNEL_TLS, "ipsec", *STREAMS)
 """The paths that this file knows the answers of; a further one is tested in a file of its own."""
 AEADS = {"aes128gcm", "aes256gcm", "chacha20poly1305"}
@@ -99,7 +104,7 @@ def test_a_path_says_its_name_and_words(name: str) -> None:
     assert f"({name})" in said.subject or said.baseline
 
 
-@pytest.mark.parametrize("name", sorted(set(VERIFIED) - {"so-crypt", "so-crypt-send"}))
+@pytest.mark.parametrize("name", sorted(set(VERIFIED) - OURS.keys()))
 def test_a_path_runs_where_all_is_there_and_names_what_is_not(name: str) -> None:
     assert unsupported(name) is None
     needed = [program for program in PROGRAMS if unsupported(name, sender=(program,))]
@@ -386,7 +391,7 @@ def bench(environment: dict[str, str] | None = None, **answers: Any) -> tuple[Be
         payload_directory="/payloads",
         ports=[],
         shared=shared,
-        facts=replace(facts("sender"), built={so_crypt.MODULE: "/so_crypt.ko"}),
+        facts=replace(facts("sender"), built={name: f"/{name}.ko" for name in OURS.values()}),
         receiver_facts=facts("receiver"),
         environment=environment or {},
     )
@@ -950,21 +955,54 @@ def test_so_crypt_is_what_the_socket_says_of_every_byte(
         assert reason(crossings * size, 0, **wrong)
 
 
-def test_both_so_crypt_paths_of_a_suite_load_the_module_once() -> None:
+# devcrypto: the session's own counts
+
+
+@pytest.mark.parametrize(("name", "crossings"), [("devcrypto-copy", 4), ("devcrypto-mapped", 2)])
+@given(size=payloads, crossed=counts, copied=counts, mapped=counts)
+def test_devcrypto_is_what_the_module_says_of_every_byte(
+    name: str, crossings: int, size: int, crossed: int, copied: int, mapped: int
+) -> None:
     where, host = bench(lines=[listening()])
-    for name in ("so-crypt", "so-crypt-send"):
-        PATHS[name].deploy(where, Parameters(TRIPLE))
-    assert len([change for change in host.applied if change.kind == "insmod"]) == 1
+    deployed = PATHS[name].deploy(where, Parameters(TRIPLE))
+    assert [change.path for change in host.applied if change.kind == "insmod"] == ["/devcrypto.ko"]
+    due, count = datapath.padded(TRIPLE, size), size // 65536 + 1
+    memory = {"copied_in": due, "copied_out": due, "mapped": 0}
+    if name == "devcrypto-mapped":
+        memory = {"copied_in": 0, "copied_out": 0, "mapped": due}
+    right = {"driver": DRIVER, "requests": count, "later": 0, "failed": 0, "bytes": due, **memory}
+
+    def reason(crossing_bytes: int, **wrong: Any) -> str | None:
+        line = request(size, crossing_bytes=crossing_bytes, devcrypto=right | wrong)
+        return deployed.verify(seen(size, [line])).reason
+
+    assert reason(crossings * size) is None
+    inside = crossings * size <= crossed < crossings * size + 1024
+    assert (reason(crossed) is None) == inside
+    lies: list[dict[str, Any]] = [{"driver": "other"}, {"requests": count + 1}, {"requests": 0}, {"failed": 1}]
+    lies += [{"bytes": size - 1}, {"bytes": due + 8}, {"copied_in": copied, "copied_out": copied, "mapped": mapped}]
+    lies += [{"copied_in": memory["copied_in"] + 1}, {"copied_out": memory["copied_out"] + 1}, {"mapped": due - 1}]
+    for lie in lies:
+        assert (reason(crossings * size, **lie) is None) == (right | lie == right)
 
 
-def test_so_crypt_that_could_not_be_built_says_why() -> None:
+@pytest.mark.parametrize("module", sorted(set(OURS.values())))
+def test_paths_of_a_suite_load_a_module_of_ours_once_and_say_why_it_could_not_be_built(module: str) -> None:
+    where, host = bench(lines=[listening()])
     sender, receiver = facts("sender"), facts("receiver")
-    sender.not_built[so_crypt.MODULE] = "no headers"
-    for name in ("so-crypt", "so-crypt-send"):
+    sender.not_built[module] = "no headers"
+    for name in [name for name, needed in OURS.items() if needed == module]:
+        assert PATHS[name].builds == (module,)
+        PATHS[name].deploy(where, Parameters(TRIPLE))
         said = PATHS[name].unsupported(Parameters(TRIPLE), sender, receiver)
-        assert said == "the kernel module so_crypt is not there: no headers"
-    sender.built[so_crypt.MODULE] = "/so_crypt.ko"
-    assert PATHS["so-crypt"].unsupported(Parameters(TRIPLE), sender, receiver) is None
+        assert said == f"the kernel module {module} is not there: no headers"
+        there = replace(sender, built={module: f"/{module}.ko"})
+        assert PATHS[name].unsupported(Parameters(TRIPLE), there, receiver) is None
+        signed = PATHS[name].unsupported(Parameters(TRIPLE), replace(there, signed_only="Secure Boot"), receiver)
+        assert str(signed).startswith(
+            f"the sender's kernel takes signed modules only (Secure Boot): sign {module} with"
+        )
+    assert [change.path for change in host.applied if change.kind == "insmod"] == [f"/{module}.ko"]
 
 
 # what all have in common
