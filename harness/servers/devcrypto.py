@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from harness.api.bench import Bench, load
 from harness.api.parameters import Parameters
-from harness.api.path import Deployed, Observed
+from harness.api.path import Deployed, Observed, Witness
 from harness.api.steps import Step, Steps, Way
 from harness.servers import datapath, ours
 from hosts.errors import Refusal
@@ -39,7 +40,9 @@ def deploy(bench: Bench, name: str, parameters: Parameters, *, mapped: bool) -> 
 
     def rule(seen: Observed, line: dict[str, Any]) -> str | None:
         """The session enciphered every byte, by the driver it names, in memory as the path says."""
-        told, due = line["devcrypto"], datapath.padded(cipher, seen.payload)
+        told, due = line.get("devcrypto"), datapath.padded(cipher, seen.payload)
+        if told is None:
+            return "the module told nothing of the session"
         if told["driver"] != line["driver"]:
             return f"the session's driver was {told['driver']}, not {line['driver']}"
         if told["failed"] or told["bytes"] != due:
@@ -54,4 +57,12 @@ def deploy(bench: Bench, name: str, parameters: Parameters, *, mapped: bool) -> 
             return f"{crossed} bytes crossed, not {crossings} for each of {seen.payload}"
         return None
 
-    return datapath.serve(bench, name, parameters, rule)
+    deployed = datapath.serve(bench, name, parameters, rule)
+
+    def verify(seen: Observed) -> Witness:
+        """With the session's account among its facts."""
+        said = deployed.verify(seen)
+        told = next((line["devcrypto"] for line in seen.log if "devcrypto" in line), {})
+        return Witness(said.facts | {f"session_{name}": value for name, value in told.items()}, said.reason)
+
+    return replace(deployed, verify=verify)

@@ -974,9 +974,13 @@ def test_devcrypto_is_what_the_module_says_of_every_byte(
 
     def reason(crossing_bytes: int, **wrong: Any) -> str | None:
         line = request(size, crossing_bytes=crossing_bytes, devcrypto=right | wrong)
-        return deployed.verify(seen(size, [line])).reason
+        found = deployed.verify(seen(size, [line]))
+        assert found.facts["session_bytes"] == line["devcrypto"]["bytes"]
+        return found.reason
 
     assert reason(crossings * size) is None
+    untold = deployed.verify(seen(size, [request(size, crossing_bytes=crossings * size)]))
+    assert untold.reason == "the module told nothing of the session"
     inside = crossings * size <= crossed < crossings * size + 1024
     assert (reason(crossed) is None) == inside
     lies: list[dict[str, Any]] = [{"driver": "other"}, {"requests": count + 1}, {"requests": 0}, {"failed": 1}]
