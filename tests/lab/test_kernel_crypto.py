@@ -229,7 +229,7 @@ def test_a_driver_that_answers_wrongly_later_ends_invalid(opened: OpenTestbed, f
     assert {cell.outcome for cell in rows(done, driver="any")} == {"measured"}
 
 
-@pytest.mark.parametrize("path", ["afalg-copy", "so-crypt"])
+@pytest.mark.parametrize("path", ["devcrypto-copy", "so-crypt"])
 def test_a_transfer_by_a_driver_that_answers_wrongly_is_invalid(
     opened: OpenTestbed, faulty: str, tmp_path: Path, path: str
 ) -> None:
@@ -285,7 +285,7 @@ def test_a_shorter_tag_is_never_a_number(opened: OpenTestbed, tmp_path: Path, mo
     assert {cell.outcome for cell in rows(done, cipher="aes128cbc")} == {"measured"}
 
 
-@pytest.mark.parametrize("path", ["afalg-copy", "afalg-splice", "so-crypt", "so-crypt-send"])
+@pytest.mark.parametrize("path", ["devcrypto-copy", "afalg-copy", "afalg-splice", "so-crypt", "so-crypt-send"])
 def test_a_shorter_key_of_a_stream_is_never_a_number(opened: OpenTestbed, tmp_path: Path, path: str) -> None:
     """A server with an AES-128 key answers where AES-256-CBC is asked for: the same driver, as many bytes."""
 
