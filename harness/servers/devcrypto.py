@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from harness.api.bench import Bench, load
+from harness.api.bench import Bench
 from harness.api.parameters import Parameters
 from harness.api.path import Deployed, Observed, Witness
 from harness.api.steps import Step, Steps, Way
+from harness.ciphers.interfaces import DEVCRYPTO
 from harness.servers import datapath, ours
 from hosts.errors import Refusal
 from hosts.facts import Facts
 
-MODULE = "devcrypto"
+(MODULE,) = DEVCRYPTO.builds
 IN_PLACE = "null"
 """The cipher that does nothing to a request in place."""
 
@@ -34,17 +35,14 @@ def deploy(bench: Bench, name: str, parameters: Parameters, *, mapped: bool) -> 
     """Load the module, unless this suite did already, and serve in mode ``name``."""
     if parameters.cipher is None:
         raise Refusal(f"{name} needs a cipher")
-    load(bench.sender, bench.on_sender, *parameters.cipher.modules)
-    ours.insert(bench, MODULE)
+    datapath.make_ready(bench, DEVCRYPTO, parameters.cipher)
     cipher = parameters.cipher
 
     def rule(seen: Observed, line: dict[str, Any]) -> str | None:
         """The session enciphered every byte, by the driver it names, in memory as the path says."""
-        told, due = line.get("devcrypto"), datapath.padded(cipher, seen.payload)
-        if told is None:
-            return "the module told nothing of the session"
-        if told["driver"] != line["driver"]:
-            return f"the session's driver was {told['driver']}, not {line['driver']}"
+        told, due = line.get("devcrypto", {}), datapath.padded(cipher, seen.payload)
+        if told.get("driver") != line["driver"]:
+            return f"the session's driver was {told.get('driver')}, not {line['driver']}"
         if told["failed"] or told["bytes"] != due:
             return f"the session enciphered {told['bytes']} bytes of {due}, and {told['failed']} requests failed"
         if not told["requests"] or told["requests"] != line["requests"]:
