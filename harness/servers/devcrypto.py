@@ -60,7 +60,7 @@ def deploy(bench: Bench, name: str, parameters: Parameters, *, mapped: bool) -> 
     def verify(seen: Observed) -> Witness:
         """With the session's account among its facts."""
         said = deployed.verify(seen)
-        told = next((line["devcrypto"] for line in seen.log if "devcrypto" in line), {})
+        told: dict[str, Any] = next((line["devcrypto"] for line in seen.log if "devcrypto" in line), {})
         return Witness(said.facts | {f"session_{name}": value for name, value in told.items()}, said.reason)
 
     return replace(deployed, verify=verify)
