@@ -47,7 +47,7 @@ def _freed(scope: Scope, about: Facts) -> Facts:
     """AF_ALG loaded, so that its setting is there, and the setting 0 where it is another."""
     if about.lacking(("af_alg",)) or about.refused(("af_alg",)):
         return about  # there is nothing to free: paths say why
-    load(scope.host, scope, *afalg.MODULES)
+    load(scope.host, scope, "af_alg")
     now = (scope.host.read([RESTRICT])[RESTRICT] or "").strip()
     # nothing was loaded where changes are only foreseen
     level = now or ("" if about.af_alg.told else str(about.af_alg.level))
