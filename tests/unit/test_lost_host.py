@@ -363,7 +363,7 @@ def counted(fetch: Any, trace_stop: Any) -> object:
     agent = SimpleNamespace(
         fetch=fetch, trace_start=lambda *_, **__: None, trace_stop=trace_stop, observe=lambda _: None
     )
-    host = SimpleNamespace(agent=agent, name="sender")
+    host = SimpleNamespace(agent=agent, name="sender", host=SimpleNamespace(data_interface="eth1"))
     hosts = cast(Any, SimpleNamespace(sender=host, receiver=host, links={}))
     usual = Deployed(url=str, log="", server=0, verify=lambda _seen: Witness({}))
     payload = cast(Any, SimpleNamespace(name="x", size=1))

@@ -113,7 +113,7 @@ def test_under_secure_boot_so_crypt_is_unsupported_with_what_to_do(name: str) ->
 
 @pytest.mark.parametrize("name", ["plain", *STREAMS])
 def test_a_host_whose_tmpfs_are_all_noexec_cannot_run_programs_of_ours(name: str) -> None:
-    sender = replace(facts_of("sender"), built={"so_crypt": "/x.ko"}, executable=False)
+    sender = replace(facts_of("sender"), built={"so_crypt": "/x.ko", "devcrypto": "/y.ko"}, executable=False)
     assert "mounted noexec" in str(PATHS[name].unsupported(Parameters(TRIPLE), sender, facts_of("receiver")))
 
 
