@@ -194,7 +194,7 @@ class Ipsec(DataPath):
             ]
         for each in both:
             each.result()
-        served = nginx.serve(bench, self.name, port)
+        served = nginx.serve(bench, self.name, port, at_once=parameters.at_once)
         base = bench.base_url("http", port)
         deployed = Deployed(
             url=lambda name: f"{base}/{name}",

@@ -16,7 +16,7 @@ from hosts.facts import Facts
 def parameters(path: DataPath, suite: TransferSuite, sender: Facts) -> Parameters:
     """What the suite asks of this path, its driver by name where the sender has one."""
     if path.clear:
-        return Parameters(None, connection=suite.connection)
+        return Parameters(None, connection=suite.connection, at_once=suite.parameters.at_once)
     driver = drivers.chosen(suite.driver, CIPHERS[suite.cipher], sender)
     return replace(suite.parameters, driver=driver or drivers.CARD)
 

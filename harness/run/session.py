@@ -145,8 +145,8 @@ class Session:
             return frozenset()
         open_ = {row.candidate for row in rows if not judging.enough(row, question.precision)}
         known = {row.candidate for row in rows} - open_
-        sizes = {(self.cells[cell].suite, self.cells[cell].size) for cell in known}
-        return frozenset(cell.id for cell in stage.cells if (cell.suite, cell.size) in sizes)
+        sizes = {(self.cells[cell].suite, self.cells[cell].what) for cell in known}
+        return frozenset(cell.id for cell in stage.cells if (cell.suite, cell.what) in sizes)
 
     def _settle(self) -> Settled:
         """The testbed, the best lab at hand where that was asked for."""

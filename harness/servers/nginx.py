@@ -17,6 +17,8 @@ from hosts.onhost.agent.values import Counter, FileCounter, Tls
 from hosts.remote import changes
 from hosts.remote.changes import Served
 
+BACKLOG = 4096
+"""Connections that may wait to be accepted: all may come at once, and the kernel allows no more unless told to."""
 READ_BYTES = 32768
 """That nginx reads of a file at once where it does not use sendfile (output_buffers)."""
 RECORD_BYTES = 16384
@@ -33,7 +35,7 @@ daemon off;
 worker_processes 1;
 {user}pid {run}/nginx.pid;
 error_log stderr warn;
-events {{ worker_connections 64; }}
+{limit}events {{ worker_connections {connections}; }}
 http {{
     log_format witness escape=json '{{"path":"$uri","status":$status,"bytes":$body_bytes_sent,'
         '"connection":$connection,"protocol":"$ssl_protocol","suite":"$ssl_cipher",'
@@ -41,7 +43,7 @@ http {{
     access_log {run}/access.log witness;
     default_type application/octet-stream;
     sendfile {sendfile};
-    keepalive_requests 100000;
+    keepalive_requests 100000000;
     tcp_nopush on;
     tcp_nodelay on;
     client_body_temp_path {run}/body;
@@ -65,10 +67,12 @@ def serve(
     tls: Sequence[str] = (),
     sendfile: bool = True,
     environment: Mapping[str, str] | None = None,
+    at_once: int = 1,
 ) -> Served:
     """Start nginx on the sender at ``port``; its log is ``access_log(bench, name)``.
 
-    ``tls``: lines for the server. ``environment``: variables besides the bench's own.
+    ``tls``: lines for the server. ``environment``: variables besides the bench's own. ``at_once``: the most connections
+    that it has to serve at once.
     """
     run = f"{bench.directory}/{name}"
     bench.on_sender.apply(changes.directory(run))
@@ -76,7 +80,9 @@ def serve(
     text = CONFIGURATION.format(
         run=run,
         user="user root;\n" if bench.sender.uid == 0 else "",
-        listen=f"{address}:{port}" + (" ssl" if tls else ""),
+        connections=2 * at_once + 62,  # some of the last ones may still be closing
+        limit=f"worker_rlimit_nofile {4 * at_once + 124};\n" if at_once > 1 else "",  # each may have a file open
+        listen=f"{address}:{port} backlog={BACKLOG}" + (" ssl" if tls else ""),
         root=bench.payload_directory,
         sendfile="on" if sendfile else "off",
         server="".join(f"        {line}\n" for line in tls),
@@ -166,7 +172,7 @@ def serve_tls(
     if ktls:
         lines.append("ssl_conf_command Options KTLS;")
     port, place = bench.port(), name if parameters.buffer_bytes is None else f"{name}-{record}"
-    served = serve(bench, place, port, lines, sendfile, environment)
+    served = serve(bench, place, port, lines, sendfile, environment, parameters.at_once)
     base = bench.base_url("https", port)
     right = (f"TLSv{cipher_suite.version}", cipher_suite.openssl)
 
@@ -184,9 +190,8 @@ def serve_tls(
             return Witness(facts, logged.reason)
         if (version, name) != right:
             return Witness(facts, f"{version} {name} was spoken, not {' '.join(right)}")
-        due = seen.requests if seen.connection == "resumed" else 0
-        if resumed != due:
-            return Witness(facts, f"{resumed} sessions were resumed, not {due}")
+        if resumed != seen.resumed_due:
+            return Witness(facts, f"{resumed} sessions were resumed, not {seen.resumed_due}")
         taken = seen.connections_due if ktls else 0
         if seen.sender["tls_tx"] is None:  # no module tls, no kernel TLS
             unread = "its counter of connections could not be read"

@@ -7,7 +7,7 @@ Runs on the host too, whose Python 3.9 cannot evaluate ``X | None``: hence Optio
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Optional, Union
+from typing import Any, Literal, Optional, Union
 
 Connection = Literal["new", "resumed", "kept"]
 """What each request of a batch begins with: see ``small.Batch``."""
@@ -266,6 +266,23 @@ class LogTail:
     path: str
     offset_bytes: int
     count: int
+
+
+@dataclass(frozen=True)
+class Alike:
+    """How many lines of a log are alike: what they say, without the fields in which lines differ anyway."""
+
+    said: dict[str, Any]
+    count: int
+
+
+@dataclass(frozen=True)
+class Tallied:
+    """A log of JSON objects, a line each, counted."""
+
+    alike: list[Alike]
+    connections: int
+    """How many different ones the lines are of."""
 
 
 @dataclass(frozen=True)

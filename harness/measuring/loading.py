@@ -1,0 +1,190 @@
+"""One sample of load: many connections at once, counted by the generator, the server's log and the witnesses alike.
+
+While it runs, the ordinary receiver makes single transfers of its own (canaries), which are checked byte by byte: the
+generator counts bytes and does not look at them. Its requests and theirs are one sample to the server's log.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.api.bench import Bench, Payload
+from harness.api.path import Deployed, Loaded, Observed, Witness
+from harness.load import generator
+from harness.load.generator import Asked, Told
+from harness.measuring import link, looking, proof, sampling
+from harness.measuring.looking import Look
+from harness.measuring.opened import OpenTestbed
+from harness.measuring.proof import Busy
+from harness.samples import HostSample, Load, Role, Sample, placed
+from hosts.errors import Refusal
+from hosts.onhost.agent.values import Digested, FileCounter, LogTail, Received, TableCounter, Tallied
+from hosts.remote import changes
+from hosts.remote.changes import Scope
+
+CANARIES = 3
+"""The most of a sample."""
+FIRST_SHARE, NEXT_SHARE = 0.4, 0.25
+"""When canaries are sent, as shares of the sample's seconds: the first, and each after the one before."""
+LOG_SECONDS = 5.0
+CONNECTION, LEAVE_OUT = ("worker", "connection"), ("seconds", "worked_ns")
+"""Fields of a server's line: which connection it is of, and those in which lines differ anyway."""
+NOW = {
+    "sender_connections_now": TableCounter("/proc/net/snmp", "Tcp.CurrEstab"),
+    "kernel_tls_now": FileCounter("/proc/net/tls_stat", r"^TlsCurrTx(?:Sw|Device)\s+(\d+)"),
+}
+"""How many connections there are on the sender at one moment, and how many the kernel's TLS has."""
+
+
+@dataclass(frozen=True)
+class Canary:
+    """A single transfer meanwhile: the file that it wrote, its bytes, what went wrong."""
+
+    out: str
+    received: int
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A load that is over: what the generator told, the canaries, how many connections were seen meanwhile."""
+
+    told: Told
+    canaries: tuple[Canary, ...]
+    seen: dict[str, int]
+
+
+def take(
+    opened: OpenTestbed,
+    bench: Bench,
+    cell: str,
+    deployed: Deployed,
+    payload: Payload,
+    asked: Asked,
+    block: int,
+    place: int,
+    warmup: bool,
+) -> Sample:
+    """A sample of a cell. What fails makes it invalid. Raises HostLost, and Refusal where nothing was measured."""
+    over = asked.over(deployed)
+    line = generator.argv(bench, deployed, payload, over)
+    outs = [f"canary-{number}" for number in range(CANARIES)]
+    opened.receiver.agent.make_room(outs, payload.size)
+    before = looking.look(opened, [deployed])
+    read = sampling.read_meter(opened.meter)
+    ran = _run(opened, deployed, payload, over, line, outs)
+    outside = sampling.since(opened.meter, read)
+    after = looking.look(opened, [deployed])
+    load = ran.told.load(len(ran.canaries))
+    due = load.requests + len(ran.canaries)
+    log = LogTail(deployed.log, before.of(deployed)["sender"].values[looking.LOG] or 0, due)
+    tallied = opened.sender.agent.tally(log, CONNECTION, LEAVE_OUT, LOG_SECONDS)
+    witness = _witness(deployed, payload, over, load, before, after, tallied)
+    facts = witness.facts | ran.seen | {"operations": load.window_responses, "generator_full": generator.full(load)}
+    ok, spoiled = _checked(opened, deployed, payload, ran.canaries)
+    reasons = [generator.wrong(ran.told, load, over, deployed.tls), spoiled, witness.reason]
+    reason = "; ".join(each for each in reasons if each) or None
+    return Sample(
+        cell=cell,
+        block=block,
+        index=place,
+        warmup=warmup,
+        seconds=load.window_seconds * deployed.wire_bytes(payload.size) / load.window_bytes,
+        bytes=payload.size,
+        sha256_ok=ok,
+        witness=facts,
+        valid=reason is None,
+        reason=reason,
+        sender=_spent("sender", deployed, before, after, outside, due),
+        receiver=_spent("receiver", deployed, before, after, outside, due),
+        load=load,
+    )
+
+
+def _run(
+    opened: OpenTestbed, deployed: Deployed, payload: Payload, asked: Asked, argv: Sequence[str], outs: Sequence[str]
+) -> Ran:
+    """Start the generator, send canaries while it runs, wait for its line. Raises HostLost, Refusal."""
+    agent, canaries, seen = opened.receiver.agent, [], {}
+    name = f"{opened.receiver.directory}/load-{secrets.token_hex(4)}"
+    out, err = f"{name}.out", f"{name}.err"
+    timeout = link.deadline(payload.size * asked.connections, opened.links)
+    with Scope(opened.receiver) as scope:
+        scope.apply(changes.process("the generator of load", argv, out, err))
+        pause = FIRST_SHARE * asked.seconds
+        while not (said := agent.lines([LogTail(out, 0, 1)], pause)[0]) and len(canaries) < CANARIES:
+            got = agent.fetch(deployed.url(payload.name), outs[len(canaries)], payload.size, timeout, deployed.tls)
+            canaries.append(Canary(outs[len(canaries)], got.received_bytes, got.error))
+            for counter, value in opened.sender.agent.observe(dict(NOW)).values.items():
+                seen[counter] = max(seen.get(counter, 0), value or 0)
+            pause = NEXT_SHARE * asked.seconds
+        said = said or agent.lines([LogTail(out, 0, 1)], asked.longest_seconds + timeout)[0]
+    if not said:
+        why = (opened.receiver.read([err])[err] or "").strip()
+        raise Refusal(f"the generator of load told nothing: {why or 'it took too long'}", host=opened.receiver.name)
+    return Ran(generator.parse(said[0]), tuple(canaries), seen)
+
+
+def _witness(
+    deployed: Deployed, payload: Payload, asked: Asked, load: Load, before: Look, after: Look, tallied: Tallied
+) -> Witness:
+    """The path's own, of all requests; and before it the log's connections, which must be those that were opened."""
+    start, end = before.of(deployed), after.of(deployed)
+    risen = {role: looking.delta(start[role].values, end[role].values) for role in start}
+    states = {role: looking.seen(start[role].states, end[role].states) for role in start}
+    opened = load.opened + load.canaries
+    said = deployed.verify(
+        Observed(
+            payload=payload.size,
+            sender=risen["sender"],
+            receiver=risen["receiver"],
+            log=[alike.said for alike in tallied.alike for _ in range(alike.count)],
+            requests=load.requests + load.canaries,
+            connection=asked.reuse,
+            connections=opened,
+            sender_states=states["sender"],
+            receiver_states=states["receiver"],
+            load=Loaded(asked.connections, opened, load.resumed, load.canaries),
+        )
+    )
+    facts = said.facts | {"logged_connections": tallied.connections}
+    reason = said.reason
+    if not reason and tallied.connections != opened:
+        reason = f"the server's log has requests of {tallied.connections} connections, {opened} were made"
+    if reason and (back := looking.went_back(deployed, start, end)):
+        reason = back
+    return Witness(facts, reason)
+
+
+def _checked(
+    opened: OpenTestbed, deployed: Deployed, payload: Payload, canaries: Sequence[Canary]
+) -> tuple[bool | None, str | None]:
+    """Whether all canaries are the payload, and else why not; None where none came to be looked at."""
+    if not canaries:
+        return None, "the load was over before a single transfer could be checked"
+    if failed := next((canary.error for canary in canaries if canary.error), None):
+        return None, f"a single transfer meanwhile failed: {failed}"
+    files = [Received(canary.out, canary.received) for canary in canaries]
+    digested: list[Digested] = opened.receiver.agent.digest(files, deployed.decipher)
+    for one in digested:
+        if one.sha256 != payload.sha256:
+            return False, f"payload of a single transfer meanwhile: {one.error or proof.OTHER_DIGEST}"
+    return True, None
+
+
+def _spent(
+    role: Role, deployed: Deployed, before: Look, after: Look, outside: dict[Role, Busy] | None, requests: int
+) -> HostSample:
+    """What a host spent on one request, all that were made together."""
+    start, end = before.of(deployed)[role], after.of(deployed)[role]
+    busy = outside[role] if outside else sampling.inside(start.cpu_after, end.cpu_before)
+    kept = {name: value for name, value in looking.delta(start.values, end.values).items() if name != looking.LOG}
+    return HostSample(
+        cpu_seconds=max(0.0, busy.seconds) / requests if placed(busy.elsewhere) else None,
+        cpu_resolution_seconds=busy.resolution / requests,
+        busiest_cpu_seconds=None if busy.busiest is None else busy.busiest / requests,
+        cpu_elsewhere=None if busy.elsewhere is None else round(busy.elsewhere, 4),
+        counters=kept,
+    )
