@@ -303,7 +303,7 @@ def _cells(a: Head, b: Head) -> Iterable[Difference]:
         other = others.get(cell.id)
         if other is None:
             continue
-        for name in ("path", "cipher", "driver", "size_bytes", "buffer_bytes", "depth"):
+        for name in ("path", "cipher", "driver", "size_bytes", "buffer_bytes", "depth", "connections", "rate_share"):
             in_a, in_b = str(getattr(cell, name)), str(getattr(other, name))
             yield Difference(f"{cell.id}: {name}", in_a, in_b, "refuse")
         if cell.driver_found and other.driver_found:

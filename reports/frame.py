@@ -19,7 +19,8 @@ from harness.record import Run
 from harness.samples import Role, Sample, cpu_seconds_per_gb
 
 LEVEL = 0.95
-CELL_FIELDS = ("suite", "path", "cipher", "driver", "driver_found", "size_bytes", "buffer_bytes", "depth", "outcome")
+CELL_FIELDS = ("suite", "path", "cipher", "driver", "driver_found", "size_bytes", "buffer_bytes", "depth",
+               "connections", "rate_share", "outcome")  # fmt: skip
 QUANTITIES = (
     "seconds",
     "goodput_bits_per_second",
@@ -121,6 +122,8 @@ COLUMNS = {
     "size_bytes": "Int64",
     "buffer_bytes": "Int64",
     "depth": "Int64",
+    "connections": "Int64",
+    "rate_share": "float64",
     "outcome": "str",
     "block": "int64",
     "index": "int64",
