@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from harness import paths, record, records
 from harness.events import Interval
 from harness.record import Head, QuestionEntry
-from harness.verdicts import answer
+from harness.verdicts import answer, narrowing
 from tests.support.record_maker import make_run
 
 MB = 10**6
