@@ -193,7 +193,7 @@ class TransferSuite(_Model):
             self.integrity,
             self.connection,
             requests=self.requests,
-            at_once=max(self.connections, default=1),
+            at_once=max(self.connections, default=None),
         )
 
     def fewer(self, quick: Quick) -> TransferSuite:

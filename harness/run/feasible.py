@@ -8,6 +8,7 @@ from harness.api.parameters import Parameters
 from harness.api.path import DataPath
 from harness.ciphers import drivers
 from harness.ciphers.table import CIPHERS, Cipher
+from harness.load import generator
 from harness.profile import TransferSuite
 from harness.servers import requirements
 from hosts.facts import Facts
@@ -27,7 +28,9 @@ def why_not(path: DataPath, asked: Parameters, sender: Facts, receiver: Facts) -
         return reason
     if asked.cipher and asked.driver == drivers.CARD:
         return drivers.no_card(asked.cipher, sender)
-    return path.unsupported(asked, sender, receiver)
+    if reason := path.unsupported(asked, sender, receiver):
+        return reason
+    return generator.unsupported(sender, receiver) if asked.at_once else None
 
 
 def why_not_kernel_crypto(cipher: Cipher, sender: Facts) -> str | None:

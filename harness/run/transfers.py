@@ -81,8 +81,7 @@ class Transfers:
     def why_not(self, opened: OpenTestbed, cell: CellPlan) -> str | None:
         """Why its path cannot do what the suite asks."""
         facts = opened.sender_facts, opened.receiver_facts
-        why = feasible.why_not(self.paths[cell.path], self._parameters(opened, cell), *facts)
-        return why or (generator.unsupported(*facts) if cell.connections else None)
+        return feasible.why_not(self.paths[cell.path], self._parameters(opened, cell), *facts)
 
     def prepare(
         self, opened: OpenTestbed, bench: Bench, stack: ExitStack, live: list[CellPlan], spans: Spans

@@ -94,8 +94,8 @@ def serve(
     place = name if parameters.buffer_bytes is None else f"{name}-{chunk}"
     argv = [program, "serve", "--mode", name, "--address", str(bench.address), "--port", str(port)]
     argv += ["--root", bench.payload_directory, "--chunk", str(chunk)]
-    if parameters.at_once > 1:
-        argv += ["--connections", str(parameters.at_once)]
+    if parameters.at_once:
+        argv += ["--connections", str(max(2, parameters.at_once))]  # 1 would be another way of serving
     key: Key | None = None
     if cipher:
         key = bench.carried.key(cipher)

@@ -67,12 +67,11 @@ def serve(
     tls: Sequence[str] = (),
     sendfile: bool = True,
     environment: Mapping[str, str] | None = None,
-    at_once: int = 1,
+    at_once: int | None = None,
 ) -> Served:
     """Start nginx on the sender at ``port``; its log is ``access_log(bench, name)``.
 
-    ``tls``: lines for the server. ``environment``: variables besides the bench's own. ``at_once``: the most connections
-    that it has to serve at once.
+    ``tls``: lines for the server. ``environment``: variables besides the bench's own. ``at_once``: connections of load.
     """
     run = f"{bench.directory}/{name}"
     bench.on_sender.apply(changes.directory(run))
@@ -80,8 +79,8 @@ def serve(
     text = CONFIGURATION.format(
         run=run,
         user="user root;\n" if bench.sender.uid == 0 else "",
-        connections=2 * at_once + 62,  # some of the last ones may still be closing
-        limit=f"worker_rlimit_nofile {4 * at_once + 124};\n" if at_once > 1 else "",  # each may have a file open
+        connections=64 + 2 * (at_once or 0),  # some of the last ones may still be closing
+        limit=f"worker_rlimit_nofile {128 + 4 * at_once};\n" if at_once else "",  # each may have a file open
         listen=f"{address}:{port} backlog={BACKLOG}" + (" ssl" if tls else ""),
         root=bench.payload_directory,
         sendfile="on" if sendfile else "off",

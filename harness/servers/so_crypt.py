@@ -21,7 +21,7 @@ TRUNCATED = FileCounter("/proc/net/snmp6", r"^Ip6InTruncatedPkts\s+(\d+)")
 
 def impossible(parameters: Parameters) -> str | None:
     """Why no SO_CRYPT socket can do this."""
-    if parameters.connection == "kept" and (parameters.at_once > 1 or parameters.requests > 1):
+    if parameters.connection == "kept" and (parameters.at_once or parameters.requests > 1):
         return "an answer ends its connection: a socket that encrypts cannot go back to clear text for the next head"
     return datapath.no_skcipher(parameters)
 

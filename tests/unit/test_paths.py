@@ -767,7 +767,7 @@ def test_nginx_is_told_all_it_needs(tls: tuple[str, ...]) -> None:
     assert f"listen 10.98.0.2:18080 backlog=4096{' ssl' if tls else ''};" in text
     assert "worker_connections 64;" in text
     nginx.serve(where, "loaded", 18081, tls, at_once=512)
-    assert "worker_connections 1086;" in host.written["suite/loaded/nginx.conf"]
+    assert "worker_connections 1088;" in host.written["suite/loaded/nginx.conf"]
     assert "root /payloads;" in text
     assert all(line in text for line in tls)
 
