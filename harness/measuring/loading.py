@@ -20,7 +20,7 @@ from harness.measuring.opened import OpenTestbed
 from harness.measuring.proof import Busy
 from harness.samples import HostSample, Load, Role, Sample, placed
 from hosts.errors import Refusal
-from hosts.onhost.agent.values import Digested, FileCounter, LogTail, Received, TableCounter, Tallied
+from hosts.onhost.agent.values import Counter, Digested, FileCounter, LogTail, Received, TableCounter, Tallied
 from hosts.remote import changes
 from hosts.remote.changes import Scope
 
@@ -31,7 +31,7 @@ FIRST_SHARE, NEXT_SHARE = 0.4, 0.25
 LOG_SECONDS = 5.0
 CONNECTION, LEAVE_OUT = ("worker", "connection"), ("seconds", "worked_ns")
 """Fields of a server's line: which connection it is of, and those in which lines differ anyway."""
-NOW = {
+NOW: dict[str, Counter] = {
     "sender_connections_now": TableCounter("/proc/net/snmp", "Tcp.CurrEstab"),
     "kernel_tls_now": FileCounter("/proc/net/tls_stat", r"^TlsCurrTx(?:Sw|Device)\s+(\d+)"),
 }
@@ -107,7 +107,9 @@ def _run(
     opened: OpenTestbed, deployed: Deployed, payload: Payload, asked: Asked, argv: Sequence[str], outs: Sequence[str]
 ) -> Ran:
     """Start the generator, send canaries while it runs, wait for its line. Raises HostLost, Refusal."""
-    agent, canaries, seen = opened.receiver.agent, [], {}
+    agent = opened.receiver.agent
+    canaries: list[Canary] = []
+    seen: dict[str, int] = {}
     name = f"{opened.receiver.directory}/load-{secrets.token_hex(4)}"
     out, err = f"{name}.out", f"{name}.err"
     timeout = link.deadline(payload.size * asked.connections, opened.links)
@@ -117,7 +119,7 @@ def _run(
         while not (said := agent.lines([LogTail(out, 0, 1)], pause)[0]) and len(canaries) < CANARIES:
             got = agent.fetch(deployed.url(payload.name), outs[len(canaries)], payload.size, timeout, deployed.tls)
             canaries.append(Canary(outs[len(canaries)], got.received_bytes, got.error))
-            for counter, value in opened.sender.agent.observe(dict(NOW)).values.items():
+            for counter, value in opened.sender.agent.observe(NOW).values.items():
                 seen[counter] = max(seen.get(counter, 0), value or 0)
             pause = NEXT_SHARE * asked.seconds
         said = said or agent.lines([LogTail(out, 0, 1)], asked.longest_seconds + timeout)[0]

@@ -177,8 +177,8 @@ static void describe(void *c, char *version, char *suite, size_t room)
 {
 	char *said = gnutls_session_get_desc(c);
 
-	snprintf(version, room, "%s", said ? said : "");
-	version[strcspn(version, "-")] = 0;
+	snprintf(version, room, "%s", said && *said == '(' ? said + 1 : "");
+	version[strcspn(version, ")")] = 0;
 	snprintf(suite, room, "%s", said ? said : "");
 	if (said)
 		(*gnutls_free)(said);

@@ -20,6 +20,7 @@
 #define MAX_CONNECTIONS	8192
 #define HEAD_ROOM	4096
 #define READ_ROOM	(256 * 1024)
+#define NAME_ROOM	96
 #define MAX_ERRORS	100	/* one is enough to spoil a run; a hundred end it */
 
 /* --- latency.c: counts in buckets as wide as 1/64 of what they hold ------------------------------------------- */
@@ -130,7 +131,7 @@ struct load {
 	uint64_t requests, responses, bytes, opened, handshakes, resumed, other_suites;
 	unsigned int at_once;					/* the most connections that were there within the window */
 	uint64_t errors[KINDS], n_errors;
-	char first_error[256], version[32], suite[64];
+	char first_error[256], version[NAME_ROOM], suite[NAME_ROOM];
 	uint64_t window_from, window_to, window_responses, window_bytes;
 	double window_cpu;
 	struct latency latency, late;

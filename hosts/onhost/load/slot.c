@@ -162,14 +162,14 @@ static void connected(struct load *l, struct slot *s)
 
 static void secured(struct load *l, struct slot *s)
 {
-	char version[sizeof(l->version)], suite[sizeof(l->suite)];
+	char version[NAME_ROOM] = "", suite[NAME_ROOM] = "";
 
 	l->handshakes++;
 	l->resumed += l->tls->resumed(s->secured);
-	l->tls->describe(s->secured, version, suite, sizeof(version));
+	l->tls->describe(s->secured, version, suite, NAME_ROOM);
 	if (!l->suite[0]) {
-		memcpy(l->version, version, sizeof(version));
-		memcpy(l->suite, suite, sizeof(suite));
+		memcpy(l->version, version, NAME_ROOM);
+		memcpy(l->suite, suite, NAME_ROOM);
 	}
 	l->other_suites += strcmp(version, l->version) || strcmp(suite, l->suite);
 	s->state = ASKING;
