@@ -134,8 +134,13 @@ class Told:
         )
 
 
+def begins(line: str) -> bool:
+    """Whether a line says that the window begins, and nothing of what came."""
+    return bool(json.loads(line)["event"] == "window")
+
+
 def parse(line: str) -> Told:
-    """What the generator told."""
+    """What the generator told at its end."""
     return Told(json.loads(line))
 
 

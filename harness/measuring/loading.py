@@ -26,8 +26,8 @@ from hosts.remote.changes import Scope
 
 CANARIES = 3
 """The most of a sample."""
-FIRST_SHARE, NEXT_SHARE = 0.4, 0.25
-"""When canaries are sent, as shares of the sample's seconds: the first, and each after the one before."""
+NEXT_SHARE = 0.25
+"""How long after one canary the next is sent, as a share of the sample's seconds."""
 LOG_SECONDS = 5.0
 CONNECTION, LEAVE_OUT = ("worker", "connection"), ("seconds", "worked_ns")
 """Fields of a server's line: which connection it is of, and those in which lines differ anyway."""
@@ -115,18 +115,19 @@ def _run(
     timeout = link.deadline(payload.size * asked.connections, opened.links)
     with Scope(opened.receiver) as scope:
         scope.apply(changes.process("the generator of load", argv, out, err))
-        pause = FIRST_SHARE * asked.seconds
-        while not (said := agent.lines([LogTail(out, 0, 1)], pause)[0]) and len(canaries) < CANARIES:
+        said = agent.lines([LogTail(out, 0, 1)], asked.longest_seconds)[0]  # the window begins
+        while len(said) == 1 and generator.begins(said[0]) and len(canaries) < CANARIES:
             got = agent.fetch(deployed.url(payload.name), outs[len(canaries)], payload.size, timeout, deployed.tls)
             canaries.append(Canary(outs[len(canaries)], got.received_bytes, got.error))
             for counter, value in opened.sender.agent.observe(NOW).values.items():
                 seen[counter] = max(seen.get(counter, 0), value or 0)
-            pause = NEXT_SHARE * asked.seconds
-        said = said or agent.lines([LogTail(out, 0, 1)], asked.longest_seconds + timeout)[0]
-    if not said:
+            said = agent.lines([LogTail(out, 0, 2)], NEXT_SHARE * asked.seconds)[0]
+        if len(said) == 1 and generator.begins(said[0]):
+            said = agent.lines([LogTail(out, 0, 2)], asked.longest_seconds + timeout)[0]
+    if not said or generator.begins(said[-1]):
         why = (opened.receiver.read([err])[err] or "").strip()
         raise Refusal(f"the generator of load told nothing: {why or 'it took too long'}", host=opened.receiver.name)
-    return Ran(generator.parse(said[0]), tuple(canaries), seen)
+    return Ran(generator.parse(said[-1]), tuple(canaries), seen)
 
 
 def _witness(

@@ -26,7 +26,7 @@ static void help(void)
 	     "while to settle. Answers must have BYTES. Without --rate each connection asks again when served (closed loop);\n"
 	     "with it requests start at that rate a second whatever became of those before, and their latency counts from\n"
 	     "when they were to start (open loop). --suite in the library's words: a cipher suite, or GnuTLS's priority.\n"
-	     "Output: one JSON line. Exit status: 0 (errors of single requests are in the line), 1 (runtime), 2 (usage).");
+	     "Output: JSON lines: when the measured time begins, and at the end what came. Exit status: 0 (errors of single requests are in the line), 1 (runtime), 2 (usage).");
 }
 
 static double number(const char *text, const char *what, double low, double high, bool whole)
@@ -168,7 +168,7 @@ static void tell(const struct load *l)
 	json_u64(&j, "resumed", l->resumed);
 	json_u64(&j, "at_once", l->at_once);
 	json_open(&j, "window");
-	json_num(&j, "seconds", (double)(l->window_to - l->window_from) / 1e9);
+	json_num(&j, "seconds", l->window_to ? (double)(l->window_to - l->window_from) / 1e9 : 0);
 	json_u64(&j, "responses", l->window_responses);
 	json_u64(&j, "bytes", l->window_to ? l->window_bytes : 0);
 	json_num(&j, "cpu_seconds", l->window_to ? l->window_cpu : 0);

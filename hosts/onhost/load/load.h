@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * load: many clients at once. It asks an HTTP/1.1 server for one file over many connections, in a closed loop (each
- * asks again when served) or an open one (at a fixed rate, whatever became of the requests before), and tells in one
- * JSON line how many answers came how late. See README.md.
+ * asks again when served) or an open one (at a fixed rate, whatever became of the requests before), and tells at the end
+ * how many answers came how late. See README.md.
  *
  * Reading order: load.c (command line, the line that is told), run.c (phases, schedule, the loop), slot.c (one
  * connection), answer.c (an answer's head), tls.c, openssl.c, gnutls.c (libraries of this host), latency.c.
