@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <netdb.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,11 +22,11 @@ static void help(void)
 {
 	puts("usage: load --address ADDRESS --port PORT --path PATH --size BYTES --connections N --reuse new|resumed|kept\n"
 	     "            --seconds S [--warm S=0.3] [--rate REQUESTS] [--patience S=10]\n"
-	     "            [--tls openssl|gnutls --ca FILE --tls-version 1.2|1.3 --suite SUITE]\n\n"
+	     "            [--tls openssl --ca FILE --tls-version 1.2|1.3 --suite SUITE]\n\n"
 	     "Asks an HTTP/1.1 server for PATH over N connections for S seconds, after all of them had an answer each and a\n"
 	     "while to settle. Answers must have BYTES. Without --rate each connection asks again when served (closed loop);\n"
 	     "with it requests start at that rate a second whatever became of those before, and their latency counts from\n"
-	     "when they were to start (open loop). --suite in the library's words: a cipher suite, or GnuTLS's priority.\n"
+	     "when they were to start (open loop). --suite is the one cipher suite, by OpenSSL's name.\n"
 	     "Output: JSON lines: when the measured time begins, and at the end what came. Exit status: 0 (errors of single requests are in the line), 1 (runtime), 2 (usage).");
 }
 
@@ -96,7 +97,7 @@ static void take_tls(struct load *l, const struct options *o)
 		return;
 	l->tls = tls_named(o->tls);
 	if (!l->tls || !o->ca || !o->version || !o->suite)
-		die(EXIT_USAGE, "--tls needs openssl or gnutls, --ca, --tls-version and --suite");
+		die(EXIT_USAGE, "--tls needs openssl, --ca, --tls-version and --suite");
 	if (strcmp(o->version, "1.2") && strcmp(o->version, "1.3"))
 		die(EXIT_USAGE, "--tls-version %s: wanted 1.2 or 1.3", o->version);
 	l->tls->setup(&w);
@@ -195,6 +196,7 @@ int main(int argc, char **argv)
 	struct options o = { .warm = 0.3, .patience = 10 };
 
 	parse(argc, argv, &o);
+	signal(SIGPIPE, SIG_IGN);				/* a library writes where the other side may have gone */
 	prepare(&l, &o);
 	run(&l);
 	tell(&l);

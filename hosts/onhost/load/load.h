@@ -5,7 +5,7 @@
  * how many answers came how late. See README.md.
  *
  * Reading order: load.c (command line, the line that is told), run.c (phases, schedule, the loop), slot.c (one
- * connection), answer.c (an answer's head), tls.c, openssl.c, gnutls.c (libraries of this host), latency.c.
+ * connection), answer.c (an answer's head), tls.c, openssl.c (a library of this host), latency.c.
  */
 #ifndef LOAD_H
 #define LOAD_H
@@ -48,7 +48,7 @@ struct answer {
 /* Length of the whole head in buf, 0 if more is needed, -1 if it is no answer that can be counted. */
 int answer_parse(const char *buf, size_t len, struct answer *out);
 
-/* --- tls.c and a file for each library: loaded when asked for, so that nothing is needed to compile ------------- */
+/* --- tls.c, and a file for each library: loaded when asked for, so that compiling needs no headers ------------- */
 
 enum io { IO_DONE, IO_READ, IO_WRITE, IO_END, IO_FAILED };	/* IO_READ, IO_WRITE: what is waited for */
 
@@ -57,7 +57,7 @@ struct tls_wanted {
 	bool resumes;
 };
 
-/* A library. Sessions are kept in *kept of the connection that got them, until they are resumed or forgotten. */
+/* A library. Sessions are kept in *kept of the connection that got them, until a newer one comes. */
 struct tls {
 	const char *name;
 	void (*setup)(const struct tls_wanted *w);		/* dies with a reason */
@@ -67,13 +67,12 @@ struct tls {
 	enum io (*write)(void *c, const void *buf, size_t len, size_t *n);
 	bool (*resumed)(void *c);
 	void (*describe)(void *c, char *version, char *suite, size_t room);
-	void (*keep)(void *c, void **kept);			/* after an answer: its session */
 	void (*close)(void *c);
 	void (*forget)(void *kept);
 	void (*why)(void *c, char *out, size_t room);		/* the last failure */
 };
 
-extern const struct tls tls_openssl, tls_gnutls;
+extern const struct tls tls_openssl;
 const struct tls *tls_named(const char *name);
 void *tls_library(const char *const *names);			/* the first that loads; dies where none does */
 void *tls_function(void *library, const char *name);		/* dies where it has none */

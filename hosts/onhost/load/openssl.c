@@ -173,11 +173,8 @@ static void *open_it(int fd, void **kept)
 		return NULL;
 	SSL_set_fd(c, fd);
 	SSL_set_ex_data(c, 0, kept);
-	if (kept && *kept) {
-		SSL_set_session(c, *kept);
-		SSL_SESSION_free(*kept);		/* the connection has it now; a server gives a new one */
-		*kept = NULL;
-	}
+	if (kept && *kept)
+		SSL_set_session(c, *kept);		/* with TLS 1.2 it serves until the server gives a new one */
 	return c;
 }
 
@@ -241,12 +238,6 @@ static void describe(void *c, char *version, char *suite, size_t room)
 	snprintf(suite, room, "%s", cipher ? SSL_CIPHER_get_name(cipher) : "");
 }
 
-static void keep(void *c, void **kept)
-{
-	(void)c;					/* got_session() did */
-	(void)kept;
-}
-
 /* Not "bad": a session whose connection ended without a word may not be resumed. */
 static void close_it(void *c)
 {
@@ -264,7 +255,6 @@ const struct tls tls_openssl = {
 	.write = write_some,
 	.resumed = resumed,
 	.describe = describe,
-	.keep = keep,
 	.close = close_it,
 	.forget = forget,
 	.why = why,

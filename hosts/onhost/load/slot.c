@@ -222,8 +222,6 @@ static bool took_body(struct load *l, struct slot *s, size_t n)
 	l->bytes += n;
 	if (s->left)
 		return false;
-	if (l->tls)
-		l->tls->keep(s->secured, &s->kept);
 	s->state = FREE;
 	l->busy--;
 	if (l->reuse != KEPT || s->closes)

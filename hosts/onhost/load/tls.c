@@ -8,11 +8,7 @@
 
 const struct tls *tls_named(const char *name)
 {
-	if (!strcmp(name, tls_openssl.name))
-		return &tls_openssl;
-	if (!strcmp(name, tls_gnutls.name))
-		return &tls_gnutls;
-	return NULL;
+	return strcmp(name, tls_openssl.name) ? NULL : &tls_openssl;
 }
 
 void *tls_library(const char *const *names)
