@@ -82,7 +82,7 @@ class Sample(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False)
 
     Of kernel crypto it is a timed batch of operations on one buffer: ``seconds``, ``bytes`` and the hosts' CPU are
     those of one operation, ``witness["operations"]`` says of how many. Of many connections at once they are those of
-    one request: ``seconds`` is the window by the requests that its bytes make, CPU all that was spent by all requests.
+    one request: ``seconds`` is the window by the requests that its bytes make, CPU what was spent in most of it.
     Limits are checked when it is written and read.
     """
 

@@ -6,8 +6,10 @@ generator counts bytes and does not look at them. Its requests and theirs are on
 
 from __future__ import annotations
 
+import json
 import secrets
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from harness.api.bench import Bench, Payload
@@ -23,11 +25,14 @@ from hosts.errors import Refusal
 from hosts.onhost.agent.values import Counter, Digested, FileCounter, LogTail, Received, TableCounter, Tallied
 from hosts.remote import changes
 from hosts.remote.changes import Scope
+from hosts.remote.host import RemoteHost
 
 CANARIES = 3
 """The most of a sample."""
 NEXT_SHARE = 0.25
 """How long after one canary the next is sent, as a share of the sample's seconds."""
+BUSY_SHARE = 0.9
+"""For so much of the sample's seconds busy time is counted, from their beginning: afterwards the load goes down."""
 LOG_SECONDS = 5.0
 CONNECTION, LEAVE_OUT = ("worker", "connection"), ("seconds", "worked_ns")
 """Fields of a server's line: which connection it is of, and those in which lines differ anyway."""
@@ -54,6 +59,16 @@ class Ran:
     told: Told
     canaries: tuple[Canary, ...]
     seen: dict[str, int]
+    spent: Spent | None
+    """None where the load was over before it could be counted."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Both hosts' busy time within the window, and how long that was looked at."""
+
+    wall_seconds: float
+    busy: dict[Role, Busy]
 
 
 def take(
@@ -73,9 +88,7 @@ def take(
     outs = [f"canary-{number}" for number in range(CANARIES)]
     opened.receiver.agent.make_room(outs, payload.size)
     before = looking.look(opened, [deployed])
-    read = sampling.read_meter(opened.meter)
     ran = _run(opened, deployed, payload, over, line, outs)
-    outside = sampling.since(opened.meter, read)
     after = looking.look(opened, [deployed])
     load = ran.told.load(len(ran.canaries))
     due = load.requests + len(ran.canaries)
@@ -84,6 +97,8 @@ def take(
     witness = _witness(deployed, payload, over, load, before, after, tallied)
     facts = witness.facts | ran.seen | {"operations": load.window_responses, "generator_full": generator.full(load)}
     ok, spoiled = _checked(opened, deployed, payload, ran.canaries)
+    answered = load.window_bytes / deployed.wire_bytes(payload.size)
+    each = load.window_seconds / (answered + load.canaries)
     reasons = [generator.wrong(ran.told, load, over, deployed.tls), spoiled, witness.reason]
     reason = "; ".join(each for each in reasons if each) or None
     return Sample(
@@ -91,14 +106,14 @@ def take(
         block=block,
         index=place,
         warmup=warmup,
-        seconds=load.window_seconds * deployed.wire_bytes(payload.size) / load.window_bytes,
+        seconds=load.window_seconds / answered,
         bytes=payload.size,
         sha256_ok=ok,
         witness=facts,
         valid=reason is None,
         reason=reason,
-        sender=_spent("sender", deployed, before, after, outside, due),
-        receiver=_spent("receiver", deployed, before, after, outside, due),
+        sender=_host("sender", deployed, before, after, ran.spent, each),
+        receiver=_host("receiver", deployed, before, after, ran.spent, each),
         load=load,
     )
 
@@ -110,24 +125,57 @@ def _run(
     agent = opened.receiver.agent
     canaries: list[Canary] = []
     seen: dict[str, int] = {}
+    spent: Spent | None = None
     name = f"{opened.receiver.directory}/load-{secrets.token_hex(4)}"
     out, err = f"{name}.out", f"{name}.err"
     timeout = link.deadline(payload.size * asked.connections, opened.links)
     with Scope(opened.receiver) as scope:
         scope.apply(changes.process("the generator of load", argv, out, err))
         said = agent.lines([LogTail(out, 0, 1)], asked.longest_seconds)[0]  # the window begins
-        while len(said) == 1 and generator.begins(said[0]) and len(canaries) < CANARIES:
+        counted = _counting(opened)
+        until = time.monotonic() + BUSY_SHARE * asked.seconds
+        while _goes_on(said) and len(canaries) < CANARIES and time.monotonic() < until:
             got = agent.fetch(deployed.url(payload.name), outs[len(canaries)], payload.size, timeout, deployed.tls)
             canaries.append(Canary(outs[len(canaries)], got.received_bytes, got.error))
             for counter, value in opened.sender.agent.observe(NOW).values.items():
                 seen[counter] = max(seen.get(counter, 0), value or 0)
             said = agent.lines([LogTail(out, 0, 2)], NEXT_SHARE * asked.seconds)[0]
-        if len(said) == 1 and generator.begins(said[0]):
+        if _goes_on(said):
+            said = agent.lines([LogTail(out, 0, 2)], max(0.0, until - time.monotonic()))[0]
+        if _goes_on(said):
+            spent = counted()
             said = agent.lines([LogTail(out, 0, 2)], asked.longest_seconds + timeout)[0]
     if not said or generator.begins(said[-1]):
         why = (opened.receiver.read([err])[err] or "").strip()
         raise Refusal(f"the generator of load told nothing: {why or 'it took too long'}", host=opened.receiver.name)
-    return Ran(generator.parse(said[-1]), tuple(canaries), seen)
+    return Ran(generator.parse(said[-1]), tuple(canaries), seen, spent)
+
+
+def _goes_on(said: Sequence[str]) -> bool:
+    """Whether the window has begun and the generator has not told its end."""
+    return len(said) == 1 and generator.begins(said[0])
+
+
+def _counting(opened: OpenTestbed) -> Callable[[], Spent]:
+    """Begins to count both hosts' busy time; what is called tells it, once."""
+    read, hosts = sampling.read_meter(opened.meter), {}
+    if not opened.meter:
+        hosts = {role: host.agent.observe({}).cpu_after for role, host in _both(opened)}
+    started = time.monotonic()
+
+    def told() -> Spent:
+        wall = time.monotonic() - started
+        busy = sampling.since(opened.meter, read)
+        if busy is None:
+            ends = {role: host.agent.observe({}).cpu_before for role, host in _both(opened)}
+            busy = {role: sampling.inside(hosts[role], ends[role]) for role in ends}
+        return Spent(wall, busy)
+
+    return told
+
+
+def _both(opened: OpenTestbed) -> tuple[tuple[Role, RemoteHost], ...]:
+    return ("sender", opened.sender), ("receiver", opened.receiver)
 
 
 def _witness(
@@ -143,7 +191,7 @@ def _witness(
             payload=payload.size,
             sender=risen["sender"],
             receiver=risen["receiver"],
-            log=[alike.said for alike in tallied.alike for _ in range(alike.count)],
+            log=[line for alike in tallied.alike for line in [json.loads(alike.line)] * alike.count],
             requests=load.requests + load.canaries,
             connection=asked.reuse,
             connections=opened,
@@ -177,17 +225,19 @@ def _checked(
     return True, None
 
 
-def _spent(
-    role: Role, deployed: Deployed, before: Look, after: Look, outside: dict[Role, Busy] | None, requests: int
+def _host(
+    role: Role, deployed: Deployed, before: Look, after: Look, spent: Spent | None, each_seconds: float
 ) -> HostSample:
-    """What a host spent on one request, all that were made together."""
+    """What a host spent on one request, one in each ``each_seconds``; missing where it was not counted."""
     start, end = before.of(deployed)[role], after.of(deployed)[role]
-    busy = outside[role] if outside else sampling.inside(start.cpu_after, end.cpu_before)
     kept = {name: value for name, value in looking.delta(start.values, end.values).items() if name != looking.LOG}
+    if spent is None:
+        return HostSample(counters=kept)
+    busy, share = spent.busy[role], each_seconds / spent.wall_seconds
     return HostSample(
-        cpu_seconds=max(0.0, busy.seconds) / requests if placed(busy.elsewhere) else None,
-        cpu_resolution_seconds=busy.resolution / requests,
-        busiest_cpu_seconds=None if busy.busiest is None else busy.busiest / requests,
+        cpu_seconds=max(0.0, busy.seconds) * share if placed(busy.elsewhere) else None,
+        cpu_resolution_seconds=busy.resolution * share,
+        busiest_cpu_seconds=None if busy.busiest is None else busy.busiest * share,
         cpu_elsewhere=None if busy.elsewhere is None else round(busy.elsewhere, 4),
         counters=kept,
     )

@@ -81,7 +81,7 @@ def serve(
         user="user root;\n" if bench.sender.uid == 0 else "",
         connections=64 + 2 * (at_once or 0),  # some of the last ones may still be closing
         limit=f"worker_rlimit_nofile {128 + 4 * at_once};\n" if at_once else "",  # each may have a file open
-        listen=f"{address}:{port} backlog={BACKLOG}" + (" ssl" if tls else ""),
+        listen=f"{address}:{port}" + (" ssl" if tls else "") + (f" backlog={BACKLOG}" if at_once else ""),
         root=bench.payload_directory,
         sendfile="on" if sendfile else "off",
         server="".join(f"        {line}\n" for line in tls),

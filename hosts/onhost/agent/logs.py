@@ -20,19 +20,17 @@ def tally(log: LogTail, connection: list[str], leave_out: list[str], timeout: fl
 
     It waits up to ``timeout`` seconds for the lines that are due, and reads each once.
     """
-    alike: dict[str, Alike] = {}
     counts: dict[str, int] = {}
     connections: set[tuple[Any, ...]] = set()
     for line in _lines(log, time.monotonic() + timeout):
         said = json.loads(line)
         connections.add(tuple(said.get(name) for name in connection))
         kept = {name: value for name, value in said.items() if name not in connection and name not in leave_out}
-        key = json.dumps(kept)
-        counts[key] = counts.get(key, 0) + 1
-        alike.setdefault(key, Alike(kept, 0))
-        if len(alike) > MOST_UNLIKE:
+        alike = json.dumps(kept)
+        counts[alike] = counts.get(alike, 0) + 1
+        if len(counts) > MOST_UNLIKE:
             raise ChangeError(f"{log.path} has more than {MOST_UNLIKE} lines that are unlike: they are not counted")
-    return Tallied([Alike(alike[key].said, count) for key, count in counts.items()], len(connections))
+    return Tallied([Alike(line, count) for line, count in counts.items()], len(connections))
 
 
 def _lines(log: LogTail, end: float) -> Iterator[bytes]:

@@ -7,7 +7,7 @@ Runs on the host too, whose Python 3.9 cannot evaluate ``X | None``: hence Optio
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, Optional, Union
+from typing import Literal, Optional, Union
 
 Connection = Literal["new", "resumed", "kept"]
 """What each request of a batch begins with: see ``small.Batch``."""
@@ -270,9 +270,9 @@ class LogTail:
 
 @dataclass(frozen=True)
 class Alike:
-    """How many lines of a log are alike: what they say, without the fields in which lines differ anyway."""
+    """How many lines of a log are alike: what they say in JSON, without the fields in which lines differ anyway."""
 
-    said: dict[str, Any]
+    line: str
     count: int
 
 

@@ -270,6 +270,8 @@ void run(struct load *l)
 		run_idle(l, &l->slots[i]);
 	}
 	timer(l->phase_timer, l->now + l->patience_ns, 0);
+	if (open_loop(l))				/* its schedule before what else this host does, where that may be had */
+		(void)setpriority(PRIO_PROCESS, 0, -15);
 	while (l->phase != OVER && !drained(l)) {
 		dispatch(l);
 		n = wait_for_work(l, found, -1);
