@@ -139,7 +139,7 @@ static void fail_io(struct load *l, struct slot *s, enum kind kind, enum io r, c
 		l->tls->why(s->secured, text, sizeof(text));
 	else if (r == IO_FAILED)
 		snprintf(text, sizeof(text), "%s", strerror(errno));
-	slot_fail(l, s, r == IO_END ? CLOSED : kind, "%s: %s", what, text);
+	slot_fail(l, s, kind, "%s: %s", what, text);
 }
 
 static void connected(struct load *l, struct slot *s)
@@ -303,7 +303,7 @@ void slot_drive(struct load *l, struct slot *s, uint32_t events)
 		if (waits(l, s, r))
 			return;
 		if (r != IO_DONE) {
-			fail_io(l, s, was == SECURING ? NOT_SECURED : NO_ANSWER, r,
+			fail_io(l, s, was == SECURING ? NOT_SECURED : CLOSED, r,
 				was == SECURING ? "handshake" : was == ASKING ? "asking" : "the answer");
 			return;
 		}
