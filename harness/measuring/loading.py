@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from harness.api.bench import Bench, Payload
@@ -59,16 +60,16 @@ class Ran:
     told: Told
     canaries: tuple[Canary, ...]
     seen: dict[str, int]
-    spent: Spent | None
-    """None where the load was over before it could be counted."""
+    spent: dict[Role, Spent]
+    """By role; a host that could not be asked in time is missing."""
 
 
 @dataclass(frozen=True)
 class Spent:
-    """Both hosts' busy time within the window, and how long that was looked at."""
+    """A host's busy time within the window, and how long that was looked at."""
 
     wall_seconds: float
-    busy: dict[Role, Busy]
+    busy: Busy
 
 
 def take(
@@ -125,30 +126,25 @@ def _run(
     agent = opened.receiver.agent
     canaries: list[Canary] = []
     seen: dict[str, int] = {}
-    spent: Spent | None = None
     name = f"{opened.receiver.directory}/load-{secrets.token_hex(4)}"
     out, err = f"{name}.out", f"{name}.err"
     timeout = link.deadline(payload.size * asked.connections, opened.links)
-    with Scope(opened.receiver) as scope:
+    with Scope(opened.receiver) as scope, ThreadPoolExecutor(1) as beside:
         scope.apply(changes.process("the generator of load", argv, out, err))
         said = agent.lines([LogTail(out, 0, 1)], asked.longest_seconds)[0]  # the window begins
-        counted = _counting(opened)
-        until = time.monotonic() + BUSY_SHARE * asked.seconds
-        while _goes_on(said) and len(canaries) < CANARIES and time.monotonic() < until:
+        spending = beside.submit(_count, opened, asked.seconds)
+        while _goes_on(said) and len(canaries) < CANARIES:
             got = agent.fetch(deployed.url(payload.name), outs[len(canaries)], payload.size, timeout, deployed.tls)
             canaries.append(Canary(outs[len(canaries)], got.received_bytes, got.error))
             for counter, value in opened.sender.agent.observe(NOW).values.items():
                 seen[counter] = max(seen.get(counter, 0), value or 0)
             said = agent.lines([LogTail(out, 0, 2)], NEXT_SHARE * asked.seconds)[0]
         if _goes_on(said):
-            said = agent.lines([LogTail(out, 0, 2)], max(0.0, until - time.monotonic()))[0]
-        if _goes_on(said):
-            spent = counted()
             said = agent.lines([LogTail(out, 0, 2)], asked.longest_seconds + timeout)[0]
     if not said or generator.begins(said[-1]):
         why = (opened.receiver.read([err])[err] or "").strip()
         raise Refusal(f"the generator of load told nothing: {why or 'it took too long'}", host=opened.receiver.name)
-    return Ran(generator.parse(said[-1]), tuple(canaries), seen, spent)
+    return Ran(generator.parse(said[-1]), tuple(canaries), seen, spending.result())
 
 
 def _goes_on(said: Sequence[str]) -> bool:
@@ -156,22 +152,25 @@ def _goes_on(said: Sequence[str]) -> bool:
     return len(said) == 1 and generator.begins(said[0])
 
 
-def _counting(opened: OpenTestbed) -> Callable[[], Spent]:
-    """Begins to count both hosts' busy time; what is called tells it, once."""
-    read, hosts = sampling.read_meter(opened.meter), {}
-    if not opened.meter:
-        hosts = {role: host.agent.observe({}).cpu_after for role, host in _both(opened)}
+def _count(opened: OpenTestbed, seconds: float) -> dict[Role, Spent]:
+    """Both hosts' busy time from now on. One that does a canary's transfer answers late, and is left out when the load
+    may be over by then. Raises HostLost, Refusal."""
+    read = sampling.read_meter(opened.meter)
     started = time.monotonic()
-
-    def told() -> Spent:
+    if opened.meter:
+        time.sleep(BUSY_SHARE * seconds)
+        busy = sampling.since(opened.meter, read) or {}
         wall = time.monotonic() - started
-        busy = sampling.since(opened.meter, read)
-        if busy is None:
-            ends = {role: host.agent.observe({}).cpu_before for role, host in _both(opened)}
-            busy = {role: sampling.inside(hosts[role], ends[role]) for role in ends}
-        return Spent(wall, busy)
-
-    return told
+        return {role: Spent(wall, each) for role, each in busy.items()}
+    before = {role: (host.agent.observe({}).cpu_after, time.monotonic()) for role, host in _both(opened)}
+    time.sleep(max(0.0, started + BUSY_SHARE * seconds - time.monotonic()))
+    found: dict[Role, Spent] = {}
+    for role, host in _both(opened):
+        end, now = host.agent.observe({}).cpu_before, time.monotonic()
+        start, then = before[role]
+        if now - started < seconds:
+            found[role] = Spent(now - then, sampling.inside(start, end))
+    return found
 
 
 def _both(opened: OpenTestbed) -> tuple[tuple[Role, RemoteHost], ...]:
@@ -226,14 +225,14 @@ def _checked(
 
 
 def _host(
-    role: Role, deployed: Deployed, before: Look, after: Look, spent: Spent | None, each_seconds: float
+    role: Role, deployed: Deployed, before: Look, after: Look, spent: dict[Role, Spent], each_seconds: float
 ) -> HostSample:
     """What a host spent on one request, one in each ``each_seconds``; missing where it was not counted."""
     start, end = before.of(deployed)[role], after.of(deployed)[role]
     kept = {name: value for name, value in looking.delta(start.values, end.values).items() if name != looking.LOG}
-    if spent is None:
+    if role not in spent:
         return HostSample(counters=kept)
-    busy, share = spent.busy[role], each_seconds / spent.wall_seconds
+    busy, share = spent[role].busy, each_seconds / spent[role].wall_seconds
     return HostSample(
         cpu_seconds=max(0.0, busy.seconds) * share if placed(busy.elsewhere) else None,
         cpu_resolution_seconds=busy.resolution * share,

@@ -233,8 +233,10 @@ static int run(const char *command, const struct options *o, char *const *cipher
 
 	if (o->depth && !is_raw)
 		die(EXIT_USAGE, "--depth is for raw");
-	if ((o->dearer || o->connections || o->workers) && strcmp(command, "serve"))
-		die(EXIT_USAGE, "--dearer, --connections and --workers are for serve");
+	if (o->dearer && strcmp(command, "serve"))
+		die(EXIT_USAGE, "--dearer is for serve");
+	if ((o->connections || o->workers) && strcmp(command, "serve"))
+		die(EXIT_USAGE, "--connections and --workers are for serve");
 	if (!strcmp(command, "probe"))
 		return run_probe(o, ciphers, n);
 	if (n > 1)

@@ -37,7 +37,7 @@ struct lane {
 	bool busy;
 	char *stack;					/* above a page that nobody may touch */
 	jmp_buf here, back;
-	ucontext_t first, made;				/* only to get onto the stack */
+	ucontext_t made;				/* only to get onto the stack */
 	void *fake, *fake_back;				/* the address sanitizer's */
 	const void *loop_stack;
 	size_t loop_size;
@@ -109,7 +109,8 @@ static void go_on(struct lane *l, bool first)
 		if (!first)
 			_longjmp(l->here, 1);
 		starting = l;
-		swapcontext(&l->first, &l->made);
+		setcontext(&l->made);
+		die(EXIT_RUNTIME, "setcontext: %s", strerror(errno));
 	}
 	ARRIVE(l->fake_back, NULL, NULL);
 }

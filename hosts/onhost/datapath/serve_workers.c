@@ -107,6 +107,7 @@ int serve_by_workers(struct server *s)
 			die(EXIT_RUNTIME, "fork: %s", strerror(errno));
 		if (!pids[i]) {
 			close(ready[0]);
+			free(pids);
 			be_worker(s, i + 1, ready[1], first);
 		}
 	}
