@@ -83,10 +83,10 @@ def test_the_schemes_each_over_a_connection_of_its_own(opened: OpenTestbed, tmp_
             assert 1 < load.at_once <= 32
 
 
-@pytest.mark.parametrize("version", ["1.2", "1.3"])
-def test_sessions_are_resumed_but_each_connections_first(opened: OpenTestbed, tmp_path: Path, version: str) -> None:
+def test_sessions_are_resumed_but_each_connections_first(opened: OpenTestbed, tmp_path: Path) -> None:
+    """Of TLS 1.2, whose servers give no new session to one that was resumed."""
     asked = LOAD | {"connection": "resumed", "connections": [8]}
-    done = run(opened, profile_of(suite("https", "ktls", cipher="aes128gcm", tls=version, **asked)), tmp_path)
+    done = run(opened, profile_of(suite("https", "ktls", cipher="aes128gcm", tls="1.2", **asked)), tmp_path)
     assert {cell.outcome for cell in done.head.cells} == {"measured"}, [cell.reason for cell in done.head.cells]
     for path in ("https", "ktls"):
         for sample, load in loads(done, path):
