@@ -137,7 +137,7 @@ def _another(bench: Bench, _deployed: dict[str, Deployed]) -> None:
     run = f"{bench.directory}/ktls"
     other = (
         f"sed -e '/Options KTLS/d' -e 's,pid .*,pid {run}/other.pid;,' -e 's/daemon off/daemon on/' "
-        f"{run}/nginx.conf > {run}/other.conf && nginx -e stderr -p {run} -c {run}/other.conf >/dev/null 2>&1 </dev/null"
+        f"{run}/nginx.conf > {run}/other.conf && nginx -e stderr -p {run} -c {run}/other.conf >/dev/null 2>&1"
     )
     bench.sender.check(["sh", "-c", other])
 
