@@ -14,6 +14,7 @@ from harness import profile
 from harness.cli import closing, summary
 from harness.cli.console import Reporter
 from harness.events import Event, Events, Sampling
+from harness.records import Writer
 from harness.run.session import Session
 from hosts import testbed
 from hosts.errors import HarnessError
@@ -41,6 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--aa", action="store_true", help="every path against itself: what such a run finds is wrong")
     group.addoption("--quick", action="store_true", help="fewer blocks and a smaller largest file")
+    group.addoption("--run-id", help="what the record is called, for who looks after it: no report is made here")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-benchmark looks whether it is to be quiet
@@ -73,6 +75,7 @@ def pytest_configure(config: pytest.Config) -> None:
             bed,
             config.getoption("--results"),
             events,
+            run_id=config.getoption("--run-id"),
         )
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from None
@@ -237,14 +240,18 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     writer = session.finished
     notes = f", {len(writer.head.notes)} notes" if writer.head.notes else ""
     where = [f"record: {writer.path} ({writer.head.status}{notes})"]
-    try:
-        import reports  # plotting libraries take a second to load: only once there is something to show
-
-        page = reports.run_page(writer.results, writer.head.run_id)
-    except HarnessError as error:
-        where.append(f"no report: {' '.join(str(error).split())}")
-    else:
-        where.append(f"report: {page}")
+    if not config.getoption("--run-id"):
+        where.append(_page(writer))
     if _verbose(config):
         print(*summary.lines(writer.head, session.samples), sep="\n")
     print("", *closing.lines(writer.head, session.samples, where), sep="\n")
+
+
+def _page(writer: Writer) -> str:
+    """Where the run's report is, or why there is none."""
+    try:
+        import reports  # plotting libraries take a second to load: only once there is something to show
+
+        return f"report: {reports.run_page(writer.results, writer.head.run_id)}"
+    except HarnessError as error:
+        return f"no report: {' '.join(str(error).split())}"

@@ -14,8 +14,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.api.words import Words
+from harness.ciphers import interfaces
+from harness.ciphers.interfaces import INTERFACES, OPERATIONS, Interface
 from harness.profile import CryptoSuite, Profile, Question, Span, TransferSuite, size_name
 from harness.record import Cell, Outcome
+from hosts.onhost.agent.values import CryptoInterface
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,11 @@ class CellPlan:
         """``suite/path/cipher/driver/size``."""
         return f"{self.suite}/{self.path}/{self.cipher}/{self.driver}/{self.what}"
 
+    @property
+    def interface(self) -> Interface | None:
+        """By which the kernel's cipher is asked, of kernel crypto."""
+        return interfaces.of_path(self.path)
+
     def row(self, outcome: Outcome, reason: str | None) -> Cell:
         """Its row in the record."""
         return Cell(
@@ -72,6 +80,7 @@ class CellPlan:
             depth=self.depth,
             connections=self.connections,
             rate_share=self.rate_share,
+            interface=self.interface.name if self.interface else None,
             outcome=outcome,
             reason=reason,
         )
@@ -84,8 +93,15 @@ AGAIN = "again"
 REFERENCE = "openssl-speed"
 """The path of a cell that `openssl speed` answers: the same work in user space."""
 KERNEL_CRYPTO_WORDS = {
-    "raw-encrypt": Words(label="kernel cryptography alone: enciphering through AF_ALG"),
-    "raw-decrypt": Words(label="kernel cryptography alone: deciphering through AF_ALG"),
+    one.path(operation): Words(
+        label=f"kernel cryptography alone: {does} through {one.name}",
+        subject=f"Asking the kernel by {one.name}",
+        short=one.name,
+        baseline=one.name,
+    )
+    for one in INTERFACES.values()
+    for operation, does in OPERATIONS.items()
+} | {
     REFERENCE: Words(label="cryptography in user space alone: openssl speed"),
 }
 """Of what cells of kernel crypto have in a path's place."""
@@ -222,7 +238,7 @@ def comparisons(profile: Profile) -> tuple[int, int]:
     question = profile.question
     for suite in profile.suites:
         if isinstance(suite, CryptoSuite):
-            found += sum(cell.driver != "any" or cell.path == REFERENCE for cell in operations(suite))
+            found += sum(cell.driver != "any" or cell.path not in _compared_with(suite) for cell in operations(suite))
         else:
             each = 2 * max(1, len(suite.connections))
             found += each * len(suite.sizes) * (len(suite.paths) * (1 + suite.again) - 1)
@@ -231,12 +247,42 @@ def comparisons(profile: Profile) -> tuple[int, int]:
     return asked, found - asked
 
 
+def _compared_with(suite: CryptoSuite) -> set[str]:
+    """The paths of the cells that others are compared with, where the kernel chooses the driver."""
+    return {INTERFACES[suite.interfaces[0]].path(operation) for operation in suite.operations}
+
+
+def compared(base: Cell, other: Cell, first: CryptoInterface) -> bool:
+    """Whether a cell of kernel crypto is judged against another one. ``first``: the interface that is the others' base.
+
+    Drivers and depths against the kernel's own choice by the same interface; that choice by another interface, and user
+    space, against it by the first.
+    """
+    if base.driver != "any" or base.path == REFERENCE or (base.depth or 1) > 1 or other.id == base.id:
+        return False
+    if (other.cipher, other.buffer_bytes) != (base.cipher, base.buffer_bytes):
+        return False
+    if other.path == base.path:
+        return True
+    if base.interface != first:
+        return False
+    does = interfaces.operation(base.path)
+    if other.path == REFERENCE:
+        return does == "encrypt"
+    return does == interfaces.operation(other.path) and other.driver == "any" and (other.depth or 1) == 1
+
+
 def operations(suite: CryptoSuite) -> list[CellPlan]:
     """The cells of kernel crypto whose drivers the profile names, and those of the user-space reference."""
     planned = []
     drivers = [driver for driver in suite.drivers if driver != "each"]
     for cipher in suite.ciphers:
-        planned += [cell for driver in drivers for cell in for_driver(suite, cipher, driver)]
+        planned += [
+            cell
+            for interface in suite.interfaces
+            for driver in drivers
+            for cell in for_driver(suite, INTERFACES[interface], cipher, driver)
+        ]
         if cipher != "null" and "encrypt" in suite.operations:
             planned += [
                 CellPlan(suite.name, REFERENCE, cipher, "any", buffer=n, depth=1) for n in suite.reference_buffers
@@ -244,12 +290,12 @@ def operations(suite: CryptoSuite) -> list[CellPlan]:
     return planned
 
 
-def for_driver(suite: CryptoSuite, cipher: str, driver: str) -> list[CellPlan]:
-    """The cells of one cipher by one driver."""
+def for_driver(suite: CryptoSuite, interface: Interface, cipher: str, driver: str) -> list[CellPlan]:
+    """The cells of one cipher by one driver that is asked by one interface."""
     sizes = [(size, 1) for size in suite.buffers]
     sizes += [(max(suite.buffers), depth) for depth in suite.depths if depth > 1]
     return [
-        CellPlan(suite.name, f"raw-{operation}", cipher, driver, buffer=size, depth=depth)
+        CellPlan(suite.name, interface.path(operation), cipher, driver, buffer=size, depth=depth)
         for operation in suite.operations
         for size, depth in sizes
     ]

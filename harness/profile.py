@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from harness.api.parameters import Connection, Parameters
 from harness.ciphers.table import CIPHERS, Cipher, Integrity, TlsVersion
 from hosts.errors import ConfigError
+from hosts.onhost.agent.values import CryptoInterface
 from hosts.testbed import explain
 
 PROFILES = Path(__file__).parent.parent / "suites" / "profiles"
@@ -213,6 +214,8 @@ class CryptoSuite(_Model):
     operations: Annotated[tuple[Literal["encrypt", "decrypt"], ...], Field(min_length=1)] = ("encrypt", "decrypt")
     drivers: Annotated[tuple[str, ...], Field(min_length=1)] = ("any", "each")
     """``any`` is the kernel's own choice, ``each`` all others that /proc/crypto then offers; or names."""
+    interfaces: Annotated[tuple[CryptoInterface, ...], Field(min_length=1)] = ("/dev/crypto", "AF_ALG")
+    """By which the kernel is asked; the others are compared with the first."""
     buffers: Annotated[tuple[Buffer, ...], Field(min_length=1)]
     """Their sizes in bytes."""
     reference_buffers: tuple[Buffer, ...] = ()
@@ -234,7 +237,7 @@ class CryptoSuite(_Model):
             raise ValueError(f"reference buffers {unknown} are not among its buffers")
         if "any" not in self.drivers or 1 not in self.depths:
             raise ValueError("drivers must have any, and depths 1: they are what others are compared with")
-        for what in (self.ciphers, self.buffers, self.drivers, self.depths, self.operations):
+        for what in (self.ciphers, self.buffers, self.drivers, self.depths, self.operations, self.interfaces):
             if len(set(what)) != len(what):
                 raise ValueError("something is named twice")
         return self
@@ -295,7 +298,9 @@ class Profile(_Model):
     """``masked`` hides AES and vector instructions from user space on both hosts, for a comparison with a kernel whose
     ciphers are generic C."""
     offloads: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], bool] = {}
-    """Of quiet hosts' data interfaces, by the names that ``ethtool -k`` shows: on or off."""
+    """Of both data interfaces, by the names that ``ethtool -k`` shows: on or off."""
+    af_alg: Literal["unrestricted"] | None = None
+    """``unrestricted`` lifts the kernels' restriction of AF_ALG (crypto.af_alg_restrict) for the run."""
     testbeds: Annotated[tuple[Name, ...], Field(min_length=1)] = ("auto",)
     """The embedded labs that it is made for, the first one by default; ``auto`` is the best one at hand."""
     quick: Quick = Quick()

@@ -18,6 +18,8 @@ from harness.api.steps import Steps
 from harness.api.words import Words
 from harness.blocks import BlockFacts
 from harness.samples import Sample
+from hosts.onhost.agent.values import CryptoInterface
+from hosts.roles import Role
 
 SCHEMA = 1
 Outcome = Literal["measured", "unsupported", "failed", "invalid"]
@@ -53,6 +55,8 @@ class Cell(_Model):
     """That ask at once; None where one transfer follows the other."""
     rate_share: float | None = Field(default=None, gt=0)
     """Of an open loop: the rate of its requests, as a share of what the baseline's closed loop gave in this run."""
+    interface: CryptoInterface | None = None
+    """Of kernel crypto: by which the kernel was asked; in older records, which do not say it, AF_ALG."""
     outcome: Outcome
     reason: str | None = None
     """Why it was not measured."""
@@ -60,6 +64,9 @@ class Cell(_Model):
     """What the kernel or library bound."""
     unproven: str | None = None
     """What the proof of a measured path lacks, and why."""
+    links: dict[Role, dict[str, bool | int | str]] = {}
+    """What of both hosts' data interfaces changes a result, by role: ``mtu``, ``congestion_control``, and offloads by
+    ethtool's names. Each of its samples had it so; none of kernel crypto, and none in older records."""
 
 
 class Verdict(_Model):
@@ -240,7 +247,7 @@ class Head(_Model):
     """How payloads were received, by name, and the receiver's libcurl with its TLS library: ``stream-1 libcurl/8.14.1
     GnuTLS/3.8.9``. None in older records: ``callback-1``, pycurl with a function of Python's."""
     suites: list[SuiteEntry] = []
-    hosts: dict[Literal["sender", "receiver"], dict[str, Any]] = {}
+    hosts: dict[Role, dict[str, Any]] = {}
     """Facts by role."""
     paths: dict[str, Words] = {}
     """How the cells' paths are called, by name; older records do not say it."""

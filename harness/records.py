@@ -120,15 +120,23 @@ class Writer:
             os.close(self._lock)
 
     def _point(self) -> None:
-        """Have ``results/latest`` name this run. Some file systems have no symbolic links: ``latest()`` needs none."""
-        new = self.results / f".latest-{os.getpid()}"
         try:
-            new.symlink_to(self.path.name)
-            new.replace(self.results / "latest")
+            point(self.results, self.path.name)
         except OSError as error:
-            new.unlink(missing_ok=True)
             self.head.notes.append(f"{self.results / 'latest'} does not name this run: {error.strerror}")
             self.write_head()
+
+
+def point(results: Path, run_id: str) -> None:
+    """Have ``results/latest`` name a run. Raises OSError: some file systems have no symbolic links; ``latest()`` needs
+    none."""
+    new = results / f".latest-{os.getpid()}"
+    try:
+        new.symlink_to(run_id)
+        new.replace(results / "latest")
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager

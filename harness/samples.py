@@ -6,9 +6,11 @@ The harness, its verdicts and every report count by these. ``harness/records.py`
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
+
+from hosts.roles import Role
 
 ELSEWHERE = 0.02
 """Where a larger share of the busy time may be neither host's, or the other's, it is missing."""
@@ -19,7 +21,6 @@ Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
-Role = Literal["sender", "receiver"]
 
 
 class HostSample(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, gc=False):

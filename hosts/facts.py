@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hosts import quiet
-from hosts.crypto import accelerators, proc_crypto, qat
+from hosts import kernel_config, offloads, quiet
+from hosts.crypto import accelerators, afalg, proc_crypto, qat
+from hosts.crypto.afalg import AfAlg
 from hosts.crypto.cards import recognise
 from hosts.crypto.proc_crypto import Driver
 from hosts.crypto.qat import Engine
 from hosts.disturbance import quotas
+from hosts.offloads import Offload
+from hosts.onhost.agent.afalg import FIPS, RESTRICT
 from hosts.quiet import Quietness
 from hosts.remote.host import RemoteHost
 
@@ -28,6 +32,7 @@ PROGRAMS: dict[str, tuple[list[str], str]] = {
     "ip": (["ip", "-V"], r"iproute2-\S+"),
     "tc": (["tc", "-V"], r"iproute2-\S+"),
     "strace": (["strace", "--version"], r"strace -- version \S+"),
+    "ethtool": (["ethtool", "--version"], r"ethtool version \S+"),
     "modprobe": (["modprobe", "--version"], r"version \d+"),
     "qatengine": (qat.PROGRAM, r"\bv\d+\.\S+"),
 }
@@ -46,10 +51,25 @@ USUAL = {
 """Files that tell of any machine what its speed depends on."""
 FALSE = ("false", "true")
 """Programs that stand in modprobe.d for a module which is not to be loaded."""
+NETDEVSIM = "netdevsim"
+"""The driver of a card that the kernel only plays (drivers/net/netdevsim): it takes what a card would, and enciphers
+nothing."""
 CLOCK_TRIES = 5
 VULNERABILITIES = "/sys/devices/system/cpu/vulnerabilities"
 
 LIGHTTPD_GNUTLS = ["find", "/usr/lib/lighttpd", "/usr/lib64/lighttpd", "-name", "mod_gnutls.so"]
+
+
+@dataclass(frozen=True)
+class Card:
+    """The network card behind a data interface."""
+
+    driver: str | None = None
+    """Of its kernel; None where it has none, as a veth."""
+    statistics: frozenset[str] = frozenset()
+    """What it counts, by its driver's own names."""
+    ipsec: str | None = None
+    """A file in which netdevsim tells what it counted of IPsec."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +99,14 @@ class Facts:
     """OpenSSL's QAT engine there, if any."""
     ip_version: int = 4
     """Of its address on the measured link."""
+    af_alg: AfAlg = field(default_factory=AfAlg)
+    """What its kernel lets user space have of its ciphers."""
+    config: dict[str, str] = field(default_factory=dict)
+    """Options of its kernel (``kernel_config.ASKED``): ``y``, ``m``, ``n``; empty where it does not keep them."""
+    offloads: dict[str, Offload] = field(default_factory=dict)
+    """Those of its data interface, by ethtool's names."""
+    card: Card = field(default_factory=Card)
+    """Its data interface's."""
     disabled: dict[str, str] = field(default_factory=dict)
     """Kernel modules that its administrator does not let be loaded, and by which words."""
     signed_only: str | None = None
@@ -127,6 +155,10 @@ def gather(host: RemoteHost, role: str) -> Facts:
         "sig_enforce": "/sys/module/module/parameters/sig_enforce",
         "lockdown": "/sys/kernel/security/lockdown",
         "cgroup": "/proc/self/cgroup",
+        "restrict": RESTRICT,
+        "fips": FIPS,
+        "status": afalg.STATUS,
+        "uid_map": afalg.NAMESPACE,
     }
     content = host.read(list(paths.values()))
     text = {name: content[path] or "" for name, path in paths.items()}
@@ -136,13 +168,15 @@ def gather(host: RemoteHost, role: str) -> Facts:
     programs["headers"] = kernel if text["headers"] else None
     vulnerabilities = host.run(["grep", "-r", ".", VULNERABILITIES]).stdout
     disabled = host.run(["openssl", "list", "-disabled"])
-    offloads = host.run(["ethtool", "-k", interface])
+    features = host.run(["ethtool", "-k", interface])
     drivers = proc_crypto.flagged(proc_crypto.parse(text["crypto"]), host.agent.crypto_flags())
     cards = accelerators.look(host, drivers)
-    configured = host.run(["sh", "-c", "modprobe -c | grep '^install '"]).stdout
+    configured = host.run(["sh", "-c", "modprobe -c | grep -E '^(install|blacklist) '"]).stdout
+    config = kernel_config.look(host, kernel)
+    there = _modules({"dep": "", "loaded": text["loaded"], "builtin": text["builtin"]}) | kernel_config.builtin(config)
+    af_alg = afalg.seen(kernel, text["restrict"], text["fips"], text["status"], text["uid_map"], there, configured)
     seen = quiet.look(host)
     signed_only = signatures(text["sig_enforce"], text["lockdown"])
-    management = host.hello.management
     emulated = re.search(r"^vendor_id\s*: User Mode Linux$", text["cpu"], re.MULTILINE) is not None
     engine = qat.look(host, programs["qatengine"], emulated=emulated)
     shown = _usual(kernel, text) | {
@@ -153,12 +187,14 @@ def gather(host: RemoteHost, role: str) -> Facts:
             "interface": interface,
             "mtu": _number(r"^(\d+)", text["mtu"]),
             "speed_mbit": _number(r"^(\d+)", text["speed"]),
-            "offloads_on": sorted(re.findall(r"^([a-z0-9-]+): on", offloads.stdout, re.MULTILINE))
-            if offloads.ok
+            "offloads_on": sorted(re.findall(r"^([a-z0-9-]+): on", features.stdout, re.MULTILINE))
+            if features.ok
             else None,
         },
         "tcp_congestion_control": text["cc"].strip() or None,
         "signed_modules_only": signed_only,
+        "af_alg_restrict": af_alg.level if af_alg.told else None,
+        "fips": af_alg.fips,
         "clock": clock(host),
         "speed": seen.shown(),
         "not_quiet": quiet.loud(seen),
@@ -173,21 +209,38 @@ def gather(host: RemoteHost, role: str) -> Facts:
         role=role,
         kernel=kernel,
         programs=programs,
-        modules=_modules(text),
+        modules=_modules(text) | kernel_config.builtin(config),
         broken=broken,
         openssl_disabled=frozenset(disabled.stdout.split()) if disabled.ok else frozenset(),
         drivers=drivers,
         accelerators=cards,
         qat=engine,
         ip_version=host.host.data_address.version,
+        af_alg=af_alg,
+        config=config,
+        offloads=offloads.parse(features.stdout),
+        card=_card(host, interface),
         disabled=disabled_modules(configured, text["command_line"], text["loaded"], text["builtin"]),
         signed_only=signed_only,
         executable=host.hello.executable,
-        shared=shared(interface, management),
+        shared=shared(interface, host.hello.management),
         quotas=tuple(map(str, quotas(text["cgroup"]))),
         quietness=seen,
         shown=shown,
     )
+
+
+def _card(host: RemoteHost, interface: str) -> Card:
+    """The card behind an interface, as its driver tells it."""
+    device = f"/sys/class/net/{interface}/device"
+    driver = host.run(["readlink", f"{device}/driver"]).stdout.strip().rpartition("/")[2] or None
+    counted = host.run(["ethtool", "-S", interface]).stdout
+    ipsec = None
+    if driver == NETDEVSIM:
+        name = host.run(["readlink", device]).stdout.strip().rpartition("/")[2]
+        port = (host.read([f"/sys/class/net/{interface}/phys_port_name"]).popitem()[1] or "").strip().removeprefix("p")
+        ipsec = f"/sys/kernel/debug/netdevsim/{name}/ports/{port or 0}/ipsec"
+    return Card(driver, frozenset(re.findall(r"^ +(\S[^:]*?) *: *\d+$", counted, re.MULTILINE)), ipsec)
 
 
 def clock(host: RemoteHost) -> dict[str, float]:
@@ -202,11 +255,11 @@ def clock(host: RemoteHost) -> dict[str, float]:
     return {"ahead_seconds": round(ahead, 4), "within_seconds": round(taken / 2, 4)}
 
 
-def shared(data_interface: str, management: str | None) -> str | None:
-    """Why the data interface is not to be touched, or None. ``management``: by which one the SSH connection leaves."""
-    if management is None:
+def shared(data_interface: str, management: Sequence[str]) -> str | None:
+    """Why the data interface is not to be touched, or None. ``management``: those that carry the SSH connection."""
+    if not management:
         return f"it cannot be told whether {data_interface} carries the SSH connection"
-    return f"{data_interface} carries the SSH connection" if management == data_interface else None
+    return f"{data_interface} carries the SSH connection" if data_interface in management else None
 
 
 def signatures(enforced: str, lockdown: str) -> str | None:

@@ -179,8 +179,11 @@ def parse_rpm(text: str) -> Installed:
 
 
 def last_words(text: str) -> str:
-    """What a manager said last, in one line."""
-    return " / ".join([line.strip() for line in text.splitlines() if line.strip()][-SAID:])
+    """What a manager said last, in one line; of an error of dpkg from the line before it, which has the reason."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    told = next((n - 1 for n, line in enumerate(lines) if line.startswith("dpkg: error")), len(lines))
+    start = max(0, min(told, len(lines) - SAID))
+    return " / ".join(lines[start : start + SAID])
 
 
 _APT = ("apt-get", "-q", "--yes", "-o", f"DPkg::Lock::Timeout={LOCK_SECONDS}")

@@ -17,6 +17,7 @@ from hosts.progress import Progress, silent
 from hosts.remote.host import RemoteHost
 
 MODULES = Path(__file__).parent / "onhost" / "modules"
+"""The sources of our modules, a directory called like each."""
 SO_CRYPT = MODULES / "so_crypt"
 """The source of the module so_crypt."""
 DEVCRYPTO = MODULES / "devcrypto"

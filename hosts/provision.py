@@ -126,7 +126,8 @@ def provision(host: RemoteHost, by: Manager, packages: Sequence[str]) -> Provide
             host=host.name,
             next_step="python -m harness deprovision removes what is",
         )
-    host.check([*by.unwanted, *(name for name in wanted if name in due.installs)])
+    # all of them: one may have been asked for by another's name, which it provides
+    host.check([*by.unwanted, *due.installs])
     if by is managers.APT:
         host.check(["sh", "-c", DISABLE, "sh", *due.installs])
     return Provided({name: now[name] for name in due.installs}, unknown)

@@ -6,14 +6,13 @@ Documentation/ABI/testing/sysfs-devices-system-cpu. Pure but for ``look`` and ``
 
 from __future__ import annotations
 
-import re
 import subprocess
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hosts.onhost.agent.values import CommandChange, SettingChange
+from hosts.onhost.agent.values import SettingChange
 from hosts.remote import changes
 from hosts.remote.host import RemoteHost
 
@@ -29,11 +28,17 @@ grep -s . {CPU}/cpu[0-9]*/cpufreq/scaling_governor {CPU}/cpu[0-9]*/cpufreq/scali
     {CPU}/cpu[0-9]*/cpuidle/state[0-9]*/latency {CPU}/cpu[0-9]*/cpuidle/state[0-9]*/disable {CPU}/online
 grep -s -q 'User Mode Linux' /proc/cpuinfo || grep -s -m1 -o -w hypervisor /proc/cpuinfo | sed 's/^/hypervisor:/'
 grep -s -x -m1 -h irqbalance /proc/[0-9]*/comm | sed 's/^/balancer:/'
+cards() {{  # INTERFACE: those at the bottom of it, as a VLAN, a bond or a bridge has them
+    test -e "/sys/class/net/$1/device" && echo "$1"
+    for below in "/sys/class/net/$1"/lower_*; do test -e "$below" && cards "${{below##*/lower_}}"; done
+}}
 test -n "$1" || exit 0
-grep -s . "/sys/class/net/$1/device/local_cpulist" | sed 's/^/near:/'
-{{ ls "/sys/class/net/$1/device/msi_irqs" "/sys/class/net/$1/device/../msi_irqs" 2>/dev/null
-  grep -w "$1" /proc/interrupts | cut -d: -f1; }} | tr -d ' ' | grep -x '[0-9]*' | sort -u |
-while read -r irq; do grep -s . "/proc/irq/$irq/smp_affinity_list" | sed "s/^/irq $irq:/"; done
+cards "$1" | sort -u | while read -r card; do
+    grep -s . "/sys/class/net/$card/device/local_cpulist" | sed 's/^/near:/'
+    {{ ls "/sys/class/net/$card/device/msi_irqs" "/sys/class/net/$card/device/../msi_irqs" 2>/dev/null
+      grep -w "$card" /proc/interrupts | cut -d: -f1; }} | tr -d ' ' | grep -x '[0-9]*' | sort -u |
+    while read -r irq; do grep -s . "/proc/irq/$irq/smp_affinity_list" | sed "s/^/irq $irq:/"; done
+done
 true
 """
 """Prints ``where:what`` lines. Reads only."""
@@ -181,28 +186,6 @@ def settings(seen: Quietness) -> list[SettingChange]:
             for irq, now in seen.interrupts.items()
             if numbers(now) != [where.interrupts]
         ]  # fmt: skip
-    return found
-
-
-def offloads(asked: Mapping[str, bool], on: Collection[str], interface: str) -> list[CommandChange]:
-    """What gives an interface the offloads that a profile names (ethtool(8), ``-K``), where they differ.
-
-    ``on``: those that are on now, by the names that ``ethtool -k`` shows.
-    """
-    found = []
-    for name, wanted in asked.items():
-        if (name in on) == wanted:
-            continue
-        word, other = ("on", "off") if wanted else ("off", "on")
-        found.append(
-            changes.command(
-                f"{name} {word} of {interface}",
-                look=["ethtool", "-k", interface],
-                present=rf"(?m)^{re.escape(name)}: {word}\b",
-                apply=["ethtool", "-K", interface, name, word],
-                undo=["ethtool", "-K", interface, name, other],
-            )
-        )
     return found
 
 

@@ -163,15 +163,25 @@ class LabTestbed(_Model):
 
 
 class GuestsTestbed(LabTestbed):
-    """A lab whose guests have a kernel of their own: the lab's, or the file ``kernel``.
+    """A lab whose guests have a kernel of their own: Debian's, one built from Debian's source, or the file ``kernel``.
 
-    ``modules`` is where that kernel's modules are installed; None for the usual places (``hosts/lab/own_kernel.py``).
+    ``series`` (as 7.3) says which of Debian's, and ``additions`` what one that is built has besides the usual
+    (``hosts/lab/built_kernel.py``). ``modules`` is where the modules of ``kernel`` are installed; None for the usual
+    places (``hosts/lab/own_kernel.py``).
     """
 
     boots: ClassVar[Literal["uml", "bzImage"]]
     """What its guests can boot."""
+    series: str | None = Field(default=None, pattern=r"^\d+\.\d+$")
+    additions: tuple[str, ...] = ()
     kernel: Path | None = None
     modules: Path | None = None
+
+    @model_validator(mode="after")
+    def _is_one_kernel(self) -> GuestsTestbed:
+        if self.kernel and (self.series or self.additions):
+            raise ValueError("series and additions are of a kernel that is built, and kernel names another one")
+        return self
 
 
 class AutoTestbed(_Model):
@@ -230,7 +240,10 @@ def with_kernel(spec: AnyTestbed, kernel: Path, modules: Path | None) -> AnyTest
             f"the testbed {spec.name} boots no kernel of yours: its hosts run one already",
             next_step="take --testbed auto, lab, lab-kvm or lab-qemu",
         )
-    return spec.model_copy(update={"name": f"{spec.name}-kernel", "kernel": kernel, "modules": modules})
+    changed: dict[str, object] = {"name": f"{spec.name}-kernel", "kernel": kernel, "modules": modules}
+    if isinstance(spec, GuestsTestbed):
+        changed |= {"series": None, "additions": ()}
+    return spec.model_copy(update=changed)
 
 
 def as_toml(hosts: HostsTestbed) -> str:

@@ -2,12 +2,14 @@
 
 python -m reports [RUN] [--long]                     bring all pages up to date; prints a run's page, or the index
 python -m reports kernels PROFILE                    a profile's newest runs on several kernels as one page
+python -m reports night [NIGHT]                      the page of a fleet's night, by default of the newest
 python -m reports compare A B [--html] [--anyway]    what changed from run A to run B (names, paths, latest)
 python -m reports nightly                            what changed in the newest night against the history
 python -m reports export RUN --to DIR                as CSV, Parquet, pytest-benchmark's JSON, JUnit's XML
 
 All take --results DIR (results). compare and nightly end with 0 if nothing got worse, 1 if something did, 2 if nothing
-could be compared; the others with 0, or 1 and one line about what went wrong.
+could be compared; night with 0 if all is complete and nothing got worse; the others with 0, or 1 and one line about
+what went wrong.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from pathlib import Path
 
 from hosts.errors import HarnessError
 from hosts.progress import any_terminal
-from reports import ReportError, compare_page, kernels_page, run_page
+from reports import ReportError, compare_page, kernels_page, night_page, run_page
 from reports.plain import plain
 
 WIDTH = 100
@@ -73,6 +75,23 @@ def _kernels(results: Path, arguments: Sequence[str]) -> int:
         raise ReportError("kernels of which profile?", next_step="python -m reports kernels kernels-3des")
     print(kernels_page(results, options.profile).resolve())
     return 0
+
+
+def _night(results: Path, arguments: Sequence[str]) -> int:
+    from harness import night as nights
+    from reports.findings import fleet
+    from reports.nights import history, nightly
+    from reports.site import night as view
+
+    parser = _parser("night", "A fleet's night: 0 all is complete and nothing got worse, else 1.")
+    parser.add_argument("night", nargs="?", help="its name, by default the newest")
+    options = parser.parse_args(arguments)
+    page = night_page(results, options.night)
+    one = nights.read(results / nights.FOLDER / page.parent.name.removeprefix(view.folder("")))
+    worse = view.worse(view.changes(one, history.update(results)))
+    print(textwrap.fill(plain(fleet.headline(one, worse)), WIDTH, break_long_words=False, break_on_hyphens=False))
+    print(page.resolve())
+    return 1 if worse or any(entry.outcome != "complete" for entry in one.entries) else nightly.UNCHANGED
 
 
 def _compare(results: Path, arguments: Sequence[str]) -> int:
@@ -132,6 +151,7 @@ def _export(results: Path, arguments: Sequence[str]) -> int:
 
 COMMANDS: dict[str, Callable[[Path, Sequence[str]], int]] = {
     "kernels": _kernels,
+    "night": _night,
     "compare": _compare,
     "nightly": _nightly,
     "export": _export,

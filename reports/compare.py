@@ -21,6 +21,7 @@ from harness import records
 from harness.record import Head, Metric
 from harness.verdicts.stats import Mean
 from hosts.errors import Refusal
+from hosts.roles import ROLES
 from reports import facts, words
 from reports.nights.series import Group, Key, spread
 from reports.table import Table, factor, table
@@ -29,7 +30,7 @@ LEVEL = 0.05
 """Of all tests of one comparison together."""
 LINK_NEAR = 0.05
 """Measured goodputs of the link that differ by less than this fraction are alike."""
-FAIR = ("memory_kib", "crypto_drivers", "accelerators", "qatengine", "so_crypt", "clock", "not_quiet")
+FAIR = ("memory_kib", "crypto_drivers", "accelerators", "qatengine", "so_crypt", "devcrypto", "clock", "not_quiet")
 """Facts of a host that may differ between two runs which are compared: what of them a cell used, the cell says. By any
 other, two runs differ in more than what is compared."""
 MEANING = ("baseline", "tls", "connection", "requests", "instructions")
@@ -303,11 +304,29 @@ def _cells(a: Head, b: Head) -> Iterable[Difference]:
         other = others.get(cell.id)
         if other is None:
             continue
+        # the path has the interface
         for name in ("path", "cipher", "driver", "size_bytes", "buffer_bytes", "depth", "connections", "rate_share"):
             in_a, in_b = str(getattr(cell, name)), str(getattr(other, name))
             yield Difference(f"{cell.id}: {name}", in_a, in_b, "refuse")
         if cell.driver_found and other.driver_found:
             yield Difference(f"{cell.id}: driver found", cell.driver_found, other.driver_found, "warn")
+    yield from _links(a, b)
+
+
+def _links(a: Head, b: Head) -> Iterable[Difference]:
+    """What of the links that transfers went over is not the same; once for all cells that have it so."""
+    others = {cell.id: cell for cell in b.cells}
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for cell in a.cells:
+        other = others.get(cell.id)
+        for role, link in cell.links.items() if other else ():
+            there = other.links.get(role, {}) if other else {}
+            for name in link.keys() & there.keys():
+                sides = facts.plain(link[name]), facts.plain(there[name])
+                found.setdefault((f"{role}'s link: {name}", *sides), []).append(cell.id)
+    for (name, in_a, in_b), cells in sorted(found.items()):
+        where = cells[0] if len(cells) == 1 else words.count(len(cells), "cell")
+        yield Difference(f"{name} ({where})", in_a, in_b, "warn")
 
 
 def _suites(a: Head, b: Head) -> Iterable[Difference]:
@@ -327,8 +346,7 @@ def _suites(a: Head, b: Head) -> Iterable[Difference]:
 
 
 def _hosts(a: Head, b: Head) -> Iterable[Difference]:
-    roles: tuple[Literal["sender", "receiver"], ...] = ("sender", "receiver")
-    pairs = [(str(role), a.hosts.get(role, {}), b.hosts.get(role, {})) for role in roles]
+    pairs = [(str(role), a.hosts.get(role, {}), b.hosts.get(role, {})) for role in ROLES]
     if a.testbed.machine and b.testbed.machine:
         pairs.append(("machine that emulates", a.testbed.machine, b.testbed.machine))
     for role, in_a, in_b in pairs:

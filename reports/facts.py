@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.record import Head
+from hosts.roles import ROLES
 
 DEPTH = 4
 ABSENT = "–"
@@ -44,7 +45,7 @@ def machine(told: dict[str, Any]) -> str:
 
 def machines(head: Head) -> list[str]:
     """On what machines a run was made, in sentences."""
-    sender, receiver = (machine(head.hosts.get(role, {})) for role in ("sender", "receiver"))
+    sender, receiver = (machine(head.hosts.get(role, {})) for role in ROLES)
     apart = {"Sender": sender, "Receiver": receiver}
     named = {"Sender and receiver, each": sender} if sender == receiver else apart
     named["Both emulated on"] = machine(head.testbed.machine)
@@ -64,22 +65,23 @@ def flatten(value: Any, prefix: str = "", depth: int = DEPTH) -> dict[str, str]:
             rest = {key: inner for key, inner in item.items() if key != _label(item)}
             name = str(item[_label(item)]) if _label(item) else str(n)
             name = f"{prefix}.{name}" if f"{prefix}.{name}" not in flat else f"{prefix}.{name} ({n})"
-            flat[name] = ", ".join(f"{key} {_plain(inner)}" for key, inner in rest.items()) or "yes"
+            flat[name] = ", ".join(f"{key} {plain(inner)}" for key, inner in rest.items()) or "yes"
         return flat
-    return {prefix: _plain(value)}
+    return {prefix: plain(value)}
 
 
 def _label(item: dict[str, Any]) -> str | None:
     return next((key for key in ("driver", "name", "id") if isinstance(item.get(key), str)), None)
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
+    """A value as a person reads it."""
     if value is None:
         return ABSENT
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list) and not any(isinstance(item, dict | list) for item in value):
-        return ", ".join(_plain(item) for item in value) or "none"
+        return ", ".join(plain(item) for item in value) or "none"
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False) if value else "none"
     return str(value)

@@ -15,12 +15,16 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from harness.record import Run
-from harness.samples import Role, Sample, cpu_seconds_per_gb
+from harness.ciphers import interfaces
+from harness.record import Cell, Run
+from harness.samples import Sample, cpu_seconds_per_gb
+from hosts.roles import Role
 
 LEVEL = 0.95
-CELL_FIELDS = ("suite", "path", "cipher", "driver", "driver_found", "size_bytes", "buffer_bytes", "depth",
-               "connections", "rate_share", "outcome")  # fmt: skip
+CELL_FIELDS = (
+    *("suite", "path", "cipher", "driver", "driver_found", "size_bytes", "buffer_bytes", "depth"),
+    *("connections", "rate_share", "interface", "outcome"),
+)
 QUANTITIES = (
     "seconds",
     "goodput_bits_per_second",
@@ -38,12 +42,18 @@ def samples(run: Run) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for sample in run.samples:
         cell = cells.get(sample.cell)
-        row = {"cell": sample.cell} | {name: getattr(cell, name, None) for name in CELL_FIELDS}
+        row = {"cell": sample.cell} | (_fields(cell) if cell else dict.fromkeys(CELL_FIELDS))
         row |= {"block": sample.block, "index": sample.index, "warmup": sample.warmup, "valid": sample.valid}
         row["counted"] = counted.get(sample.cell, {}).get(sample.block) is sample
         row |= _measured(sample)
         rows.append(row)
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+
+
+def _fields(cell: Cell) -> dict[str, Any]:
+    """A cell's own; the interface of kernel crypto, which older records do not say, by its path."""
+    found = interfaces.of_path(cell.path)
+    return {name: getattr(cell, name) for name in CELL_FIELDS} | {"interface": found.name if found else None}
 
 
 def _measured(sample: Sample) -> dict[str, Any]:
@@ -81,7 +91,7 @@ def cells(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for cell in run.head.cells:
         mine = groups.get(cell.id, np.array([], dtype=np.intp))
-        row: dict[str, Any] = {"cell": cell.id} | {name: getattr(cell, name) for name in CELL_FIELDS}
+        row: dict[str, Any] = {"cell": cell.id} | _fields(cell)
         row |= {"reason": cell.reason or "", "unproven": cell.unproven or "", "samples": len(mine)}
         for name, values in columns.items():
             known = values[mine]
@@ -124,6 +134,7 @@ COLUMNS = {
     "depth": "Int64",
     "connections": "Int64",
     "rate_share": "float64",
+    "interface": "str",
     "outcome": "str",
     "block": "int64",
     "index": "int64",

@@ -1,4 +1,4 @@
-"""Runs profiles one after another: ``python -m suites nightly [PROFILE ...]``, ``kernels PROFILE``; see ``--help``."""
+"""Runs profiles: ``python -m suites nightly [PROFILE ...]``, ``kernels PROFILE``, ``fleet FILE``; see ``--help``."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from pathlib import Path
 
 from harness import profile
 from hosts import testbed
-from hosts.errors import ConfigError
+from hosts.errors import ConfigError, Refusal
 from hosts.lab import best
+from hosts.lab.__main__ import NOT_TO_BE_HAD
 from hosts.progress import any_terminal
+from suites.fleet import cli as fleet
 
 ROOT = Path(__file__).parent.parent
 LONGEST_SECONDS = 2 * 3600.0
@@ -31,22 +33,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     any_terminal()
     options, more = _parser().parse_known_args(argv)
-    options.results = str(Path(options.results).absolute())
     try:
         if options.command == "kernels":
-            return _kernels(profile.load(options.profile), options.results, more)
+            return _kernels(profile.load(options.profile), str(Path(options.results).absolute()), more)
         if more:
             _parser().error(f"unrecognized arguments: {' '.join(more)}")
+        if options.command in fleet.COMMANDS:
+            return fleet.run(options)
+        options.results = str(Path(options.results).absolute())
         return _nightly(options)
-    except ConfigError as error:
+    except Refusal as error:
         print(error, file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, ConfigError) else 1
 
 
 def _kernels(wanted: profile.Profile, results: str, more: Sequence[str]) -> int:
-    """Run a profile on each of its testbeds, whatever became of the one before, then make the page of all kernels."""
-    became = [_run(wanted.name, bed, results, LONGEST_SECONDS, more) for bed in wanted.testbeds]
+    """Run a profile on each of its testbeds, whatever became of the one before, then make the page of all kernels.
+
+    All kernels are had first: one that Debian's archive does not have is told, and its testbed left out.
+    """
+    there = [bed for bed in wanted.testbeds if _can_be_had(bed)]
+    became = [_run(wanted.name, bed, results, LONGEST_SECONDS, more) for bed in there]
     return 1 if _reports("kernels", wanted.name, "--results", results) or any(became) else 0
+
+
+def _can_be_had(bed: str) -> bool:
+    """Whether a lab's kernel is in the cache now or could not be put there for another reason than that nobody has it.
+
+    The reason is told on standard error.
+    """
+    command = [sys.executable, "-m", "hosts.lab", "image", "--testbed", bed]
+    status = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False).returncode
+    if status == NOT_TO_BE_HAD:
+        print(f"{bed} is skipped", flush=True)
+    return status != NOT_TO_BE_HAD
 
 
 def _nightly(options: argparse.Namespace) -> int:
@@ -88,7 +108,7 @@ def known() -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m suites", description="Profiles, one after another.")
+    parser = argparse.ArgumentParser(prog="python -m suites", description="Profiles on testbeds.")
     commands = parser.add_subparsers(dest="command", required=True)
     nightly = commands.add_parser("nightly", help="every profile on its testbeds, then a comparison with before")
     nightly.add_argument("profiles", nargs="*", metavar="PROFILE", help="these only")
@@ -102,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     kernels.add_argument("profile", metavar="PROFILE")
     for command in (nightly, kernels):
         command.add_argument("--results", default="results", help="where records and reports are (%(default)s)")
+    fleet.add(commands)
     return parser
 
 

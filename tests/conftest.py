@@ -16,14 +16,13 @@ from xdist.scheduler import LoadScopeScheduling
 
 from harness.api.bench import load
 from harness.ciphers.table import CIPHERS
-from harness.measuring.opened import SO_CRYPT, OpenTestbed
-from harness.paths import ipsec
-from harness.servers import datapath
-from hosts import modules, testbed
+from harness.measuring.opened import OpenTestbed
+from harness.servers import datapath, ipsec
+from hosts import testbed
 from hosts.errors import HarnessError
 from hosts.lab import qemu, uml
 from hosts.remote.changes import Scope
-from tests.support.lab import connected
+from tests.support.lab import connected, place_modules
 from tests.support.machine import inhabitants, namespace_of, soon
 
 MARKS = {"lab": ("lab",), "guest": ("lab",), "unit": (), "browser": ("browser",), "userland": ("lab",)}
@@ -41,6 +40,10 @@ class OneLab(LoadScopeScheduling):  # type: ignore[misc]
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
         return "lab" if Path(file).parent.name == "lab" else file
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--guests", metavar="TESTBED,…", help="whose guests kernel modules are tried on (default: lab)")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneLab:
@@ -103,8 +106,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> bytes | None:
     """The program ``datapath`` for any guest, compiled once; None where it cannot be made here."""
     compiled = tmp_path_factory.mktemp("datapath") / "datapath"
     sources = [str(path) for path in sorted((datapath.ONHOST / "datapath").glob("*.c"))]
-    header = datapath.ONHOST / "modules" / "so_crypt"
-    command = [*datapath.COMPILE, "-o", str(compiled), "-static", f"-I{header}", *sources]
+    headers = [f"-I{datapath.ONHOST / 'modules' / name}" for name in ("so_crypt", "devcrypto")]
+    command = [*datapath.COMPILE, "-o", str(compiled), "-static", *headers, *sources]
     try:
         subprocess.run(command, check=True, capture_output=True, timeout=120)
     except (OSError, subprocess.SubprocessError):
@@ -114,10 +117,9 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> bytes | None:
 
 @pytest.fixture(scope="module")
 def opened(lab: uml.UmlLab, lab_parts: uml.UmlParts, program: bytes | None) -> Iterator[OpenTestbed]:
-    """The lab's guests, connected for all tests of a file, with so_crypt on the sender."""
-    module = modules.in_image(lab_parts.target)
+    """The lab's guests, connected for all tests of a file, with our modules on the sender."""
     with connected(lab.testbed, program) as hosts:
-        hosts.sender_facts.built[SO_CRYPT] = hosts.sender.put(module.content, "so_crypt.ko")
+        place_modules(hosts, lab_parts)
         yield hosts
 
 
@@ -133,13 +135,24 @@ def esp_modules(opened: OpenTestbed) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def qemu_lab() -> Iterator[qemu.QemuLab]:
-    """The embedded lab of QEMU guests, booted once for a file: emulating two processors would slow down all others."""
+def qemu_parts() -> Iterator[qemu.QemuParts]:
+    """What the lab of QEMU guests is booted from."""
     spec = testbed.load("lab-qemu")
     assert isinstance(spec, qemu.QemuTestbed)
     with contextlib.ExitStack() as stack:
         try:
-            booted = stack.enter_context(stack.enter_context(qemu.obtain(spec)).boot())
+            parts = stack.enter_context(qemu.obtain(spec))
+        except HarnessError as error:
+            pytest.skip(f"the lab of QEMU guests cannot be had here: {error}")
+        yield parts
+
+
+@pytest.fixture(scope="module")
+def qemu_lab(qemu_parts: qemu.QemuParts) -> Iterator[qemu.QemuLab]:
+    """The embedded lab of QEMU guests, booted once for a file: emulating two processors would slow down all others."""
+    with contextlib.ExitStack() as stack:
+        try:
+            booted = stack.enter_context(qemu_parts.boot())
         except HarnessError as error:
             pytest.skip(f"the lab of QEMU guests does not boot here: {error}")
         inside = namespace_of(booted.pid)

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from harness.ciphers.table import Cipher
+from hosts.errors import Refusal
 from hosts.facts import Facts
 from hosts.onhost.agent.kinds import needed
 from hosts.onhost.agent.values import Decipher
@@ -17,7 +18,10 @@ from hosts.remote import changes
 from hosts.remote.changes import Scope
 from hosts.remote.host import RemoteHost
 
-FIRST_PORT = 18080
+LINK_PORT = 18070
+"""Of the sender, where the link is tested."""
+FIRST_PORT, LAST_PORT = 18080, 18120
+"""Of the sender: those of a suite's servers, one for each."""
 MODULES = "/proc/modules"
 
 
@@ -94,14 +98,14 @@ class Bench:
     payload_directory: str
     """Where the sender has the files that are fetched."""
     ports: list[int]
-    """Those of the sender that deployments of this run use."""
+    """Those of the sender that deployments of this suite use."""
     shared: dict[str, str]
     """What paths made once for an opened testbed, by name: the compiled server, the certificate."""
     facts: Facts
     """The sender's."""
     receiver_facts: Facts
-    loaded: set[str] = field(default_factory=set)
-    """Kernel modules of ours that this suite has loaded."""
+    loaded: set[tuple[str, str]] = field(default_factory=set)
+    """Kernel modules of ours that this suite has loaded, each with the role of its host."""
     environment: dict[str, str] = field(default_factory=dict)
     """What servers in user space are started with."""
     carried: Carried = field(default_factory=Carried)
@@ -140,9 +144,15 @@ class Bench:
         return ["env", *(f"{name}={value}" for name, value in variables.items())] if variables else []
 
     def port(self) -> int:
-        """A port of the sender that no other deployment of this run uses."""
-        self.ports.append(self.ports[-1] + 1 if self.ports else FIRST_PORT)
-        return self.ports[-1]
+        """A port of the sender that no other deployment of this suite uses. Raises Refusal where there is none left."""
+        port = self.ports[-1] + 1 if self.ports else FIRST_PORT
+        if port > LAST_PORT:
+            raise Refusal(
+                f"a suite has ports {FIRST_PORT} to {LAST_PORT} for its servers, and all are taken",
+                next_step="make two suites of it",
+            )
+        self.ports.append(port)
+        return port
 
     def base_url(self, scheme: str, port: int) -> str:
         """``http://10.98.0.2:18080``, with brackets round an IPv6 address."""

@@ -17,7 +17,7 @@ from harness.api.prices import PriceSource
 from harness.api.steps import Steps
 from harness.api.words import Words
 from hosts.facts import Facts
-from hosts.onhost.agent.values import Counter, Decipher, Tls
+from hosts.onhost.agent.values import Change, Counter, Decipher, Tls
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,8 @@ class Deployed:
     """Size of its buffer or TLS record, where it has one."""
     calls: frozenset[str] = frozenset()
     """System calls without which it was not this path; an untimed run shows them."""
+    during: tuple[Change, ...] = ()
+    """Changes of the sender that are in force during each of its transfers, and undone before another path's."""
     crossing_limit: int | None = None
     """Where none of the payload may go between user and kernel memory: the bytes that heads, a handshake and a log may
     take; an untimed run shows them."""
@@ -132,6 +134,8 @@ class DataPath(ABC):
     """How it is called in a terminal and in reports."""
     clear: bool = False
     """True where nothing is encrypted: the suite's cipher does not apply."""
+    speaks_esp: bool = False
+    """Whether its packets are ESP, which a firewall may drop: a check tries whether they pass."""
     builds: tuple[str, ...] = ()
     """Kernel modules of ours that the sender needs (``hosts/onhost/modules``)."""
     buffers: tuple[int, ...] = ()

@@ -51,6 +51,17 @@ class PriceSource:
     """Those of the sender's that are the cipher's (and its MAC's) own."""
     stands_on: frozenset[str] = frozenset()
     """Prices of other sources that are measured first, since its own are made of them."""
+    builds: frozenset[str] = frozenset()
+    """Kernel modules of ours that it measures with where the sender has them."""
+    receiver_builds: frozenset[str] = frozenset()
+    """The same on the receiver."""
+    by: Callable[[Asked], Mapping[str, str]] = lambda _asked: {}
+    """Which interface to the kernel a price is measured by, where there is more than one, by the price's name."""
+
+    def called(self, asked: Asked) -> dict[str, str]:
+        """What its prices are called in a record, with the interface that measured them."""
+        by = self.by(asked)
+        return {name: f"{said} (by {by[name]})" if name in by else said for name, said in self.names.items()}
 
 
 def price_of(costs: Costs) -> Price:

@@ -11,8 +11,8 @@ from harness.api.path import DataPath
 from harness.cli.abilities import INDENT, table
 from harness.events import Events
 from harness.measuring import between, reached, way
-from harness.measuring.opened import SO_CRYPT, allowed
-from harness.measuring.reached import ROLES, Reached
+from harness.measuring.opened import allowed
+from harness.measuring.reached import Reached
 from harness.measuring.way import Found
 from harness.plan import at_size
 from harness.profile import Profile, TransferSuite
@@ -26,6 +26,7 @@ from hosts.onhost.agent.values import CommandChange, DirectoryChange, InsmodChan
 from hosts.remote import route
 from hosts.remote.foresight import Foreseen
 from hosts.remote.host import RemoteHost
+from hosts.roles import ROLES
 from hosts.testbed import Host, Settled
 
 SPARE_BYTES = 50_000_000
@@ -50,7 +51,7 @@ def check(spec: Settled, profiles: Sequence[Profile], paths: Mapping[str, DataPa
         if found.lost:
             return told
         events.progress("trying the way between them")
-        told.lines += ["", "the way between the data interfaces:", *_found(_between(found, profiles), told)]
+        told.lines += ["", "the way between the data interfaces:", *_found(_between(found, profiles, paths), told)]
         lacks = answers.lacking(
             profiles,
             paths,
@@ -96,14 +97,15 @@ def _by(role: str, place: Host) -> str:
         way_there = route.resolve(role, place)
     except ConfigError:
         return route.typed(place)
-    through = f" through {way_there.proxy}" if way_there.proxy else ""
-    return f"{route.typed(place)} ({way_there}{through})"
+    through = " and ".join(way_there.jumps) or way_there.proxy
+    return f"{route.typed(place)} ({way_there}{f' through {through}' if through else ''})"
 
 
-def _between(found: Reached, profiles: Sequence[Profile]) -> list[Found]:
+def _between(found: Reached, profiles: Sequence[Profile], paths: Mapping[str, DataPath]) -> list[Found]:
     sender, receiver = found.hosts["sender"], found.hosts["receiver"]
-    lines = [_placed(sender, receiver), *way.try_port(sender, receiver)]
-    esp = any("ipsec" in suite.paths for one in profiles for suite in one.suites if isinstance(suite, TransferSuite))
+    lines = [_placed(sender, receiver), *way.try_ports(sender, receiver)]
+    suites = [suite for one in profiles for suite in one.suites if isinstance(suite, TransferSuite)]
+    esp = any(paths[name].speaks_esp for suite in suites for name in suite.paths if name in paths)
     lines += way.clocks({role: found.facts[role].shown["clock"] for role in ROLES})
     if esp:
         try:
@@ -183,11 +185,11 @@ def _supposed(found: Reached, role: str, programs: Iterable[str], paths: Mapping
     facts = answers.supposed(found.facts[role], programs)
     if role != "sender":
         return facts
+    ours = {name for path in paths.values() for name in path.builds}
     if not found.lab and (absent := facts.missing(modules.BUILT_WITH)):
         why = f"it is built on the sender, which has no {', '.join(absent)}"
-        return replace(facts, not_built={**facts.not_built, SO_CRYPT: why})
-    place = f"{found.hosts[role].directory}/{SO_CRYPT}.ko"
-    return replace(facts, built=facts.built | {name: place for path in paths.values() for name in path.builds})
+        return replace(facts, not_built=facts.not_built | dict.fromkeys(ours, why))
+    return replace(facts, built=facts.built | {name: f"{found.hosts[role].directory}/{name}.ko" for name in ours})
 
 
 def _as_run(
@@ -214,10 +216,23 @@ def of_profile(profile: Profile, now: Sequence[Answer], then: Sequence[Answer]) 
     stopped: dict[str, list[str]] = {}
     for answer in then:
         if answer.reason is not None:
-            what = answer.cipher if answer.path == KERNEL_CRYPTO else answer.path
+            how = answer.path.removeprefix(KERNEL_CRYPTO)
+            what = answer.path if how == answer.path else f"{answer.cipher}{how}"
             stopped.setdefault(answer.reason, []).append(f"{answer.suite}/{what}")
-    lines = [f"profile {profile.name}: {possible} of {len(now)} paths can run{more}"]
+    lines = [f"profile {profile.name}: {possible} of {len(now)} paths can run{more}", *_of_question(profile, then)]
     return lines + [f"{INDENT}not {', '.join(names)}: {reason}" for reason, names in stopped.items()]
+
+
+def _of_question(profile: Profile, then: Sequence[Answer]) -> list[str]:
+    """Whether what a profile is about can be answered at all."""
+    asked = profile.question
+    if asked is None:
+        return []
+    paths = (asked.candidate, asked.baseline)
+    missing = {one.path: one.reason for one in then if one.suite in asked.suites and one.path in paths and one.reason}
+    said = " and ".join(f"{path} cannot run" for path in missing)
+    how = f"CANNOT be answered there: {said}" if missing else "can be answered"
+    return [f"{INDENT}its question, {asked.candidate} against {asked.baseline}, {how}"]
 
 
 def _plan(found: Reached, plan: Plan, told: Checked) -> list[str]:
@@ -268,7 +283,9 @@ def status(told: Checked) -> int:
     return 1 if told.next else 0
 
 
-def lines(told: Checked) -> list[str]:
-    """All of it, what to do last."""
+def lines(told: Checked, run: str) -> list[str]:
+    """All of it, what to do last. ``run``: the command that measures."""
     last = [f"{INDENT}- {step}" for step in dict.fromkeys(told.next)]
-    return [*told.lines, "", *(["next:", *last] if last else ["nothing is in the way"])]
+    if not last:
+        return [*told.lines, "", f"nothing is in the way; next: {run}"]
+    return [*told.lines, "", "next:", *last, f"then check again, or measure what can run: {run}"]

@@ -6,13 +6,14 @@ from hosts import provision
 from hosts.errors import HarnessError
 from hosts.provision import Removed
 from hosts.remote.host import RemoteHost
+from hosts.roles import ROLES
 from hosts.testbed import HostsTestbed
 
 
 def deprovision(hosts: HostsTestbed) -> int:
     """On both hosts, one after the other; the exit status: 1 where a host could not be put back."""
     status = 0
-    for role in ("sender", "receiver"):
+    for role in ROLES:
         try:
             with RemoteHost(role, getattr(hosts, role)) as host:
                 print("\n".join(told(role, provision.deprovision(host))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -70,21 +71,22 @@ def _check(options: argparse.Namespace) -> int:
         asked = testbed.load(options.testbed, options.provision)
         spec = best.settled(asked, lambda why: events(Chosen(why)), events.progress)
         told = check.check(spec, profiles, paths.discover(), events)
-    print("\n".join(check.lines(told)))
+    print("\n".join(check.lines(told, _run(options))))
     return check.status(told)
+
+
+def _run(options: argparse.Namespace) -> str:
+    """The command that measures what was checked."""
+    name = options.profile or "PROFILE"
+    of_a_file = ["python", "-m", "pytest", "suites", "--profile", name]
+    command = of_a_file if name.endswith(".toml") else ["tox", "-e", name, "--"]
+    return shlex.join([*command, "--testbed", options.testbed, *(["--provision"] if options.provision else [])])
 
 
 def _abilities(options: argparse.Namespace) -> int:
     profiles = _profiles(options)
     found = paths.discover()
-    wanted = {
-        name
-        for one in profiles
-        for suite in one.suites
-        if isinstance(suite, profile.TransferSuite)
-        for name in suite.paths
-    }
-    builds = frozenset(module for name in wanted & set(found) for module in found[name].builds)
+    builds = frozenset(module for one in profiles for module in answers.built(one, found))
     events = Events()
     lines = []
     with Reporter() as reporter:

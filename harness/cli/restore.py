@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hosts.errors import ConfigError, HarnessError
 from hosts.remote import restore
+from hosts.roles import ROLES
 from hosts.testbed import AnyTestbed, HostsTestbed
 
 
@@ -12,7 +13,7 @@ def both(spec: AnyTestbed) -> tuple[list[str], bool]:
     if not isinstance(spec, HostsTestbed):
         raise ConfigError(f"{spec.name} is a lab: nothing of it outlives the program that booted it")
     lines, well = [], True
-    for role in ("sender", "receiver"):
+    for role in ROLES:
         try:
             found = restore.restore(role, getattr(spec, role))
         except HarnessError as error:

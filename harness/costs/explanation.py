@@ -11,7 +11,7 @@ from statistics import median
 from harness.api.bench import Bench
 from harness.api.parameters import Parameters
 from harness.api.path import DataPath, Deployed
-from harness.api.prices import PriceSource
+from harness.api.prices import Asked, PriceSource
 from harness.api.steps import Price, Steps
 from harness.ciphers import drivers
 from harness.ciphers.table import CIPHERS
@@ -75,14 +75,16 @@ class Explanation:
             driver = drivers.chosen(self.suite.driver, CIPHERS[self.suite.cipher], opened.sender_facts)
             asked = replace(self.suite.parameters, driver=driver or drivers.CARD)
             prices_now = prices.measure(bench, asked, sources, needed, opened.priced)
-            self._keep(entry, prices_now, sources)
+            self._keep(entry, prices_now, sources, Asked(bench, asked, needed, prices_now))
             entry.taken |= mine
             if self.suite.driver == "any":
                 self._rehearse(opened, bench, entry, deployed, mine, prices_now)
         except Refusal as error:
             self.events(Note(f"{self.suite.name}: no prices, so no prediction: {error.what}"))
 
-    def _keep(self, entry: SuiteEntry, found: Mapping[str, Price], sources: Sequence[PriceSource]) -> None:
+    def _keep(
+        self, entry: SuiteEntry, found: Mapping[str, Price], sources: Sequence[PriceSource], asked: Asked
+    ) -> None:
         self._rounds.append(dict(found))
         flat = [_flat(one) for one in self._rounds]
         entry.prices_by_round = flat
@@ -92,7 +94,7 @@ class Explanation:
             name: Price(entry.prices[f"{name}_call_ns"], entry.prices[f"{name}_byte_ns"])
             for name in dict.fromkeys(name for one in self._rounds for name in one)
         }
-        entry.steps |= {name: called for source in sources for name, called in source.names.items()}
+        entry.steps |= {name: called for source in sources for name, called in source.called(asked).items()}
         entry.ciphering = sorted({name for source in sources for name in source.ciphering} & self.prices.keys())
 
     def _rehearse(

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
-from harness.api.bench import FIRST_PORT
-from harness.measuring.link import PORT
-from hosts.errors import HostLost, Refusal
+from harness.measuring import way
+from hosts.errors import Refusal
 from hosts.remote.agent import AgentError
 from hosts.remote.host import RemoteHost
 
-PORTS = (PORT, FIRST_PORT)
-"""Tried before anything is measured: the link test's, and the first of the servers'."""
-SECONDS = 5.0
-LEAST = 64
-"""Bytes that a port is tried with."""
 
-
-def require(sender: RemoteHost, receiver: RemoteHost, ports: Sequence[int] = PORTS) -> None:
+def require(sender: RemoteHost, receiver: RemoteHost, ports: Sequence[int] = way.PORTS) -> None:
     """Raises Refusal with the one thing that is in the way of all paths, HostLost."""
     placed(sender, receiver)
     for port in ports:
-        _open(sender, receiver, port)
+        if refusal := way.refused(sender, receiver, port):
+            raise refusal
 
 
 def placed(sender: RemoteHost, receiver: RemoteHost) -> None:
@@ -34,12 +27,21 @@ def placed(sender: RemoteHost, receiver: RemoteHost) -> None:
 
 def _addressed(host: RemoteHost) -> None:
     place = host.host
-    if not host.agent.has_address(str(place.data_address), place.data_interface):
-        raise Refusal(
-            f"{place.data_address} is not an address of {place.data_interface}",
-            host=host.name,
-            next_step="check data_address and data_interface in the testbed file",
-        )
+    there = host.agent.addresses()
+    if str(place.data_address) in there.get(place.data_interface, ()):
+        return
+    owner = next((name for name, some in there.items() if str(place.data_address) in some), None)
+    if owner:
+        instead, step = f"{owner} has it", f"name {owner} as data_interface of the {host.name}"
+    elif place.data_interface in there:
+        instead, step = f"that has {' and '.join(there[place.data_interface]) or 'none'}", "check data_address"
+    else:
+        instead, step = f"there are {' '.join(there)}", "check data_interface and data_address"
+    raise Refusal(
+        f"{place.data_address} is not an address of {place.data_interface}: {instead}",
+        host=host.name,
+        next_step=f"{step} in the testbed file",
+    )
 
 
 def _routed(host: RemoteHost, destination: str) -> None:
@@ -57,32 +59,3 @@ def _routed(host: RemoteHost, destination: str) -> None:
             host=host.name,
             next_step=f"name {taken} as data_interface, or give {destination} a route by {place.data_interface}",
         )
-
-
-def _open(sender: RemoteHost, receiver: RemoteHost, port: int) -> None:
-    """The receiver gets bytes from a port of the sender."""
-    address = str(sender.host.data_address)
-    with ThreadPoolExecutor(1) as pool:
-        giving = pool.submit(sender.agent.give, address, port, LEAST, SECONDS)
-        try:
-            receiver.agent.pull(address, port, LEAST, SECONDS)
-        except AgentError as error:
-            why = error.what
-        else:
-            giving.result()
-            return
-        own = giving.exception()  # waits for it
-    if isinstance(own, HostLost):
-        raise own
-    if isinstance(own, AgentError) and "in use" in own.what:
-        raise Refusal(
-            f"port {port} of {address} is in use",
-            host=sender.name,
-            next_step=f"find out by whom (ss -ltnp 'sport = :{port}') and end it, or wait",
-        )
-    raise Refusal(
-        f"the receiver ({receiver.host.data_address}) does not get through to {address} TCP port {port}: {why}",
-        host=sender.name,
-        next_step="let the receiver in there: a firewall on the sender, or between, must pass TCP to port "
-        f"{PORT} and to ports from {FIRST_PORT} on (docs/hosts.md)",
-    )

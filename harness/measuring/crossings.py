@@ -16,6 +16,7 @@ from harness.measuring.proof import Batch, Transfer
 from harness.record import Crossing
 from hosts.errors import Refusal
 from hosts.onhost.agent.values import SystemCalls
+from hosts.remote.changes import Scope
 
 
 class NotThisPath(Refusal):
@@ -24,6 +25,13 @@ class NotThisPath(Refusal):
 
 def count(opened: OpenTestbed, deployed: Deployed, payload: Payload, path: str, cipher: str) -> Crossing:
     """The crossings of one transfer. Raises NotThisPath, or Refusal when it could not be made or watched."""
+    with Scope(opened.sender) as scope:
+        for change in deployed.during:
+            scope.apply(change)
+        return _count(opened, deployed, payload, path, cipher)
+
+
+def _count(opened: OpenTestbed, deployed: Deployed, payload: Payload, path: str, cipher: str) -> Crossing:
     timeout = 60 + max(payload.size / 2e5, link.deadline(payload.size, opened.links))
     before = looking.look(opened, [deployed])
     if not deployed.counts:

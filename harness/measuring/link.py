@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from harness.api.bench import Bench, load
+from harness.api.bench import LINK_PORT, Bench, load
+from harness.measuring import way
 from hosts.errors import Refusal
-from hosts.onhost.agent.values import FileCounter
 from hosts.remote import changes
 from hosts.remote.changes import Scope
 
 Measured = dict[str, float | None]
 """Seconds of a short transfer and goodput of a long one, by name."""
-PORT = 18070
 USUAL_BYTES_PER_SECOND = 2e6
 """What a deadline allows for at least, where the link is not known to be slower."""
 SLOW_SECONDS = 120.0
 """How long 1 MB may take on a link of which nothing is known."""
 LONG_SECONDS = 2.0
 """Of a slow link's long transfer."""
-TRIES = 6
-"""Something else may be using the machines for a moment: so often the link is measured before it is called wrong."""
-COUNTED_SECONDS = 5.0
+PAUSES = (0.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0)
+"""Seconds before each try: something else may be using the machines for a while. A link that is slow for longer is
+called wrong."""
 SHORT, LONG = 10**6, 3 * 10**7
 BRIEFLY = 3, 1
 """Transfers, short and long, of a link that was measured in an earlier round: the first one after a boot is slow."""
@@ -69,13 +68,15 @@ def measure(bench: Bench, rate: int | None, times: tuple[int, int] = (5, 2)) -> 
     question is the link. A slow link's are fewer and shorter. Raises Refusal where the data interfaces did not count
     what was transferred.
     """
-    check = counting(bench)
+    carried = way.counting(bench.sender, bench.receiver)
     first = _pull(bench, SHORT, SLOW_SECONDS if rate is None else deadline(SHORT, {rate: at(rate)}))
     found = {rate: at(SHORT * 8 / first)}
     tries, size = (times[0] - 1 if first < 1 else 1), min(LONG, max(SHORT, int(SHORT / first * LONG_SECONDS)))
     short = min([first, *(_pull(bench, SHORT, deadline(SHORT, found)) for _ in range(tries))])
     long = min(_pull(bench, size, deadline(size, found)) for _ in range(times[1]))
-    check((1 + tries) * SHORT + times[1] * size)
+    for end in carried((1 + tries) * SHORT + times[1] * size):
+        if refusal := end.refusal:
+            raise refusal
     return {"seconds_1mb": short, "goodput_bits_per_second": size * 8 / long}
 
 
@@ -89,37 +90,6 @@ def deadline(size: int, known: Mapping[int | None, Measured]) -> float:
     on the slowest."""
     goodputs = [goodput for each in known.values() if (goodput := each["goodput_bits_per_second"])]
     return 20 + max([size / USUAL_BYTES_PER_SECOND, *(4 * size * 8 / goodput for goodput in goodputs)])
-
-
-def counting(bench: Bench) -> Callable[[int], None]:
-    """What is called with a number of bytes once they were transferred from the sender to the receiver.
-
-    Raises Refusal where a data interface did not count as many: then they took another way. Drivers may tell their
-    counts a second or two later.
-    """
-    watched = ((bench.sender, "tx_bytes"), (bench.receiver, "rx_bytes"))
-    paths = [f"/sys/class/net/{host.host.data_interface}/statistics/{name}" for host, name in watched]
-
-    def read(place: int) -> int | None:
-        seen = watched[place][0].agent.observe({"bytes": FileCounter(paths[place], r"(\d+)")})
-        return seen.values["bytes"]
-
-    before = [read(place) for place in range(len(paths))]
-
-    def check(size: int) -> None:
-        for place, (host, name) in enumerate(watched):
-            start, end = before[place], time.monotonic() + COUNTED_SECONDS
-            while start is not None and (now := read(place)) is not None and now - start < size:
-                if time.monotonic() > end:
-                    raise Refusal(
-                        f"{host.host.data_interface} counted {now - start} bytes ({name}) of {size} that were "
-                        "transferred: they took another way",
-                        host=host.name,
-                        next_step="check data_interface, and policy routing (ip rule)",
-                    )
-                time.sleep(0.1)
-
-    return check
 
 
 def wrong(rate: int, measured: Measured) -> str | None:
@@ -160,7 +130,8 @@ def prepare(
 
 def _at(bench: Bench, rate: int, *, seen: bool) -> Measured:
     why: str | None = None
-    for number in range(TRIES):
+    for number, pause in enumerate(PAUSES):
+        time.sleep(pause)
         measured = measure(bench, rate, BRIEFLY) if seen and number == 0 else measure(bench, rate)
         why = wrong(rate, measured)
         if why is None:
@@ -175,7 +146,7 @@ def _at(bench: Bench, rate: int, *, seen: bool) -> Measured:
 def _pull(bench: Bench, size: int, timeout: float) -> float:
     """Seconds from the start of connect to the last byte, as the receiver sees them."""
     with ThreadPoolExecutor(1) as pool:
-        serving = pool.submit(bench.sender.agent.give, str(bench.address), PORT, size, timeout)
-        seconds = bench.receiver.agent.pull(str(bench.address), PORT, size, timeout)
+        serving = pool.submit(bench.sender.agent.give, str(bench.address), LINK_PORT, size, timeout)
+        seconds = bench.receiver.agent.pull(str(bench.address), LINK_PORT, size, timeout)
         serving.result()
     return seconds

@@ -21,12 +21,14 @@ from harness.measuring import link, looking, proof, sampling
 from harness.measuring.looking import Look
 from harness.measuring.opened import OpenTestbed
 from harness.measuring.proof import Busy
-from harness.samples import HostSample, Load, Role, Sample, placed
+from harness.measuring.sampling import Linked
+from harness.samples import HostSample, Load, Sample, placed
 from hosts.errors import Refusal
 from hosts.onhost.agent.values import Counter, Digested, FileCounter, LogTail, Received, TableCounter, Tallied
 from hosts.remote import changes
 from hosts.remote.changes import Scope
 from hosts.remote.host import RemoteHost
+from hosts.roles import Role
 
 CANARIES = 3
 """The most of a sample."""
@@ -39,9 +41,10 @@ CONNECTION, LEAVE_OUT = ("worker", "connection"), ("seconds", "worked_ns")
 """Fields of a server's line: which connection it is of, and those in which lines differ anyway."""
 NOW: dict[str, Counter] = {
     "sender_connections_now": TableCounter("/proc/net/snmp", "Tcp.CurrEstab"),
-    "kernel_tls_now": FileCounter("/proc/net/tls_stat", r"^TlsCurrTx(?:Sw|Device)\s+(\d+)"),
+    "kernel_tls_now": FileCounter("/proc/net/tls_stat", r"^TlsCurrTxSw\s+(\d+)"),
+    "card_tls_now": FileCounter("/proc/net/tls_stat", r"^TlsCurrTxDevice\s+(\d+)"),
 }
-"""How many connections there are on the sender at one moment, and how many the kernel's TLS has."""
+"""How many connections there are on the sender at one moment, and how many of them the kernel's TLS and a card have."""
 
 
 @dataclass(frozen=True)
@@ -82,15 +85,22 @@ def take(
     block: int,
     place: int,
     warmup: bool,
+    linked: Linked,
 ) -> Sample:
-    """A sample of a cell. What fails makes it invalid. Raises HostLost, and Refusal where nothing was measured."""
+    """A sample of a cell; ``linked`` as in ``sampling.take``. What fails makes it invalid.
+
+    Raises HostLost, and Refusal where nothing was measured.
+    """
     over = asked.over(deployed)
     line = generator.argv(bench, deployed, payload, over)
     outs = [f"canary-{number}" for number in range(CANARIES)]
     opened.receiver.agent.make_room(outs, payload.size)
-    before = looking.look(opened, [deployed])
-    ran = _run(opened, deployed, payload, over, line, outs)
-    after = looking.look(opened, [deployed])
+    with Scope(opened.sender) as scope:
+        for change in deployed.during:
+            scope.apply(change)
+        before = looking.look(opened, [deployed])
+        ran = _run(opened, deployed, payload, over, line, outs)
+        after = looking.look(opened, [deployed])
     load = ran.told.load(len(ran.canaries))
     due = load.requests + len(ran.canaries)
     log = LogTail(deployed.log, before.of(deployed)["sender"].values[looking.LOG] or 0, due)
@@ -101,7 +111,7 @@ def take(
     answered = load.window_bytes / deployed.wire_bytes(payload.size)
     each = load.window_seconds / (answered + load.canaries)
     reasons = [generator.wrong(ran.told, load, over, deployed.tls), spoiled, witness.reason]
-    reason = "; ".join(each for each in reasons if each) or None
+    reason = "; ".join(each for each in reasons if each) or linked(cell, after.links)
     return Sample(
         cell=cell,
         block=block,
@@ -205,7 +215,7 @@ def _witness(
         reason = f"the server's log has requests of {tallied.connections} connections, {opened} were made"
     if reason and (back := looking.went_back(deployed, start, end)):
         reason = back
-    return Witness(facts, reason)
+    return Witness(facts, reason or looking.relinked(before, after))
 
 
 def _checked(

@@ -1,4 +1,4 @@
-"""Looking at both hosts before a transfer and after it: counters, busy time, what is no number."""
+"""Looking at both hosts before a transfer and after it: counters, busy time, links, what is no number."""
 
 from __future__ import annotations
 
@@ -8,8 +8,18 @@ from dataclasses import dataclass, replace
 
 from harness.api.path import Deployed
 from harness.measuring.opened import OpenTestbed
-from harness.samples import Role
-from hosts.onhost.agent.values import Counter, FileCounter, LogTail, Observation, SizeCounter, TableCounter
+from hosts import offloads
+from hosts.offloads import Link
+from hosts.onhost.agent.values import (
+    Counter,
+    FileCounter,
+    LinkState,
+    LogTail,
+    Observation,
+    SizeCounter,
+    TableCounter,
+)
+from hosts.roles import ROLES, Role
 
 ALWAYS: dict[str, Counter] = {
     "tcp_retransmitted_segments": TableCounter("/proc/net/snmp", "Tcp.RetransSegs"),
@@ -19,6 +29,7 @@ ALWAYS: dict[str, Counter] = {
 """Counters that every sample keeps, whatever the path."""
 
 LOG = "log_size"
+LINK = "link"
 
 
 @dataclass(frozen=True)
@@ -27,6 +38,11 @@ class Look:
 
     asked: dict[Role, dict[str, Counter]]
     seen: dict[Role, Observation]
+
+    @property
+    def links(self) -> dict[Role, Link]:
+        """The state of both data interfaces, by role; empty where a host cannot tell it."""
+        return {role: offloads.state(seen.states.get(LINK)) for role, seen in self.seen.items()}
 
     def of(self, deployed: Deployed) -> dict[Role, Observation]:
         """What concerns one of the deployments, by its own names."""
@@ -45,9 +61,11 @@ class Look:
 def look(opened: OpenTestbed, deployed: Sequence[Deployed]) -> Look:
     """Look at both hosts at once. Nothing may be timed meanwhile. Raises HostLost, Refusal."""
     asked: dict[Role, dict[str, Counter]] = {}
-    for role in ("sender", "receiver"):
+    for role in ROLES:
         wanted = dict.fromkeys(counter for one in deployed for counter in _counters(one)[role].values())
+        host = opened.sender if role == "sender" else opened.receiver
         asked[role] = {str(number): counter for number, counter in enumerate(wanted)}
+        asked[role][LINK] = LinkState(host.host.data_interface)
     with ThreadPoolExecutor(1) as beside:
         receiver = beside.submit(opened.receiver.agent.observe, asked["receiver"])
         sender = opened.sender.agent.observe(asked["sender"])
@@ -77,6 +95,16 @@ def seen(before: dict[str, str | None], after: dict[str, str | None]) -> dict[st
         name: end if before.get(name) == end else f"{before.get(name) or 'none'}, then {end or 'none'}"
         for name, end in after.items()
     }
+
+
+def relinked(before: Look, after: Look) -> str | None:
+    """What of a data interface became another between two looks; None where nothing did."""
+    reasons = [
+        f"the {role}'s link changed: {'; '.join(found)}"
+        for role, link in before.links.items()
+        if (found := offloads.differences(link, after.links[role]))
+    ]
+    return "; ".join(reasons) or None
 
 
 def tail(deployed: Deployed, since: Look, count: int) -> LogTail:

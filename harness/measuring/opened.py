@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -12,7 +12,7 @@ from harness.api.bench import Bench, Carried, Payload
 from harness.api.prices import Known
 from harness.api.steps import Price
 from harness.events import Events, Note
-from harness.measuring import between, disturbance, provided, quieting
+from harness.measuring import asked, between, disturbance, provided, quieting
 from harness.measuring.disturbance import Surroundings
 from harness.measuring.provided import Lacking
 from hosts import facts, modules, packages
@@ -24,11 +24,11 @@ from hosts.modules import Module
 from hosts.remote import changes, restore, route
 from hosts.remote.changes import Scope
 from hosts.remote.host import RemoteHost
+from hosts.roles import ROLES
 from hosts.testbed import HostsTestbed, LabTestbed, Settled
 
 Fresh = Callable[[], AbstractContextManager["OpenTestbed"]]
 """Opens the next testbed; the one before is closed by then."""
-SO_CRYPT = "so_crypt"
 MASK = {"OPENSSL_ia32cap": "0:0:0:0:0", "GNUTLS_CPUID_OVERRIDE": "0x1", "NETTLE_FAT_OVERRIDE": "vendor:other"}
 """What hides AES and vector instructions from OpenSSL (OPENSSL_ia32cap(3)), from GnuTLS and from the Nettle beneath it
 on x86: see ``hosts/onhost/agent/gnutls.py``."""
@@ -118,12 +118,16 @@ class Wanted:
 
     builds: frozenset[str] = frozenset()
     """Kernel modules of ours to build for the sender; one that cannot be is a fact with its reason."""
+    receiver_builds: frozenset[str] = frozenset()
+    """The same for the receiver."""
     masked: bool = False
     """User space on both hosts is to believe that its processor has no AES and no vector instructions."""
     run: str = ""
     """Its name, which others are told who want a host meanwhile."""
     offloads: Mapping[str, bool] = field(default_factory=dict)
-    """Those that the data interfaces of quiet hosts are to have."""
+    """Those that both data interfaces are to have."""
+    unrestricted: bool = False
+    """Whether AF_ALG's restriction is lifted on both hosts."""
     lacking: Lacking = lambda _sender, _receiver: {}
     """Which programs they would have to have, should what is missing be installed there."""
 
@@ -146,8 +150,8 @@ def testbeds(spec: Settled, events: Events, wanted: Wanted | None = None) -> Ite
         if isinstance(spec, LabTestbed):
             parts = stack.enter_context(kinds.of(spec).obtain(spec, events.progress))
             places.carried = Carried(image=parts.image_path)
-            if places.wanted.builds:
-                places.module = _for_lab(parts, events, places.not_built)
+            names = places.wanted.builds | places.wanted.receiver_builds
+            places.modules = _for_lab(parts, names, events, places.not_built)
             yield lambda: _booted(parts, places, events)
         else:
             opened = stack.enter_context(_opened(spec, places, events))
@@ -159,7 +163,8 @@ class _Places:
     """What testbeds that are opened one after the other have in common."""
 
     wanted: Wanted
-    module: Module | None = None
+    modules: dict[str, Module] = field(default_factory=dict)
+    """Those that were built here, by name."""
     not_built: dict[str, str] = field(default_factory=dict)
     facts: tuple[facts.Facts, facts.Facts] | None = None
     """Of a lab's first boot: another one has the same kernel and image, which nobody can change meanwhile."""
@@ -198,23 +203,24 @@ def _opened(
             events.progress("asking both hosts what they can do")
             between.require(sender, receiver)
             with ThreadPoolExecutor(2) as pool:
-                first, second = pool.map(facts.gather, (sender, receiver), ("sender", "receiver"))
+                first, second = pool.map(facts.gather, (sender, receiver), ROLES)
             known = first, second
             if hosts.provision:
                 known = provided.provided((sender, receiver), known, places.wanted.lacking, events)
             places.facts = allowed(hosts, known[0]), allowed(hosts, known[1])
             if hosts.quiet:
                 events.progress("making both hosts quiet")
-                places.facts = _quiet(stack, (sender, receiver), places.facts, places.wanted.offloads)
+                places.facts = _quiet(stack, (sender, receiver), places.facts)
             for about in places.facts:
                 said = quieting.sentence(about.role, about.shown["not_quiet"])
                 if said and not pinned:  # of a lab its machine's facts tell it
                     events(Note(said))
+        sender_facts, receiver_facts = _asked(stack, (sender, receiver), places.facts, places.wanted)
         opened = OpenTestbed(
             sender=sender,
             receiver=receiver,
-            sender_facts=places.facts[0],
-            receiver_facts=places.facts[1],
+            sender_facts=sender_facts,
+            receiver_facts=receiver_facts,
             may_shape=hosts.shape,
             meter=meter,
             surroundings=surroundings or partial(_surroundings, (sender, receiver), places.facts),
@@ -224,8 +230,8 @@ def _opened(
             environment=dict(MASK) if places.wanted.masked else {},
             carried=places.carried,
         )
-        if places.wanted.builds:
-            _place_module(opened, places.module, places.not_built, events)
+        _place_modules(sender, places.facts[0], places.wanted.builds, places, events)
+        _place_modules(receiver, places.facts[1], places.wanted.receiver_builds, places, events)
         try:
             yield opened
         except HostLost as error:
@@ -240,7 +246,7 @@ def _surroundings(
     hosts: tuple[RemoteHost, RemoteHost], known: tuple[facts.Facts, facts.Facts]
 ) -> dict[str, Disturbance]:
     """What sender and receiver say happened on them, by role. Raises HostLost."""
-    each = zip(("sender", "receiver"), hosts, known, strict=True)
+    each = zip(ROLES, hosts, known, strict=True)
     return {role: disturbance.of_host(host, about.shown["processors"], about.quotas) for role, host, about in each}
 
 
@@ -268,13 +274,30 @@ def _quiet(
     stack: ExitStack,
     hosts: tuple[RemoteHost, RemoteHost],
     known: tuple[facts.Facts, facts.Facts],
-    offloads: Mapping[str, bool],
 ) -> tuple[facts.Facts, facts.Facts]:
     """Both hosts' facts once they are quiet, until ``stack`` is left."""
     first, second = (
-        quieting.made(stack.enter_context(Scope(host)), about, offloads)
-        for host, about in zip(hosts, known, strict=True)
+        quieting.made(stack.enter_context(Scope(host)), about) for host, about in zip(hosts, known, strict=True)
     )
+    return first, second
+
+
+def _asked(
+    stack: ExitStack,
+    hosts: tuple[RemoteHost, RemoteHost],
+    known: tuple[facts.Facts, facts.Facts],
+    wanted: Wanted,
+) -> tuple[facts.Facts, facts.Facts]:
+    """Both hosts' facts once they are as the profile asks, until ``stack`` is left."""
+    if not wanted.offloads and not wanted.unrestricted:
+        return known
+    on_sender, on_receiver = stack.enter_context(changes.scopes(*hosts))
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(
+            lambda scope, about: asked.made(scope, about, wanted.offloads, wanted.unrestricted),
+            (on_sender, on_receiver),
+            known,
+        )
     return first, second
 
 
@@ -291,7 +314,7 @@ def _connected(hosts: HostsTestbed, run: str) -> Iterator[tuple[RemoteHost, Remo
             yield sender, receiver
         return
     with ThreadPoolExecutor(2) as pool:
-        wanted = [pool.submit(RemoteHost, role, getattr(hosts, role), run=run) for role in ("sender", "receiver")]
+        wanted = [pool.submit(RemoteHost, role, getattr(hosts, role), run=run) for role in ROLES]
         try:
             wait(wanted)
             sender, receiver = (future.result() for future in wanted)
@@ -302,30 +325,35 @@ def _connected(hosts: HostsTestbed, run: str) -> Iterator[tuple[RemoteHost, Remo
                 each.result()
 
 
-def _for_lab(parts: Parts, events: Events, not_built: dict[str, str]) -> Module | None:
-    """SO_CRYPT for the kernel that the lab is going to boot, from the cache or built now; None with the reason."""
-    try:
-        return modules.in_image(parts.target, progress=events.progress)
-    except Refusal as error:
-        not_built[SO_CRYPT] = _in_a_line(error)
-        return None
-
-
-def _place_module(opened: OpenTestbed, module: Module | None, not_built: dict[str, str], events: Events) -> None:
-    """SO_CRYPT onto the sender: sent over where it was built here, else built there with the kernel's headers."""
-    about = opened.sender_facts
-    events.progress("bringing the kernel module so_crypt to the sender")
-    if module:
-        about.built[SO_CRYPT] = opened.sender.put(module.content, "so_crypt.ko")
-    elif not not_built:
+def _for_lab(parts: Parts, names: Iterable[str], events: Events, not_built: dict[str, str]) -> dict[str, Module]:
+    """Our modules for the kernel that the lab is going to boot, from the cache or built now; reasons for the others."""
+    built = {}
+    for name in sorted(names):
         try:
-            about.built[SO_CRYPT] = modules.on_host(opened.sender, about.shown.get("os"))
+            built[name] = modules.in_image(parts.target, modules.MODULES / name, events.progress)
         except Refusal as error:
-            not_built[SO_CRYPT] = _in_a_line(error)
-    about.not_built.update(not_built)
-    about.shown["so_crypt"] = not_built.get(SO_CRYPT) or (
-        f"built from {module.package} {module.version}" if module else "built with the host's kernel headers"
-    )
+            not_built[name] = _in_a_line(error)
+    return built
+
+
+def _place_modules(host: RemoteHost, about: facts.Facts, names: Iterable[str], places: _Places, events: Events) -> None:
+    """Our modules onto a host: sent over where they were built here, else built there with its kernel's headers."""
+    for name in sorted(names):
+        events.progress(f"bringing the kernel module {name} to the {host.name}")
+        here = places.modules.get(name)
+        why = places.not_built.get(name) or about.not_built.get(name)
+        if here:
+            about.built[name] = host.put(here.content, f"{name}.ko")
+        elif not why:
+            try:
+                about.built[name] = modules.on_host(host, about.shown.get("os"), modules.MODULES / name)
+            except Refusal as error:
+                why = _in_a_line(error)
+        if why:
+            about.not_built[name] = why
+        about.shown[name] = why or (
+            f"built from {here.package} {here.version}" if here else "built with the host's kernel headers"
+        )
 
 
 def _in_a_line(error: Refusal) -> str:

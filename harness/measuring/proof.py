@@ -13,8 +13,8 @@ from harness.api.path import Deployed, Observed, Witness
 from harness.measuring import looking
 from harness.measuring.looking import Look
 from harness.measuring.opened import OpenTestbed
-from harness.samples import Role
 from hosts.onhost.agent.values import Digested, Fetched, Received
+from hosts.roles import Role
 
 OUT = "payload.out"
 OTHER_DIGEST = "its SHA-256 is not the one of the source"
@@ -76,7 +76,7 @@ class Verified:
     @property
     def valid(self) -> bool:
         """Whether the payload arrived, and by the claimed path."""
-        return bool(self.sha256_ok) and self.witness.reason is None
+        return bool(self.sha256_ok) and self.reason is None
 
 
 def verify(opened: OpenTestbed, payload: Payload, transfers: Sequence[Transfer]) -> list[Verified]:
@@ -167,6 +167,9 @@ def _verified(
     if witness.reason and (wrong := looking.went_back(made.deployed, before, after)):
         witness = replace(witness, reason=wrong)
     sha256_ok, payload_reason = _checked(payload, made, digested)
+    relinked = looking.relinked(made.before, made.after)
+    if relinked and not witness.reason:
+        witness = replace(witness, reason=relinked)
     reasons = [reason for reason in (made.got.error, payload_reason, witness.reason) if reason]
     return Verified(sha256_ok, witness, "; ".join(reasons) or None, log, risen)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from hosts import quiet
@@ -11,11 +11,11 @@ from hosts.facts import Facts
 from hosts.remote.changes import Scope
 
 
-def made(scope: Scope, about: Facts, offloads: Mapping[str, bool]) -> Facts:
+def made(scope: Scope, about: Facts) -> Facts:
     """The facts of a host after its settings were changed, which is undone with ``scope``; what it did not take is
     among what is not quiet. Servers, and whoever receives, run on one processor from now on.
 
-    Raises Refusal where an offload that the profile names cannot be had, HostLost.
+    Raises HostLost.
     """
     host, refused = scope.host, list[str]()
     for change in quiet.settings(about.quietness):
@@ -23,8 +23,6 @@ def made(scope: Scope, about: Facts, offloads: Mapping[str, bool]) -> Facts:
             scope.apply(change)
         except Refusal as error:
             refused.append(error.what)
-    for offload in quiet.offloads(offloads, about.shown["link"]["offloads_on"] or (), host.host.data_interface):
-        scope.apply(offload)
     placed = quiet.places(about.quietness)
     if placed:
         host.agent.set_processors([placed.servers])

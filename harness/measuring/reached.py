@@ -15,9 +15,8 @@ from hosts.facts import Facts
 from hosts.lab import kinds
 from hosts.remote import route
 from hosts.remote.host import RemoteHost
+from hosts.roles import ROLES
 from hosts.testbed import HostsTestbed, LabTestbed, Settled
-
-ROLES = ("sender", "receiver")
 
 
 @dataclass(frozen=True)

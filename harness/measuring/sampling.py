@@ -12,12 +12,18 @@ from dataclasses import replace
 from harness.api.bench import Payload
 from harness.api.path import Deployed
 from harness.measuring import link, looking, proof
+from harness.measuring.looking import Look
 from harness.measuring.opened import CpuMeter, OpenTestbed
 from harness.measuring.proof import OUT, Batch, Busy, Transfer, Verified
-from harness.samples import HostSample, Role, Sample, placed
+from harness.samples import HostSample, Sample, placed
 from hosts.errors import Refusal
+from hosts.offloads import Link
 from hosts.onhost.agent.values import CpuTime, Fetched
+from hosts.remote.changes import Scope
+from hosts.roles import Role
 
+Linked = Callable[[str, dict[Role, Link]], str | None]
+"""Told a cell and the state of both data interfaces of its transfer: why that makes the sample invalid, or None."""
 KEPT_BYTES = 64 << 20
 """What the transfers of a block may leave in the receiver's memory; of larger ones, each is checked before the next."""
 
@@ -30,11 +36,13 @@ def take(
     warmup: bool,
     batch: Batch,
     began: Callable[[str], None] = lambda _cell: None,
+    linked: Linked = lambda _cell, _links: None,
 ) -> list[Sample]:
     """One sample of each cell, in this order: ``payload`` transferred once, or a batch of times.
 
-    ``began`` is told the cell whose transfer begins. What fails, or is refused by the receiver, makes its own sample
-    invalid and no other. Raises HostLost, and Refusal where the hosts would not be looked at.
+    ``began`` is told the cell whose transfer begins, ``linked`` over what links it went. What fails, or is refused by
+    the receiver, makes its own sample invalid and no other. Raises HostLost, and Refusal where the hosts would not be
+    looked at.
     """
     several = [deployed for _, deployed in cells]
     apart = len(cells) * payload.size <= KEPT_BYTES
@@ -43,18 +51,25 @@ def take(
         opened.receiver.agent.make_room(sorted(set(outs)), payload.size)
     _prime(opened, several, payload, batch)
     transfers: list[Transfer] = []
-    before = looking.look(opened, several)
+    seen: Look | None = None
+    """The last look, as long as both hosts are what they were then."""
     for place, (cell, deployed) in enumerate(cells):
-        began(cell)
         over, out = batch.over(deployed), outs[place]
-        read = read_meter(opened.meter)
-        got = _fetch(opened, deployed, payload, over, out)
-        outside = since(opened.meter, read)
-        after = looking.look(opened, several)
+        with Scope(opened.sender) as scope:
+            failed = _changed(scope, deployed)
+            before = looking.look(opened, several) if seen is None or deployed.during else seen
+            began(cell)
+            read = read_meter(opened.meter)
+            got = failed or _fetch(opened, deployed, payload, over, out)
+            outside = since(opened.meter, read)
+            after = looking.look(opened, several)
         made = Transfer(deployed, over, got, before, after, out, outside)
         transfers.append(made if apart else replace(made, digested=proof.digests(opened, [made])[0]))
-        before = after
-    verified = proof.verify(opened, payload, transfers)
+        seen = None if deployed.during else after
+    verified = [
+        found if found.reason or not (why := linked(cell, made.after.links)) else replace(found, reason=why)
+        for (cell, _), made, found in zip(cells, transfers, proof.verify(opened, payload, transfers), strict=True)
+    ]
     named = zip(cells, transfers, verified, strict=True)
     return [_sample(cell, block, place, warmup, made, found) for place, ((cell, _), made, found) in enumerate(named)]
 
@@ -79,6 +94,16 @@ def _prime(opened: OpenTestbed, several: Sequence[Deployed], payload: Payload, b
     opened.sender.agent.lines([looking.tail(one, sizes, 1) for one in primed], proof.LOG_SECONDS)
 
 
+def _changed(scope: Scope, deployed: Deployed) -> Fetched | None:
+    """What its transfers ask of the sender, made; what came of the transfer where that was refused. Raises HostLost."""
+    try:
+        for change in deployed.during:
+            scope.apply(change)
+    except Refusal as error:
+        return _failed(error)
+    return None
+
+
 def _fetch(opened: OpenTestbed, deployed: Deployed, payload: Payload, batch: Batch, out: str) -> Fetched:
     """What came of a transfer. Raises HostLost."""
     agent, url, timeout = opened.receiver.agent, deployed.url(payload.name), _timeout(opened, payload, batch)
@@ -88,18 +113,23 @@ def _fetch(opened: OpenTestbed, deployed: Deployed, payload: Payload, batch: Bat
         size, sha256 = payload.size, payload.sha256
         return agent.fetch_many(url, batch.requests, timeout, size, sha256, deployed.tls, batch.connection)
     except Refusal as error:
-        idle = CpuTime(0.0, 1.0)
-        return Fetched(
-            error=error.what,
-            seconds=0.0,
-            received_bytes=0,
-            cpu_before=idle,
-            cpu_after=idle,
-            handshake_seconds=None,
-            latencies_us=None,
-            connections=None,
-            sha256_ok=None,
-        )
+        return _failed(error)
+
+
+def _failed(error: Refusal) -> Fetched:
+    """A transfer that a host refused."""
+    idle = CpuTime(0.0, 1.0)
+    return Fetched(
+        error=error.what,
+        seconds=0.0,
+        received_bytes=0,
+        cpu_before=idle,
+        cpu_after=idle,
+        handshake_seconds=None,
+        latencies_us=None,
+        connections=None,
+        sha256_ok=None,
+    )
 
 
 def _sample(cell: str, block: int, place: int, warmup: bool, made: Transfer, found: Verified) -> Sample:

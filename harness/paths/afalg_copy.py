@@ -1,4 +1,4 @@
-"""``afalg-copy``: the paper's traditional scheme (Figures 2 and 7): read, AF_ALG, recv, send.
+"""``afalg-copy``: the traditional scheme (Figures 2 and 7) by what Linux has of its own: read, AF_ALG, recv, send.
 
 Every byte crosses between user and kernel four times. Three of the crossings copy: AF_ALG's recv has the cipher
 write into the user's own pages.
@@ -27,7 +27,10 @@ class AfalgCopy(DataPath):
     name = "afalg-copy"
     words = Words(
         label="the traditional scheme: AF_ALG with copies",
-        baseline="the traditional scheme",
+        subject="Enciphering by AF_ALG with copies (afalg-copy)",
+        short="AF_ALG with copies",
+        baseline="the traditional scheme by AF_ALG",
+        order=80,
         model="traditional",
     )
     buffers = (4096, 16384)

@@ -51,7 +51,7 @@ class Https(DataPath):
 
     def deploy(self, bench: Bench, parameters: Parameters) -> Deployed:
         if parameters.cipher_suite and parameters.cipher_suite.openssl:
-            return nginx.serve_tls(bench, self.name, parameters, ktls=False, sendfile=True)
+            return nginx.serve_tls(bench, self.name, parameters, by="openssl", sendfile=True)
         return lighttpd.serve_tls(bench, self.name, parameters)
 
     def steps(self, parameters: Parameters) -> Steps | None:

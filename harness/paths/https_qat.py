@@ -64,7 +64,7 @@ class HttpsQat(DataPath):
             raise Refusal(f"{self.name} needs a cipher")
         attached = qat_engine.attach(bench, self.name, parameters.cipher.evp)
         deployed = nginx.serve_tls(
-            bench, self.name, parameters, ktls=False, sendfile=True, environment=attached.environment
+            bench, self.name, parameters, by="openssl", sendfile=True, environment=attached.environment
         )
 
         def verify(seen: Observed) -> Witness:

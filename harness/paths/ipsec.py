@@ -1,135 +1,13 @@
-"""``ipsec``: nginx and sendfile over ESP transport mode (xfrm). With 3DES the closest mainline relative of SO_CRYPT.
-
-Clear text is impossible: on both hosts a policy *requires* ESP for exactly this server's port, in and out. Without
-a matching SA nothing is sent, and what arrives in clear is dropped. The witness is the SAs themselves: algorithms, key
-and tag lengths before and after a sample, that they are the same SAs, and their own byte counters.
-"""
+"""``ipsec``: nginx and sendfile over ESP transport mode (xfrm). With 3DES the closest mainline relative of SO_CRYPT."""
 
 from __future__ import annotations
 
-import secrets
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
-from typing import get_args, get_type_hints
-
-from harness.api.bench import Bench, load
+from harness.api.bench import Bench
 from harness.api.parameters import Parameters
-from harness.api.path import DataPath, Deployed, Observed, Witness
+from harness.api.path import DataPath, Deployed
 from harness.api.steps import Step, Steps, Way
 from harness.api.words import Words
-from harness.ciphers.drivers import esp_algorithm
-from harness.ciphers.table import AUTH_ICV_BITS, AUTH_KEY_BYTES
-from harness.servers import cards, datapath, esp, nginx, request_log, requirements
-from hosts.errors import Refusal
-from hosts.facts import Facts
-from hosts.onhost.agent import xfrm
-from hosts.onhost.agent.values import AssociationCounter, Counter
-from hosts.onhost.agent.xfrm import Algorithm
-from hosts.remote import changes
-from hosts.remote.changes import Scope
-from hosts.remote.host import RemoteHost
-
-# ESP draws its IVs from the kernel's default random generator, which is never let go once it was woken
-RANDOM = ("hmac", "sha512_generic", "sha3_generic", "jitterentropy_rng", "drbg")
-MODULES = (
-    "xfrm_user",
-    "authenc",
-    "cbc",
-    "ecb",
-    "sha1_generic",
-    "sha256_generic",
-    "crypto_null",
-    "echainiv",
-    "seqiv",
-)
-OF_VERSION = {4: ("esp4", "xfrm4_mode_transport"), 6: ("esp6", "xfrm6_mode_transport")}
-"""By the version of IP: ESP itself, and its mode, which kernels before 5.2 have as a module."""
-PACKET_BYTES = 1400
-"""About what a packet holds of the file at an MTU of 1500: TCP, ESP header, IV, padding and ICV take the rest."""
-
-FIELDS = get_args(get_type_hints(AssociationCounter)["field"])
-WAYS = {"sa_out": "outgoing", "sa_in": "incoming"}
-"""A host's two SAs, by the beginning of their counters' names."""
-
-
-def protection(parameters: Parameters) -> tuple[Algorithm, ...]:
-    """What an SA is to have: an AEAD, or a cipher and its MAC. Raises Refusal where ESP has it not."""
-    cipher = parameters.cipher
-    if cipher is None or cipher.esp is None:
-        raise Refusal(f"ESP has no {parameters.title}")
-    key_bits = 8 * (cipher.key_bytes + cipher.salt_bytes)
-    if cipher.aead:
-        return (Algorithm(cipher.esp, key_bits, 8 * cipher.tag_bytes),)
-    mac = parameters.integrity
-    return Algorithm(cipher.esp, key_bits), Algorithm(f"hmac({mac})", 8 * AUTH_KEY_BYTES[mac], AUTH_ICV_BITS[mac])
-
-
-@dataclass(frozen=True)
-class Association:
-    """One direction: an SA. ``spi`` and ``reqid`` are random, so that nobody else's is met."""
-
-    source: str
-    target: str
-    spi: str
-    reqid: int
-
-    def add(self, parameters: Parameters) -> str:
-        """The line for ``ip -batch`` that adds it, with new keys; so it goes by standard input only."""
-        due = protection(parameters)
-        words = []
-        for algorithm in due:
-            kind = "enc" if algorithm.icv_bits is None else "aead" if len(due) == 1 else "auth-trunc"
-            key = f"0x{secrets.token_hex(algorithm.key_bits // 8)}" if algorithm.key_bits else "''"
-            words += [kind, algorithm.name, key, *([str(algorithm.icv_bits)] if algorithm.icv_bits else [])]
-        return (
-            f"xfrm state add src {self.source} dst {self.target} proto esp spi {self.spi} reqid {self.reqid} "
-            f"mode transport replay-window 64 {' '.join(words)}\n"
-        )
-
-    def look(self) -> list[str]:
-        """A command that shows it without its keys, or fails to find it."""
-        return ["ip", "-s", "xfrm", "state", "list", "nokeys"]
-
-    def present(self) -> str:
-        """What that command's output holds while the SA is there."""
-        return rf"proto esp spi {self.spi}\b"
-
-    def counters(self, way: str) -> dict[str, Counter]:
-        """What is read of it before and after a sample; it is the same SA if when it was added did not change."""
-        return {f"{way}_{field}": AssociationCounter(self.target, int(self.spi, 16), field) for field in FIELDS}
-
-    def remove(self) -> list[str]:
-        """The command that takes it away."""
-        return f"ip xfrm state delete src {self.source} dst {self.target} proto esp spi {self.spi}".split()
-
-
-def _associate(scope: Scope, association: Association, add: str) -> None:
-    scope.apply(
-        changes.command(
-            f"SA {association.spi}",
-            look=association.look(),
-            present=association.present(),
-            apply=["ip", "-batch", "-"],
-            stdin=add,
-            undo=association.remove(),
-        )
-    )
-
-
-def _policy(scope: Scope, association: Association, ports: str, direction: str) -> None:
-    selector = f"src {association.source} dst {association.target} proto tcp {ports}".split()
-    template = f"tmpl src {association.source} dst {association.target} proto esp reqid {association.reqid}"
-    rule = [*selector, "dir", direction]
-    scope.apply(
-        changes.command(
-            f"IPsec policy {' '.join(rule)}",
-            look=["ip", "xfrm", "policy", "list"],
-            present=rf"dir {direction} [\s\S]*?reqid {association.reqid} ",
-            apply=["ip", "xfrm", "policy", "add", *rule, *template.split(), "mode", "transport", "level", "required"],
-            undo=["ip", "xfrm", "policy", "delete", *rule],
-        )
-    )
+from harness.servers import datapath, esp, ipsec
 
 
 class Ipsec(DataPath):
@@ -141,141 +19,20 @@ class Ipsec(DataPath):
         order=40,
         model="scheme",
     )
+    speaks_esp = True
     prices = (datapath.PRICES, esp.PRICES)
-
-    def impossible(self, parameters: Parameters) -> str | None:
-        if parameters.cipher is None or parameters.cipher.esp is None:
-            return f"ESP has no {parameters.title}"
-        return None
-
-    def unsupported(self, parameters: Parameters, sender: Facts, receiver: Facts) -> str | None:
-        steering = () if parameters.driver == "any" else ("crypto_user",)
-        needed = ("xfrm_user", OF_VERSION[sender.ip_version][0])
-        missing = requirements.missing(
-            sender,
-            receiver,
-            sender_programs=("nginx", "ip", "modprobe"),
-            sender_modules=(*needed, *steering),
-            receiver_programs=("ip", "modprobe"),
-            receiver_modules=needed,
-        )
-        shared = [f"on the {host.role} {host.shared}" for host in (sender, receiver) if host.shared]
-        kept = f"{'; '.join(shared)}: its policies are left alone (docs/hosts.md)" if shared else None
-        unproven = cards.unproven(parameters.driver, sender) if steering else None
-        return requirements.together(missing, kept) or unproven
+    impossible = staticmethod(ipsec.impossible)
+    unsupported = staticmethod(ipsec.unsupported)
 
     def deploy(self, bench: Bench, parameters: Parameters) -> Deployed:
-        cipher = parameters.cipher
-        if cipher is None:
-            raise Refusal("ipsec needs a cipher")
-        port = bench.port()
-        reqid = secrets.randbelow(2**30) + 2**16
-        here, there = str(bench.address), str(bench.peer)
-        out = Association(here, there, f"0x{secrets.token_hex(4)}", reqid)
-        back = Association(there, here, f"0x{secrets.token_hex(4)}", reqid + 1)
-        secret = {way: way.add(parameters) for way in (out, back)}
-
-        def associate(scope: Scope, host: RemoteHost, directions: tuple[str, str]) -> None:
-            load(host, scope, *RANDOM, sticky=True)
-            load(host, scope, *OF_VERSION[bench.address.version], *MODULES, *cipher.modules)
-            if scope is bench.on_sender and parameters.driver != "any":
-                # ESP takes the driver of the highest priority when an SA is made
-                cards.steer(bench, parameters.driver, (esp_algorithm(cipher, parameters.integrity), cipher.kernel))
-            # policies first: from here on this port speaks ESP or not at all
-            _policy(scope, out, f"sport {port}", directions[0])
-            _policy(scope, back, f"dport {port}", directions[1])
-            for way in (out, back):
-                _associate(scope, way, secret[way])
-
-        with ThreadPoolExecutor(2) as pool:
-            both = [
-                pool.submit(associate, bench.on_sender, bench.sender, ("out", "in")),
-                pool.submit(associate, bench.on_receiver, bench.receiver, ("in", "out")),
-            ]
-        for each in both:
-            each.result()
-        served = nginx.serve(bench, self.name, port, at_once=parameters.at_once)
-        base = bench.base_url("http", port)
-        deployed = Deployed(
-            url=lambda name: f"{base}/{name}",
-            log=nginx.access_log(bench, self.name),
-            server=served.number,
-            verify=partial(verify, parameters),
-            sender_counters=out.counters("sa_out") | back.counters("sa_in"),
-            receiver_counters=out.counters("sa_in") | back.counters("sa_out"),
-            calls=frozenset({"sendfile"}),
-            crossing_limit=nginx.HEADS_BYTES,
-            driver_found=None if parameters.driver == "any" else parameters.driver,
-        )
-        if parameters.driver == "any":
-            return deployed
-        # each packet is a request
-        return cards.watched(
-            deployed, parameters.driver, bench.facts, lambda seen, _said: seen.sender["sa_out_packets"] or 0
-        )
+        return ipsec.deploy(bench, self.name, parameters)
 
     def steps(self, parameters: Parameters) -> Steps | None:
         return Steps(
-            sender=(Step("esp", chunk=PACKET_BYTES),),
-            receiver=(Step("receiver_esp", chunk=PACKET_BYTES),),
-            way=Way("packets", PACKET_BYTES),
+            sender=(Step("esp", chunk=ipsec.PACKET_BYTES),),
+            receiver=(Step("receiver_esp", chunk=ipsec.PACKET_BYTES),),
+            way=Way("packets", ipsec.PACKET_BYTES),
         )
-
-
-def verify(parameters: Parameters, seen: Observed) -> Witness:
-    """Both hosts' SAs had the named protection throughout and carried at least the payload; the server sent it."""
-    said = request_log.check(seen)
-    carried, arrived = seen.sender["sa_out_bytes"], seen.receiver["sa_in_bytes"]
-    facts = said.facts | {
-        "sender_sa_bytes": carried,
-        "receiver_sa_bytes": arrived,
-        "sender_sa_packets": seen.sender["sa_out_packets"],
-        "sender_sa": seen.sender_states["sa_out_protection"],
-        "receiver_sa": seen.receiver_states["sa_in_protection"],
-    }
-    due = protection(parameters)
-    for host, risen, states in (
-        ("sender", seen.sender, seen.sender_states),
-        ("receiver", seen.receiver, seen.receiver_states),
-    ):
-        for way, word in WAYS.items():
-            if reason := _unproven(f"the {host}'s {word} SA", way, risen, states, xfrm.protection(due)):
-                return Witness(facts, reason)
-    facts |= {"key_bits": 8 * parameters.cipher.key_bytes if parameters.cipher else 0, "tag_bits": due[-1].icv_bits}
-    if stopped := _stopped(seen):
-        return Witness(facts, stopped)
-    payload = seen.payload * seen.requests
-    for host, count in (("sender", carried), ("receiver", arrived)):
-        if (count or 0) < payload:
-            return Witness(facts, f"the {host}'s SA carried {count} bytes of a payload of {payload}")
-    return Witness(facts, said.reason)
-
-
-def _stopped(seen: Observed) -> str | None:
-    """Which host's packets do not arrive at all, by both ends of each SA; None where some do."""
-    ways = (
-        ("receiver", seen.receiver["sa_out_bytes"], "sender", seen.sender["sa_in_bytes"]),
-        ("sender", seen.sender["sa_out_bytes"], "receiver", seen.receiver["sa_in_bytes"]),
-    )
-    for sending, sent, taking, taken in ways:
-        if sent and taken == 0:
-            return (
-                f"the {sending}'s SA sent {sent} bytes, the {taking}'s took none: "
-                "ESP (IP protocol 50) does not get through, as where a firewall on the way drops it"
-            )
-    return None
-
-
-def _unproven(what: str, way: str, risen: dict[str, int | None], states: dict[str, str | None], due: str) -> str | None:
-    """Why an SA is not the one that was made here, with its protection, before a sample and after it; or None."""
-    found = states[f"{way}_protection"]
-    if found is None:
-        return f"{what} is not there"
-    if found != due:
-        return f"{what} has {found}; due is {due}"
-    if risen[f"{way}_added"] != 0 or risen[f"{way}_bytes"] is None:
-        return f"{what} was exchanged for another during the sample"
-    return None
 
 
 PATH = Ipsec()

@@ -1,4 +1,7 @@
-"""``ktls``: TLS records made by the kernel, so that sendfile works again (the scheme's closest mainline relative)."""
+"""``ktls``: TLS records made by the kernel, so that sendfile works again (the scheme's closest mainline relative).
+
+In software: a network card that would make them is made to leave them, and ``ktls-nic`` is that card's path.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ class Ktls(DataPath):
     )
     prices = (datapath.PRICES, gnutls.PRICES)
     impossible = staticmethod(ktls.impossible)
-    unsupported = staticmethod(ktls.unsupported)
+    unsupported = staticmethod(ktls.in_software)
 
     def deploy(self, bench: Bench, parameters: Parameters) -> Deployed:
         return ktls.deploy(bench, self.name, parameters, sendfile=True)

@@ -24,7 +24,7 @@ class KtlsWrite(DataPath):
     buffers = (4096,)
     prices = (datapath.PRICES, gnutls.PRICES)
     impossible = staticmethod(ktls.impossible)
-    unsupported = staticmethod(ktls.unsupported)
+    unsupported = staticmethod(ktls.in_software)
 
     def deploy(self, bench: Bench, parameters: Parameters) -> Deployed:
         return ktls.deploy(bench, self.name, parameters, sendfile=False)

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from harness.api.path import DataPath
+from harness.ciphers.interfaces import INTERFACES, Interface
 from harness.ciphers.table import CIPHERS
 from harness.profile import CryptoSuite, Profile
 from harness.run import feasible
+from harness.servers import interfaces
 from hosts import modules, packages
 from hosts.facts import Facts
 
@@ -46,12 +48,15 @@ def answers(
     profile: Profile, paths: Mapping[str, DataPath], sender: Facts, receiver: Facts, built: bool
 ) -> list[Answer]:
     """An answer for each path of each suite. ``built``: modules of ours were built for the sender, or tried to be."""
+    sender, receiver = as_asked(profile, sender), as_asked(profile, receiver)
     found = []
     for suite in profile.suites:
         if isinstance(suite, CryptoSuite):
-            for name in suite.ciphers:
-                reason = feasible.why_not_kernel_crypto(CIPHERS[name], sender)
-                found.append(Answer(suite.name, KERNEL_CRYPTO, name, ", ".join(suite.drivers), reason))
+            found += [
+                _kernel_crypto(suite, INTERFACES[interface], cipher, sender, built)
+                for interface in suite.interfaces
+                for cipher in suite.ciphers
+            ]
             continue
         for name in suite.paths:
             path = paths.get(name)
@@ -61,11 +66,27 @@ def answers(
                 )
                 continue
             unbuilt = () if built else path.builds
-            supposed = replace(sender, built=sender.built | dict.fromkeys(unbuilt, ""))
+            supposed = _with_modules(sender, unbuilt)
             cipher, driver = ("none", "any") if path.clear else (suite.cipher, suite.driver)
             reason = feasible.why_not(path, feasible.parameters(path, suite, supposed), supposed, receiver)
             found.append(Answer(suite.name, name, cipher, driver, reason, unbuilt))
     return found
+
+
+def as_asked(profile: Profile, facts: Facts) -> Facts:
+    """The same host once what a profile asks of it is done."""
+    return replace(facts, af_alg=facts.af_alg.lifted()) if profile.af_alg == "unrestricted" else facts
+
+
+def _kernel_crypto(suite: CryptoSuite, interface: Interface, cipher: str, sender: Facts, built: bool) -> Answer:
+    unbuilt = () if built else interface.builds
+    reason = interfaces.why_not(interface, CIPHERS[cipher], _with_modules(sender, unbuilt))
+    return Answer(suite.name, f"{KERNEL_CRYPTO} by {interface.name}", cipher, ", ".join(suite.drivers), reason, unbuilt)
+
+
+def _with_modules(sender: Facts, names: Iterable[str]) -> Facts:
+    """The same host with these modules of ours."""
+    return replace(sender, built=sender.built | dict.fromkeys(names, ""))
 
 
 def lacking(
@@ -93,7 +114,7 @@ def lacking(
             found["receiver"] |= set(SHAPES)
     if any(isinstance(suite, CryptoSuite) and suite.reference_buffers for one in wanted for suite in one.suites):
         found["sender"].add("openssl")
-    if builds and any(paths[name].builds for one in wanted for name in _paths(one) if name in paths):
+    if builds and any(built(one, paths) for one in wanted):
         found["sender"] |= set(modules.BUILT_WITH)
     for role, facts in (("sender", sender), ("receiver", receiver)):
         found[role] = {name for name in found[role] if not facts.programs.get(name)}
@@ -135,6 +156,13 @@ def _reasons(
     profiles: Iterable[Profile], paths: Mapping[str, DataPath], sender: Facts, receiver: Facts
 ) -> list[str | None]:
     return [one.reason for profile in profiles for one in answers(profile, paths, sender, receiver, built=False)]
+
+
+def built(profile: Profile, paths: Mapping[str, DataPath]) -> frozenset[str]:
+    """Kernel modules of ours that its cells need."""
+    by_paths = {module for name in _paths(profile) if name in paths for module in paths[name].builds}
+    asked = {name for suite in profile.suites if isinstance(suite, CryptoSuite) for name in suite.interfaces}
+    return frozenset(by_paths | {module for name in asked for module in INTERFACES[name].builds})
 
 
 def _paths(profile: Profile) -> Iterable[str]:

@@ -7,10 +7,9 @@ from dataclasses import replace
 from harness.api.parameters import Parameters
 from harness.api.path import DataPath
 from harness.ciphers import drivers
-from harness.ciphers.table import CIPHERS, Cipher
+from harness.ciphers.table import CIPHERS
 from harness.load import generator
 from harness.profile import TransferSuite
-from harness.servers import requirements
 from hosts.facts import Facts
 
 
@@ -31,13 +30,3 @@ def why_not(path: DataPath, asked: Parameters, sender: Facts, receiver: Facts) -
     if reason := path.unsupported(asked, sender, receiver):
         return reason
     return generator.unsupported(sender, receiver) if asked.at_once else None
-
-
-def why_not_kernel_crypto(cipher: Cipher, sender: Facts) -> str | None:
-    """Why operations of the kernel's cipher cannot be timed on the sender, whatever the driver; None where they can."""
-    return requirements.missing(
-        sender,
-        None,
-        sender_programs=("cc", "modprobe"),
-        sender_modules=(f"algif_{cipher.kind}", *cipher.kernel_modules),
-    )

@@ -8,17 +8,19 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from harness.api.bench import Bench, Carried
+from harness.api.parameters import Parameters
 from harness.api.path import DataPath
 from harness.api.prices import Asked
 from harness.api.steps import Price
+from harness.ciphers.interfaces import INTERFACES
 from harness.ciphers.table import CIPHERS
 from harness.costs.explanation import Explanation
 from harness.events import Events
-from harness.measuring import link, quieting
+from harness.measuring import asked, link, quieting
 from harness.measuring.opened import OpenTestbed
 from harness.profile import CryptoSuite, Profile, TransferSuite
-from harness.run import feasible
-from harness.servers import datapath, requirements
+from harness.run import answers, feasible
+from harness.servers import datapath, interfaces, requirements
 from hosts.errors import Refusal
 from hosts.facts import Facts
 from hosts.remote.agent import AgentError
@@ -50,16 +52,27 @@ def plan(profiles: Iterable[Profile], paths: Mapping[str, DataPath], opened: Ope
         for profile in profiles:
             for host, about in ((opened.sender, opened.sender_facts), (opened.receiver, opened.receiver_facts)):
                 if quiet:
-                    _attempt(told, f"a quiet {about.role}", partial(_quieted, host, about, profile))
+                    _attempt(told, f"a quiet {about.role}", partial(_quieted, host, about))
+                _attempt(told, f"what {profile.name} asks of the {about.role}", partial(_asked, host, about, profile))
+            as_asked = replace(
+                opened,
+                sender_facts=answers.as_asked(profile, opened.sender_facts),
+                receiver_facts=answers.as_asked(profile, opened.receiver_facts),
+            )
             for suite in profile.suites:
-                _attempt(told, suite.name, partial(_suite, profile, suite, paths, opened, told))
+                _attempt(told, suite.name, partial(_suite, profile, suite, paths, as_asked, told))
         told.sender, told.receiver = sender.changes, receiver.changes
     return told
 
 
-def _quieted(host: RemoteHost, about: Facts, profile: Profile) -> None:
+def _quieted(host: RemoteHost, about: Facts) -> None:
     with Scope(host) as scope:
-        quieting.made(scope, about, profile.offloads)
+        quieting.made(scope, about)
+
+
+def _asked(host: RemoteHost, about: Facts, profile: Profile) -> None:
+    with Scope(host) as scope:
+        asked.made(scope, about, profile.offloads, profile.af_alg == "unrestricted")
 
 
 def _attempt(told: Plan, what: str, action: Callable[[], object]) -> None:
@@ -86,9 +99,11 @@ def _suite(
         if isinstance(suite, TransferSuite):
             _transfers(profile, suite, paths, opened, bench, told)
             return
-        for name in suite.ciphers:
-            if feasible.why_not_kernel_crypto(CIPHERS[name], bench.facts) is None:
-                _attempt(told, f"{suite.name}: {name}", partial(datapath.load_alg, bench, CIPHERS[name]))
+        for interface in (INTERFACES[name] for name in suite.interfaces):
+            for name in suite.ciphers:
+                if interfaces.why_not(interface, CIPHERS[name], bench.facts) is None:
+                    ready = partial(datapath.make_ready, bench, interface, CIPHERS[name])
+                    _attempt(told, f"{suite.name}: {name} by {interface.name}", ready)
 
 
 def _transfers(
@@ -110,7 +125,7 @@ def _transfers(
         asked = feasible.parameters(path, suite, opened.sender_facts)
         if feasible.why_not(path, asked, opened.sender_facts, opened.receiver_facts):
             continue
-        _attempt(told, f"{suite.name}: {name}", partial(path.deploy, bench, asked))
+        _attempt(told, f"{suite.name}: {name}", partial(_deployed, bench, path, asked))
         steps = path.steps(asked)
         if steps is None or suite.requests > 1 or suite.connections:
             continue
@@ -124,6 +139,12 @@ def _transfers(
         if suite.driver == "any" and not explanation.clear(name, steps):
             stage = partial(explanation.stage, bench, name, steps, known, None)
             _explain(told, f"{suite.name}: rehearsal of {name}", stage)
+
+
+def _deployed(bench: Bench, path: DataPath, asked: Parameters) -> None:
+    """A path, and what each of its transfers changes."""
+    for change in path.deploy(bench, asked).during:
+        bench.on_sender.apply(change)
 
 
 def _explain(told: Plan, what: str, action: Callable[[], object]) -> None:

@@ -10,17 +10,18 @@ from functools import partial
 from harness import plan
 from harness.api.bench import Bench
 from harness.ciphers import drivers
+from harness.ciphers.interfaces import INTERFACES, Interface
 from harness.ciphers.table import CIPHERS, Cipher
 from harness.events import Events
 from harness.measuring.opened import OpenTestbed
 from harness.plan import REFERENCE, CellPlan
 from harness.profile import CryptoSuite, Profile
 from harness.record import SuiteEntry, Verdict
-from harness.run import feasible, operations, qualifying
+from harness.run import operations, qualifying
 from harness.run.qualifying import Qualified, Refused
 from harness.run.suite import Group, Outcomes, Spans, one_by_one
 from harness.samples import Sample
-from harness.servers import datapath, requirements
+from harness.servers import datapath, interfaces, requirements
 from harness.verdicts import judging
 from hosts.errors import Refusal
 
@@ -46,9 +47,9 @@ class KernelCrypto:
 
     def why_not(self, opened: OpenTestbed, cell: CellPlan) -> str | None:
         """Why the sender cannot time this cipher, or has no `openssl`."""
-        if cell.path == REFERENCE:
+        if cell.interface is None:
             return requirements.missing(opened.sender_facts, None, sender_programs=("openssl",))
-        return feasible.why_not_kernel_crypto(CIPHERS[cell.cipher], opened.sender_facts)
+        return interfaces.why_not(cell.interface, CIPHERS[cell.cipher], opened.sender_facts)
 
     def prepare(
         self, opened: OpenTestbed, bench: Bench, stack: ExitStack, live: list[CellPlan], spans: Spans
@@ -65,12 +66,9 @@ class KernelCrypto:
         cells = list(live)
         for cipher in dict.fromkeys(cell.cipher for cell in live):
             self.events.progress(f"{self.suite.name}: {cipher}: finding drivers and checking their answers")
-            mine = [cell for cell in live if cell.cipher == cipher and cell.path != REFERENCE]
-            try:
-                cells += self._prepare(bench, CIPHERS[cipher], mine, first)
-            except Refusal as error:
-                left = [row for row in self.outcomes.cells.values() if row.cipher == cipher and row.path != REFERENCE]
-                self.outcomes.give_up([row for row in left if row.outcome == "measured"], "failed", error.what)
+            for interface in dict.fromkeys(cell.interface for cell in live if cell.cipher == cipher):
+                if interface:
+                    cells += self._found(bench, interface, cipher, live, first)
         groups: dict[str, list[CellPlan]] = {}
         for cell in self.outcomes.live(cells):
             groups.setdefault(f"{cell.cipher} {cell.buffer}B", []).append(cell)
@@ -82,35 +80,52 @@ class KernelCrypto:
             name=self.suite.name,
             figure=self.suite.figure,
             link_rate_bits_per_second=None,
-            baseline="raw-encrypt",
+            baseline=INTERFACES[self.suite.interfaces[0]].path("encrypt"),
             question=self.suite.question,
             instructions=self.profile.instructions,
         )
 
-    def _prepare(self, bench: Bench, cipher: Cipher, mine: list[CellPlan], first: bool) -> list[CellPlan]:
+    def _found(
+        self, bench: Bench, interface: Interface, cipher: str, live: list[CellPlan], first: bool
+    ) -> list[CellPlan]:
+        """The cells of one cipher and interface whose drivers were found there; where it refuses, all are given up."""
+        mine = [cell for cell in live if cell.cipher == cipher and cell.interface == interface]
+        try:
+            return self._prepare(bench, interface, CIPHERS[cipher], mine, first)
+        except Refusal as error:
+            rows = [row for row in self.outcomes.cells.values() if row.cipher == cipher]
+            left = [row for row in rows if row.interface == interface.name and row.outcome == "measured"]
+            self.outcomes.give_up(left, "failed", error.what)
+            return []
+
+    def _prepare(
+        self, bench: Bench, interface: Interface, cipher: Cipher, mine: list[CellPlan], first: bool
+    ) -> list[CellPlan]:
         """Try the named drivers, find the others and try them; the cells of those that were found.
 
         What is found is measured from the first round on, or not at all.
         """
-        datapath.load_alg(bench, cipher)
+        datapath.make_ready(bench, interface, cipher)
         names = list(dict.fromkeys(cell.driver for cell in mine))
-        bound = {self._try(bench, cipher, name, [cell for cell in mine if cell.driver == name]) for name in names}
+        bound = {
+            self._try(bench, interface, cipher, name, [cell for cell in mine if cell.driver == name]) for name in names
+        }
         if "each" not in self.suite.drivers:
             return []
         asked = {(cell.path, cell.buffer, cell.depth) for cell in mine if cell.driver == "any"}
         found: list[CellPlan] = []
         for driver in qualifying.offered(bench, cipher):
             if driver not in bound and driver not in names:
-                cells = plan.for_driver(self.suite, cipher.name, driver)
+                cells = plan.for_driver(self.suite, interface, cipher.name, driver)
                 found += [cell for cell in cells if (cell.path, cell.buffer, cell.depth) in asked]
         for cell in found if first else ():
             self.outcomes.add(cell)
         found = self.outcomes.live(cell for cell in found if cell.id in self.outcomes.cells)
         for name in dict.fromkeys(cell.driver for cell in found):
-            self._try(bench, cipher, name, [cell for cell in found if cell.driver == name])
+            self._try(bench, interface, cipher, name, [cell for cell in found if cell.driver == name])
         return found
 
-    def _try(self, bench: Bench, cipher: Cipher, name: str, cells: list[CellPlan]) -> str | None:
+    def _try(self, bench: Bench, interface: Interface, cipher: Cipher, name: str, cells: list[CellPlan]) -> str | None:
         """The driver behind a name; its cells are given up where it does not qualify."""
         deep = [cell for cell in cells if (cell.depth or 1) > 1]
         driver = cipher.kernel if name == "any" else drivers.chosen(name, cipher, bench.facts)
@@ -118,7 +133,7 @@ class KernelCrypto:
             found = Qualified(None, Refused("unsupported", drivers.no_card(cipher, bench.facts)))
         else:
             trial = partial(self._timed, bench, replace(deep[0], depth=qualifying.TRIAL)) if deep else None
-            found = qualifying.qualify(bench, cipher, driver, trial)
+            found = qualifying.qualify(bench, interface, cipher, driver, trial)
         for cell in cells:
             self.outcomes.cells[cell.id].driver_found = found.driver
         for which, refused in ((cells, found.refused), (deep, found.shallow)):
@@ -139,16 +154,14 @@ class KernelCrypto:
         """Nothing is left to do."""
 
     def verdicts(self) -> list[Verdict]:
-        """Other drivers, depths and user space against the kernel's own choice, for each buffer."""
+        """Other drivers, depths, interfaces and user space against the kernel's own choice, for each buffer."""
         measured = [row for row in self.outcomes.cells.values() if row.outcome == "measured"]
+        there = {row.interface for row in measured}
+        first = next((name for name in self.suite.interfaces if name in there), self.suite.interfaces[0])
         rows: list[Verdict] = []
         for base in measured:
-            if base.driver != "any" or base.path == REFERENCE or (base.depth or 1) > 1:
-                continue
             for other in measured:
-                same = other.path == base.path or (other.path == REFERENCE and base.path == "raw-encrypt")
-                same = same and (other.cipher, other.buffer_bytes) == (base.cipher, base.buffer_bytes)
-                if same and other is not base:
+                if plan.compared(base, other, first):
                     both = judging.against(base, other, self.profile.margin)
                     rows += [row for row in both if row.metric == "seconds"]  # a batch's CPU is not an operation's
         return rows

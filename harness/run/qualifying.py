@@ -11,6 +11,7 @@ from typing import Any
 
 from harness.api.bench import Bench
 from harness.ciphers import vectors
+from harness.ciphers.interfaces import Interface
 from harness.ciphers.table import Cipher
 from harness.record import Outcome
 from harness.run import operations
@@ -22,7 +23,7 @@ from hosts.remote.agent import AgentError
 TRIAL = 4
 """The depth of the trial before anything is sampled."""
 TYPES = {"skcipher": ("skcipher", "lskcipher"), "aead": ("aead",)}
-"""Types in /proc/crypto that AF_ALG's two kinds of cipher may bind."""
+"""Types in /proc/crypto that either interface's two kinds of cipher may be."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +44,26 @@ class Qualified:
     shallow: Refused | None = None
 
 
-def qualify(bench: Bench, cipher: Cipher, name: str, trial: Callable[[str], Mapping[str, Any]] | None) -> Qualified:
-    """Try the driver behind a name. ``trial``: runs a driver at the depth TRIAL, where depths are asked for.
+def qualify(
+    bench: Bench,
+    interface: Interface,
+    cipher: Cipher,
+    name: str,
+    trial: Callable[[str], Mapping[str, Any]] | None,
+) -> Qualified:
+    """Try the driver behind a name by one interface. ``trial``: runs a driver at the depth TRIAL, where depths are
+    asked for.
 
     Raises Refusal when the host cannot say what it bound.
     """
-    lines = bench.sender.check([datapath.compiled(bench), "probe", *operations.named(cipher, name)], timeout=60)
+    lines = bench.sender.check(
+        [datapath.compiled(bench), "probe", *operations.named(interface, cipher, name)], timeout=60
+    )
     told = next(line for line in map(json.loads, lines.splitlines()) if line["event"] == "cipher")
     if not told["available"]:
         return Qualified(None, Refused("unsupported", f"{name}: {told['reason']}"))
     driver = str(told["driver"])
-    if wrong := known_answers(bench, cipher, driver):
+    if wrong := known_answers(bench, interface, cipher, driver):
         return Qualified(driver, Refused("invalid", wrong))
     return Qualified(driver, shallow=_shallow(driver, bool(told["async"]), trial) if trial else None)
 
@@ -79,7 +89,7 @@ def synchronous(driver: str) -> str:
 
 
 def offered(bench: Bench, cipher: Cipher) -> list[str]:
-    """Drivers that /proc/crypto offers for a cipher, that passed their self-test and AF_ALG may bind."""
+    """Drivers that /proc/crypto offers for a cipher, that passed their self-test and may be asked from user space."""
     text = bench.sender.read(["/proc/crypto"])["/proc/crypto"] or ""
     return [
         driver.driver
@@ -91,13 +101,13 @@ def offered(bench: Bench, cipher: Cipher) -> list[str]:
     ]
 
 
-def known_answers(bench: Bench, cipher: Cipher, driver: str) -> str | None:
-    """What a driver answers wrongly of the published vectors, both ways; None when it gives them all."""
+def known_answers(bench: Bench, interface: Interface, cipher: Cipher, driver: str) -> str | None:
+    """What a driver answers wrongly of the published vectors, both ways, by this interface; None when nothing."""
     for vector in (vector for vector in vectors.VECTORS if vector.cipher == cipher.name):
         for encrypt, text, due in ((True, vector.text, vector.answer), (False, vector.answer, vector.text)):
             try:
                 told = bench.sender.agent.alg_answer(
-                    vector.kind, driver, vector.key, vector.iv, text, vector.aad, encrypt
+                    vector.kind, driver, vector.key, vector.iv, text, vector.aad, encrypt, interface.name
                 )
             except Refusal as error:
                 return f"{driver} could not answer {vector.source}: {error.what}"

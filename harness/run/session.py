@@ -41,6 +41,7 @@ class Session:
     """One run of a profile on a testbed; ``close`` leaves hosts as they were and a finished record.
 
     ``twins``: data paths that only the caller knows, by name. ``explain``: prices and crossings are measured too.
+    ``run_id``: what the record is called, by default a new name.
     """
 
     def __init__(
@@ -52,8 +53,10 @@ class Session:
         *,
         twins: Mapping[str, DataPath] | None = None,
         explain: bool = True,
+        run_id: str | None = None,
     ) -> None:
         self.profile, self.testbed, self.results, self.events = profile, testbed, results, events
+        self.run_id = run_id
         self.paths, self.explain = paths.discover() | dict(twins or {}), explain
         self.never = _never(profile, self.paths)
         clear = frozenset(name for name, path in self.paths.items() if path.clear)
@@ -160,7 +163,7 @@ class Session:
         spec = self._settle()
         if self.writer is None:
             head = Head(
-                run_id=new_run_id(self.profile.name),
+                run_id=self.run_id or new_run_id(self.profile.name),
                 profile=ProfileEntry(
                     name=self.profile.name, content=self.profile.content(), sha256=self.profile.sha256()
                 ),
@@ -178,7 +181,15 @@ class Session:
                 self.events(Note(reason))
         if self._fresh is None:
             masked = self.profile.instructions == "masked"
-            wanted = Wanted(self._builds(), masked, self.writer.head.run_id, self.profile.offloads, self._lacking)
+            wanted = Wanted(
+                builds=self._builds(),
+                receiver_builds=self._receiver_builds(),
+                masked=masked,
+                run=self.writer.head.run_id,
+                offloads=self.profile.offloads,
+                unrestricted=self.profile.af_alg == "unrestricted",
+                lacking=self._lacking,
+            )
             fresh = self._stack.enter_context(testbeds(spec, self.events, wanted))
             self._fresh = partial(self._told, fresh)
         return self._fresh, self.writer
@@ -194,9 +205,21 @@ class Session:
             yield opened
 
     def _builds(self) -> frozenset[str]:
-        """Kernel modules of ours that the wanted cells need."""
-        wanted = {self.cells[cell].path for cell in self.wanted} & self.paths.keys()
-        return frozenset(name for path in wanted for name in self.paths[path].builds)
+        """Kernel modules of ours that the wanted cells need, and what their paths' prices are measured by."""
+        cells = [self.cells[cell] for cell in self.wanted]
+        wanted = [self.paths[path] for path in {cell.path for cell in cells} & self.paths.keys()]
+        by_paths = {name for path in wanted for name in path.builds}
+        by_prices = {name for path in wanted for source in path.prices for name in source.builds if self.explain}
+        return frozenset(
+            by_paths | by_prices | {name for cell in cells if cell.interface for name in cell.interface.builds}
+        )
+
+    def _receiver_builds(self) -> frozenset[str]:
+        """The same of the receiver: only prices ask for any."""
+        wanted = {self.cells[cell].path for cell in self.wanted} & self.paths.keys() if self.explain else set()
+        return frozenset(
+            name for path in wanted for source in self.paths[path].prices for name in source.receiver_builds
+        )
 
     def _lacking(self, sender: Facts, receiver: Facts) -> dict[str, frozenset[str]]:
         """Programs that hosts would have to have for this profile, and lack."""

@@ -27,7 +27,7 @@ def choose(
 
     def lacks(spec: LabTestbed) -> str | None:
         try:
-            with open_testbed(spec, events, Wanted(builds, profile.instructions == "masked")) as opened:
+            with open_testbed(spec, events, Wanted(builds, masked=profile.instructions == "masked")) as opened:
                 return lacking(profile, paths, opened.sender_facts, opened.receiver_facts)
         except HarnessError as error:
             return error.what

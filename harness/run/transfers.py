@@ -30,7 +30,10 @@ from harness.run import feasible
 from harness.run.suite import Began, Group, Outcomes, Spans, TakeBlock, one_by_one
 from harness.samples import Sample
 from harness.verdicts import judging
+from hosts import offloads
 from hosts.errors import Refusal
+from hosts.offloads import Link
+from hosts.roles import Role
 
 Sabotage = Callable[[Bench, dict[str, Deployed]], None]
 WARMING = 10
@@ -171,7 +174,7 @@ class Transfers:
         if warmup:
             batch = replace(batch, requests=min(batch.requests, max(2, batch.requests // WARMING)))
         started = time.monotonic()
-        samples = sampling.take(opened, deployed, payload, block, warmup, batch, began)
+        samples = sampling.take(opened, deployed, payload, block, warmup, batch, began, self._linked)
         wall, busy = self._spent.get(payload.size, (0.0, 0.0))
         wall += time.monotonic() - started
         busy += sum(sample.seconds or 0.0 for sample in samples)
@@ -186,7 +189,8 @@ class Transfers:
         """A sample of load. Raises HostLost, Refusal."""
         seconds = max(LEAST_SECONDS, self.suite.seconds / 4) if warmup else self.suite.seconds
         asked = Asked(cell.connections or 1, self.suite.connection, seconds, self._rate(cell))
-        return loading.take(opened, bench, cell.id, self.deployed[cell.side], payload, asked, block, place, warmup)
+        deployed = self.deployed[cell.side]
+        return loading.take(opened, bench, cell.id, deployed, payload, asked, block, place, warmup, linked=self._linked)
 
     def _rate(self, cell: CellPlan) -> float | None:
         """Requests a second of an open loop: its share of what the baseline's closed loop gave so far in this run.
@@ -208,6 +212,18 @@ class Transfers:
                 f"what {self.suite.baseline} gives in a closed loop is not known, and the rate is a share of it"
             )
         return cell.rate_share * statistics.median(known)
+
+    def _linked(self, cell: str, links: dict[Role, Link]) -> str | None:
+        """Keep over what links a cell's first transfer went; why a later one that went over others does not count."""
+        row = self.outcomes.cells[cell]
+        if not row.links:
+            row.links = {role: link for role, link in links.items() if link}
+        others = [
+            f"the {role}'s link is not what it was: {'; '.join(found)}"
+            for role, link in links.items()
+            if (found := offloads.differences(row.links.get(role, {}), link))
+        ]
+        return "; ".join(others) or None
 
     def finish(self, bench: Bench, live: list[CellPlan]) -> None:
         """Count what each path takes across the border; one that is seen to go another way is given up."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from harness.api.parameters import Parameters
 from harness.api.path import Deployed, Observed, Witness
 from harness.api.prices import LARGE, Asked, PriceSource
 from harness.api.steps import Price
-from harness.ciphers.table import Cipher
-from harness.servers import cards, requirements
+from harness.ciphers.interfaces import AF_ALG, DEVCRYPTO, Interface
+from harness.ciphers.table import CIPHERS, Cipher
+from harness.servers import cards, ours, requirements
 from hosts.errors import Refusal
 from hosts.facts import Facts
 from hosts.onhost.agent.values import Decipher, LogTail
@@ -31,8 +33,9 @@ COMPILE = ("cc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread")
 
 
 def program() -> Program:
-    """What it is made of: its sources, and how so_crypt's sockets are spoken to."""
-    files = [*sorted((ONHOST / "datapath").glob("*.[ch]")), ONHOST / "modules" / "so_crypt" / "so_crypt.h"]
+    """What it is made of: its sources, and how our modules are spoken to."""
+    headers = [ONHOST / "modules" / name / f"{name}.h" for name in ("so_crypt", "devcrypto")]
+    files = [*sorted((ONHOST / "datapath").glob("*.[ch]")), *headers]
     return Program(SHARED, COMPILE, {file.name: file.read_bytes() for file in files})
 
 
@@ -79,10 +82,13 @@ def no_skcipher(parameters: Parameters) -> str | None:
 
 def unsupported_alg(parameters: Parameters, sender: Facts, receiver: Facts) -> str | None:
     """Why AF_ALG with this cipher cannot run on the sender."""
-    modules = parameters.cipher.kernel_modules if parameters.cipher else ()
-    return requirements.missing(
+    cipher = parameters.cipher
+    modules = cipher.kernel_modules if cipher else ()
+    missing = requirements.missing(
         sender, receiver, sender_programs=("cc", "modprobe"), sender_modules=("algif_skcipher", *modules)
     )
+    name = str(cipher.skcipher if cipher and parameters.driver == "any" else parameters.driver)
+    return requirements.together(missing, requirements.no_algorithm(sender, "skcipher", name) if cipher else None)
 
 
 def serve(
@@ -165,10 +171,21 @@ def serve(
 def load_alg(bench: Bench, cipher: Cipher | None) -> None:
     """AF_ALG and a cipher on the sender, as journalled changes: the kernel would else load them by itself.
 
-    Both kinds of AF_ALG, because a name is tried as one, then as the other.
+    Both kinds of AF_ALG, because a name is tried as one, then as the other; not what is not to be loaded there.
     """
     modules = cipher.modules if cipher else ()
-    load(bench.sender, bench.on_sender, "algif_skcipher", "algif_aead", *modules)
+    kinds = [name for name in ("algif_skcipher", "algif_aead") if name not in bench.facts.af_alg.blacklisted]
+    load(bench.sender, bench.on_sender, *kinds, *modules)
+
+
+def make_ready(bench: Bench, interface: Interface, cipher: Cipher) -> None:
+    """An interface and a cipher on the sender, as journalled changes. Raises Refusal, HostLost."""
+    if interface is AF_ALG:
+        load_alg(bench, cipher)
+        return
+    load(bench.sender, bench.on_sender, *cipher.modules)
+    for module in interface.builds:
+        ours.insert(bench, module)
 
 
 def _summed(requests: list[dict[str, Any]]) -> dict[str, int | float | str | bool | None]:
@@ -192,15 +209,42 @@ COUNT = "count"
 cipher, so that their ratio holds however fast the host is just then."""
 
 
+OF_AF_ALG = frozenset({"alg_send", "alg_sendfile", "cipher"})
+OF_DEVCRYPTO = frozenset({"devcrypto_copy", "devcrypto_map"})
+"""Prices of the interfaces' own."""
+OF_EITHER = frozenset({"kernel_cipher"})
+"""What is measured through /dev/crypto where our module is there, else through AF_ALG."""
+
+
+def asked_through(needed: AbstractSet[str], sender: Facts) -> list[Interface]:
+    """The interfaces that these prices are measured through. Pure."""
+    there = ours.lacking(DEVCRYPTO.builds[0], sender) is None
+    through = {
+        DEVCRYPTO: bool(needed & OF_DEVCRYPTO) or (there and bool(needed & OF_EITHER)),
+        AF_ALG: bool(needed & OF_AF_ALG) or (not there and bool(needed & OF_EITHER)),
+    }
+    return [interface for interface, wanted in through.items() if wanted]
+
+
+def _by(asked: Asked) -> dict[str, str]:
+    through = asked_through(asked.needed & OF_EITHER, asked.bench.facts)
+    return dict.fromkeys(asked.needed & OF_EITHER, through[0].name) if through else {}
+
+
 def _measure(asked: Asked) -> dict[str, Price]:
     """By the program that serves."""
-    bench, cipher, driver = asked.bench, asked.cipher, asked.parameters.driver
-    load_alg(bench, cipher)
-    argv = [compiled(bench), "costs", "--cipher", str(cipher.kernel if driver == "any" else driver)]
+    bench, cipher, driver = asked.bench, asked.parameters.cipher, asked.parameters.driver
     # the larger of two calls: as large as paths make them, since the caches are part of the price
-    argv += ["--chunk", str(steps.CHUNK_BYTES if cipher.skcipher else LARGE), "--seconds", str(COST_SECONDS)]
-    if cipher.key_bytes:
-        argv += ["--key-bytes", str(cipher.key_bytes)]
+    chunk = LARGE if cipher and cipher.aead else steps.CHUNK_BYTES
+    argv = [compiled(bench), "costs", "--chunk", str(chunk), "--seconds", str(COST_SECONDS)]
+    for interface in asked_through(asked.needed, bench.facts):
+        make_ready(bench, interface, asked.cipher)
+        if interface is DEVCRYPTO:  # what a request costs without a cipher
+            load(bench.sender, bench.on_sender, *CIPHERS["null"].modules)
+        argv += ["--interface", interface.option]
+    if cipher and "--interface" in argv:
+        argv += ["--cipher", str(cipher.kernel if driver == "any" else driver)]
+        argv += ["--key-bytes", str(cipher.key_bytes)] if cipher.key_bytes else []
     return parse_costs(json.loads(line) for line in bench.sender.check(argv, timeout=60).splitlines())
 
 
@@ -209,8 +253,9 @@ def parse_costs(lines: Iterable[Mapping[str, Any]]) -> dict[str, Price]:
 
     From the median of each measurement: whatever else a machine does adds to transfers, too. No call is cheaper than
     the cheapest one. ``tcp_copy`` is what sending from user memory costs beyond sendfile, ``cipher`` is AF_ALG's
-    recv, and ``kernel_cipher`` the same without its system call: what the kernel pays for a request of its own. Steps
-    that the program was not asked for are absent. Raises ValueError when clock or system call are missing.
+    recv. ``kernel_cipher``, what the kernel pays for a request of its own, is a request to /dev/crypto on mapped memory
+    less the same by a null cipher in place; of AF_ALG its recv without the system call. Steps that the program was not
+    asked for are absent. Raises ValueError when clock or system call are missing.
     """
     told = {line["what"]: line for line in lines if line.get("event") == "cost"}
     try:
@@ -222,6 +267,8 @@ def parse_costs(lines: Iterable[Mapping[str, Any]]) -> dict[str, Price]:
             ("alg_send", "alg_send"),
             ("alg_sendfile", "alg_sendfile"),
             ("alg_recv", "cipher"),
+            ("devcrypto_copy", "devcrypto_copy"),
+            ("devcrypto_map", "devcrypto_map"),
             ("tcp_send", "tcp_send"),
             ("tcp_sendfile", "tcp_sendfile"),
             ("count", COUNT),
@@ -238,9 +285,18 @@ def parse_costs(lines: Iterable[Mapping[str, Any]]) -> dict[str, Price]:
         found["tcp_copy"] = Price(sending.call_ns, max(0.0, sending.byte_ns - mapped.byte_ns))
     if COUNT in found:
         found[COUNT] = Price(clock, found[COUNT].byte_ns)  # what work costs beyond what it says that it took
-    if "cipher" in found:
+    if "devcrypto_cipher" in told:
+        found["kernel_cipher"] = _beyond(told["devcrypto_cipher"], told["devcrypto_map"])
+    elif "cipher" in found:
         found["kernel_cipher"] = Price(max(0.0, found["cipher"].call_ns - call), found["cipher"].byte_ns)
     return found
+
+
+def _beyond(whole: Mapping[str, Any], less: Mapping[str, Any]) -> Price:
+    """What a call costs beyond another one of as many bytes."""
+    return steps.from_two(
+        *((whole[size]["bytes"], whole[size]["median_ns"] - less[size]["median_ns"]) for size in ("small", "large"))
+    )
 
 
 PRICES = PriceSource(
@@ -250,10 +306,14 @@ PRICES = PriceSource(
         "alg_send": "send to AF_ALG",
         "alg_sendfile": "sendfile to AF_ALG",
         "cipher": "recv from AF_ALG: the cipher",
+        "devcrypto_copy": "a request to /dev/crypto that copies, but for the cipher",
+        "devcrypto_map": "a request to /dev/crypto on mapped memory, but for the cipher",
         "tcp_copy": "send to TCP, beyond sendfile",
         "kernel_cipher": "the cipher, called within the kernel",
         COUNT: "counting, a rehearsal's work",
     },
     _measure,
     ciphering=frozenset({"cipher", "kernel_cipher"}),
+    builds=frozenset(DEVCRYPTO.builds),
+    by=_by,
 )

@@ -2,45 +2,62 @@
 
 from __future__ import annotations
 
-from harness.api.bench import load
+from harness.api.bench import Bench, load
 from harness.api.parameters import Parameters
 from harness.api.prices import Asked, PriceSource, price_of
 from harness.api.steps import Price
-from hosts.onhost.agent.values import Costs
-from hosts.remote.changes import Scope
-from hosts.remote.host import RemoteHost
+from harness.ciphers.interfaces import DEVCRYPTO, INTERFACES
+from harness.servers import ours
+from harness.servers.ours import Role
+from hosts.onhost.agent.values import Costs, CryptoInterface
 
 HASH_SECONDS = 0.2
 HASHES = {"sha1": "sha1_generic", "sha256": "sha256_generic"}
-HASH_CALLS = 2
-"""System calls of one digest through AF_ALG: send, recv."""
+HASH_CALLS: dict[CryptoInterface, int] = {"AF_ALG": 2, "/dev/crypto": 1}
+"""System calls of one digest: send and recv, or an ioctl."""
+SIDES: dict[str, Role] = {"esp": "sender", "receiver_esp": "receiver"}
 
 
 def _measure(asked: Asked) -> dict[str, Price]:
-    bench, known, found = asked.bench, asked.known, dict[str, Price]()
-    sides = {"esp": (bench.sender, bench.on_sender), "receiver_esp": (bench.receiver, bench.on_receiver)}
-    for name, (host, scope) in sides.items():
+    known, found = asked.known, dict[str, Price]()
+    for name, role in SIDES.items():
         # the sender's cipher stands for the receiver's, which a driver of the sender's own does not
-        same = host is bench.sender or asked.parameters.driver == "any"
+        same = role == "sender" or asked.parameters.driver == "any"
         if name in asked.needed and "kernel_cipher" in known and same:
-            told = kernel_hash(host, scope, asked.parameters, known["syscall"])
-            # what AF_ALG does for a request is in the price of a call, and nothing of it in ESP's
+            told = kernel_hash(asked.bench, role, asked.parameters, known["syscall"])
+            # what the interface does for a request is in the price of a call, and nothing of it in ESP's
             hashed = found[f"{name}_hash"] = Price(0.0, told.byte_ns)
             found[name] = known["kernel_cipher"] if asked.cipher.aead else known["kernel_cipher"] + hashed
     return found
 
 
-def kernel_hash(host: RemoteHost, scope: Scope, parameters: Parameters, syscall: Price) -> Price:
-    """What the kernel's HMAC costs: as AF_ALG has it, without the system calls."""
-    load(host, scope, "algif_hash", "hmac", HASHES[parameters.integrity])
-    told = host.agent.hash_cost(f"hmac({parameters.integrity})", HASH_SECONDS)
-    return hash_price(told, syscall)
+def _through(bench: Bench, role: Role) -> CryptoInterface:
+    """/dev/crypto where our module is there, else AF_ALG."""
+    facts = bench.facts if role == "sender" else bench.receiver_facts
+    return "/dev/crypto" if ours.lacking(DEVCRYPTO.builds[0], facts) is None else "AF_ALG"
 
 
-def hash_price(told: Costs, syscall: Price) -> Price:
-    """The kernel's own part of a digest that was asked for from user space."""
+def _by(asked: Asked) -> dict[str, str]:
+    through: dict[str, str] = {name: _through(asked.bench, role) for name, role in SIDES.items()}
+    return through | {f"{name}_hash": interface for name, interface in through.items()}
+
+
+def kernel_hash(bench: Bench, role: Role, parameters: Parameters, syscall: Price) -> Price:
+    """What the kernel's HMAC costs a host, without the system calls that ask for it."""
+    host, scope = (bench.sender, bench.on_sender) if role == "sender" else (bench.receiver, bench.on_receiver)
+    interface = _through(bench, role)
+    own = ("algif_hash",) if interface == "AF_ALG" else ()
+    load(host, scope, *own, "hmac", HASHES[parameters.integrity])
+    for module in INTERFACES[interface].builds:
+        ours.insert(bench, module, role)
+    told = host.agent.hash_cost(f"hmac({parameters.integrity})", HASH_SECONDS, interface)
+    return hash_price(told, syscall, HASH_CALLS[interface])
+
+
+def hash_price(told: Costs, syscall: Price, calls: int) -> Price:
+    """The kernel's own part of a digest that was asked for from user space, in so many calls."""
     asked = price_of(told)
-    return Price(max(0.0, asked.call_ns - HASH_CALLS * syscall.call_ns), asked.byte_ns)
+    return Price(max(0.0, asked.call_ns - calls * syscall.call_ns), asked.byte_ns)
 
 
 PRICES = PriceSource(
@@ -53,4 +70,7 @@ PRICES = PriceSource(
     _measure,
     ciphering=frozenset({"esp"}),
     stands_on=frozenset({"kernel_cipher", "syscall"}),
+    builds=frozenset(DEVCRYPTO.builds),
+    receiver_builds=frozenset(DEVCRYPTO.builds),
+    by=_by,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from harness.api.bench import Bench
 from harness.api.parameters import Parameters
@@ -27,8 +28,15 @@ HEADS_BYTES = 16384
 """More than a request and an answer's head, a handshake and a line of the log take."""
 ERRORS_OPTION, COMMANDS = (1, 19, 5), (1, 19, 4)
 """The first versions with the option ``-e``, and with ``ssl_conf_command``."""
-TLS_COUNTERS: dict[str, Counter] = {"tls_tx": FileCounter("/proc/net/tls_stat", r"^TlsTx(?:Sw|Device)\s+(\d+)")}
-"""Connections whose sending the kernel took over (Documentation/networking/tls.rst)."""
+TLS_COUNTERS: dict[str, Counter] = {
+    "tls_tx_software": FileCounter("/proc/net/tls_stat", r"^TlsTxSw\s+(\d+)"),
+    "tls_tx_device": FileCounter("/proc/net/tls_stat", r"^TlsTxDevice\s+(\d+)"),
+}
+"""Connections whose sending the kernel took over, and those that it handed to a network card
+(Documentation/networking/tls.rst)."""
+Maker = Literal["openssl", "kernel", "card"]
+"""Who makes the records of a connection."""
+MAKERS: dict[Maker, str] = {"openssl": "OpenSSL", "kernel": "the kernel's TLS", "card": "the network card"}
 
 CONFIGURATION = """\
 daemon off;
@@ -141,14 +149,15 @@ def serve_tls(
     name: str,
     parameters: Parameters,
     *,
-    ktls: bool,
+    by: Maker,
     sendfile: bool,
     environment: Mapping[str, str] | None = None,
 ) -> Deployed:
-    """nginx with OpenSSL offering one cipher suite; records made by the kernel (``ktls``) or in user space.
+    """nginx with OpenSSL offering one cipher suite; records made ``by`` whom.
 
-    The witness: the cipher suite in the server's own log, and the connections that the kernel's TLS took over, which
-    must be all or none. Raises Refusal when the client would offer more than the one cipher suite.
+    The witness: the cipher suite in the server's own log, and the connections that the kernel's TLS took over, in
+    software or by a card, which must be all or none. Raises Refusal when the client would offer more than the one
+    cipher suite.
     """
     cipher_suite = parameters.cipher_suite
     if cipher_suite is None or cipher_suite.openssl is None:
@@ -168,11 +177,11 @@ def serve_tls(
     ]
     if cipher_suite.version != "1.3" or since(bench.facts, COMMANDS):  # older ones take all three, so the client's one
         lines.append(f"{chosen} {cipher_suite.openssl};")
-    if ktls:
+    if by != "openssl":
         lines.append("ssl_conf_command Options KTLS;")
     port, place = bench.port(), name if parameters.buffer_bytes is None else f"{name}-{record}"
     served = serve(bench, place, port, lines, sendfile, environment, parameters.at_once)
-    base = bench.base_url("https", port)
+    base, in_kernel = bench.base_url("https", port), by != "openssl"
     right = (f"TLSv{cipher_suite.version}", cipher_suite.openssl)
 
     def verify(seen: Observed) -> Witness:
@@ -181,7 +190,7 @@ def serve_tls(
         # of several the one that should not be there
         version, name = next((pair for pair in spoken if pair != right), spoken[0] if spoken else ("", ""))
         facts = logged.facts | {"suite": name, "tls": version.removeprefix("TLSv"), **lengths(name)}
-        facts["kernel_tls"] = seen.sender["tls_tx"]
+        facts |= {"kernel_tls": seen.sender["tls_tx_software"], "card_tls": seen.sender["tls_tx_device"]}
         resumed = sum(line["resumed"] == "r" for line in seen.log)
         if seen.requests > 1:
             facts["resumed"] = resumed
@@ -191,13 +200,7 @@ def serve_tls(
             return Witness(facts, f"{version} {name} was spoken, not {' '.join(right)}")
         if resumed != seen.resumed_due:
             return Witness(facts, f"{resumed} sessions were resumed, not {seen.resumed_due}")
-        taken = seen.connections_due if ktls else 0
-        if seen.sender["tls_tx"] is None:  # no module tls, no kernel TLS
-            unread = "its counter of connections could not be read"
-            return Witness(facts, f"nothing shows that the kernel's TLS was used: {unread}" if ktls else None)
-        if seen.sender["tls_tx"] != taken:
-            return Witness(facts, f"the kernel's TLS took over {seen.sender['tls_tx']} connections, not {taken}")
-        return Witness(facts)
+        return Witness(facts, made_otherwise(by, seen))
 
     return Deployed(
         url=lambda payload: f"{base}/{payload}",
@@ -206,8 +209,27 @@ def serve_tls(
         verify=verify,
         tls=tls,
         sender_counters=dict(TLS_COUNTERS),
-        driver_found="the kernel's TLS" if ktls else "OpenSSL",
+        driver_found=MAKERS[by],
         buffer_bytes=record,
-        calls=frozenset({"sendfile"}) if ktls and sendfile else frozenset(),
-        crossing_limit=HEADS_BYTES if ktls and sendfile else None,
+        calls=frozenset({"sendfile"}) if in_kernel and sendfile else frozenset(),
+        crossing_limit=HEADS_BYTES if in_kernel and sendfile else None,
     )
+
+
+def made_otherwise(by: Maker, seen: Observed) -> str | None:
+    """Why the records of a sample's connections were not all made by whom they should; None where they were.
+
+    Each counter must have risen exactly: a connection that the other one took is another path's.
+    """
+    software, card = seen.sender["tls_tx_software"], seen.sender["tls_tx_device"]
+    due = seen.connections_due
+    if software is None or card is None:  # no module tls, no kernel TLS
+        unread = "its counters of connections could not be read"
+        return None if by == "openssl" else f"nothing shows that the kernel's TLS was used: {unread}"
+    if by != "card" and card:
+        return f"a network card made the records of {card} connections (TlsTxDevice), not {MAKERS[by]}"
+    if by == "card" and (software, card) != (0, due):
+        return f"the card made the records of {card} connections and the kernel of {software}, not {due} and none"
+    if software != (due if by == "kernel" else 0) and by != "card":
+        return f"the kernel's TLS took over {software} connections, not {due if by == 'kernel' else 0}"
+    return None

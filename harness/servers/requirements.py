@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from harness.api.parameters import Parameters
-from hosts import packages
+from hosts import kernel_config, packages
 from hosts.facts import Facts
 from hosts.onhost.agent import curl
 
@@ -63,7 +63,8 @@ def missing(
             reasons.append(why)
         reasons += _too_old(facts, programs)
         if lacking := facts.lacking(modules):
-            reasons.append(f"the {facts.role}'s kernel {facts.kernel} has no module {', '.join(lacking)}")
+            named = ", ".join(f"{name}{kernel_config.why_lacking(name, facts.config)}" for name in lacking)
+            reasons.append(f"the {facts.role}'s kernel {facts.kernel} has no module {named}")
         if refused := facts.refused(modules):
             reasons.append(f"the {facts.role}'s kernel module {', '.join(refused)}")
         if "cc" in programs and not facts.executable:
@@ -72,6 +73,22 @@ def missing(
                 "(mount one with exec, as /tmp or /dev/shm)"
             )
     return "; ".join(reasons) or None
+
+
+def no_algorithm(facts: Facts, kind: str, name: str) -> str | None:
+    """Why AF_ALG gives no algorithm, or driver, of this name there; None where it does as far as is known.
+
+    ``kind``: ``skcipher``, ``aead`` or ``hash``.
+    """
+    reason = facts.af_alg.why_not(kind, name)
+    return f"on the {facts.role} {reason}" if reason else None
+
+
+def not_approved(parameters: Parameters, *hosts: Facts) -> str | None:
+    """Why the kernels of these hosts have not this cipher for anybody; None where nothing is known against it."""
+    name = parameters.cipher.kernel if parameters.cipher else ""
+    reasons = [f"on the {facts.role} {reason}" for facts in hosts if (reason := facts.af_alg.not_approved(name))]
+    return together(*reasons)
 
 
 def no_programs(programs: tuple[str, ...], *hosts: Facts) -> str | None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from harness.api.bench import Bench
+from harness.api.bench import Bench, load
 from harness.api.parameters import Parameters
 from harness.api.path import Deployed, Observed
-from harness.servers import datapath, requirements
+from harness.servers import datapath, ours
 from hosts.errors import Refusal
 from hosts.facts import Facts
 from hosts.onhost.agent.values import Counter, FileCounter
-from hosts.remote import changes
 
 MODULE = "so_crypt"
 TRUNCATED = FileCounter("/proc/net/snmp6", r"^Ip6InTruncatedPkts\s+(\d+)")
@@ -28,25 +27,15 @@ def impossible(parameters: Parameters) -> str | None:
 
 def unsupported(parameters: Parameters, sender: Facts, receiver: Facts) -> str | None:
     """Why SO_CRYPT with this cipher cannot run on the sender."""
-    if MODULE not in sender.built:
-        return f"the kernel module {MODULE} is not there: {sender.not_built.get(MODULE, 'it was not built')}"
-    if sender.signed_only:
-        return (
-            f"the sender's kernel takes signed modules only ({sender.signed_only}): sign {MODULE} with a key that it "
-            "knows (mokutil --import), or turn Secure Boot off"
-        )
-    modules = parameters.cipher.kernel_modules if parameters.cipher else ()
-    return requirements.missing(sender, receiver, sender_programs=("cc", "modprobe"), sender_modules=modules)
+    return ours.unsupported(MODULE, parameters, sender, receiver)
 
 
 def deploy(bench: Bench, name: str, parameters: Parameters, crossings: int) -> Deployed:
     """Load the module, unless this suite did already, and serve in mode ``name``."""
     if parameters.cipher is None:
         raise Refusal(f"{name} needs a cipher")
-    datapath.load_alg(bench, parameters.cipher)
-    if MODULE not in bench.loaded:
-        bench.on_sender.apply(changes.insmod(MODULE, bench.facts.built[MODULE]))
-        bench.loaded.add(MODULE)
+    load(bench.sender, bench.on_sender, *parameters.cipher.modules)
+    ours.insert(bench, MODULE)
     cipher = parameters.cipher
 
     def rule(seen: Observed, line: dict[str, Any]) -> str | None:

@@ -8,6 +8,7 @@ from harness.blocks import BlockFacts
 from harness.record import Verdict
 from harness.samples import Sample
 from harness.verdicts import judging
+from hosts.roles import ROLES
 
 
 def throttled(blocks: Iterable[BlockFacts]) -> list[str]:
@@ -15,7 +16,7 @@ def throttled(blocks: Iterable[BlockFacts]) -> list[str]:
     known = list(blocks)
     total = sum(each.window_seconds for each in known)
     found = []
-    for role in ("sender", "receiver"):
+    for role in ROLES:
         seconds = sum(getattr(each, role).throttled_ns or 0 for each in known) / 1e9
         if seconds > 0:
             found.append(

@@ -11,6 +11,7 @@ from harness.costs.prediction import Predicted, Prediction
 from harness.record import Cell, Metric, Verdict
 from harness.samples import ELSEWHERE, Sample, counted, cpu_seconds_per_gb, placed
 from harness.verdicts import stats
+from hosts.roles import ROLES
 
 TIMER_SECONDS = 1e-6
 """The step of the receiver's timer: libcurl tells whole microseconds. Samples by another clock tell its step."""
@@ -256,8 +257,8 @@ def bottleneck(
     goodput = statistics.median(s.bytes * 8 / s.seconds for s in rows if s.bytes and s.seconds)
     if link_bits_per_second and goodput >= LINK_SHARE * link_bits_per_second:
         return "link"
-    shares = {}
-    for role in ("sender", "receiver"):
+    shares: dict[str, float] = {}
+    for role in ROLES:
         busy = [getattr(s, role).cpu_seconds for s in rows]
         if all(value is not None for value in busy):
             ratios = [value / s.seconds for value, s in zip(busy, rows, strict=True)]

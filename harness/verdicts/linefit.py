@@ -79,6 +79,17 @@ class Crossover:
     blocks: int
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What one line costs beside another one of the same blocks."""
+
+    call_seconds: Estimate
+    """How much more it costs for every operation."""
+    byte_ratio: Estimate | None
+    """How many times as much for every byte; None where one of them costs nothing for it."""
+    blocks: int
+
+
 def fit(sizes: Sequence[float], seconds: Sequence[float]) -> Line:
     """The line with the smallest sum of squared relative errors. Raises ValueError on input that has none."""
     if len(sizes) != len(seconds) or len(set(sizes)) < 2:
@@ -137,6 +148,19 @@ def crossover(first: Mapping[int, Line], second: Mapping[int, Line]) -> Crossove
     logs = estimate([math.log(size) for size in sizes], floor=-math.inf)
     low, high = (None if limit is None else math.exp(limit) for limit in (logs.low, logs.high))
     return Crossover(math.exp(logs.mean), low, high, below, len(pairs))
+
+
+def beside(first: Mapping[int, Line], second: Mapping[int, Line]) -> Beside | None:
+    """What the second costs beside the first, over the blocks that both were measured in; None without any."""
+    pairs = [(first[block], second[block]) for block in sorted(first.keys() & second.keys())]
+    if not pairs:
+        return None
+    call = estimate([b.call_seconds - a.call_seconds for a, b in pairs], floor=-math.inf)
+    if not all(a.byte_seconds > 0 and b.byte_seconds > 0 for a, b in pairs):
+        return Beside(call, None, len(pairs))
+    logs = estimate([math.log(b.byte_seconds / a.byte_seconds) for a, b in pairs], floor=-math.inf)
+    low, high = (None if limit is None else math.exp(limit) for limit in (logs.low, logs.high))
+    return Beside(call, Estimate(math.exp(logs.mean), low, high), len(pairs))
 
 
 def estimate(values: Sequence[float], floor: float = 0.0) -> Estimate:

@@ -31,10 +31,10 @@ APT::Sandbox::User "root";
 class Archive:
     """apt with settings and state of its own in ``directory``; this machine's are neither read nor changed.
 
-    ``wanted`` is what a person calls that which is fetched, for messages.
+    ``wanted`` is what a person calls that which is fetched, for messages; ``backports``: the release's are there too.
     """
 
-    def __init__(self, release: str, directory: Path, wanted: str) -> None:
+    def __init__(self, release: str, directory: Path, wanted: str, *, backports: bool = False) -> None:
         self.directory = directory
         self.wanted = wanted
         for name in (
@@ -45,7 +45,10 @@ class Archive:
         ):
             (directory / name).mkdir(parents=True)
         options = "".join(f"{option};\n" for option in apt.options(apt.config_dump()))
-        sources = apt.sources(release, apt.index_targets())
+        targets = apt.index_targets()
+        sources = apt.sources(release, targets)
+        if sources and backports:
+            sources += apt.sources(f"{release}-backports", targets)
         if not sources:
             raise Refusal(
                 f"this machine's apt knows no Debian mirror to take {wanted} from",

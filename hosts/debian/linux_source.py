@@ -50,17 +50,22 @@ def versions(madison: str) -> list[Version]:
     return sorted(found, key=lambda version: version.numbers)
 
 
-def newest(release: str, series: str, directory: Path) -> tuple[Archive, Version]:
+class NoSource(Refusal):
+    """The archive has no kernel of this series: not yet, or no more."""
+
+
+def newest(release: str, series: str, directory: Path, *, backports: bool = False) -> tuple[Archive, Version]:
     """The archive of a Debian ``release``, and the newest source of a kernel ``series`` (6.12) in it.
 
-    ``directory`` is apt's own for this. Raises Refusal where there is none.
+    ``directory`` is apt's own for this; ``backports``: the release's backports are looked at too. Raises NoSource where
+    there is none, Refusal where the archive does not answer.
     """
-    archive = Archive(release, directory, "the kernel's source")
+    archive = Archive(release, directory, "the kernel's source", backports=backports)
     archive.run("apt-get", "update")
     package = f"linux-source-{series}"
     found = versions(archive.run("apt-cache", "madison", package))
     if not found:
-        raise Refusal(f"{release} has no {package}")
+        raise NoSource(f"{release}{' and its backports have' if backports else ' has'} no {package}")
     return archive, found[-1]
 
 

@@ -14,16 +14,22 @@ from functools import partial
 from pathlib import Path
 
 from hosts import testbed
+from hosts.debian.linux_source import NoSource
 from hosts.errors import ConfigError, HarnessError
 from hosts.lab import best, guests, kinds, running
 from hosts.testbed import HostsTestbed, LabTestbed
 
+NOT_TO_BE_HAD = 3
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; its exit status."""
+    """Run one command; its exit status: 3 where Debian's archive has no such kernel, 1 for all else that went wrong."""
     options = _parser().parse_args(argv)
     try:
         _COMMANDS[options.command](options)
+    except NoSource as error:
+        print(error, file=sys.stderr)
+        return NOT_TO_BE_HAD
     except HarnessError as error:
         print(error, file=sys.stderr)
         return 1

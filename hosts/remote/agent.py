@@ -27,6 +27,10 @@ SLACK_SECONDS = 15.0
 """So much later than its own timeout an operation must have answered."""
 
 
+FOREIGN_LINES = 1000
+"""What a login shell may print before its command begins."""
+
+
 class AgentError(Refusal):
     """The agent refused or failed an operation; the message is the host's own."""
 
@@ -53,12 +57,35 @@ class Agent:
         self._lock = threading.Lock()
 
     def hello(self, deadline: float) -> values.Hello:
-        """Its first words. Raises AgentError where it will not serve, HostLost."""
-        first = self._receive(deadline)
+        """Its first words. Raises AgentError where it will not serve, HostLost.
+
+        A login shell may print something before, which is passed over.
+        """
+        first, said = None, list[str]()
+        end = time.monotonic() + deadline
+        while first is None:
+            try:
+                line = self._transport.read_line(max(0.01, end - time.monotonic()))
+            except HostLost as error:
+                if not said:
+                    raise
+                raise self._never_began(f"{error.what}; on its standard output: {said[-1]}") from error
+            first = _first_words(line)
+            if first is None:
+                said.append(line[:200].decode(errors="replace").strip() or "an empty line")
+            if len(said) > FOREIGN_LINES:
+                raise self._never_began(f"it only said things like: {said[-1]}")
         if "fatal" in first:
             step = first.get("next_step")
             raise AgentError(str(first["fatal"]), host=self.name, next_step=None if step is None else str(step))
         return cast(values.Hello, self._decoded(values.Hello, first.get("ready"), "its first line"))
+
+    def _never_began(self, why: str) -> HostLost:
+        return HostLost(
+            f"the agent did not begin: {why}",
+            host=self.name,
+            next_step="see what the host says to a command: ssh HOST true; it should say nothing, and end well",
+        )
 
     def _ask(self, asked: Operation[Reply], deadline: float = USUAL_SECONDS) -> Reply:
         op = type(asked).__name__
@@ -154,9 +181,9 @@ class Agent:
         """Wait until the process of change ``number`` lets a connection in; else why not."""
         return self._ask(protocol.WaitPort(address, port, number, timeout), timeout + SLACK_SECONDS)
 
-    def has_address(self, address: str, interface: str) -> bool:
-        """Whether the interface has the address."""
-        return self._ask(protocol.HasAddress(address, interface))
+    def addresses(self) -> dict[str, list[str]]:
+        """The host's addresses, by interface; of one that has none, too."""
+        return self._ask(protocol.Addresses())
 
     def interface_to(self, destination: str, source: str) -> str:
         """The interface by which packets from ``source``, an address there, leave to ``destination``."""
@@ -246,9 +273,9 @@ class Agent:
         """End the trace; what the processes did."""
         return self._ask(protocol.TraceStop(), 40.0)
 
-    def hash_cost(self, name: str, seconds: float) -> values.Costs:
+    def hash_cost(self, name: str, seconds: float, interface: values.CryptoInterface = "AF_ALG") -> values.Costs:
         """What a digest by the kernel's hash costs."""
-        return self._ask(protocol.HashCost(name, seconds), seconds + 2 * SLACK_SECONDS)
+        return self._ask(protocol.HashCost(interface, name, seconds), seconds + 2 * SLACK_SECONDS)
 
     def gnutls_cost(self, cipher: str, mac: str | None, record_bytes: int, seconds: float) -> values.Costs:
         """What enciphering a TLS record costs in user space."""
@@ -259,10 +286,18 @@ class Agent:
         return self._ask(protocol.CryptoFlags())
 
     def alg_answer(
-        self, kind: values.CipherKind, name: str, key_hex: str, iv_hex: str, text_hex: str, aad_hex: str, encrypt: bool
+        self,
+        kind: values.CipherKind,
+        name: str,
+        key_hex: str,
+        iv_hex: str,
+        text_hex: str,
+        aad_hex: str,
+        encrypt: bool,
+        interface: values.CryptoInterface = "AF_ALG",
     ) -> str:
         """What the kernel's cipher makes of a text, in hex."""
-        return self._ask(protocol.AlgAnswer(kind, name, key_hex, iv_hex, text_hex, aad_hex, encrypt))
+        return self._ask(protocol.AlgAnswer(interface, kind, name, key_hex, iv_hex, text_hex, aad_hex, encrypt))
 
     def alg_verify(
         self,
@@ -273,7 +308,17 @@ class Agent:
         iv_bytes: int,
         size_bytes: int,
         aad_bytes: int,
+        interface: values.CryptoInterface = "AF_ALG",
     ) -> str | None:
         """None where the kernel's cipher and OpenSSL agree about random bytes, else what differs."""
-        asked = protocol.AlgVerify(kind, name, evp, key_bytes, iv_bytes, size_bytes, aad_bytes)
+        asked = protocol.AlgVerify(interface, kind, name, evp, key_bytes, iv_bytes, size_bytes, aad_bytes)
         return self._ask(asked)
+
+
+def _first_words(line: bytes) -> dict[str, Any] | None:
+    """An agent's, or None where it is somebody else who speaks."""
+    try:
+        said = json.loads(line)
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) and said.keys() & {"ready", "fatal"} else None

@@ -24,7 +24,7 @@ from hosts.remote.host import RemoteHost
 LOOKS = (
     protocol.Ping,
     protocol.Read,
-    protocol.HasAddress,
+    protocol.Addresses,
     protocol.InterfaceTo,
     protocol.PortTaken,
     protocol.OfferedCipherSuites,
@@ -92,7 +92,12 @@ class Foresight(Agent):
             return None
         key = f"{type(asked).__name__} {json.dumps(encode(asked))}"
         if key not in self._known:
-            self._known[key] = self._agent._ask(asked, deadline)
+            try:
+                self._known[key] = self._agent._ask(asked, deadline)
+            except AgentError as error:
+                if isinstance(asked, protocol.OfferedCipherSuites):  # its library may be one that is to be installed
+                    raise OnlyTrying(error.what, host=self.name) from error
+                raise
         return self._known[key]
 
     def _foresee(self, change: Change) -> Foreseen:
@@ -102,10 +107,16 @@ class Foresight(Agent):
         others = isinstance(change, CommandChange) and change.refuse and self._has(change.look[0])
         if not isinstance(change, LOOKED_AT) and not others:
             return Foreseen(change)
+        if isinstance(change, values.SettingChange) and self._comes(change.path):
+            return Foreseen(change)
         try:
             return Foreseen(change, tuple(self._look(protocol.Foresee(change), 60.0)))
         except AgentError as error:
             return Foreseen(change, refused=error.what)
+
+    def _comes(self, path: str) -> bool:
+        """Whether a setting that is not there may come with a kernel module that would have been loaded by then."""
+        return self.read([path])[path] is None and any(one.loads for one in self.changes)
 
     def _has(self, program: str) -> bool:
         return self.run(["sh", "-c", 'command -v "$1"', "sh", program], USUAL_SECONDS, looks=True).ok

@@ -69,7 +69,8 @@ class RemoteHost:
     def _start(self, lease: float, looks: bool) -> Channel:
         data = agent_zip()
         become, first = sudo.prefix(self._connection) if self.host.become else ([], b"")
-        channel = self._connection.start(shlex.join([*become, *agent_command(data, lease, self._run, looks)]))
+        command = in_any_shell(agent_command(data, lease, self._run, looks))
+        channel = self._connection.start(shlex.join([*become, *command]))
         channel.write(first + data)
         return channel
 
@@ -146,6 +147,15 @@ def agent_command(data: bytes, lease: float, run: str = "", looks: bool = False)
         *(secrets.token_hex(8), f"{lease:g}", f"{_user()} at {socket.gethostname()}", run),
         *(["look"] if looks else []),
     ]
+
+
+def in_any_shell(command: Sequence[str]) -> list[str]:
+    """The same command, in words that every login shell leaves as they are once they are quoted.
+
+    csh takes no line breaks between quotes and looks for ``!`` there, fish for some backslashes.
+    """
+    text = base64.b64encode(f"exec {shlex.join(command)}".encode()).decode()
+    return ["sh", "-c", 'eval "$(echo "$0" | base64 -d)"', text]
 
 
 def _user() -> str:

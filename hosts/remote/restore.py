@@ -16,7 +16,7 @@ PATIENCE_SECONDS = LEASE_SECONDS + 30.0
 """An agent whose controller is gone has put its host back by then, whatever ended that controller."""
 PAUSE_SECONDS = 3.0
 LOOK = """
-grep -s -o '^so_crypt ' /proc/modules | sed 's/^/the module /'
+grep -s -o -E '^(so_crypt|devcrypto) ' /proc/modules | sed 's/^/the module /'
 tc qdisc show 2>/dev/null | grep -o ' ca11: dev [^ ]*' | sed 's/.* dev/a rate on/'
 ls -d /dev/shm/pathproof-* /tmp/pathproof-* /run/pathproof-* /run/user/*/pathproof-* /var/tmp/pathproof-* 2>/dev/null |
 grep -v -x -F "$1" | sed 's/^/the directory /'

@@ -22,6 +22,7 @@ import fabric
 import paramiko
 
 from hosts.errors import ConfigError
+from hosts.roles import ROLES
 from hosts.testbed import Destination, Host, HostsTestbed, destination
 
 Settings = Mapping[str, list[str]]
@@ -68,6 +69,8 @@ class Route:
     """What known_hosts calls the host, where that is not its name."""
     proxy: str | None = None
     """A command for the user's shell that is connected to the host."""
+    jumps: tuple[str, ...] = ()
+    """The hosts that it goes through, where they are known."""
     family: socket.AddressFamily = socket.AF_UNSPEC
     bind_address: str | None = None
 
@@ -104,7 +107,7 @@ def typed(host: Host) -> str:
 
 def require_two(hosts: HostsTestbed) -> None:
     """Raises ConfigError where both hosts' addresses lead to the same place."""
-    one, other = (resolve(role, getattr(hosts, role)) for role in ("sender", "receiver"))
+    one, other = (resolve(role, getattr(hosts, role)) for role in ROLES)
     if (one.host, one.port, one.proxy) == (other.host, other.port, other.proxy):
         raise ConfigError(
             f"sender and receiver are the same machine: both addresses lead to {one.host} port {one.port}",
@@ -154,6 +157,7 @@ def route(wanted: Destination, ssh: tuple[str, ...], asked: Asked) -> Route:
         known_hosts=tuple(_path(file, tokens) for file in files if file != "none"),
         alias=_one(settings, "hostkeyalias"),
         proxy=_proxy(settings, tokens, ssh, asked),
+        jumps=tuple(hop.host for hop in _hops(settings)),
         family=FAMILIES[_one(settings, "addressfamily") or "any"],
         bind_address=_one(settings, "bindaddress"),
     )
@@ -295,5 +299,5 @@ def _said(host: Host, found: Route) -> Route:
         found = replace(found, known_hosts=(host.known_hosts.expanduser(),))
     if host.proxy_command:
         tokens = {"%": "%", "h": found.host, "p": str(found.port), "r": found.user}
-        found = replace(found, proxy=expand(host.proxy_command, tokens))
+        found = replace(found, proxy=expand(host.proxy_command, tokens), jumps=())
     return found

@@ -17,6 +17,8 @@ from hosts.remote.ssh import Connection
 SECONDS = 30.0
 ASKS = ("a password is required", "authentication is required")
 """What sudo, and sudo-rs, say where they would have asked."""
+NO_TERMINAL = "you must have a tty"
+"""What it says where sudoers has ``requiretty``."""
 PROMPT = re.compile(r"^\[sudo[^]]*\] [^:]*: ")
 _terminal = threading.Lock()  # both hosts are reached at once, and a person answers one question after the other
 
@@ -52,10 +54,12 @@ def _tried(connection: Connection, words: list[str], given: bytes) -> tuple[int 
 
 
 def _refused(connection: Connection, said: str) -> Refusal:
+    user = connection.route.user
+    allow = f"say Defaults:{user} !requiretty" if NO_TERMINAL in said else "allow it"
     return Refusal(
-        f"sudo does not make {connection.route.user} root: {said or 'it said nothing'}",
+        f"sudo does not make {user} root: {said or 'it said nothing'}",
         host=connection.name,
-        next_step="allow it in sudoers there, or name root as the user in the testbed file and leave out become",
+        next_step=f"{allow} in sudoers there, or name root as the user in the testbed file and leave out become",
     )
 
 

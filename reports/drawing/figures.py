@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from hosts.roles import ROLES
 from reports import words
 from reports.findings.panels import Panel, absent, counted, has_cpu, quantity, value
 
@@ -144,7 +145,7 @@ def cpu(panel: Panel, cell_index: dict[str, int]) -> Figure | None:
     if not has_cpu(panel):
         return None
     traces, notes, rows = [], [], []
-    for n, host in enumerate(("sender", "receiver")):
+    for n, host in enumerate(ROLES):
         ref = str(n + 1) if n else ""
         of_host, words_in, table = _bars(panel, f"{host}_cpu_seconds_per_gb", cell_index, "x", f"y{ref}")
         traces += of_host

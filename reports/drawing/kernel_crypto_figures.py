@@ -12,10 +12,10 @@ from reports.drawing import lines
 from reports.drawing.figures import Facet, Figure, text
 from reports.findings.kernel_crypto import DECRYPT, ENCRYPT, OPENSSL, PAPER, Curve, KernelCrypto, Point
 
-DASHES = {ENCRYPT: "solid", DECRYPT: "dash", OPENSSL: "dot"}
+DASHES = {ENCRYPT: "solid", DECRYPT: "dash"}
 NULL, REFERENCE = -7, -8
 COLUMNS = ["cipher", "driver", "driver found", "operation", "buffer (B)", "depth", "samples", "Mbit/s", "low", "high",
-           "operations/s"]  # fmt: skip
+           "operations/s", "interface"]  # fmt: skip
 INTERVALS = "Marks are geometric means, their lines 95 % intervals."
 
 
@@ -65,8 +65,8 @@ def _by_size(crypto: KernelCrypto, quantity: Quantity, name: str, title: str) ->
             key = f"{crypto.key}-{name}-{len(facets)}"
             facets.append(Facet(key, words.cipher_title(cipher), lines.small(traces, xaxis, yaxis)))
     caption = (
-        f"One chart for each cipher, all on the same axes. {INTERVALS} The grey line is the null cipher by the same "
-        "interface: what a call costs before any cryptography."
+        f"One chart for each cipher, all on the same axes. {_asked(crypto)}{INTERVALS} The grey line is the null cipher"
+        f"{_by_first(crypto)}: what a call costs before any cryptography."
         if first
         else "The same measurements as calls: towards small buffers the lines level out at what a call costs."
     )
@@ -84,6 +84,16 @@ def _by_size(crypto: KernelCrypto, quantity: Quantity, name: str, title: str) ->
         lines=True,
         data_of="" if first else f"{crypto.key}-throughput",
     )
+
+
+def _asked(crypto: KernelCrypto) -> str:
+    """By which interfaces, as a sentence."""
+    names = [f"{name} (the paper's own)" if name == "/dev/crypto" else name for name in crypto.interfaces]
+    return f"The kernel is asked by {' and by '.join(names)}. " if names else ""
+
+
+def _by_first(crypto: KernelCrypto) -> str:
+    return f" by {crypto.interfaces[0]}" if len(crypto.interfaces) > 1 else " by the same interface"
 
 
 def depths(crypto: KernelCrypto) -> Figure | None:
@@ -144,7 +154,8 @@ def _trace(
     curve: Curve, points: Sequence[Point], series: dict[str, int], quantity: Quantity, along: Callable[[Point], int]
 ) -> dict[str, Any]:
     number = series[curve.name]
-    groups = [number] if curve.path == OPENSSL else [number, lines.MARKS[DASHES.get(curve.path, "solid")]]
+    dash = "dot" if curve.path == OPENSSL else DASHES.get(curve.operation, "solid")
+    groups = [number] if curve.path == OPENSSL else [number, lines.MARKS[dash]]
     return lines.line(
         f"{curve.name}, {curve.operation}",
         groups,
@@ -152,7 +163,7 @@ def _trace(
         [quantity.of(point.seconds, point.buffer) for point in points],
         [_hover(point) for point in points],
         {"line": number},
-        dash=DASHES.get(curve.path, "solid"),
+        dash=dash,
         symbol=lines.SYMBOLS[number % len(lines.SYMBOLS)],
         head=f"<b>{text(words.cipher_title(curve.cipher))}, {text(curve.operation)}</b><br>{text(_driver(curve))}",
         limits=[(quantity.of(point.high, point.buffer), quantity.of(point.low, point.buffer)) for point in points],
@@ -197,9 +208,8 @@ def _legend(
     curves = list(crypto.curves if only is None else only)
     drawn = {curve.name for curve in curves if curve.points}
     entries = [(name, n, "dotted" if name.startswith("OpenSSL") else "") for name, n in series.items() if name in drawn]
-    for path, label in ((ENCRYPT, "encrypt"), (DECRYPT, "decrypt")):
-        if any(curve.path == path and curve.points for curve in curves):
-            entries.append((label, lines.MARKS[DASHES[path]], ""))
+    done = {curve.operation for curve in curves if curve.interface and curve.points}
+    entries += [(operation, lines.MARKS[dash], "") for operation, dash in DASHES.items() if operation in done]
     if only is None and crypto.null:
         entries += [("null cipher", NULL, "")] if len(crypto.ciphers) > 1 else []
         entries.append(("paper 2005", REFERENCE, "null cipher on OpenBSD"))
@@ -215,6 +225,6 @@ def _rows(curves: Iterable[Curve], every: bool = False) -> list[list[Any]]:
                 [words.cipher(curve.cipher), curve.name, curve.found or None, curve.operation, point.buffer]
                 + [point.depth, point.samples]
                 + [None if math.isnan(value) else value for value in values]
-                + [1 / point.seconds]
+                + [1 / point.seconds, curve.interface]
             )
     return rows

@@ -9,7 +9,7 @@ from harness.verdicts.linefit import DESCRIBES, Estimate
 from reports import words
 from reports.drawing.tables import Table, Value, number, span, text
 from reports.findings import kernel_crypto
-from reports.findings.kernel_crypto import Curve, KernelCrypto, amount
+from reports.findings.kernel_crypto import Curve, KernelCrypto, Meters, amount
 
 MODEL = (
     "The line t = a + b n through the times of one operation on n bytes: a is what every call costs, b what every byte "
@@ -28,7 +28,17 @@ CROSSING = (
 )
 COSTS = ("Cipher", "Driver", "Per call (µs)", "Per byte (ns)", "Large buffers (Mbit/s)", "Residual", "Sizes",
          "Operation", "Driver found", "Per call low", "Per call high", "Per byte low", "Per byte high",
-         "Large buffers low", "Large buffers high")  # fmt: skip
+         "Large buffers low", "Large buffers high", "Interface")  # fmt: skip
+METERS = (
+    "What an interface adds to a request is the difference of the lines' costs of a call, block by block; how many "
+    "times as much a byte costs is the ratio of their costs of a byte. Means with their 95 % intervals.",
+    f"They agree about a byte where the whole interval lies within {words.percent(kernel_crypto.AGREE)} of 1. A byte "
+    "by /dev/crypto is copied in and out; by AF_ALG it is copied in, and the cipher writes into the user's pages: a "
+    "cipher that costs little more than a copy need not agree.",
+)
+BESIDE = ("Cipher", "Driver", "Against", "More a call (µs)", "Times a byte", "About a byte", "Operation",
+          "Interface", "Other interface", "More a call low", "More a call high", "Times a byte low",
+          "Times a byte high")  # fmt: skip
 CROSSINGS = ("Cipher", "Driver", "Against", "Same cost at (B)", "Cheaper below", "Cheaper above", "Measured",
              "Operation", "Low (B)", "High (B)")  # fmt: skip
 
@@ -42,8 +52,12 @@ def tables(found: KernelCrypto) -> list[Table]:
         if at is not None:
             rows.insert(at, _paper())
         made.append(
-            Table(f"{found.key}-costs", "What a call and a byte cost", COSTS, rows, MODEL, frozenset(range(7, 15)))
+            Table(f"{found.key}-costs", "What a call and a byte cost", COSTS, rows, MODEL, frozenset(range(7, 16)))
         )
+    met = [_meters(one) for one in kernel_crypto.meters(found)]
+    if met:
+        title = "What an interface adds to a request"
+        made.append(Table(f"{found.key}-interfaces", title, BESIDE, met, METERS, frozenset(range(6, 13))))
     crossed = [_crossing(one, other) for one, other in kernel_crypto.pairs(found)]
     if crossed:
         title = "Where one driver overtakes another"
@@ -106,6 +120,25 @@ def _costs(curve: Curve) -> list[Value] | None:
         *_limits(model.call_seconds, 1e6),
         *_limits(model.byte_seconds, 1e9),
         *(_limits(rate, mega) if rate else (number(None), number(None))),
+        text(curve.interface or ""),
+    ]
+
+
+def _meters(one: Meters) -> list[Value]:
+    first, ratio = one.first, one.beside.byte_ratio
+    said = {True: "agree", False: "differ", None: "not known well enough"}[one.agree]
+    return [
+        Value(words.cipher_title(first.cipher), first.cipher, first.operation),
+        Value(one.second.name, one.second.name, one.second.found if one.second.found != one.second.driver else ""),
+        text(first.name),
+        _with_span(one.beside.call_seconds, 1e6),
+        _with_span(ratio, 1) if ratio else Value("not known", None),
+        text(said),
+        text(first.operation),
+        text(one.second.interface or ""),
+        text(first.interface or ""),
+        *_limits(one.beside.call_seconds, 1e6),
+        *(_limits(ratio, 1) if ratio else (number(None), number(None))),
     ]
 
 
@@ -121,6 +154,7 @@ def _paper() -> list[Value]:
         Value("–", None, "computed from two points"),
         number(len(kernel_crypto.PAPER)),
         *[number(None)] * 8,
+        text("/dev/crypto"),
     ]
 
 

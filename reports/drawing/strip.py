@@ -14,7 +14,7 @@ from harness.verdicts.answer import METRICS, Answer
 from reports import words
 from reports.drawing.forest import PAPER, ticks, unmeasured
 from reports.findings import answer
-from reports.findings.kernel_crypto import ENCRYPT, KernelCrypto, paper_line
+from reports.findings.kernel_crypto import KernelCrypto, paper_line
 from reports.findings.panels import Panel
 
 ROWS, FOLDED_ROWS = 16, 12
@@ -143,18 +143,20 @@ def panel(panel: Panel) -> Strip | None:
 
 def crypto(made: KernelCrypto) -> Strip | None:
     """What enciphering a byte in the kernel costs, by cipher and driver, beside the paper's null cipher."""
-    curves = [curve for curve in made.curves if curve.path == ENCRYPT and curve.model and curve.model.byte_seconds.mean]
+    first = made.interfaces[0] if made.interfaces else None
+    mine = [curve for curve in made.curves if curve.enciphers and curve.interface == first]
+    curves = [curve for curve in mine if curve.model and curve.model.byte_seconds.mean]
     if not curves:
         return None
     paper = paper_line().byte_seconds * 1e9
     costs = [(curve, curve.model.byte_seconds) for curve in curves if curve.model]
     axis = Axis([paper, *(cost.mean * 1e9 for _, cost in costs)])
-    several = len({curve.name for curve in curves}) > 1
+    several = len({curve.driver for curve in curves}) > 1
     rows = []
     for curve, cost in costs[:FOLDED_ROWS]:
         mean = cost.mean * 1e9
         low, high = (value * 1e9 if value else mean for value in (cost.low, cost.high))
-        label = words.cipher_title(curve.cipher) + (f", {curve.name}" if several and curve.name != "any" else "")
+        label = words.cipher_title(curve.cipher) + (f", {curve.driver}" if several and curve.driver != "any" else "")
         rows.append(Row(label, (Mark("other", "same", axis.at(mean), axis.at(low), axis.at(high)),),
                         f"{words.number(mean, 3)} ns", "same"))  # fmt: skip
     lines = (("paper", axis.at(paper), "paper's null cipher"),)

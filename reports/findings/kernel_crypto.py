@@ -10,13 +10,15 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from harness.ciphers import interfaces
 from harness.record import Cell, Head, SuiteEntry
 from harness.verdicts import linefit
-from harness.verdicts.linefit import Line, Model
+from harness.verdicts.linefit import Beside, Line, Model
 from reports import words
 
-ENCRYPT, DECRYPT, OPENSSL = "raw-encrypt", "raw-decrypt", "openssl-speed"
-OPERATIONS = {ENCRYPT: "encrypt", DECRYPT: "decrypt", OPENSSL: "encrypt"}
+ENCRYPT, DECRYPT, OPENSSL = "encrypt", "decrypt", "openssl-speed"
+AGREE = 0.05
+"""How far from one another two interfaces may find what a byte costs, and agree."""
 PAPER = {1024: 420e6, 8192: 600e6}
 """The paper's null cipher on OpenBSD, bits per second by buffer size (its Figure 4 and the text beside it)."""
 
@@ -59,16 +61,31 @@ class Curve:
     points: tuple[Point, ...]
     blocks: dict[int, dict[float, float]]
     """Seconds of one operation, one request at a time, by block and by buffer in bytes."""
+    several: bool = False
+    """Whether the kernel was asked by more than one interface, so that its name says by which."""
+
+    @property
+    def interface(self) -> str | None:
+        """By which the kernel was asked; None of user space."""
+        found = interfaces.of_path(self.path)
+        return found.name if found else None
 
     @property
     def operation(self) -> str:
         """``encrypt`` or ``decrypt``."""
-        return OPERATIONS.get(self.path, self.path)
+        return ENCRYPT if self.path == OPENSSL else interfaces.operation(self.path) or self.path
+
+    @property
+    def enciphers(self) -> bool:
+        """Whether it is the kernel that enciphers."""
+        return self.interface is not None and self.operation == ENCRYPT
 
     @property
     def name(self) -> str:
         """Its driver as requested; OpenSSL's curve by the library."""
-        return "OpenSSL, user space" if self.path == OPENSSL else self.driver
+        if self.path == OPENSSL:
+            return "OpenSSL, user space"
+        return f"{self.driver}, {self.interface}" if self.several else self.driver
 
     @cached_property
     def lines(self) -> dict[int, Line]:
@@ -102,9 +119,14 @@ class KernelCrypto:
         return sorted(names, key=lambda name: name != "null")
 
     @property
+    def interfaces(self) -> list[str]:
+        """By which the kernel was asked, in order."""
+        return list(dict.fromkeys(c.interface for c in self.curves if c.interface and c.points))
+
+    @property
     def null(self) -> Curve | None:
         """What no other cipher can beat: the null cipher, enciphering, by any driver."""
-        curves = [c for c in self.curves if c.cipher == "null" and c.path == ENCRYPT and c.single]
+        curves = [c for c in self.curves if c.cipher == "null" and c.enciphers and c.single]
         return min(curves, key=lambda curve: curve.driver != "any", default=None)
 
     def series(self) -> dict[str, int]:
@@ -153,14 +175,15 @@ def _what(cells: Iterable[Cell]) -> set[tuple[object, ...]]:
 
 
 def _curves(cells: Sequence[Cell], rows: dict[str, pd.DataFrame], summary: pd.DataFrame) -> list[Curve]:
+    several = len({found.name for cell in cells if (found := interfaces.of_path(cell.path))}) > 1
     parts: dict[tuple[str, str, str, str], list[Cell]] = {}
     for cell in cells:
         if cell.buffer_bytes:
             parts.setdefault((cell.suite, cell.cipher, cell.path, cell.driver), []).append(cell)
-    return [_curve(of_curve, rows, summary) for of_curve in parts.values()]
+    return [_curve(of_curve, rows, summary, several) for of_curve in parts.values()]
 
 
-def _curve(cells: Sequence[Cell], rows: dict[str, pd.DataFrame], summary: pd.DataFrame) -> Curve:
+def _curve(cells: Sequence[Cell], rows: dict[str, pd.DataFrame], summary: pd.DataFrame, several: bool) -> Curve:
     first = cells[0]
     points = []
     blocks: dict[int, dict[float, float]] = {}
@@ -175,19 +198,57 @@ def _curve(cells: Sequence[Cell], rows: dict[str, pd.DataFrame], summary: pd.Dat
             for block, times in part.groupby("block")["seconds"]:
                 blocks.setdefault(int(str(block)), {})[float(cell.buffer_bytes or 0)] = float(np.mean(times))
     found = next((cell.driver_found for cell in cells if cell.driver_found), "")
-    return Curve(first.suite, first.cipher, first.path, first.driver, found, tuple(points), blocks)
+    return Curve(first.suite, first.cipher, first.path, first.driver, found, tuple(points), blocks, several)
 
 
 def pairs(crypto: KernelCrypto) -> list[tuple[Curve, Curve]]:
-    """Drivers of one cipher and operation that were measured in the same blocks and are not the same driver."""
+    """Drivers of one cipher and operation that were measured in the same blocks and are not the same driver.
+
+    Of one interface; user space beside the first of them.
+    """
+    first = (*crypto.interfaces, None)[0]
     curves = [curve for curve in crypto.curves if curve.lines]
     return [
         (one, other)
         for n, one in enumerate(curves)
         for other in curves[n + 1 :]
         if (one.suite, one.cipher, one.operation) == (other.suite, other.cipher, other.operation)
+        and (one.interface or first) == (other.interface or first)
         and (one.found != other.found or not one.found)
     ]
+
+
+@dataclass(frozen=True)
+class Meters:
+    """One driver and operation, measured in the same blocks by two interfaces."""
+
+    first: Curve
+    second: Curve
+    beside: Beside
+    """What the second costs beside the first."""
+
+    @property
+    def agree(self) -> bool | None:
+        """Whether both find the same cost of a byte: surely within AGREE (True), surely not (False), or not known."""
+        ratio = self.beside.byte_ratio
+        if ratio is None or ratio.low is None or ratio.high is None:
+            return None
+        if ratio.low >= 1 / (1 + AGREE) and ratio.high <= 1 + AGREE:
+            return True
+        return False if ratio.high < 1 / (1 + AGREE) or ratio.low > 1 + AGREE else None
+
+
+def meters(crypto: KernelCrypto) -> list[Meters]:
+    """What the interfaces' lines say of the same driver, each against the first one."""
+    curves = [curve for curve in crypto.curves if curve.lines and curve.found]
+    by = {(c.interface, c.suite, c.cipher, c.operation, c.driver, c.found): c for c in curves if c.interface}
+    made = []
+    for (interface, *what), second in by.items():
+        first = by.get((crypto.interfaces[0], *what))  # type: ignore[arg-type]
+        found = linefit.beside(first.lines, second.lines) if first and interface != crypto.interfaces[0] else None
+        if first and found:
+            made.append(Meters(first, second, found))
+    return made
 
 
 def turns(first: Curve, second: Curve) -> list[tuple[int, int]]:
@@ -202,16 +263,34 @@ def sentences(found: Sequence[KernelCrypto]) -> list[str]:
     said = []
     for crypto in found:
         for cipher in crypto.ciphers:
-            mine = [c for c in crypto.curves if c.cipher == cipher and c.path == ENCRYPT and c.model]
+            mine = [c for c in crypto.curves if c.cipher == cipher and c.enciphers and c.model]
             if mine:
                 said.append(_sentence(mine))
     return said
 
 
+def adds(found: Sequence[Meters]) -> str:
+    """What an interface adds to a request beyond the first one, and whether both agree about a byte; "" of none."""
+    mine = [one for one in found if one.first.enciphers and one.first.driver == "any"]
+    if not mine:
+        return ""
+    first, second = mine[0].first.interface, mine[0].second.interface
+    calls = [one.beside.call_seconds.mean * 1e6 for one in mine]
+    low, high = (words.number(value, 3) for value in (min(calls), max(calls)))
+    text = f"A request by {second} costs {low if low == high else f'{low} to {high}'} µs more than one by {first}"
+    words_of = {True: "agree", False: "differ", None: "are not known well enough"}
+    parts = []
+    for agree, said in words_of.items():
+        ciphers = dict.fromkeys(words.cipher(one.first.cipher) for one in mine if one.agree is agree)
+        if ciphers:
+            parts.append(f"{said} with {', '.join(ciphers)}")
+    return f"{text}. About a byte, within {AGREE:.0%}, they {'; '.join(parts)}."
+
+
 def _sentence(curves: Sequence[Curve]) -> str:
-    first = curves[0]
+    first, several = curves[0], len({curve.found or curve.driver for curve in curves}) > 1
     what = "a null cipher" if first.cipher == "null" else words.cipher(first.cipher)
-    costs = "; ".join([_costs(curve, len(curves) > 1) for curve in curves] + _overtaking(curves))
+    costs = "; ".join([_costs(curve, several) for curve in curves] + _overtaking(curves))
     text = f"Enciphering with {what} in the kernel costs {costs}"
     if first.cipher == "null":
         line = paper_line()
@@ -226,11 +305,13 @@ def _overtaking(curves: Sequence[Curve]) -> list[str]:
     """From which size on a driver is cheaper than another, where that lies among the sizes that were measured."""
     parts = []
     for one, other in itertools.combinations(curves, 2):
-        crossover = linefit.crossover(one.lines, other.lines) if one.suite == other.suite else None
+        alike = (one.suite, one.interface) == (other.suite, other.interface)
+        crossover = linefit.crossover(one.lines, other.lines) if alike else None
         sizes = [point.buffer for point in (*one.single, *other.single)]
         if crossover and min(sizes) < crossover.size < max(sizes):
             above = other if crossover.first_below else one
-            parts.append(f"{above.found or above.driver} is the cheaper from {amount(crossover.size)} on")
+            by = f" by {above.interface}" if above.several else ""
+            parts.append(f"{above.found or above.driver} is the cheaper from {amount(crossover.size)} on{by}")
     return parts
 
 
@@ -247,5 +328,6 @@ def _costs(curve: Curve, several: bool) -> str:
     byte = f"{words.number(model.byte_seconds.mean * 1e9, 3)} ns a byte"
     most = f", so at most {words.rate(float(f'{model.bits_per_second.mean:.3g}'))}" if model.bits_per_second else ""
     driver = f" with {curve.found or curve.driver}" if several else ""
+    driver += f" by {curve.interface}" if curve.several else ""
     doubt = " (but no line describes it)" if model.describes is False else ""
     return f"{call} and {byte}{driver}{most}{doubt}"

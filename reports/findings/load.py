@@ -11,7 +11,8 @@ import numpy as np
 
 from harness.load import latency
 from harness.record import Cell, Run
-from harness.samples import Load, Role, Sample, cpu_seconds_per_gb
+from harness.samples import Load, Sample, cpu_seconds_per_gb
+from hosts.roles import Role
 from reports import frame, words
 from reports.findings.panels import Panel
 

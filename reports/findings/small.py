@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from harness.record import Cell, Run, SuiteEntry, Verdict
-from harness.samples import Role
+from hosts.roles import ROLES
 from reports import frame, words
 from reports.findings.panels import Panel
 
@@ -128,7 +127,7 @@ def _requests(
     found = {}
     for name, part in counted.groupby("cell", sort=False):
         batch = wanted[str(name)]
-        fine = {host: part[f"{host}_cpu_seconds_per_gb"].notna() for host in get_args(Role)}
+        fine = {host: part[f"{host}_cpu_seconds_per_gb"].notna() for host in ROLES}
         busy = [part[f"{host}_cpu_seconds"].where(known) for host, known in fine.items()]
         sender, receiver = (float(column.mean(skipna=False)) / batch * 1e6 for column in busy)
         times = np.sort(np.array(pooled[str(name)], dtype=np.float64)) / 1e3

@@ -25,7 +25,7 @@ from reports import words
 from reports.table import Table, table
 
 FILE = "history.jsonl"
-VERSION = 4
+VERSION = 5
 """Of what a line of the file means."""
 
 
@@ -83,6 +83,9 @@ class Night(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """What of the hosts and the harness may explain a change, by name."""
     terms: dict[str, str] = {}
     """What else must be alike for two nights to be of one series, by suite."""
+    links: dict[str, str] = {}
+    """Over what links its transfers went, by suite: where two nights tell it, it must be alike, too. Older records do
+    not tell it."""
     cells: list[Measured] = []
     ratios: list[Ratio] = []
 
@@ -208,6 +211,7 @@ def of(path: Path, stamp: str, run: Run) -> Night:
         lost=run.lost,
         facts=_facts(head),
         terms={suite.name: _terms(suite, head.estimator, head.receiver) for suite in head.suites},
+        links=_links(head),
         cells=[
             Measured(cell.id, cell.path, cell.suite, cell.outcome, cell.reason, _seconds(numbers, cell.id))
             for cell in head.cells
@@ -242,6 +246,19 @@ def _terms(suite: record.SuiteEntry, estimator: str | None, receiver: str | None
         of_all["receiver"] = receiver
     beside = {"name", "figure", "link", "prices", "steps", "question", "crossings"}
     return json.dumps(of_all | suite.model_dump(exclude=beside, exclude_defaults=True), sort_keys=True)
+
+
+def _links(head: Head) -> dict[str, str]:
+    """What of the links of each suite's transfers changes a result, as JSON: links, and the paths that had each."""
+    found: dict[str, dict[str, set[str]]] = {}
+    for cell in head.cells:
+        if cell.links:
+            link = json.dumps(cell.links, sort_keys=True)
+            found.setdefault(cell.suite, {}).setdefault(link, set()).add(cell.path)
+    return {
+        suite: json.dumps([[json.loads(link), sorted(paths)] for link, paths in sorted(links.items())], sort_keys=True)
+        for suite, links in found.items()
+    }
 
 
 def _facts(head: Head) -> dict[str, str]:

@@ -70,14 +70,17 @@ class Report:
     told: tuple[Told, ...]
 
 
-def report(nights: Sequence[Night], told: Sequence[Told]) -> Report:
-    """What the newest night says against the history, oldest night first."""
+def report(nights: Sequence[Night], told: Sequence[Told], alpha: float | None = None) -> Report:
+    """What the newest night says against the history, oldest night first.
+
+    ``alpha``: the level of one series' test, where these nights are a part of all that are looked at together.
+    """
     everything = groups(nights)
     broken = _broken(nights, everything)
     if not everything:
         nothing = "Nothing can be compared: no run in the history is complete."
         return Report(" ".join([nothing, *broken]), UNKNOWN, tuple(told))
-    alpha = level(everything)
+    alpha = level(everything) if alpha is None else alpha
     events: list[Event] = []
     keep = list(told)
     for group in everything:

@@ -90,24 +90,31 @@ def groups(nights: Iterable[Night]) -> list[Group]:
 
 
 def _series(nights: Sequence[Night]) -> Iterable[Series]:
-    """Pairs of the last RECENT nights; a night is of a pair's series if its suite's terms are those of the newest."""
-    wanted: dict[Key, tuple[Measured, Measured, str | None]] = {}
+    """Pairs of the last RECENT nights; a night is of a pair's series if its suite's terms and links are those of the
+    newest. A night that does not tell its links is of the series of those that do."""
+    wanted: dict[Key, tuple[Measured, Measured, Night]] = {}
     for night in reversed(nights[-RECENT:]):
         for ratio in night.ratios:
             baseline, cell = night.cells[ratio.baseline], night.cells[ratio.candidate]
             key = (baseline.cell, cell.cell, ratio.metric)
             if key not in wanted:
-                wanted[key] = baseline, cell, night.terms.get(cell.suite)
+                wanted[key] = baseline, cell, night
     points: dict[Key, list[tuple[int, float, float]]] = {key: [] for key in wanted}
     for place, night in enumerate(nights):
         names = [cell.cell for cell in night.cells]
         for ratio in night.ratios:
             key = (names[ratio.baseline], names[ratio.candidate], ratio.metric)
-            if key in wanted and wanted[key][2] == night.terms.get(night.cells[ratio.candidate].suite):
+            if key in wanted and _alike(wanted[key][2], night, night.cells[ratio.candidate].suite):
                 points[key].append((place, ratio.log_ratio, ratio.error))
     for key, (baseline, cell, _) in wanted.items():
         places, values, errors = zip(*points[key], strict=True)
         yield Series(cell.suite, cell.path, baseline.path, *key, places, np.array(values), np.array(errors))
+
+
+def _alike(newest: Night, night: Night, suite: str) -> bool:
+    """Whether both measured the same in a suite, as far as they tell."""
+    links = newest.links.get(suite), night.links.get(suite)
+    return newest.terms.get(suite) == night.terms.get(suite) and (None in links or links[0] == links[1])
 
 
 def level(everything: Sequence[Group]) -> float:

@@ -118,15 +118,16 @@ def _sentence(found: Sequence[Kernel], cell: Cell) -> str:
     subject = f"{words.path(head, cell.path).short or cell.path} against {words.baseline(head, base)}"
     kind = "" if cell.cipher in words.UNENCRYPTED else f" {words.cipher(cell.cipher)}"
     what = f"for {words.size(cell.size_bytes)}{kind}"
-    first, last = known[0], known[-1]
-    if first is None or last is None or not all(known):
-        parts = [
-            f"{_span(v)} on {kernel.label}" if v else f"gave no ratio on {kernel.label} ({_why(kernel, cell)})"
-            for kernel, v in zip(found, known, strict=True)
-        ]
+    there = [(kernel.label, v) for kernel, v in zip(found, known, strict=True) if v]
+    labels = [label for label, _verdict in there]
+    first, last = there[0][1], there[-1][1]
+    parts = [
+        f"{_span(v)} on {kernel.label}" if v else f"gave no ratio on {kernel.label} ({_why(kernel, cell)})"
+        for kernel, v in zip(found, known, strict=True)
+    ]
+    if len(there) < 2:
         return f"{subject} {what}: {', '.join(parts)}; nothing can be said of a change."
-    labels = [kernel.label for kernel in found]
-    spans = " to ".join(_span(v) for v in known if v)
+    spans = " to ".join(_span(v) for _label, v in there)
     between = "the intervals overlap" if len(found) == 2 else f"the intervals of {labels[0]} and {labels[-1]} overlap"
     common = overlap(first, last)
     if common is None:
@@ -135,6 +136,8 @@ def _sentence(found: Sequence[Kernel], cell: Cell) -> str:
         end = f"{between}, so no change can be claimed"
     else:
         end = f"{between.replace('overlap', 'do not overlap')}: the ratio differs between these runs"
+    if len(there) < len(found):
+        return f"{subject} {what}: {', '.join(parts)}; {end}."
     return f"From {' to '.join(labels)}, {subject} went from {spans} {what}; {end}."
 
 
@@ -147,8 +150,18 @@ def _why(kernel: Kernel, wanted: Cell) -> str:
     cell = next((cell for cell in kernel.run.head.cells if cell.id == wanted.id), None)
     if cell is None:
         return "not in this run"
-    why = f": {cell.reason}" if cell.reason else ""
-    return f"{cell.outcome}{why}" if cell.outcome != "measured" else "too few blocks or no baseline"
+    if cell.outcome != "measured":
+        return _became(cell)
+    suite = headline.suite_of(kernel.run.head, cell.suite)
+    for base in kernel.run.head.cells:
+        alike = (base.suite, base.size_bytes, base.cipher) == (cell.suite, cell.size_bytes, cell.cipher)
+        if alike and base.path == suite.baseline and base.outcome != "measured":
+            return f"its baseline was {_became(base)}"
+    return "too few blocks or no baseline"
+
+
+def _became(cell: Cell) -> str:
+    return f"{cell.outcome}{f': {cell.reason}' if cell.reason else ''}"
 
 
 def brief(found: Sequence[Kernel]) -> list[str]:
@@ -170,10 +183,11 @@ def _priced(found: Sequence[Kernel], suite: str, cipher: str) -> list[str]:
     entries = [headline.suite_of(kernel.run.head, suite) for kernel in found]
     rows = {(price.step, price.unit): price.values for price in costs.prices(entries)}
     parts = []
+    by_kernel = ("kernel_cipher", "ns per byte") in rows
     for step, unit, what in (
         ("syscall", "µs per call", "a system call cost"),
         ("read", "ns per byte", "read's copy"),
-        ("cipher", "ns per byte", words.cipher(cipher)),
+        ("kernel_cipher" if by_kernel else "cipher", "ns per byte", words.cipher(cipher)),
     ):
         values = rows.get((step, unit))
         if values:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness import night as fleet_nights
 from harness import records
 from harness.record import Run
 from hosts.errors import HarnessError, Refusal
@@ -19,6 +20,7 @@ from reports.nights import history, nightly
 from reports.nights.history import Night
 from reports.nights.series import Group, groups
 from reports.site import brief, compare_view, kernels, manifest, pages, trend
+from reports.site import night as night_view
 from reports.site.manifest import Entry
 
 PAGE = manifest.PAGE
@@ -36,12 +38,14 @@ def build_site(
     wanted: str | None = None,
     every: bool = False,
     pair: tuple[Path, Path] | None = None,
+    night: str | None = None,
 ) -> Path:
     """Bring the site up to date and return the path of its index. Raises ReportError.
 
     A page is rebuilt if its record or anything it is made with changed. A record that cannot be read has a row
     with its reason in the index and no page. ``wanted``: the folder of a run that is to have its long page; ``every``:
-    all are to have it; ``pair``: folders of two runs that are to have a page that compares them.
+    all are to have it; ``pair``: folders of two runs that are to have a page that compares them; ``night``: of a fleet,
+    that is to have its page, as the newest one has.
     """
     site = results / "site"
     try:
@@ -54,21 +58,23 @@ def build_site(
         nights: list[Night] = []
         for n, path in enumerate(runs):
             progress(f"report of {path.name}", n / len(runs))
-            after[path.name], night = _run(site, path, before.get(path.name), past.get(path.name), path.name in long)
-            nights.append(night)
+            after[path.name], made = _run(site, path, before.get(path.name), past.get(path.name), path.name in long)
+            nights.append(made)
         if history.stale(nights, past):
-            history.save(results, [night for night in nights if night.key])
+            history.save(results, [one for one in nights if one.key])
         rows = sorted((entry["row"] for entry in after.values()), key=_newest, reverse=True)
         kept = set(after)
         apart = _kernels(results, after, before)
-        everything = groups(history.in_order(nights))
+        ordered = history.in_order(nights)
+        everything = groups(ordered)
         held = _compared(site, everything, before, kept, pair)
         trends = _trends(results, everything, before, kept)
-        after |= apart | held | trends
+        fleets = _fleets(results, ordered, before, kept, night)
+        after |= apart | held | trends | fleets
         for name in before.keys() - after.keys():
             manifest.forget(site / name)
         index = site / PAGE
-        shown = [[entry["row"] for entry in some.values()] for some in (apart, held, trends)]
+        shown = [[entry["row"] for entry in some.values()] for some in (apart, held, trends, fleets)]
         manifest.write(index, pages.render_index(rows, *shown))
         manifest.save(site, after)
     except OSError as error:
@@ -239,6 +245,49 @@ def _trends(results: Path, everything: Sequence[Group], before: dict[str, Entry]
     manifest.write(folder / PAGE, trend.render(everything, told))
     row = dict.fromkeys(manifest.NAMES, "") | {"folder": name, "status": "trends", "headline": trend.title(everything)}
     return {name: {"key": key, "row": row}}
+
+
+def _fleets(
+    results: Path, past: Sequence[Night], before: dict[str, Entry], taken: set[str], wanted: str | None
+) -> dict[str, Entry]:
+    """Entries of the pages of a fleet's nights, newest first. The newest one's is written where anything changed, and
+    that of the one asked for; others stay as they are."""
+    found: dict[str, Entry] = {}
+    folders = fleet_nights.folders(results)
+    for path in reversed(folders):
+        name = night_view.folder(path.name)
+        known = before.get(name) if (results / "site" / name / PAGE).exists() else None
+        if name in taken or not (known or path == folders[-1] or path.name == wanted):
+            continue
+        if known and path != folders[-1] and path.name != wanted:
+            found[name] = known
+            continue
+        try:
+            one = fleet_nights.read(path)
+        except HarnessError:
+            if path.name == wanted:
+                raise
+            continue
+        key = manifest.digest([night_view.key(results, one)])
+        if known and known.get("key") == key:
+            found[name] = known
+            continue
+        page = night_view.render(results, one, past)
+        manifest.put(results / "site" / name, page)
+        found[name] = {"key": key, "row": page.row}
+    return found
+
+
+def night_page(results: Path, name: str | None) -> Path:
+    """The page of a fleet's night, by default of the newest. Raises ReportError, and RecordError where it cannot be
+    read."""
+    known = [path.name for path in fleet_nights.folders(results)]
+    name = name or (known[-1] if known else "")
+    if name not in known:
+        listed = f"the newest are {', '.join(known[:-4:-1])}" if known else "tox -e fleet -- fleet.toml makes one"
+        raise ReportError(f"there is no night {name!r} in {results}" if name else "there is no night", next_step=listed)
+    build_site(results, night=name)
+    return results / "site" / night_view.folder(name) / PAGE
 
 
 def kernels_page(results: Path, profile: str) -> Path:

@@ -20,8 +20,9 @@ from reports.findings import costs, headline, panels
 from reports.findings.panels import Panel
 from reports.site import packing, pages
 from reports.site.across import Kernel, brief, change, headline_of, kernels
+from reports.site.became import became
 
-TESTBEDS = ("lab-bookworm", "lab")
+TESTBEDS = ("lab-bookworm", "lab", "lab-7-2", "lab-7-3")
 """The built-in testbeds that differ in their kernel."""
 READING = (
     "The runs were made one after another: a ratio pairs two paths block by block within one run and can be compared "
@@ -69,6 +70,11 @@ def render(runs: Sequence[Run]) -> pages.Page:
         labels=[kernel.label for kernel in found],
         banners=_banners(found),
         reading=[*READING, *costs.reading(v for section in sections for v in section.panel.verdicts.values())],
+        became=[
+            row
+            for section in sections
+            for row in became(section.panel.suite.name, section.tables, [kernel.label for kernel in found])
+        ],
         sections=sections,
         kernel_crypto=kernel_crypto_tables.side_by_side(
             [kernel.label for kernel in found], [kernel.crypto for kernel in found]

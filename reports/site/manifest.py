@@ -17,7 +17,7 @@ from reports.site import pages
 
 FILE = "built.json"
 PAGE = "index.html"
-FILES = (PAGE, "samples.csv", "cells.csv", "kernels.csv")
+FILES = (PAGE, "samples.csv", "cells.csv", "kernels.csv", "night.csv")
 """All that this package ever writes into a page's folder."""
 NAMES = ("folder", "started", "profile", "testbed", "kind", "verdict", "kernel", "status", "headline")
 """Of a row of the index."""

@@ -142,10 +142,11 @@ def render_index(
     kernels: list[dict[str, str]],
     compared: list[dict[str, str]],
     trends: list[dict[str, str]],
+    nights: list[dict[str, str]],
 ) -> str:
     """The index of all runs, and of the pages that hold several runs side by side."""
     template = environment().get_template("index.html.j2")
-    return template.render(rows=rows, kernels=kernels, compared=compared, trends=trends)
+    return template.render(rows=rows, kernels=kernels, compared=compared, trends=trends, nights=nights)
 
 
 def index_row(run: Run, told: Sequence[str] = ()) -> dict[str, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from harness.record import Cell, Run, SuiteEntry
+from hosts.roles import ROLES
 from reports import words
 from reports.drawing import (
     crossings,
@@ -80,7 +81,7 @@ def limits(run: Run) -> list[str]:
     chosen = head.testbed.chosen
     said = [caveat] if (caveat := words.caveat(head.testbed)) else []
     said += [f"Chosen by the run: {chosen}."] if chosen else []
-    loud = {role: told for role in ("sender", "receiver") if (told := head.hosts.get(role, {}).get("not_quiet"))}
+    loud = {role: told for role in ROLES if (told := head.hosts.get(role, {}).get("not_quiet"))}
     said += [f"The {role} was not quiet: {', '.join(map(str, told))}." for role, told in loud.items()]
     masked = [suite.name for suite in head.suites if suite.instructions == "masked"]
     if masked:
@@ -157,7 +158,15 @@ def _kernel_crypto(made: kernel_crypto.KernelCrypto, run: Run) -> Section:
         _notes(made.suites, run, list(made.cells)) if any(c.path == kernel_crypto.OPENSSL for c in made.curves) else [],
         kernel_crypto_figures.figures(made),
         kernel_crypto_tables.tables(made),
-        sentence=next(iter(kernel_crypto.sentences([made])), "No cipher could be measured here."),
+        sentence=" ".join(
+            filter(
+                None,
+                (
+                    next(iter(kernel_crypto.sentences([made])), "No cipher could be measured here."),
+                    kernel_crypto.adds(kernel_crypto.meters(made)),
+                ),
+            )
+        ),
         glimpse=strip.crypto(made),
         masked=made.suites[0].instructions == "masked",
     )

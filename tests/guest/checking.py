@@ -12,6 +12,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+PATIENCE = float(os.environ.get("GUEST_PATIENCE", "1"))
+"""How many times as long as usual whatever is waited for may take."""
+DELAYED_MODULE = os.environ.get("DELAYED_MODULE", "delayed.ko")
+"""Drivers that answer later; their names are ``cbc-aes-delayed`` and ``ctr-aes-delayed``."""
+
+BEGIN = "the checks of kernel modules begin"
+
 crypto = ctypes.CDLL("libcrypto.so.3")
 for _name in ("EVP_CIPHER_CTX_new", "EVP_get_cipherbyname", "OSSL_PROVIDER_load"):
     getattr(crypto, _name).restype = ctypes.c_void_p
@@ -65,6 +72,77 @@ def unload(name: str) -> None:
     raise AssertionError(f"rmmod: {result.stderr.strip()}")
 
 
+def delayed(**values: object) -> None:
+    """Set parameters of the drivers that answer later."""
+    for name, value in values.items():
+        Path("/sys/module/delayed/parameters", name).write_text(f"{value:d}")
+
+
+def most() -> int:
+    """So many requests were under way together at those drivers."""
+    return int(Path("/sys/module/delayed/parameters/most").read_text())
+
+
+def eventually(what: str, true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < end, what
+        time.sleep(0.01)
+
+
+def as_nobody() -> None:
+    os.setgid(65534)
+    os.setuid(65534)
+
+
+def apart(*functions: Callable[[], object]) -> None:
+    """Call functions one after the other in a process of its own; what they raise is told."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            for function in functions:
+                function()
+        except BaseException as error:
+            os.write(write, repr(error).encode()[:4000])
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        said = pipe.read().decode()
+    assert os.waitpid(pid, 0)[1] == 0 and not said, said
+
+
+def let_allocations_fail() -> None:
+    """Once, before Failing is used; only kernels for debugging can."""
+    kinds = Path("/sys/kernel/debug")
+    if not (kinds / "failslab").exists():
+        subprocess.run(["mount", "-t", "debugfs", "debugfs", str(kinds)], check=True)
+    for kind in ("failslab", "fail_page_alloc", "fail_usercopy"):
+        for name, value in (("ignore-gfp-wait", "N"), ("min-order", "0"), ("verbose", "0")):
+            if (kinds / kind / name).exists():
+                (kinds / kind / name).write_text(value)
+
+
+class Failing:
+    """The ``nth`` allocation or copy of this thread fails; ``failed`` says afterwards whether there were so many."""
+
+    def __init__(self, nth: int) -> None:
+        self.nth, self.failed = nth, False
+
+    def __enter__(self) -> Failing:
+        self.fd = os.open("/proc/thread-self/fail-nth", os.O_RDWR)
+        os.pwrite(self.fd, str(self.nth).encode(), 0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        left = 1
+        with contextlib.suppress(OSError):  # which it is that failed, if there was too little that could
+            left = int(os.pread(self.fd, 20, 0).split()[0])
+            os.pwrite(self.fd, b"0", 0)
+        self.failed = not left
+        os.close(self.fd)
+
+
 def kernel_log() -> list[str]:
     lines = []
     fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
@@ -80,8 +158,14 @@ def kernel_log() -> list[str]:
         os.close(fd)
 
 
+def begin() -> None:
+    """Mark in the kernel's log, once a boot, where the checks begin: what it said before is not about them."""
+    if not any(BEGIN in line for line in kernel_log()):
+        Path("/dev/kmsg").write_text(f"{BEGIN}\n")
+
+
 def complaints(prefix: str) -> list[str]:
-    """What the kernel found wrong since it booted; ``prefix`` begins the names of a module's functions."""
+    """What the kernel found wrong since the checks began; ``prefix`` begins the names of a module's functions."""
     bad = (
         "BUG",
         "WARNING",
@@ -94,7 +178,9 @@ def complaints(prefix: str) -> list[str]:
         "KASAN",
         "Out of memory",
     )
-    found = [line for line in kernel_log() if any(word in line for word in bad)]
+    said = kernel_log()
+    said = said[next((n for n, line in enumerate(said) if BEGIN in line), 0) :]
+    found = [line for line in said if any(word in line for word in bad)]
     with contextlib.suppress(OSError):  # only a kernel for debugging has it
         scan = Path("/sys/kernel/debug/kmemleak")
         for _ in range(2):

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.servers.datapath import COMPILE, ONHOST
-from hosts.lab.uml import UmlLab
+from harness.servers import datapath
+from hosts import modules
+from hosts.lab.uml import UmlLab, UmlParts
+from hosts.remote import changes
+from hosts.remote.changes import Scope
 from hosts.remote.host import RemoteHost
 from tests.support.guest_checks import run_checks
 
@@ -16,19 +19,22 @@ CHECKS = Path(__file__).with_name("datapath_checks")
 
 
 @pytest.fixture(scope="module")
-def guest(lab: UmlLab) -> Iterator[RemoteHost]:
-    with RemoteHost("sender", lab.testbed.sender) as host:
+def guest(lab: UmlLab, lab_parts: UmlParts) -> Iterator[RemoteHost]:
+    """With /dev/crypto."""
+    module = modules.in_image(lab_parts.target, modules.DEVCRYPTO)
+    with RemoteHost("sender", lab.testbed.sender) as host, Scope(host) as scope:
+        scope.apply(changes.insmod("devcrypto", host.put(module.content, "devcrypto.ko")))
         yield host
 
 
 @pytest.fixture(scope="module")
 def compiled(guest: RemoteHost) -> str:
     """The program, compiled there by the guest's own compiler; its place."""
-    files = [*sorted((ONHOST / "datapath").glob("*.[ch]")), ONHOST / "modules" / "so_crypt" / "so_crypt.h"]
-    for path in files:
-        guest.put(path.read_bytes(), path.name)
-    sources = [path.name for path in files if path.suffix == ".c"]
-    guest.check([*COMPILE, "-o", "datapath", *sources], timeout=120)
+    made = datapath.program()
+    for name, content in made.sources.items():
+        guest.put(content, name)
+    sources = [name for name in made.sources if name.endswith(".c")]
+    guest.check([*datapath.COMPILE, "-o", "datapath", *sources], timeout=120)
     return f"{guest.directory}/datapath"
 
 

@@ -35,17 +35,19 @@ again() {  # PACKAGE: the archive's own, made again of what is installed
     done
     dpkg-deb --build "$built" . >/dev/null
 }
-made() {  # PACKAGE VERSION DEPENDS
+made() {  # PACKAGE VERSION DEPENDS PROVIDES
     mkdir -p "build/$1/DEBIAN"
-    printf 'Package: %s\nVersion: %s\nArchitecture: all\nMaintainer: x <x@localhost>\nDepends: %s\nDescription: x\n' \
-        "$1" "$2" "$3" >"build/$1/DEBIAN/control"
+    printf 'Package: %s\nVersion: %s\nArchitecture: all\nMaintainer: x <x@localhost>\nDepends: %s\nProvides: %s\n' \
+        "$1" "$2" "$3" "$4" | grep -v ': $' >"build/$1/DEBIAN/control"
+    echo 'Description: x' >>"build/$1/DEBIAN/control"
     dpkg-deb --build "build/$1" . >/dev/null
 }
 again nginx
 again nginx-common
-made site 1 nginx-common
-made newer 1 'base-files (>= 999)'
-made base-files 999 ''
+made site 1 nginx-common ''
+made newer 1 'base-files (>= 999)' ''
+made base-files 999 '' ''
+made library-t64 1 '' library
 for file in *.deb; do
     dpkg-deb --field "$file"
     printf 'Filename: ./%s\nSize: %s\n' "$file" "$(stat -c %s "$file")"
@@ -89,10 +91,10 @@ def state(host: RemoteHost) -> set[str]:
 
 def test_what_is_missing_is_installed_starts_nothing_and_goes_again(host: RemoteHost) -> None:
     before = state(host)
-    done = provision.provision(host, managers.APT, [*PACKAGES, "no-such-thing", "python3"])
+    done = provision.provision(host, managers.APT, [*PACKAGES, "no-such-thing", "python3", "library"])
     new, unknown = done.installed, done.unknown
     assert unknown == ("no-such-thing",)
-    assert set(new) == {"nginx", "nginx-common"}
+    assert set(new) == {"nginx", "nginx-common", "library-t64"}, "which is what provides the library today"
     assert host.run(["nginx", "-v"]).ok
     asked = (host.read(["/run/systemctl"])["/run/systemctl"] or "").splitlines()
     assert [line for line in asked if re.search(r"\b(re)?start\b", line)] == []

@@ -8,28 +8,45 @@ from pathlib import Path
 import pytest
 
 from hosts import modules
-from hosts.lab import uml
+from hosts.lab.kinds import Parts
 from hosts.remote.host import RemoteHost
 from tests.support.guest_checks import run_checks
 
-CHECKS = Path(__file__).with_name("so_crypt_checks")
+HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
-def module(released: tuple[uml.UmlParts, RemoteHost]) -> str:
-    """The module built for the guest's kernel; its place there."""
+def places(released: tuple[Parts, RemoteHost]) -> list[str]:
+    """The module, and drivers that answer later, built for the guest's kernel; where they are there."""
     parts, host = released
-    built = modules.in_image(parts.target)
-    assert host.check(["uname", "-r"]).strip().startswith(built.version.partition("-")[0])
-    return host.put(built.content, "so_crypt.ko")
+    kernel, found = host.check(["uname", "-r"]).strip(), []
+    for source in (modules.SO_CRYPT, HERE / "kernel" / "delayed"):
+        built = modules.in_image(parts.target, source)
+        assert kernel.startswith(built.version.partition("-")[0])
+        found.append(f"{source.name.upper()}_MODULE={host.put(built.content, f'{source.name}.ko')}")
+    return found
 
 
-@pytest.mark.parametrize("checks", ["streams", "settings", "waiting", "ends", "together"])
-def test_the_module_in_a_guest(released: tuple[uml.UmlParts, RemoteHost], module: str, checks: str) -> None:
-    run_checks(released[1], CHECKS, checks, f"SO_CRYPT_MODULE={module}", seconds=280)
+@pytest.mark.parametrize(
+    "checks", ["streams", "receiving", "settings", "waiting", "ends", "held", "together", "faults"]
+)
+def test_the_module_in_a_guest(released: tuple[Parts, RemoteHost], places: list[str], checks: str) -> None:
+    if checks == "faults" and not released[1].run(["test", "-e", "/proc/self/fail-nth"]).ok:
+        pytest.skip("this kernel cannot make allocations fail: a kernel for debugging can")
+    run_checks(released[1], HERE / "so_crypt_checks", checks, *places, seconds=280)
 
 
-def test_building_again_comes_from_the_cache(released: tuple[uml.UmlParts, RemoteHost]) -> None:
+def test_the_server_on_a_kernel_short_of_memory(
+    released: tuple[Parts, RemoteHost], places: list[str], program: bytes | None
+) -> None:
+    if program is None:
+        pytest.skip("no C compiler (cc) on this machine that links statically")
+    place = released[1].put(program, "datapath")
+    released[1].check(["chmod", "700", place])
+    run_checks(released[1], HERE / "datapath_checks", "pressed", f"DATAPATH={place}", *places, seconds=60)
+
+
+def test_building_again_comes_from_the_cache(released: tuple[Parts, RemoteHost]) -> None:
     parts, _host = released
     first = modules.in_image(parts.target)
     said: list[str] = []
@@ -37,16 +54,18 @@ def test_building_again_comes_from_the_cache(released: tuple[uml.UmlParts, Remot
     assert (again, said) == (first, [])
 
 
-def test_the_build_leaves_the_image_alone(released: tuple[uml.UmlParts, RemoteHost]) -> None:
+def test_the_build_leaves_the_image_alone(released: tuple[Parts, RemoteHost]) -> None:
     parts, _host = released
     place = parts.target.image
     assert not list((place / "mnt").iterdir())
     assert str(place) not in Path(f"/proc/{os.getpid()}/mounts").read_text()
 
 
-def test_headers_that_are_missing_on_a_host(released: tuple[uml.UmlParts, RemoteHost]) -> None:
-    """A guest has no headers of its kernel: the same answer as a host without them."""
+def test_headers_that_are_missing_on_a_host(released: tuple[Parts, RemoteHost]) -> None:
+    """A guest whose kernel was built has no headers of it: the same answer as a host without them."""
     _parts, host = released
+    if host.run(["sh", "-c", "test -e /lib/modules/$(uname -r)/build/Makefile"]).ok:
+        pytest.skip("this guest has Debian's kernel, and its headers")
     with pytest.raises(modules.NoHeaders) as caught:
         modules.on_host(host, "Debian GNU/Linux")
     assert f"linux-headers-{host.check(['uname', '-r']).strip()}" in str(caught.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hosts.lab.uml import UmlLab
+from hosts.roles import ROLES
 from tests.support.commands import abilities
 from tests.support.lab import unchanged
 
@@ -14,7 +15,7 @@ def test_two_hosts_are_described_and_left_as_they_were(lab: UmlLab, hosts_file: 
         done = abilities("--testbed", str(hosts_file), "--profile", "gigabit-3des")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    for role in ("sender", "receiver"):
+    for role in ROLES:
         start = next(n for n, line in enumerate(lines) if line.startswith(f"{role}: Debian GNU/Linux 13"))
         mine = lines[start : lines.index("", start)]
         assert any(line.split()[:3] == ["*", "aes", "aes-generic"] for line in mine)

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from harness.ciphers.vectors import VECTORS, Vector
-from hosts.lab.uml import UmlLab
+from hosts import modules
+from hosts.lab.uml import UmlLab, UmlParts
+from hosts.onhost.agent.values import CryptoInterface
 from hosts.remote import changes
 from hosts.remote.agent import AgentError
 from hosts.remote.changes import Scope
@@ -19,20 +21,32 @@ from tests.support.lab import shell
 
 
 @pytest.fixture(scope="module")
-def ciphers(lab: UmlLab) -> Iterator[RemoteHost]:
-    """A host that has loaded all these ciphers, and unloads them again."""
+def ciphers(lab: UmlLab, lab_parts: UmlParts) -> Iterator[RemoteHost]:
+    """A host that has loaded all these ciphers and both interfaces, and unloads them again."""
     wanted = dict.fromkeys(
-        [*("af_alg", "algif_skcipher", "algif_aead"), *(module for names in NAMES.values() for module in names.modules)]
+        ["af_alg", "algif_skcipher", "algif_aead", *(module for names in NAMES.values() for module in names.modules)]
     )
     with RemoteHost("receiver", lab.testbed.receiver) as host, Scope(host) as scope:
         for module in wanted:
             scope.apply(changes.modules(module))
+        built = modules.in_image(lab_parts.target, modules.DEVCRYPTO)
+        scope.apply(changes.insmod("devcrypto", host.put(built.content, "devcrypto.ko")))
         yield host
 
 
-def ask(host: RemoteHost, vector: Vector, text: str, encrypt: bool, name: str | None = None) -> str:
+EITHER: tuple[CryptoInterface, ...] = ("/dev/crypto", "AF_ALG")
+
+
+def ask(
+    host: RemoteHost,
+    vector: Vector,
+    text: str,
+    encrypt: bool,
+    name: str | None = None,
+    interface: CryptoInterface = "AF_ALG",
+) -> str:
     name = name or NAMES[vector.cipher].kernel
-    return host.agent.alg_answer(vector.kind, name, vector.key, vector.iv, text, vector.aad, encrypt)
+    return host.agent.alg_answer(vector.kind, name, vector.key, vector.iv, text, vector.aad, encrypt, interface)
 
 
 def compare(host: RemoteHost, vector: Vector, size: int, **other: Any) -> str | None:
@@ -44,13 +58,14 @@ def compare(host: RemoteHost, vector: Vector, size: int, **other: Any) -> str | 
     return host.agent.alg_verify(size_bytes=size, **asked | other)
 
 
+@pytest.mark.parametrize("interface", EITHER)
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.cipher)
-def test_the_kernel_gives_the_published_answer(ciphers: RemoteHost, vector: Vector) -> None:
+def test_the_kernel_gives_the_published_answer(ciphers: RemoteHost, vector: Vector, interface: CryptoInterface) -> None:
     before = ciphers.read(["/proc/modules"])
-    assert ask(ciphers, vector, vector.text, True) == vector.answer
-    assert ask(ciphers, vector, vector.answer, False) == vector.text
+    assert ask(ciphers, vector, vector.text, True, interface=interface) == vector.answer
+    assert ask(ciphers, vector, vector.answer, False, interface=interface) == vector.text
     for size in (16, 1024, 65_536, 131_072):
-        assert compare(ciphers, vector, size) is None
+        assert compare(ciphers, vector, size, interface=interface) is None
     assert ciphers.read(["/proc/modules"]) == before, "the kernel loaded nothing by itself"
 
 
@@ -69,11 +84,15 @@ def test_the_kernel_does_not_take_a_wrong_tag(ciphers: RemoteHost, vector: Vecto
         ask(ciphers, vector, "00" * 16, False)
 
 
-def test_a_driver_can_be_asked_by_name(ciphers: RemoteHost) -> None:
+@pytest.mark.parametrize("interface", EITHER)
+def test_a_driver_can_be_asked_by_name(ciphers: RemoteHost, interface: CryptoInterface) -> None:
     vector = next(vector for vector in VECTORS if vector.cipher == "aes128cbc")
-    assert ask(ciphers, vector, vector.text, True, "cbc(aes-generic)") == vector.answer
-    with pytest.raises(AgentError, match=r"the kernel gives no skcipher cbc\(aes-imaginary\)"):
-        ask(ciphers, vector, vector.text, True, "cbc(aes-imaginary)")
+    assert ask(ciphers, vector, vector.text, True, "cbc(aes-generic)", interface) == vector.answer
+    with pytest.raises(AgentError, match=r"gives no skcipher cbc\(aes-imaginary\)"):
+        ask(ciphers, vector, vector.text, True, "cbc(aes-imaginary)", interface)
+    aead = next(vector for vector in VECTORS if vector.kind == "aead")
+    with pytest.raises(AgentError, match="the tag is wrong"):
+        ask(ciphers, aead, aead.answer[:-2] + "00", False, interface=interface)
 
 
 def test_what_differs_is_told(ciphers: RemoteHost) -> None:

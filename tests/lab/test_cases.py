@@ -11,19 +11,20 @@ import pytest
 
 from harness.api.bench import Bench
 from harness.api.path import Deployed
+from harness.ciphers.interfaces import AF_ALG, DEVCRYPTO
 from harness.ciphers.table import CIPHERS
 from harness.cli import restore as restoring
 from harness.events import Event, Events, Note
-from harness.measuring import between, link
-from harness.measuring.opened import SO_CRYPT, Wanted, open_testbed
-from harness.run import feasible
-from hosts import modules, testbed
+from harness.measuring import between, link, way
+from harness.measuring.opened import Wanted, open_testbed
+from harness.servers import interfaces
+from hosts import testbed
 from hosts.errors import Refusal
 from hosts.lab import uml
 from hosts.remote import changes
 from hosts.remote.host import RemoteHost
 from hosts.testbed import Host, HostsTestbed
-from tests.support.lab import connected, shell, unchanged
+from tests.support.lab import connected, place_modules, shell, unchanged
 from tests.support.runs import profile_of, renew_associations, run, samples_of, suite
 
 SIX = {"sender": "fd98::2", "receiver": "fd98::3"}
@@ -80,17 +81,17 @@ def test_every_path_is_measured_on_hosts_as_others_have_them(
             words = "enc cbc(des3_ede) 0x" + "11" * 24 + " auth-trunc hmac(sha1) 0x" + "22" * 20 + " 96"
             assert renew_associations(bench.sender, lambda _old: words) == 2
 
-    schemes = ("http", "so-crypt", "so-crypt-send", "afalg-copy", "afalg-splice", "plain", "https", "ipsec")
+    ours = ("so-crypt", "so-crypt-send", "devcrypto-copy", "devcrypto-mapped")
+    schemes = ("http", *ours, "afalg-copy", "afalg-splice", "plain", "https", "ipsec")
     wanted = profile_of(
-        suite(*schemes, cipher="3des", link_rate="1gbit"),
+        suite(*schemes, cipher="3des", link_rate="200mbit"),
         suite("http", "https", "ktls", "ktls-write", "ipsec", cipher="aes128gcm") | {"name": "today"},
         suite("http", cipher="3des", link_rate="15mbit") | {"name": "slow"},
         suite("ipsec", cipher="3des") | {"name": "dropped"},
     )
     with connected(others, program) as opened:
         about = opened.sender_facts, opened.receiver_facts
-        module = modules.in_image(lab_parts.target)
-        about[0].built[SO_CRYPT] = opened.sender.put(module.content, "so_crypt.ko")
+        place_modules(opened, lab_parts)
         assert not opened.sender.directory.startswith("/dev/shm"), "a tmpfs from which programs run"
         done = run(opened, wanted, tmp_path, act)
     ahead = [facts.shown["clock"]["ahead_seconds"] for facts in about]
@@ -105,8 +106,9 @@ def test_every_path_is_measured_on_hosts_as_others_have_them(
     assert "bytes, the sender's took none: ESP (IP protocol 50) does not get through" in (dropped.reason or "")
     # what needs the AEAD that is disabled is told so, and nothing else
     said = f"the sender's kernel module algif_aead is disabled (modprobe.d there: {DISABLED})"
-    assert feasible.why_not_kernel_crypto(CIPHERS["aes128gcm"], about[0]) == said
-    assert feasible.why_not_kernel_crypto(CIPHERS["3des"], about[0]) is None
+    assert interfaces.why_not(AF_ALG, CIPHERS["aes128gcm"], about[0]) == said
+    assert interfaces.why_not(AF_ALG, CIPHERS["3des"], about[0]) is None
+    assert interfaces.why_not(DEVCRYPTO, CIPHERS["aes128gcm"], about[0]) is None, "it needs nothing of AF_ALG"
 
 
 @pytest.fixture(scope="class")
@@ -135,7 +137,7 @@ class TestBetween:
     def test_nothing_is_in_the_way_of_the_lab_and_ssh_goes_another(self, pair: tuple[RemoteHost, RemoteHost]) -> None:
         between.require(*pair)
         for host in pair:
-            assert host.hello.management == management(host.host) != host.host.data_interface
+            assert host.hello.management == [management(host.host)] != [host.host.data_interface]
 
     def test_packets_that_leave_by_another_interface_are_refused(self, pair: tuple[RemoteHost, RemoteHost]) -> None:
         sender, receiver = (host.host for host in pair)
@@ -149,18 +151,19 @@ class TestBetween:
     def test_a_firewall_is_named_with_host_port_and_direction(
         self, pair: tuple[RemoteHost, RemoteHost], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(between, "SECONDS", 1.0)
+        """One that lets the first ports through: the last one is tried, too."""
+        monkeypatch.setattr(way, "SECONDS", 1.0)
         sender, receiver = (host.host for host in pair)
-        rule = f"dir in src {receiver.data_address} dst {sender.data_address} proto tcp dport 18080"
+        rule = f"dir in src {receiver.data_address} dst {sender.data_address} proto tcp dport 18120"
         with altered(sender, f"ip xfrm policy add {rule} action block", f"ip xfrm policy delete {rule}"):
             said = refused(pair)
-        way = f"the receiver ({receiver.data_address}) does not get through to {sender.data_address} TCP port 18080"
-        assert said == f"{way}: timed out"
+        who = f"the receiver ({receiver.data_address}) does not get through to {sender.data_address} TCP port 18120"
+        assert said == f"{who}: timed out"
 
     def test_a_port_that_is_in_use_is_no_firewall(
         self, pair: tuple[RemoteHost, RemoteHost], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(between, "SECONDS", 1.0)
+        monkeypatch.setattr(way, "SECONDS", 1.0)
         sender = pair[0].host
         script = f"import socket, time; s = socket.create_server(('{sender.data_address}', 18070)); time.sleep(60)"
         listening = f'python3 -c "{script}" >/dev/null 2>&1 & for n in $(seq 50); do ss -ltn | grep -q 18070 && break; '

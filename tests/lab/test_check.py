@@ -11,6 +11,7 @@ import pytest
 from harness.measuring import way
 from hosts.lab.uml import UmlLab
 from hosts.remote.host import RemoteHost
+from hosts.roles import ROLES
 from tests.support.commands import harness
 from tests.support.lab import shell, unchanged
 
@@ -35,7 +36,7 @@ def test_two_hosts_are_checked_and_nothing_is_changed_or_loaded(lab: UmlLab, hos
     assert [then - now for now, then in zip(after, before, strict=True)] == [{}, {}]
     lines = [line.strip() for line in done.stdout.splitlines()]
     assert done.returncode == 1, done.stderr
-    for role in ("sender", "receiver"):
+    for role in ROLES:
         address = getattr(lab.testbed, role).address
         assert any(line.startswith(f"{role}: reached by ssh ") and f"root@{address} port 22" in line for line in lines)
     found = {line.split("  ")[0]: line for line in lines if "  " in line}
@@ -56,7 +57,9 @@ def test_two_hosts_are_checked_and_nothing_is_changed_or_loaded(lab: UmlLab, hos
     changes = lines[lines.index("a run would change this, and undo it in reverse order:") :]
     assert "+ tc qdisc add dev vec1 root handle ca11: netem rate 1000000000bit limit 4000" in changes
     assert any(line.startswith("+ kernel modules: ") and " esp4 " in line for line in changes)
-    assert lines[-1] == "- install the missing packages, or give --provision"
+    assert lines[-2] == "- install the missing packages, or give --provision"
+    command = f"tox -e gigabit-3des -- --testbed {hosts_file}"
+    assert lines[-1] == f"then check again, or measure what can run: {command}"
 
 
 def test_esp_that_is_dropped_on_one_side_is_told_with_its_direction(

@@ -19,6 +19,7 @@ from harness.measuring import sampling
 from harness.measuring.opened import OpenTestbed
 from harness.measuring.proof import Batch
 from harness.profile import TransferSuite
+from hosts.roles import ROLES
 from tests.support.lab import shell
 from tests.support.runs import (
     MB,
@@ -88,7 +89,7 @@ def test_every_protection_carries_all_of_it_and_nothing_in_clear(
     samples = samples_of(done, "ipsec")
     for sample in samples:
         assert sample.valid
-        for role in ("sender", "receiver"):
+        for role in ROLES:
             assert MB <= int(sample.witness[f"{role}_sa_bytes"] or 0) < 1.1 * MB
         asked = CIPHERS[str(PROTECTIONS[name]["cipher"])]
         tag = 128 if asked.aead else AUTH_ICV_BITS[PROTECTIONS[name]["integrity"]]
@@ -214,11 +215,8 @@ def test_a_file_in_clear_uses_the_shaped_link_as_fully_as_iperf3(opened: OpenTes
             assert sample.seconds
             goodput["http"].append(size * 8 / sample.seconds)
 
-    asked = profile_of(suite("http", cipher="3des", link_rate="1gbit", sizes={"30MB": {"blocks": 2}}))
-    for attempt in range(3):  # other tests use the machine too, which the harness refuses as it should
-        http = by_path(run(opened, asked, tmp_path / str(attempt), alternate))["http"]
-        if "the link is not at" not in str(http.reason):
-            break
+    asked = profile_of(suite("http", cipher="3des", link_rate="300mbit", sizes={"30MB": {"blocks": 2}}))
+    http = by_path(run(opened, asked, tmp_path, alternate))["http"]
     assert http.outcome == "measured", http.reason
     assert max(goodput["http"]) >= 0.95 * max(goodput["iperf3"]), goodput
-    assert max(goodput["iperf3"]) < 1e9
+    assert max(goodput["iperf3"]) < 300e6

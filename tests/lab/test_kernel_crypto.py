@@ -35,7 +35,10 @@ WRONG = "/sys/module/faulty/parameters/wrong"
 def crypto(*ciphers: str, **more: Any) -> dict[str, Any]:
     """A suite of kernel crypto, as short as can be."""
     content = {"name": "raw", "question": "kernel-crypto", "ciphers": ciphers, "buffers": [4096], "blocks": 2}
-    return content | {"seconds": 0.02} | more
+    return content | {"interfaces": ["AF_ALG"], "seconds": 0.02} | more
+
+
+EITHER = ["/dev/crypto", "AF_ALG"]
 
 
 def rows(done: Run, **wanted: object) -> list[Cell]:
@@ -45,7 +48,7 @@ def rows(done: Run, **wanted: object) -> list[Cell]:
 
 def test_every_kind_of_cipher_is_timed_both_ways(opened: OpenTestbed, tmp_path: Path) -> None:
     ciphers = ("null", "des", "3des", "aes128gcm", "chacha20poly1305")
-    done = run(opened, profile_of(crypto(*ciphers, depths=[1, 4])), tmp_path)
+    done = run(opened, profile_of(crypto(*ciphers, depths=[1, 4], interfaces=EITHER)), tmp_path)
     for cell in done.head.cells:
         # none of these drivers queues requests, and a depth of 4 would only be threads that take turns
         if cell.depth == 4:
@@ -56,7 +59,8 @@ def test_every_kind_of_cipher_is_timed_both_ways(opened: OpenTestbed, tmp_path: 
             assert cell.outcome == "measured", cell.reason
     for cipher in ciphers:
         found = {(cell.path, cell.depth) for cell in rows(done, cipher=cipher, driver="any")}
-        assert found == {(path, depth) for path in ("raw-encrypt", "raw-decrypt") for depth in (1, 4)}
+        paths = {f"{by}-{operation}" for by in ("devcrypto", "raw") for operation in ("encrypt", "decrypt")}
+        assert found == {(path, depth) for path in paths for depth in (1, 4)}
     for cell in rows(done, outcome="measured"):
         samples = [sample for sample in done.samples if sample.cell == cell.id]
         assert counting(samples) == 2
@@ -67,10 +71,14 @@ def test_every_kind_of_cipher_is_timed_both_ways(opened: OpenTestbed, tmp_path: 
             assert int(sample.witness["operations"] or 0) >= 1
             assert (sample.witness["driver"], sample.witness["depth"]) == (cell.driver_found, cell.depth)
             assert sample.witness["consistent"] is True
+            assert sample.witness["interface"] == cell.interface == EITHER[cell.path.startswith("raw")]
+            assert ("memory" in sample.witness) == (cell.interface == "/dev/crypto")
             row = CIPHERS[cell.cipher]
             lengths = (8 * row.key_bytes, 8 * row.tag_bytes)
             assert (sample.witness["key_bits"], sample.witness["tag_bits"]) == lengths
             assert sample.bytes == 4096
+    across = [row for row in done.head.verdicts if "/raw-" in row.candidate and "/devcrypto-" in row.baseline]
+    assert len(across) == 2 * len(ciphers), "the same by the other interface"
     entry = done.head.suites[0]
     assert (entry.question, entry.link_rate_bits_per_second) == ("kernel-crypto", None)
 
@@ -110,7 +118,8 @@ def test_a_driver_that_queues_is_timed_at_every_depth(opened: OpenTestbed, crypt
     """Beside the one that it wraps, which answers before it returns. ``any`` is either of them."""
     wrapped = cryptd.removeprefix("cryptd(").removesuffix(")")
     drivers = ["any", cryptd, wrapped]
-    done = run(opened, profile_of(crypto("aes128cbc", drivers=drivers, depths=[1, 4, 64])), tmp_path)
+    asked = crypto("aes128cbc", drivers=drivers, depths=[1, 4, 64], interfaces=EITHER)
+    done = run(opened, profile_of(asked), tmp_path)
     for cell in done.head.cells:
         queues = "cryptd(" in (cell.driver_found or "")
         assert cell.outcome == ("measured" if queues or cell.depth == 1 else "unsupported"), cell.reason
@@ -122,7 +131,10 @@ def test_a_driver_that_queues_is_timed_at_every_depth(opened: OpenTestbed, crypt
             assert ("under_way" in sample.witness) == ("sleeps_per_operation" in sample.witness) == (cell.depth != 1)
             if cell.depth != 1:
                 assert 2 <= float(sample.witness["under_way"] or 0) <= (cell.depth or 1)
-                assert float(sample.witness["sleeps_per_operation"] or 0) > 0.5
+                by_module = cell.interface == "/dev/crypto"
+                assert sample.witness["submission"] == ("asynchronous" if by_module else "threads")
+                shown = sample.witness["later_per_operation" if by_module else "sleeps_per_operation"]
+                assert float(shown or 0) > 0.5
     assert {cell.outcome for cell in rows(done, driver=cryptd)} == {"measured"}
     (reason,) = {cell.reason for cell in rows(done, driver=wrapped) if cell.depth != 1}
     assert reason == (
@@ -134,7 +146,7 @@ def test_a_driver_that_queues_is_timed_at_every_depth(opened: OpenTestbed, crypt
 def test_aeads_alone_leave_nothing_behind(opened: OpenTestbed, tmp_path: Path) -> None:
     """A name is tried as either kind of cipher, and the kernel would load what serves that kind by itself."""
     before = opened.sender.read(["/proc/modules"])
-    done = run(opened, profile_of(crypto("aes256gcm", operations=["encrypt"])), tmp_path)
+    done = run(opened, profile_of(crypto("aes256gcm", operations=["encrypt"], interfaces=EITHER)), tmp_path)
     assert {cell.outcome for cell in done.head.cells} == {"measured"}
     names = [
         {line.split()[0] for line in str(text["/proc/modules"]).splitlines()}
@@ -186,7 +198,8 @@ def test_a_driver_that_answers_rightly_is_measured(opened: OpenTestbed, faulty: 
 def test_a_driver_that_answers_wrongly_is_refused_by_known_answers(
     opened: OpenTestbed, faulty: str, tmp_path: Path
 ) -> None:
-    done = run(opened, profile_of(crypto("aes128cbc")), tmp_path, lambda _bench, _deployed: spoil(opened))
+    asked = crypto("aes128cbc", interfaces=EITHER)
+    done = run(opened, profile_of(asked), tmp_path, lambda _bench, _deployed: spoil(opened))
     cells = rows(done, driver=faulty)
     assert {cell.outcome for cell in cells} == {"invalid"}
     assert {cell.reason for cell in cells} == {
@@ -216,7 +229,7 @@ def test_a_driver_that_answers_wrongly_later_ends_invalid(opened: OpenTestbed, f
     assert {cell.outcome for cell in rows(done, driver="any")} == {"measured"}
 
 
-@pytest.mark.parametrize("path", ["afalg-copy", "so-crypt"])
+@pytest.mark.parametrize("path", ["devcrypto-copy", "so-crypt"])
 def test_a_transfer_by_a_driver_that_answers_wrongly_is_invalid(
     opened: OpenTestbed, faulty: str, tmp_path: Path, path: str
 ) -> None:
@@ -262,7 +275,8 @@ def test_a_shorter_tag_is_never_a_number(opened: OpenTestbed, tmp_path: Path, mo
     text = header.read_text()
     header.write_text(text.replace("#define AEAD_TAG\t16", "#define AEAD_TAG\t12"))
     assert header.read_text() != text
-    files = [str(file) for file in sorted(source.glob("*.c"))]
+    headers = [f"-I{datapath.ONHOST / 'modules' / module}" for module in ("so_crypt", "devcrypto")]
+    files = [*headers, *(str(file) for file in sorted(source.glob("*.c")))]
     subprocess.run([*datapath.COMPILE, "-o", str(source / "datapath"), "-static", *files], check=True, timeout=120)
     sabotage = instead(opened, monkeypatch, (source / "datapath").read_bytes())
     done = run(opened, profile_of(crypto("aes128gcm", "aes128cbc", drivers=["any"])), tmp_path, sabotage)
@@ -271,7 +285,7 @@ def test_a_shorter_tag_is_never_a_number(opened: OpenTestbed, tmp_path: Path, mo
     assert {cell.outcome for cell in rows(done, cipher="aes128cbc")} == {"measured"}
 
 
-@pytest.mark.parametrize("path", ["afalg-copy", "afalg-splice", "so-crypt", "so-crypt-send"])
+@pytest.mark.parametrize("path", ["devcrypto-copy", "afalg-copy", "afalg-splice", "so-crypt", "so-crypt-send"])
 def test_a_shorter_key_of_a_stream_is_never_a_number(opened: OpenTestbed, tmp_path: Path, path: str) -> None:
     """A server with an AES-128 key answers where AES-256-CBC is asked for: the same driver, as many bytes."""
 

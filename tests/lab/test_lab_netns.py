@@ -18,6 +18,7 @@ from hosts import testbed
 from hosts.errors import HarnessError, Refusal
 from hosts.lab import netns, running
 from hosts.processes import children
+from hosts.roles import ROLES
 from hosts.testbed import Host
 from tests.support.lab import shell
 from tests.support.machine import LAB, ROOT, inhabitants, namespace_of, soon, traces
@@ -57,8 +58,7 @@ def spent(lab: netns.NetnsLab, host: Host, command: str) -> dict[str, float]:
 
 
 def test_each_host_sees_its_own_and_nothing_of_this_machine(lab: netns.NetnsLab) -> None:
-    roles = ("sender", "receiver")
-    for role, host, other in zip(roles, (lab.testbed.sender, lab.testbed.receiver), reversed(roles), strict=True):
+    for role, host, other in zip(ROLES, (lab.testbed.sender, lab.testbed.receiver), reversed(ROLES), strict=True):
         assert shell(host, "hostname") == role
         assert shell(host, "nproc; grep -c ^processor /proc/cpuinfo").split() == ["1", "1"]
         assert shell(host, "ls /sys/class/net").split() == ["eth0", "eth1", "lo"]
@@ -83,7 +83,7 @@ def test_a_host_cannot_load_a_module(lab: netns.NetnsLab) -> None:
         assert not capabilities & 1 << 16, "CAP_SYS_MODULE"
 
 
-@pytest.mark.parametrize("role", ["sender", "receiver"])
+@pytest.mark.parametrize("role", ROLES)
 def test_work_of_one_host_is_told_as_its_own(lab: netns.NetnsLab, role: str) -> None:
     other = {"sender": "receiver", "receiver": "sender"}[role]
     used = spent(lab, getattr(lab.testbed, role), WORK)

@@ -14,7 +14,7 @@ import pytest
 
 from hosts.debian import image
 from hosts.lab import uml
-from hosts.lab.uml import kernel
+from hosts.lab.built_kernel import SERIES, Wanted
 
 USER = 54321
 
@@ -36,7 +36,6 @@ exec setpriv --reuid "$USER_ID" --regid "$USER_ID" --clear-groups "$@"
 PROGRAM = """
 import subprocess, sys
 from hosts.lab import uml
-from hosts.lab.uml import kernel
 with uml.obtain(uml.UmlTestbed(kind="uml", name="lab", memory_mb=512)) as parts, parts.boot() as lab:
     for role in lab.processors:
         command = [sys.executable, "-m", "hosts.lab", "enter", role, "hostname; id -u; ping -qc1 receiver >&2"]
@@ -61,7 +60,10 @@ def test_an_ordinary_user_boots_a_lab(lab_parts: uml.UmlParts, monkeypatch: pyte
         pytest.skip("this Python is installed where an ordinary user cannot read it")
     names = {}
     monkeypatch.setattr(os, "geteuid", lambda: USER)
-    for variable, place in (("IMAGE", image.location("trixie")), ("KERNEL", kernel.location("trixie"))):
+    for variable, place in (
+        ("IMAGE", image.location("trixie")),
+        ("KERNEL", Wanted("trixie", SERIES["trixie"]).location),
+    ):
         names[f"{variable}_NAME"] = f"{place.parent.name}/{place.name}"
     monkeypatch.undo()
     result = subprocess.run(

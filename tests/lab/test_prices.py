@@ -10,6 +10,7 @@ import pytest
 
 from harness.api.bench import load
 from harness.api.parameters import Parameters
+from harness.api.prices import price_of
 from harness.api.steps import Steps, Way
 from harness.ciphers.table import CIPHERS
 from harness.costs import prices, rehearsal
@@ -19,6 +20,7 @@ from harness.measuring.opened import CpuMeter, OpenTestbed
 from harness.profile import TransferSuite
 from harness.record import Metric, SuiteEntry
 from hosts.lab.uml import UmlLab
+from hosts.remote import changes
 from hosts.remote.agent import AgentError
 from hosts.remote.changes import Scope
 from tests.support.runs import PATHS, profile_of, suite
@@ -26,11 +28,17 @@ from tests.support.runs import PATHS, profile_of, suite
 
 @pytest.mark.parametrize("name", ["hmac(sha1)", "hmac(sha256)", "sha256"])
 def test_the_kernel_s_hash_is_timed_for_few_bytes_and_many(opened: OpenTestbed, name: str) -> None:
+    """By either interface: what a byte costs is the hash's own, and no figure of the interface."""
+    bytes_ns = {}
     with Scope(opened.sender) as scope:
         load(opened.sender, scope, "algif_hash", "hmac", "sha1_generic", "sha256_generic")
-        told = opened.sender.agent.hash_cost(name, 0.2)
-    assert (told.small.size_bytes, told.large.size_bytes) == (256, 16384)
-    assert 0 < told.small.usual_ns < told.large.usual_ns
+        scope.apply(changes.insmod("devcrypto", opened.sender_facts.built["devcrypto"]))
+        for interface in ("/dev/crypto", "AF_ALG"):
+            told = opened.sender.agent.hash_cost(name, 0.2, interface)
+            assert (told.small.size_bytes, told.large.size_bytes) == (256, 16384)
+            assert 0 < told.small.usual_ns < told.large.usual_ns
+            bytes_ns[interface] = price_of(told).byte_ns
+    assert 0.5 < bytes_ns["/dev/crypto"] / bytes_ns["AF_ALG"] < 2
 
 
 def test_a_hash_that_the_kernel_does_not_have_is_named(opened: OpenTestbed) -> None:
@@ -40,6 +48,8 @@ def test_a_hash_that_the_kernel_does_not_have_is_named(opened: OpenTestbed) -> N
             opened.sender.agent.hash_cost("hmac(rot13)", 0.2)
         with pytest.raises(AgentError, match="0 seconds"):
             opened.sender.agent.hash_cost("sha256", 0.0)
+        with pytest.raises(AgentError, match=r"/dev/crypto gives no hash sha256: it is not there"):
+            opened.sender.agent.hash_cost("sha256", 0.2, "/dev/crypto")
 
 
 @pytest.mark.parametrize(
@@ -63,6 +73,10 @@ def test_every_step_of_every_path_that_is_possible_has_its_price(opened: OpenTes
     assert all(price.call_ns >= 0 for price in known.values())
     ciphering = {name for source in sources for name in source.ciphering}
     assert all(price.byte_ns > 0 for name, price in known.items() if name in ciphering)
+    if parameters.cipher and parameters.cipher.skcipher:
+        assert known["devcrypto_copy"].byte_ns > known["devcrypto_map"].byte_ns, "what is mapped is not copied"
+        # the same cipher by the other meter, whose request is in its price, too
+        assert 0.7 < known["kernel_cipher"].byte_ns / known["cipher"].byte_ns < 1.4
     if parameters.cipher and not parameters.cipher.aead:
         assert known["esp"].byte_ns > known["kernel_cipher"].byte_ns, "the cipher and its hash"
 

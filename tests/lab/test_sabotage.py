@@ -11,7 +11,9 @@ import pytest
 
 from harness import records
 from harness.api.bench import Bench
+from harness.api.parameters import Parameters
 from harness.api.path import Deployed
+from harness.ciphers.table import CIPHERS
 from harness.measuring.opened import OpenTestbed
 from harness.profile import Profile
 from harness.record import Cell
@@ -90,6 +92,12 @@ def _other_esp(bench: Bench, _deployed: dict[str, Deployed]) -> None:
         runs.renew_associations(host, lambda _: f"auth-trunc hmac(sha1) 0x{'11' * 20} 96 enc ecb(cipher_null) ''")
 
 
+def _maps_instead(bench: Bench, deployed: dict[str, Deployed]) -> None:
+    """Another server answers, which has /dev/crypto work on its own pages: the payload is the same."""
+    other = runs.PATHS["devcrypto-mapped"].deploy(bench, Parameters(CIPHERS["3des"]))
+    deployed["devcrypto-copy"] = replace(deployed["devcrypto-copy"], url=other.url, log=other.log, server=other.server)
+
+
 @pytest.mark.parametrize(
     ("path", "sabotage", "outcome", "reason"),
     [
@@ -103,6 +111,7 @@ def _other_esp(bench: Bench, _deployed: dict[str, Deployed]) -> None:
         ("http", _flip_byte, "invalid", "SHA-256"),
         # of 256 wrong keys one gives padding that looks right: then the payload tells
         ("afalg-copy", _wrong_key, "invalid", "padding is wrong|SHA-256"),
+        ("devcrypto-copy", _maps_instead, "invalid", "copied 0 bytes in and 0 out, and mapped 1000008"),
         ("https", _offer_aes, "failed", "libcurl"),
     ],
 )

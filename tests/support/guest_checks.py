@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hosts.remote.host import RemoteHost
+
+PATIENCE = float(os.environ.get("GUEST_PATIENCE", "1"))
+"""How many times as long as in the usual guest checks may take: kernels that look for mistakes are slow."""
 
 
 def zipped(package: Path) -> bytes:
@@ -20,15 +25,48 @@ def zipped(package: Path) -> bytes:
     return buffer.getvalue()
 
 
+TOGETHER = """
+pids=
+for word; do
+    module=${word#*:}
+    PYTHONPATH=${word%%:*} python3 -m unittest "$module" >"$TMPDIR/$module.said" 2>&1 &
+    pids="$pids $!:$module"
+done
+status=0
+for pid in $pids; do
+    wait "${pid%%:*}" || status=$?
+    echo "${pid#*:}"
+    tail -n 40 "$TMPDIR/${pid#*:}.said"
+done
+exit "$status"
+"""
+
+
+def run_together(host: RemoteHost, modules: Mapping[Path, Sequence[str]], *environment: str, seconds: float) -> None:
+    """Run modules of packages of checks at the same time on a host; else as ``run_checks``.
+
+    ``modules``: names by package.
+    """
+    words = []
+    for package, some in modules.items():
+        place = host.put(zipped(package), f"{package.name}.zip")
+        words += [f"{place}:{package.parent.name}.{package.name}.{name}" for name in some]
+    settings = [f"TMPDIR={host.directory}", f"GUEST_PATIENCE={PATIENCE}", *environment]
+    command = ["env", *settings, "sh", "-c", TOGETHER, "sh", *words]
+    done = host.run(command, timeout=seconds * PATIENCE)
+    assert done.ok, f"status {done.status}\n{done.stdout[-9000:]}{done.stderr[-1000:]}"
+    assert len(re.findall(r"^Ran [1-9]\d* tests? in", done.stdout, re.MULTILINE)) == len(words), done.stdout
+
+
 def run_checks(host: RemoteHost, package: Path, module: str, *environment: str, seconds: float) -> None:
     """Run one module of a package of checks on a host; what unittest says of a failure is the assertion's message.
 
-    ``environment`` are words like ``NAME=value``; ``seconds`` is the time it may take.
+    ``environment`` are words like ``NAME=value``; ``seconds`` is the time it may take in the usual guest.
     """
     place = host.put(zipped(package), f"{package.name}.zip")
-    settings = [f"PYTHONPATH={place}", f"TMPDIR={host.directory}", *environment]
+    settings = [f"PYTHONPATH={place}", f"TMPDIR={host.directory}", f"GUEST_PATIENCE={PATIENCE}", *environment]
     command = ["python3", "-m", "unittest", f"{package.parent.name}.{package.name}.{module}"]
-    done = host.run(["env", *settings, *command], timeout=seconds)
+    done = host.run(["env", *settings, *command], timeout=seconds * PATIENCE)
     assert done.ok, f"status {done.status}\n{done.stdout[-3000:]}{done.stderr[-6000:]}"
     ran = re.search(r"^Ran (\d+) tests? in", done.stderr, re.MULTILINE)
     assert ran and int(ran[1]), f"nothing was checked: {done.stderr}"

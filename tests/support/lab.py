@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from harness.events import Events
 from harness.measuring.opened import OpenTestbed, open_testbed
-from harness.paths import ipsec
-from harness.servers import datapath
+from harness.servers import datapath, ipsec
+from hosts import modules
 from hosts.errors import HostLost
+from hosts.lab.kinds import Parts
 from hosts.remote.ssh import Connection
 from hosts.testbed import Host, HostsTestbed
 
@@ -24,6 +25,13 @@ def connected(testbed: HostsTestbed, program: bytes | None) -> Iterator[OpenTest
         if program:
             opened.shared[datapath.SHARED] = opened.sender.put(program, "datapath", 0o700)
         yield opened
+
+
+def place_modules(opened: OpenTestbed, parts: Parts) -> None:
+    """Our kernel modules, built for the guests' kernel, onto the sender."""
+    for source in (modules.SO_CRYPT, modules.DEVCRYPTO):
+        module = modules.in_image(parts.target, source)
+        opened.sender_facts.built[source.name] = opened.sender.put(module.content, f"{source.name}.ko")
 
 
 @contextlib.contextmanager

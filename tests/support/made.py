@@ -20,6 +20,7 @@ from harness.samples import Sample
 from harness.verdicts import judging
 from hosts.disturbance import Disturbance
 from hosts.facts import PROGRAMS
+from hosts.roles import ROLES
 
 LIBCURL = "libcurl/8.14.1 GnuTLS/3.8.9 zlib/1.3.1"
 
@@ -95,7 +96,7 @@ class Made:
 class Bed:
     """Boots that follow one another; the last one's number."""
 
-    surroundings: Surroundings = lambda: dict.fromkeys(("sender", "receiver"), Disturbance())
+    surroundings: Surroundings = lambda: dict.fromkeys(ROLES, Disturbance())
     boots: int = 0
     up: bool = False
 

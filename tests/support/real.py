@@ -10,14 +10,17 @@ import random
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from harness import records
-from harness.record import Outcome, Run, Status
+from harness import paths, records
+from harness.api.parameters import Parameters
+from harness.ciphers.table import CIPHERS
+from harness.record import Head, Outcome, Run, Status
 from harness.samples import Sample
 from harness.verdicts import judging, stats
+from hosts.roles import Role
 from tests.support.shrink import write
 
 DATA = Path(__file__).parents[1] / "data" / "gigabit-3des"
@@ -101,9 +104,25 @@ def ended(status: Status, reason: str) -> Edit:
     return edit
 
 
-def told(role: Literal["sender", "receiver"], **facts: Any) -> Edit:
+def told(role: Role, **facts: Any) -> Edit:
     """Other facts of a host."""
     return lambda run: run.head.hosts[role].update(facts)
+
+
+def by_devcrypto(run: Run) -> None:
+    """The baseline is the traditional scheme by /dev/crypto; the record says its words and steps, as today's do."""
+    text = run.head.model_dump_json(by_alias=True).replace("afalg-copy", "devcrypto-copy")
+    head = run.head = Head.model_validate_json(text.replace("alg_send_", "devcrypto_copy_"))
+    known = paths.discover()
+    head.paths |= {cell.path: known[cell.path].words for cell in head.cells if cell.path in known}
+    for entry in head.suites:
+        cells = [cell for cell in head.cells if cell.suite == entry.name and cell.path in known]
+        asked = {cell.path: Parameters(CIPHERS.get(cell.cipher)) for cell in cells}
+        taken = {path: known[path].steps(parameters) for path, parameters in asked.items()}
+        entry.taken = {path: steps for path, steps in taken.items() if steps is not None}
+        entry.ciphering = ["cipher", "kernel_cipher"]
+    for sample in run.samples:
+        sample.cell = sample.cell.replace("afalg-copy", "devcrypto-copy")
 
 
 def only(*suites: str) -> Edit:

@@ -47,12 +47,16 @@ def test_every_path_of_every_suite_is_answered() -> None:
         assert set(found) == {
             (suite.name, path)
             for suite in wanted.suites
-            for path in ((KERNEL_CRYPTO,) if isinstance(suite, profile.CryptoSuite) else suite.paths)
+            for path in (
+                [f"{KERNEL_CRYPTO} by {interface}" for interface in suite.interfaces]
+                if isinstance(suite, profile.CryptoSuite)
+                else suite.paths
+            )
         }
 
 
 def test_a_host_with_everything_runs_all_but_what_no_host_can() -> None:
-    found = answers(able("sender", built={"so_crypt": "/x.ko"}), built=True)
+    found = answers(able("sender", built={"so_crypt": "/x.ko", "devcrypto": "/y.ko"}), built=True)
     cannot = {name for name, answer in found.items() if str(answer) != "can run"}
     assert {path for _, path in cannot} == {"ktls", "ktls-write", "https"}
     assert [suite for suite, path in cannot if path == "https"] == ["small-files-resumed"], "lighttpd does not log it"

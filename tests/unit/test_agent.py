@@ -14,7 +14,6 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ from hosts.onhost.agent.values import (
 )
 from hosts.remote import changes
 from hosts.remote.host import agent_zip
-from tests.support.agent_process import LocalAgent, Watched, alone, start
+from tests.support.agent_process import LocalAgent, Watched, start
 
 SECRET = "5ec2e7" * 8
 SLEEP = 600
@@ -65,17 +64,7 @@ time.sleep(600)
 DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)" + PLAIN
 
 
-@pytest.fixture(scope="module", autouse=True)
-def machine() -> Iterator[None]:
-    """One test of agents at a time on a machine, as one agent at a time."""
-    with alone():
-        yield
-
-
-@pytest.fixture
-def agent() -> Iterator[LocalAgent]:
-    with start() as started:
-        yield started
+pytestmark = pytest.mark.usefixtures("machine")
 
 
 def put(agent: LocalAgent, path: str, data: bytes, mode: int = 0o600) -> None:

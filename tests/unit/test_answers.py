@@ -8,7 +8,7 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from harness.ciphers import vectors
 from harness.ciphers.vectors import VECTORS, Vector
-from hosts.onhost.agent import afalg, evp, gnutls
-from tests.support.agent_process import LocalAgent, alone, start
+from hosts.onhost.agent import afalg, devcrypto, evp, gnutls, kernel_ciphers
+from tests.support.agent_process import LocalAgent
 from tests.support.known_ciphers import NAMES
 
 unhex = bytes.fromhex
@@ -162,14 +162,14 @@ def test_openssl_without_its_legacy_provider_says_so(tmp_path: Path) -> None:
 @settings(deadline=None)
 @given(st.binary(min_size=1, max_size=40), st.data())
 def test_the_first_byte_that_differs_is_named(one: bytes, data: st.DataObject) -> None:
-    assert afalg.difference(one, one) is None
+    assert kernel_ciphers.difference(one, one) is None
     place = data.draw(st.integers(0, len(one) - 1))
     other = bytearray(one)
     other[place] ^= data.draw(st.integers(1, 255))
     tail = bytes(data.draw(st.binary(min_size=len(one) - place - 1, max_size=len(one) - place - 1)))
-    said = afalg.difference(bytes(other[: place + 1]) + tail, one)
+    said = kernel_ciphers.difference(bytes(other[: place + 1]) + tail, one)
     assert said == f"byte {place} of {len(one)} is {other[place]:#04x}, not {one[place]:#04x}"
-    assert afalg.difference(one[:place], one) == f"{place} bytes instead of {len(one)}"
+    assert kernel_ciphers.difference(one[:place], one) == f"{place} bytes instead of {len(one)}"
 
 
 BLOCK = bytes(16)
@@ -192,6 +192,21 @@ def test_a_python_or_a_kernel_without_af_alg_says_so(monkeypatch: pytest.MonkeyP
     monkeypatch.delattr(socket, "AF_ALG")
     with pytest.raises(afalg.AlgError, match=r"the kernel gives no skcipher cbc\(aes\): this Python has no AF_ALG"):
         afalg.answer("skcipher", "cbc(aes)", bytes(16), bytes(16), bytes(16))
+
+
+@pytest.mark.skipif(Path("/dev/crypto").exists(), reason="this machine has /dev/crypto")
+def test_a_kernel_without_the_module_says_so() -> None:
+    said = r"/dev/crypto gives no skcipher cbc\(aes\): it is not there"
+    with pytest.raises(afalg.AlgError, match=said):
+        kernel_ciphers.answer("/dev/crypto", "skcipher", "cbc(aes)", bytes(16), bytes(16), bytes(16))
+    with pytest.raises(afalg.AlgError, match="no text"):
+        devcrypto.answer("skcipher", "cbc(aes)", bytes(16), bytes(16), b"")
+
+
+def test_the_module_s_structures_are_as_its_header_has_them() -> None:
+    """Sizes and numbers that the header says; tests/unit/test_devcrypto.py compares the header with the compiler's."""
+    sizes = {devcrypto.Session: 160, devcrypto.Crypt: 48, devcrypto.Authenticated: 72}
+    assert {kind: ctypes.sizeof(kind) for kind in sizes} == sizes
 
 
 # GnuTLS
@@ -229,12 +244,6 @@ def test_what_a_record_costs(cipher: str, mac: str | None) -> None:
 def test_what_gnutls_cannot_time_is_said(said: str, cipher: str, mac: str | None, size: int, seconds: float) -> None:
     with pytest.raises(ValueError, match=said):
         gnutls.cost(cipher, mac, size, seconds)
-
-
-@pytest.fixture
-def agent() -> Iterator[LocalAgent]:
-    with alone(), start() as started:
-        yield started
 
 
 @gnutls_here

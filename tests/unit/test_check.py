@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from harness import paths, profile
 from harness.cli import check
 from harness.measuring import way
-from harness.measuring.way import BYTES
+from harness.measuring.way import BYTES, Carried
 from harness.run import answers
 from hosts import packages
 from hosts.facts import PROGRAMS, Facts
@@ -90,8 +91,24 @@ def test_what_can_run_now_and_what_once_packages_are_there() -> None:
         f"profile gigabit-3des: {possible} of {len(now)} paths can run now, {later} once the missing packages are "
         "installed"
     )
+    assert lines[1] == "  its question, so-crypt against afalg-copy, can be answered"
     assert not any("nginx" in line for line in lines), "what is missing is told elsewhere"
     assert [line for line in lines if "small-files-kept/ktls: the kernel's TLS has no 3DES" in line]
+
+
+def test_whether_its_question_can_be_answered_is_told_with_what_is_missing() -> None:
+    wanted = profile.load("gigabit-3des")
+    sender = replace(without("sender"), modules=frozenset())
+    found = answers.answers(wanted, paths.discover(), sender, without("receiver"), built=True)
+    said = "  its question, so-crypt against afalg-copy, CANNOT be answered there: afalg-copy cannot run"
+    assert check.of_profile(wanted, found, found)[1].startswith(said.partition(":")[0])
+
+
+def test_the_last_line_is_the_command_that_measures() -> None:
+    assert check.lines(check.Checked(["x"]), "tox -e p") == ["x", "", "nothing is in the way; next: tox -e p"]
+    assert check.lines(check.Checked(["x"], ["do", "do"]), "tox -e p")[2:] == [
+        *("next:", "  - do", "then check again, or measure what can run: tox -e p")
+    ]
 
 
 # ------------------------------------------------------------------------------ what reads like a diff
@@ -144,13 +161,26 @@ def test_what_would_be_refused_is_marked() -> None:
 
 
 def test_the_interface_that_is_named_must_have_carried_it() -> None:
-    assert way.by_interface("sender", "eth1", {"eth0": 900, "eth1": BYTES + 5000}).good
-    other = way.by_interface("sender", "eth1", {"eth0": BYTES + 5000, "eth1": 900})
+    assert way.by_interface(Carried("sender", "eth1", BYTES, {"eth0": 900, "eth1": BYTES + 5000})).good
+    other = way.by_interface(Carried("sender", "eth1", BYTES, {"eth0": BYTES + 5000, "eth1": 900}))
     assert other.good is False
-    assert other.said == f"did not carry it: 900 bytes of {BYTES}; eth0 did"
-    assert other.next_step == "name eth0 as data_interface of the sender, or mend the route"
-    gone = way.by_interface("receiver", "eth9", {"eth0": 10})
-    assert (gone.good, gone.said) == (False, f"did not carry it: 0 bytes of {BYTES}")
+    assert other.said == f"eth1 counted 900 bytes of {BYTES} that were transferred: eth0 did"
+    assert other.next_step == "name eth0 as data_interface of the sender, or mend the route (ip route, ip rule)"
+    gone = way.by_interface(Carried("receiver", "eth9", BYTES, {"eth0": 10}))
+    assert gone.good is False
+    assert gone.said == f"eth9 counted 0 bytes of {BYTES} that were transferred: they took another way"
+
+
+def test_interfaces_are_counted_in_the_kernels_table() -> None:
+    rows = {"lo": (10, 1, 10, 1), "eth1.5": (12345678, 4321, 9876543, 4320)}
+    lines = [
+        "Inter-| Receive | Transmit",
+        " face |bytes packets errs drop fifo frame compressed multicast|bytes",
+    ]
+    lines += [f"{name:>6}:{a:8} {b:7}{6 * '    0'} {c:8} {d:7}{6 * '    0'}" for name, (a, b, c, d) in rows.items()]
+    text = "\n".join(lines)
+    assert way.counts(text, way.RECEIVED) == {"lo": 10, "eth1.5": 12345678}
+    assert way.counts(text, way.SENT) == {"lo": 10, "eth1.5": 9876543}
 
 
 def test_one_mtu_is_asked_for() -> None:

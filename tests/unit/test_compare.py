@@ -306,6 +306,29 @@ class TestPage:
         assert "▼ worse" in compare_view.render(found)[0]
 
 
+class TestLinks:
+    def linked(self, path: Path, **more: object) -> Path:
+        """The same record, whose cells went over a link like this."""
+        link = {"mtu": 1500, "congestion_control": "cubic", "generic-receive-offload": True} | more
+        head = json.loads((path / "run.json").read_text())
+        for cell in head["cells"]:
+            cell["links"] = {"sender": link, "receiver": link | {"mtu": 1500}}
+        edit(path, cells=head["cells"])
+        return path
+
+    def test_another_link_is_warned_of_once_for_all_its_cells(self, tmp_path: Path) -> None:
+        a, b = self.linked(run(tmp_path, 1)), self.linked(run(tmp_path, 2), mtu=9000)
+        found = [one for one in compared(a, b).differences if "link:" in one.name]
+        cells = len(records.read(a).head.cells)
+        assert found == [compare.Difference(f"sender's link: mtu ({cells} cells)", "1500", "9000", "warn")]
+        gro = self.linked(run(tmp_path, 3), **{"generic-receive-offload": False})
+        assert {(one.a, one.b) for one in compared(a, gro).differences if "link:" in one.name} == {("yes", "no")}
+
+    def test_a_record_that_does_not_tell_it_is_not_another(self, tmp_path: Path) -> None:
+        found = compared(run(tmp_path, 1), self.linked(run(tmp_path, 2)))
+        assert not [one for one in found.differences if "link" in one.name]
+
+
 class TestHistory:
     def test_what_a_whole_run_adds_is_part_of_the_error(self, tmp_path: Path) -> None:
         """What lasts for a run is in none of its boots: it reads “worse” too often unless the history says so."""

@@ -19,13 +19,13 @@ from harness.plan import CellPlan
 from harness.profile import CryptoSuite
 from harness.record import Run
 from harness.records import Writer
-from harness.run import feasible, operations, qualifying
+from harness.run import operations, qualifying
 from harness.run.kernel_crypto import KernelCrypto
 from harness.run.qualifying import Qualified, Refused
 from harness.run.stage import StageRun
 from harness.run.suite import Outcomes
 from harness.samples import Sample
-from harness.servers import datapath
+from harness.servers import datapath, interfaces
 from hosts.errors import HostLost
 from tests.support.made import Bed
 from tests.support.runs import CLEAR, profile_of
@@ -51,7 +51,7 @@ class Crypto:
         opened = SimpleNamespace(bench=lambda *_: bench, measuring=nullcontext, sender_facts=None, surroundings=around)
         return nullcontext(cast(OpenTestbed, opened))
 
-    def qualify(self, _bench: Bench, _cipher: object, driver: str, _trial: object) -> Qualified:
+    def qualify(self, _bench: Bench, _interface: object, _cipher: object, driver: str, _trial: object) -> Qualified:
         found = "generic" if driver == "cbc(aes)" else driver
         if self.lost == (self.boots, f"trial of {driver}"):
             raise HostLost("gone")
@@ -71,11 +71,11 @@ class Crypto:
 def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
     def run(crypto: Crypto, raises: type[BaseException] | None = None) -> Run:
         content: dict[str, Any] = {"name": "raw", "question": "kernel-crypto", "operations": ["encrypt"]}
-        content |= {"ciphers": ["aes128cbc"], "buffers": [64], "blocks": BLOCKS}
+        content |= {"ciphers": ["aes128cbc"], "buffers": [64], "blocks": BLOCKS, "interfaces": ["AF_ALG"]}
         profile = profile_of(content, rounds=ROUNDS)
-        monkeypatch.setattr(feasible, "why_not_kernel_crypto", lambda *_: None)
+        monkeypatch.setattr(interfaces, "why_not", lambda *_: None)
         monkeypatch.setattr(datapath, "compiled", lambda _bench: "")
-        monkeypatch.setattr(datapath, "load_alg", lambda *_: None)
+        monkeypatch.setattr(datapath, "make_ready", lambda *_: None)
         monkeypatch.setattr(qualifying, "offered", lambda *_: crypto.offers(crypto.boots))
         monkeypatch.setattr(qualifying, "qualify", crypto.qualify)
         monkeypatch.setattr(operations, "take", crypto.take)

@@ -9,11 +9,13 @@ import contextlib
 import json
 import os
 import re
+import resource
 import select
 import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +26,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 SOURCE = Path(__file__).resolve().parents[2] / "hosts" / "onhost" / "datapath"
-FLAGS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-pthread"]
+FLAGS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-pthread", f"-I{SOURCE.parent / 'modules' / 'devcrypto'}"]
 BUILDS = {"plain": ["-O2"], "sanitized": ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover"]}
 DEADLINE = 20.0
 GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -319,6 +321,66 @@ def test_more_connections_than_places(own: Server, tmp_path: Path) -> None:
     assert own.stop()["failed"] == 0
 
 
+def allow(server: Server, more: int) -> None:
+    """So many descriptors more than it has."""
+    taken = {int(path.name) for path in Path(f"/proc/{server.process.pid}/fd").iterdir()}
+    free = [number for number in range(1000) if number not in taken]
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (free[more], 1000))
+
+
+def test_a_server_without_descriptors_ends_who_is_idle(own: Server, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"here")
+    allow(own, 3)
+    with contextlib.ExitStack() as stack:
+        idle = [stack.enter_context(own.connect()) for _ in range(10)]
+        assert status_of(own.ask(GET % b"f")) == 500, "there was a descriptor for the file"
+        assert read_all(idle[0]) == b"", "the oldest was not ended"
+        allow(own, 100)
+        assert own.ask(GET % b"f").endswith(b"here")
+    assert own.stop()["put_off"] >= 7
+
+
+def test_a_server_without_descriptors_makes_clients_wait(own: Server, tmp_path: Path) -> None:
+    """And no client is idle: it goes on when there are descriptors again, as a machine may be short of them."""
+    (tmp_path / "f").write_bytes(b"here")
+    allow(own, 0)
+    with own.connect() as client:
+        client.sendall(GET % b"f")
+        assert not select.select([client], [], [], 0.5)[0], "it was answered"
+        allow(own, 100)
+        assert read_response(client)[2] == b"here"
+    assert 1 <= own.stop()["put_off"] <= 10, "it tries again and again"
+
+
+def test_a_busy_server_ends_who_lingers(own: Server, tmp_path: Path) -> None:
+    """A client that was answered for good and stays, while others ask all the time."""
+    (tmp_path / "f").write_bytes(b"here")
+    done = threading.Event()
+
+    def ask_on(client: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while not done.is_set():
+                client.sendall(GET % b"f" * 50)
+                client.recv(1 << 20)
+
+    with own.connect() as lingers, own.connect() as one, own.connect() as other:
+        lingers.sendall(b"GET /f HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert read_all(lingers).endswith(b"here")
+        threads = [threading.Thread(target=ask_on, args=(client,), daemon=True) for client in (one, other)]
+        for thread in threads:
+            thread.start()
+        try:
+            end = time.monotonic() + DEADLINE
+            with contextlib.suppress(ConnectionError):
+                while time.monotonic() < end:
+                    own.last_event()
+                    lingers.sendall(b"x")
+            assert time.monotonic() < end, "it was never ended"
+        finally:
+            done.set()
+            own.kill()
+
+
 def test_a_client_that_stops_reading_is_cut_off(own: Server, tmp_path: Path) -> None:
     make_sparse(tmp_path / "big", 200_000_000)
     with own.connect() as client:
@@ -495,7 +557,7 @@ def refused(program: Path, *arguments: str, stdin: bytes = b"") -> tuple[int, st
         (("dance",), 2, "unknown command"),
         (("serve",), 2, "serve needs"),
         (("serve", "--nonsense"), 2, "nonsense"),
-        (("serve", "--chunk", "1000000"), 2, "from 16 to 131072"),
+        (("serve", "--chunk", "1000000"), 2, "from 16 to 262140"),
         (("serve", "--chunk", "12x"), 2, "whole number"),
         (("serve", "--watchdog", "0"), 2, "--watchdog"),
         (("serve", "--connections", "0"), 2, "--connections"),
@@ -506,7 +568,12 @@ def refused(program: Path, *arguments: str, stdin: bytes = b"") -> tuple[int, st
         (("serve", "extra"), 2, "unexpected argument"),
         (("raw", "--cipher", "cbc(aes)"), 2, "--op"),
         (("raw", "--cipher", "cbc(aes)", "--op", "encrypt"), 2, "--size"),
-        (("costs",), 2, "--cipher"),
+        (("costs", "--interface", "devcrypto"), 2, "are for a --cipher"),
+        (("costs", "--interface", "x"), 2, "wanted af_alg or devcrypto"),
+        ((*RAW, "--mapped"), 2, "--mapped is for raw by --interface devcrypto"),
+        ((*RAW, "--interface", "devcrypto", "--interface", "af_alg"), 2, "one --interface is enough"),
+        (("serve", "--interface", "af_alg"), 2, "serve takes no --interface"),
+        (("costs", "--cipher", "cbc(aes)", "--chunk", "131088"), 2, "--chunk 131088: wanted at most 131072"),
         (("probe",), 2, "--cipher"),
         (("raw", "--key-bytes", "65"), 2, "--key-bytes 65: wanted a whole number from 0 to 64"),
         (("raw", "--key-bytes", "-1"), 2, "--key-bytes -1"),
@@ -613,7 +680,7 @@ def test_an_unknown_cipher_has_a_reason(program: Path, tmp_path: Path) -> None:
 
 def test_help_names_every_mode(program: Path) -> None:
     done = subprocess.run([str(program), "--help"], capture_output=True, check=True, timeout=DEADLINE)
-    for mode in ("plain", "afalg-copy", "afalg-splice", "so-crypt", "so-crypt-send", *REHEARSALS):
+    for mode in ("plain", "afalg-copy", "afalg-splice", "so-crypt", "so-crypt-send", "devcrypto-copy", *REHEARSALS):
         assert f"  {mode} ".encode() in done.stdout
 
 

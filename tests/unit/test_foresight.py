@@ -5,30 +5,18 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hosts.onhost.agent.journal import Journal
-from hosts.onhost.agent.values import Change, DirectoryChange
+from hosts.onhost.agent.values import Change, DirectoryChange, Tls
 from hosts.remote import changes
 from hosts.remote.agent import AgentError
-from hosts.remote.foresight import Foresight, OnlyTrying
-from tests.support.agent_process import LocalAgent, alone, start
+from hosts.remote.foresight import Foreseen, Foresight, OnlyTrying
+from tests.support.agent_process import LocalAgent, start
 
-
-@pytest.fixture(scope="module", autouse=True)
-def machine() -> Iterator[None]:
-    """One agent at a time on a machine."""
-    with alone():
-        yield
-
-
-@pytest.fixture
-def agent() -> Iterator[LocalAgent]:
-    with start() as running:
-        yield running
+pytestmark = pytest.mark.usefixtures("machine")
 
 
 @pytest.fixture
@@ -53,6 +41,15 @@ def test_what_the_host_would_refuse_is_refused(foresight: Foresight, tmp_path: P
     with pytest.raises(AgentError, match="is already there"):
         foresight.apply(changes.file(str(tmp_path / "there"), "text"))
     assert foresight.changes[0].refused == f"{tmp_path / 'there'} is already there"
+
+
+def test_a_setting_may_come_with_a_module_that_would_be_loaded_before(foresight: Foresight, tmp_path: Path) -> None:
+    setting = changes.setting("x", str(tmp_path / "restrict"), "0")
+    with pytest.raises(AgentError, match="cannot be read"):
+        foresight.apply(setting)
+    foresight.changes.append(Foreseen(changes.modules("af_alg"), ("af_alg",)))
+    foresight.apply(setting)
+    assert [one.refused is None for one in foresight.changes] == [False, True, True]
 
 
 @pytest.mark.parametrize(("refuse", "looks"), [("theirs", True), (None, False)])
@@ -90,6 +87,8 @@ def test_what_cannot_be_supposed_is_told_so(foresight: Foresight) -> None:
         foresight.lines([], 1.0)
     with pytest.raises(OnlyTrying):
         foresight.hash_cost("sha1", 0.1)
+    with pytest.raises(OnlyTrying):  # its library may be one that is to be installed
+        foresight.offered_cipher_suites(Tls("/no/authority", "1.2", "no such priority", "no such cipher suite"))
 
 
 def test_an_agent_that_looks_refuses_changes_and_leaves_what_others_left(tmp_path: Path) -> None:

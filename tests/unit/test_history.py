@@ -31,7 +31,7 @@ from reports.site import build as site
 from reports.site import pages, trend
 from simulations import nights as maker
 from tests.support import record_maker
-from tests.support.pages import HOSTILE
+from tests.support.pages import HOSTILE, edit
 from tests.support.record_maker import MB, make_run
 from tests.unit.test_record import head
 
@@ -92,6 +92,27 @@ def every_night(nights: Sequence[Night], first: int = 1) -> list[nightly.Report]
         said.append(nightly.report(nights[:count], told))
         told = said[-1].told
     return said
+
+
+def test_a_trend_begins_anew_over_another_link_and_goes_on_where_none_is_told() -> None:
+    nights = made_up(np.random.default_rng(1), 6)
+    kept, other = {"s": "one"}, {"s": "another"}
+    links = [{}, kept, other, kept, {}, kept]
+    told = [_with(night, links=link) for night, link in zip(nights, links, strict=True)]
+    (group,) = series.groups(told)
+    assert {one.places for one in group.series} == {(0, 1, 3, 4, 5)}
+
+
+def test_the_links_of_a_suite_are_told_by_path(tmp_path: Path) -> None:
+    path = make_run(tmp_path)
+    head = json.loads((path / "run.json").read_text())
+    for cell in head["cells"]:
+        cell["links"] = {"sender": {"mtu": 1500 if cell["path"] == "so-crypt" else 9000}}
+    edit(path, cells=head["cells"])
+    found = history.night(path).links
+    assert found.keys() == {cell["suite"] for cell in head["cells"]}
+    assert all(json.loads(text)[0][1] == ["so-crypt"] for text in found.values() if "so-crypt" in text)
+    assert history.night(make_run(tmp_path, seed=2)).links == {}
 
 
 class TestAlarms:

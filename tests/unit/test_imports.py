@@ -21,7 +21,7 @@ MODULES = {
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
 
 MAY_IMPORT = {
-    "suites": {"suites", "harness", "hosts", "pytest"},
+    "suites": {"suites", "harness", "hosts", "pytest", "dask", "distributed", "platformdirs", "pydantic", "rich"},
     "harness": {"harness", "hosts", "msgspec", "pydantic", "rich", "scipy"},
     "reports": {
         "reports",
@@ -49,6 +49,8 @@ HARNESS_TOP = {
     "blocks": (),
     "record": ("api",),
     "records": (),
+    "night": (),
+    "schemas": ("api",),
     "events": (),
     "profile": ("ciphers", "api"),
     "plan": ("ciphers", "api"),
@@ -60,6 +62,7 @@ REPORTS_MAY = {
     "harness.blocks",
     "harness.costs.prediction",
     "harness.load.latency",
+    "harness.night",
     "harness.record",
     "harness.records",
     "harness.samples",
@@ -67,8 +70,9 @@ REPORTS_MAY = {
     "harness.verdicts.linefit",
     "harness.verdicts.stats",
 }
-REPORTS_MAY |= {"harness.api.steps", "harness.api.words", "harness.ciphers.table"}  # data: what a record is made of
-REPORTS_MAY |= {"hosts.errors", "hosts.progress"}
+REPORTS_MAY |= {"harness.api.steps", "harness.api.words"}  # data: what a record is made of
+REPORTS_MAY |= {"harness.ciphers.interfaces", "harness.ciphers.table"}
+REPORTS_MAY |= {"hosts.errors", "hosts.progress", "hosts.roles"}
 REPORTS_PARTS = ("findings", "drawing", "nights", "site")
 """Folders of reports, each of which may use those before it, and the modules beside the folders."""
 REPORTS_TOP = {"reports", "reports.__init__", "reports.__main__"}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 import pytest
 
 from harness.costs.prediction import Prediction
 from harness.record import Cell, Outcome, Verdict
-from harness.samples import HostSample, Role, Sample, counted, cpu_seconds_per_gb
+from harness.samples import HostSample, Sample, counted, cpu_seconds_per_gb
 from harness.verdicts import judging
+from hosts.roles import ROLES
 
 PREDICTIONS = {
     ("seconds", "other"): Prediction(1.5),
@@ -122,7 +123,7 @@ def test_processor_time_is_compared_only_where_its_clock_is_fine_enough(
 ) -> None:
     host = HostSample(cpu_seconds=cpu, cpu_resolution_seconds=resolution)
     one = sample(BASE, 0, bytes=size, sender=host, receiver=host)
-    for role in get_args(Role):
+    for role in ROLES:
         found = cpu_seconds_per_gb(one, role)
         assert found == (None if expected is None else pytest.approx(expected))
 

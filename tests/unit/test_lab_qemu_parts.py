@@ -14,6 +14,7 @@ import pytest
 from hosts import testbed
 from hosts.debian import archive, packages
 from hosts.debian.cached import Cached
+from hosts.debian.linux_source import NoSource
 from hosts.errors import ConfigError, HarnessError
 from hosts.lab import ready
 from hosts.lab.accounting import VcpuMeter
@@ -37,6 +38,10 @@ class Index:
 
     def __init__(self, **depends: str) -> None:
         self.depends = {name.replace("_", "-"): said for name, said in depends.items()}
+
+    def run(self, *command: str) -> str:
+        assert command[:2] == ("apt-cache", "pkgnames")
+        return "".join(f"{name}\n" for name in self.depends if name.startswith(command[2]))
 
     def show(self, name: str) -> dict[str, str]:
         found = [said for start, said in self.depends.items() if name.startswith(start)]
@@ -102,7 +107,8 @@ def test_the_kernel_comes_with_its_headers_and_their_tools() -> None:
         linux_headers_="linux-base, linux-headers-6.12.1+deb13-common (= 6.12.1-1), linux-image-6.12.1+deb13-amd64 "
         "(= 6.12.1-1) | linux-image-unsigned, linux-kbuild-6.12.1+deb13, gcc-14",
     )
-    assert guest_kernel._packages(index) == (  # type: ignore[arg-type]
+    current = guest_kernel._current(index)  # type: ignore[arg-type]
+    assert guest_kernel._packages(index, current) == (  # type: ignore[arg-type]
         "6.12.1+deb13-amd64",
         [
             "linux-image-6.12.1+deb13-amd64",
@@ -113,9 +119,38 @@ def test_the_kernel_comes_with_its_headers_and_their_tools() -> None:
     )
 
 
+def test_a_newer_kernel_comes_in_several_packages() -> None:
+    index = Index(
+        linux_image_7="linux-binary-7.3.4+deb13-amd64 (= 7.3.4-1), linux-modules-7.3.4+deb13-amd64, dracut",
+        linux_headers_="linux-kbuild-7.3.4+deb13",
+    )
+    assert guest_kernel._packages(index, "linux-image-7.3.4+deb13-amd64")[1] == [  # type: ignore[arg-type]
+        "linux-image-7.3.4+deb13-amd64",
+        "linux-binary-7.3.4+deb13-amd64",
+        "linux-modules-7.3.4+deb13-amd64",
+        "linux-headers-7.3.4+deb13-amd64",
+        "linux-kbuild-7.3.4+deb13",
+    ]
+
+
+def test_the_newest_kernel_of_a_series_without_its_flavours() -> None:
+    index = Index()
+    names = [f"7.2.{rest}" for rest in ("9+deb13-amd64", "12+deb13-amd64", "12+deb13-rt-amd64", "12+deb13-amd64-dbg")]
+    index.depends = {f"linux-image-{name}": "" for name in [*names, "7.20.1+deb13-amd64"]}
+    assert guest_kernel._of_series(index, "7.2") == "linux-image-7.2.12+deb13-amd64"  # type: ignore[arg-type]
+    with pytest.raises(NoSource, match=r"no kernel 7\.4"):
+        guest_kernel._of_series(index, "7.4")  # type: ignore[arg-type]
+
+
+def test_a_series_of_the_backports_stays_beside_the_release_s_own() -> None:
+    assert guest_kernel.location("trixie").name.startswith("trixie-")
+    assert guest_kernel.location("trixie", "7.3").name.startswith("7.3-trixie-")
+    assert guest_kernel.recipe().key("trixie", "7.3") != guest_kernel.recipe().key("trixie")
+
+
 def test_a_package_without_a_kernel_is_an_error() -> None:
     with pytest.raises(HarnessError, match="depends on no kernel but on nothing"):
-        guest_kernel._packages(Index())  # type: ignore[arg-type]
+        guest_kernel._current(Index())  # type: ignore[arg-type]
 
 
 def test_what_is_not_what_was_fetched_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +269,7 @@ def test_what_a_probe_found_holds_until_the_machine_or_the_kernel_is_another(
         (f"echo booting; echo {probe.ANSWER}", ""),
         (
             "echo what; echo 'it cannot be'; exit 1",
-            "a guest that was booted to try it ended and said last: it cannot be",
+            "a guest that was booted to try it ended and said last: what; it cannot be",
         ),
         ("exec sleep 98.765", "a guest that was booted to try it did not come up in 1 s"),
     ],

@@ -16,6 +16,7 @@ from harness import plan, record, records
 from harness.api.parameters import Parameters
 from harness.api.path import Deployed, Witness
 from harness.api.prices import Asked
+from harness.ciphers.interfaces import AF_ALG, DEVCRYPTO
 from harness.ciphers.table import CIPHERS
 from harness.costs import prices
 from harness.costs.explanation import Explanation
@@ -238,13 +239,14 @@ def test_a_host_lost_in_a_sample_ends_it(tmp_path: Path, monkeypatch: pytest.Mon
 @refusals
 def test_a_driver_that_cannot_answer_says_so(error: Refusal) -> None:
     bench = cast(Any, SimpleNamespace(sender=Raising(error)))
-    said = str(qualifying.known_answers(bench, CIPHERS["3des"], "some-driver"))
+    said = str(qualifying.known_answers(bench, AF_ALG, CIPHERS["3des"], "some-driver"))
     assert said.startswith("some-driver could not answer ") and said.endswith(": it says no")
 
 
 def test_a_host_lost_while_it_answers_is_no_wrong_answer() -> None:
     with pytest.raises(HostLost):
-        qualifying.known_answers(cast(Any, SimpleNamespace(sender=Raising(LOST))), CIPHERS["3des"], "some-driver")
+        bench = cast(Any, SimpleNamespace(sender=Raising(LOST)))
+        qualifying.known_answers(bench, DEVCRYPTO, CIPHERS["3des"], "some-driver")
 
 
 def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> Outcomes:
@@ -383,14 +385,15 @@ def test_a_trace_that_does_not_end_hides_no_lost_host() -> None:
 def place(monkeypatch: pytest.MonkeyPatch, error: Exception) -> dict[str, str]:
     """The kernel module, built on a host of the user's own."""
     monkeypatch.setattr(modules, "on_host", raising(error))
-    testbed, not_built = hosts(sender=None), dict[str, str]()
-    opened._place_module(testbed, None, not_built, Events())
-    return not_built
+    host, about = cast(Any, SimpleNamespace(name="sender")), facts("sender")
+    opened._place_modules(host, about, ["so_crypt"], opened._Places(opened.Wanted()), Events())
+    assert about.built == {}
+    return about.not_built
 
 
 @refusals
 def test_a_module_that_cannot_be_built_there_is_a_fact(monkeypatch: pytest.MonkeyPatch, error: Refusal) -> None:
-    assert place(monkeypatch, error) == {opened.SO_CRYPT: "it says no"}
+    assert place(monkeypatch, error) == {"so_crypt": "it says no"}
 
 
 def test_a_host_lost_while_it_builds_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:

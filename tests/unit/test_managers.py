@@ -142,3 +142,13 @@ def test_a_circle_of_ours_goes_as_a_whole() -> None:
     both = frozenset({"a", "b"})
     assert managers.kept({"a": both, "b": both}, ()) == {}
     assert managers.kept({"a": both, "b": both}, ["a"]) == {"a": (), "b": ("a",)}
+
+
+def test_an_error_of_dpkg_is_told_with_its_reason() -> None:
+    """It comes before a summary that has the names only."""
+    text = "Setting up a (1) ...\n/var/lib/dpkg/info/b.postinst: 4: confmodule: not found\n"
+    text += "dpkg: error processing package b (--configure):\n old b subprocess returned error exit status 127\n"
+    text += "".join(f"Setting up c{n} (1) ...\n" for n in range(20)) + "Errors were encountered while processing:\n b\n"
+    said = managers.last_words(text)
+    assert said.startswith("/var/lib/dpkg/info/b.postinst: 4: confmodule: not found / dpkg: error processing package b")
+    assert managers.last_words("one\n\n two\n") == "one / two"

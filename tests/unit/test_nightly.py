@@ -86,22 +86,37 @@ def test_started_in_another_folder_all_of_it_uses_that_folder_s_results(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert nightly.main([command, "servers"]) == 0
-    assert len(stub.calls) == 2
-    assert all(f"--results {tmp_path}/results" in call for call in stub.calls)
+    ran = [call for call in stub.calls if "hosts.lab" not in call]
+    assert len(ran) == 2
+    assert all(f"--results {tmp_path}/results" in call for call in ran)
+
+
+KERNELS = profile.load("kernels-3des").testbeds
 
 
 def test_kernels_runs_on_every_testbed_whatever_became_of_the_first_and_makes_the_page(stub: Stub) -> None:
     stub.acts(**{"lab-bookworm": "exit 1"})
     assert nightly.main(["kernels", "kernels-3des", "--results", "/there", "-k", "ipsec", "--quick"]) == 1
     assert stub.calls == [
+        *(f"-m hosts.lab image --testbed {bed}" for bed in KERNELS),
         *(
             f"-m pytest suites --profile kernels-3des --testbed {bed} --results /there -k ipsec --quick"
-            for bed in ("lab-bookworm", "lab")
+            for bed in KERNELS
         ),
         "-m reports kernels kernels-3des --results /there",
     ]
     stub.acts()
     assert nightly.main(["kernels", "kernels-3des"]) == 0
+
+
+def test_a_kernel_that_nobody_has_any_more_is_left_out_and_told(stub: Stub, capfd: pytest.CaptureFixture[str]) -> None:
+    stub.acts(**{"lab-7-2": "echo 'trixie has no linux-source-7.2' >&2; exit 3"})
+    assert nightly.main(["kernels", "kernels-3des"]) == 0
+    ran = [call.split()[6] for call in stub.calls if call.startswith("-m pytest")]
+    assert ran == [bed for bed in KERNELS if bed != "lab-7-2"]
+    said = capfd.readouterr()
+    assert "no linux-source-7.2" in said.err
+    assert "lab-7-2 is skipped" in said.out
 
 
 @pytest.mark.parametrize("action", ["exit 1", "exit 3", "kill -9 $$"])

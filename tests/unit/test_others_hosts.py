@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -19,12 +22,11 @@ from hosts import certificate, facts, packages
 from hosts.errors import HostLost, Refusal
 from hosts.onhost.agent import network
 from hosts.remote import ssh
+from hosts.roles import ROLES
 from hosts.testbed import HostsTestbed
 from tests.support.agent_process import LocalAgent, alone
 from tests.unit.test_paths import PATHS, STREAMS, TRIPLE, unsupported
 from tests.unit.test_paths import facts as facts_of
-
-ROLES = ("sender", "receiver")
 
 # programs, and where they are
 
@@ -39,15 +41,15 @@ def test_what_an_ordinary_user_s_path_lacks_is_found() -> None:
 
 def test_addresses_are_known_without_iproute2(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    assert network.has_address("127.0.0.1", "lo")
-    assert not network.has_address("192.0.2.1", "lo")
-    assert not network.has_address("127.0.0.1", "no-such0")
+    found = network.addresses()
+    assert "127.0.0.1" in found["lo"]
+    assert found.keys() == {name for _, name in socket.if_nameindex()}
     assert network.interface_to("127.0.0.1", "127.0.0.1") == "lo"
     with pytest.raises(OSError):
         network.interface_to("203.0.113.1", "192.0.2.1")
 
 
-@pytest.mark.parametrize("role", ["sender", "receiver"])
+@pytest.mark.parametrize("role", ROLES)
 def test_iproute2_is_named_where_ipsec_lacks_it(role: str) -> None:
     said = unsupported("ipsec", None, **{role: ("ip",)})
     assert said == f"the {role} has no ip (apt-get install iproute2)"
@@ -116,22 +118,47 @@ def test_a_host_whose_tmpfs_are_all_noexec_cannot_run_programs_of_ours(name: str
 
 
 def test_ipsec_needs_the_module_of_its_version_of_ip() -> None:
-    sender, receiver = (replace(facts_of(role), ip_version=6) for role in ("sender", "receiver"))
+    sender, receiver = (replace(facts_of(role), ip_version=6) for role in ROLES)
     assert "has no module esp6" in str(PATHS["ipsec"].unsupported(Parameters(TRIPLE), sender, receiver))
 
 
 # the management path
 
+STACKED = """
+set -e
+mount -t sysfs sysfs /sys
+ip link add eth1 type veth peer name eth2
+ip link add bond0 type bridge
+ip link set eth1 master bond0
+ip link add eth3 type veth peer name eth4
+ip link set eth3 master bond0
+"$1" -c 'from hosts.onhost.agent import network; print(*network.beneath("bond0")); print(*network.beneath("eth4"))'
+"""
+
+
+def test_what_carries_an_interface_is_known() -> None:
+    """A bridge stands for all that is stacked: the kernel tells VLANs and bonds by the same links."""
+    done = subprocess.run(
+        ["unshare", "--net", "--mount", "sh", "-c", STACKED, "sh", sys.executable],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "not permitted" in done.stderr or "denied" in done.stderr:
+        pytest.skip(f"no namespaces here: {done.stderr}")
+    assert done.stdout.splitlines() == ["bond0 eth1 eth3", "eth4"], done.stderr
+
 
 @pytest.mark.parametrize(
     ("management", "expected"),
     [
-        ("eth0", None),
-        ("eth1", "eth1 carries the SSH connection"),
-        (None, "it cannot be told whether eth1 carries the SSH connection"),
+        (["eth0"], None),
+        (["eth1"], "eth1 carries the SSH connection"),
+        (["bond0.5", "bond0", "eth0", "eth1"], "eth1 carries the SSH connection"),
+        ([], "it cannot be told whether eth1 carries the SSH connection"),
     ],
 )
-def test_the_interface_that_carries_ssh_is_known(management: str | None, expected: str | None) -> None:
+def test_the_interface_that_carries_ssh_is_known(management: list[str], expected: str | None) -> None:
     assert facts.shared("eth1", management) == expected
 
 
@@ -154,7 +181,7 @@ def test_a_rate_is_not_put_on_what_carries_ssh_unless_the_file_says_so() -> None
     assert opened.allowed(hosts(), about).shared == SHARED, "nothing is asked for that could cut it"
 
 
-@pytest.mark.parametrize("role", ["sender", "receiver"])
+@pytest.mark.parametrize("role", ROLES)
 def test_ipsec_is_unsupported_where_it_would_be_put_on_what_carries_ssh(role: str) -> None:
     sender, receiver = (replace(facts_of(name), shared=SHARED if name == role else None) for name in ROLES)
     said = PATHS["ipsec"].unsupported(Parameters(TRIPLE), sender, receiver)
@@ -168,7 +195,7 @@ def test_the_ssh_connection_is_found_above_what_sudo_starts() -> None:
     outer = {**os.environ, "SSH_CONNECTION": "127.0.0.1 50000 127.0.0.1 22"}
     with alone(), LocalAgent(environment=outer, under=["sh", "-c", '"$@"; exit $?', "sh", *command]) as agent:
         assert agent.first is not None
-        assert agent.first["ready"]["management"] == "lo"
+        assert agent.first["ready"]["management"] == ["lo"]
 
 
 # what a host may do to this machine

@@ -18,14 +18,15 @@ from harness.api.bench import Bench
 from harness.api.parameters import Connection, Parameters
 from harness.api.path import Deployed, Observed, Witness
 from harness.ciphers.table import CIPHERS, Cipher, Integrity, TlsVersion
-from harness.paths import afalg_copy, afalg_splice, http, ipsec, plain
-from harness.servers import cards, certificates, datapath, nginx, request_log, so_crypt
+from harness.paths import afalg_copy, afalg_splice, http, plain
+from harness.servers import cards, certificates, datapath, devcrypto, ipsec, nginx, request_log, so_crypt
 from hosts.crypto.qat import LISTED, Engine
 from hosts.errors import ConfigError, HarnessError
 from hosts.facts import PROGRAMS, Facts
 from hosts.onhost.agent import xfrm
 from hosts.onhost.agent.values import AssociationCounter, Change
 from hosts.remote.changes import Served
+from hosts.roles import ROLES
 from hosts.testbed import Host
 from simulations.twins import Twin
 from tests.support.made import programs_of_today
@@ -47,7 +48,12 @@ CLEAR = ("http", "plain")
 KERNEL_TLS = ("ktls", "ktls-write")
 QAT = "https-qat"
 GCMS = {"aes128gcm", "aes256gcm"}
-STREAMS = ("afalg-copy", "afalg-splice", "so-crypt", "so-crypt-send")
+OURS = {
+    **dict.fromkeys(("devcrypto-copy", "devcrypto-mapped"), devcrypto.MODULE),
+    **dict.fromkeys(("so-crypt", "so-crypt-send"), so_crypt.MODULE),
+}
+"""Kernel modules of ours, by the paths that stand on them."""
+STREAMS = ("afalg-copy", "afalg-splice", *OURS)
 VERIFIED = (*CLEAR, "https", QAT, *KERNEL_TLS, "ipsec", *STREAMS)
 """The paths that this file knows the answers of; a further one is tested in a file of its own."""
 AEADS = {"aes128gcm", "aes256gcm", "chacha20poly1305"}
@@ -79,7 +85,7 @@ def facts(role: str, without: tuple[str, ...] = (), disabled: tuple[str, ...] = 
 
 def unsupported(name: str, parameters: Parameters | None = None, **without: tuple[str, ...]) -> str | None:
     """Why it cannot run here, with a cipher that it can run with somewhere."""
-    sender, receiver = (facts(role, without.get(role, ())) for role in ("sender", "receiver"))
+    sender, receiver = (facts(role, without.get(role, ())) for role in ROLES)
     usual = Parameters(GCM, tls="1.3") if name in (*KERNEL_TLS, QAT) else Parameters(TRIPLE)
     return PATHS[name].unsupported(parameters or usual, sender, receiver)
 
@@ -99,7 +105,7 @@ def test_a_path_says_its_name_and_words(name: str) -> None:
     assert f"({name})" in said.subject or said.baseline
 
 
-@pytest.mark.parametrize("name", sorted(set(VERIFIED) - {"so-crypt", "so-crypt-send"}))
+@pytest.mark.parametrize("name", sorted(set(VERIFIED) - OURS.keys()))
 def test_a_path_runs_where_all_is_there_and_names_what_is_not(name: str) -> None:
     assert unsupported(name) is None
     needed = [program for program in PROGRAMS if unsupported(name, sender=(program,))]
@@ -386,7 +392,7 @@ def bench(environment: dict[str, str] | None = None, **answers: Any) -> tuple[Be
         payload_directory="/payloads",
         ports=[],
         shared=shared,
-        facts=replace(facts("sender"), built={so_crypt.MODULE: "/so_crypt.ko"}),
+        facts=replace(facts("sender"), built={name: f"/{name}.ko" for name in OURS.values()}),
         receiver_facts=facts("receiver"),
         environment=environment or {},
     )
@@ -420,7 +426,8 @@ def test_http_is_nothing_else(size: int, sent: list[int]) -> None:
 
 
 PROTECTED = xfrm.protection(ipsec.protection(Parameters(TRIPLE)))
-STATES = {"sa_out_protection": PROTECTED, "sa_in_protection": PROTECTED}
+UNAIDED = {"sa_out_offload": xfrm.NO_OFFLOAD, "sa_in_offload": xfrm.NO_OFFLOAD}
+STATES = {"sa_out_protection": PROTECTED, "sa_in_protection": PROTECTED} | UNAIDED
 
 
 def associations(carried: int | None, arrived: int | None) -> dict[str, Any]:
@@ -436,7 +443,7 @@ def associations(carried: int | None, arrived: int | None) -> dict[str, Any]:
 
 
 def protected(observed: Observed, parameters: Parameters | None = None) -> Witness:
-    return ipsec.verify(parameters or Parameters(TRIPLE), observed)
+    return ipsec.verify(parameters or Parameters(TRIPLE), None, observed)
 
 
 @given(payloads, st.none() | counts, st.none() | counts, st.lists(counts, max_size=2))
@@ -484,12 +491,12 @@ ASKED = [Parameters(row, integrity=mac) for row in CIPHERS.values() for mac in (
 
 
 @pytest.mark.parametrize("parameters", ASKED, ids=lambda one: f"{one.cipher.name}-{one.integrity}")
-@pytest.mark.parametrize("host", ["sender", "receiver"])
+@pytest.mark.parametrize("host", ROLES)
 @pytest.mark.parametrize("way", ["sa_out", "sa_in"])
 def test_another_protection_of_any_association_is_told(parameters: Parameters, host: str, way: str) -> None:
     """Another cipher, key, MAC or tag length; none; and one that came only during the sample."""
     told = xfrm.protection(ipsec.protection(parameters))
-    right = {"sa_out_protection": told, "sa_in_protection": told}
+    right = {"sa_out_protection": told, "sa_in_protection": told} | UNAIDED
     others = {xfrm.protection(ipsec.protection(other)) for other in ASKED} - {told}
     assert len(others) >= len(CIPHERS)
     *first, mac = ipsec.protection(parameters)
@@ -508,7 +515,7 @@ def test_another_protection_of_any_association_is_told(parameters: Parameters, h
         assert gone.reason == f"the {host}'s {word} SA is not there"
 
 
-@pytest.mark.parametrize("host", ["sender", "receiver"])
+@pytest.mark.parametrize("host", ROLES)
 @pytest.mark.parametrize("wrong", [{"sa_in_added": 3}, {"sa_out_added": None}, {"sa_out_bytes": None}])
 def test_an_association_that_was_exchanged_is_told(host: str, wrong: dict[str, int | None]) -> None:
     """The same protection and enough bytes: but added later, or counting from the beginning again."""
@@ -520,7 +527,7 @@ def test_an_association_that_was_exchanged_is_told(host: str, wrong: dict[str, i
 
 def test_an_association_is_read_by_where_it_leads_and_its_spi() -> None:
     found = ipsec.Association("10.98.0.2", "10.98.0.3", "0x0a0b0c0d", 6).counters("sa_out")
-    assert set(found) == {"sa_out_protection", "sa_out_added", "sa_out_bytes", "sa_out_packets"}
+    assert set(found) == {f"sa_out_{name}" for name in ("protection", "offload", "added", "bytes", "packets")}
     names = {one.name for one in fields(xfrm.Association)}
     assert set(found.values()) == {AssociationCounter("10.98.0.3", 0x0A0B0C0D, name) for name in names}  # type: ignore[arg-type]
 
@@ -533,11 +540,11 @@ def test_an_association_gets_keys_of_the_right_length(cipher: str, integrity: In
     line = association.add(Parameters(row, integrity=integrity))
     assert line != association.add(Parameters(row, integrity=integrity)), "new keys each time"
     if row.aead:
-        found = re.search(r"mode transport replay-window 64 aead (\S+) 0x([0-9a-f]+) 128\n", line)
+        found = re.search(r"mode transport replay-window 64 aead (\S+) 0x([0-9a-f]+) 128$", line)
         assert found
         assert (found[1], len(found[2])) == (row.esp, 2 * (row.key_bytes + 4))
         return
-    found = re.search(r"enc (\S+) (?:0x([0-9a-f]+)|'') auth-trunc (\S+) 0x([0-9a-f]+) (\d+)\n", line)
+    found = re.search(r"enc (\S+) (?:0x([0-9a-f]+)|'') auth-trunc (\S+) 0x([0-9a-f]+) (\d+)$", line)
     assert found
     key, icv = {"sha1": (20, 96), "sha256": (32, 128)}[integrity]
     assert (found[3], len(found[4]) // 2, int(found[5])) == (f"hmac({integrity})", key, icv)
@@ -589,6 +596,11 @@ def tls_line(size: int, parameters: Parameters, **more: Any) -> dict[str, Any]:
     return nginx_line(size) | right | more
 
 
+def tls_tx(software: int | None, card: int | None = 0) -> dict[str, int | None]:
+    """Connections that the kernel's TLS took over, and that it handed to a card; neither where it is not there."""
+    return {"tls_tx_software": software, "tls_tx_device": None if software is None else card}
+
+
 def served_tls(name: str, parameters: Parameters, **more: Any) -> tuple[Deployed, Noted]:
     where, host = bench(offered=["ONE"], **more)
     return PATHS[name].deploy(where, parameters), host
@@ -605,7 +617,7 @@ def test_kernel_tls_takes_over_every_connection_or_none(
     name: str, parameters: Parameters, size: int, taken: int | None
 ) -> None:
     deployed, _ = served_tls(name, parameters)
-    found = deployed.verify(seen(size, [tls_line(size, parameters)], sender={"tls_tx": taken}))
+    found = deployed.verify(seen(size, [tls_line(size, parameters)], sender=tls_tx(taken)))
     due = (1,) if name in KERNEL_TLS else (0, None)
     assert (found.reason is None) == (taken in due)
     assert found.facts["kernel_tls"] == taken
@@ -618,7 +630,7 @@ def test_another_cipher_suite_or_version_is_told(name: str, parameters: Paramete
     deployed, _ = served_tls(name, parameters)
     taken = 1 if name == "ktls" else 0
     for other in MODERN:
-        found = deployed.verify(seen(5, [tls_line(5, other)], sender={"tls_tx": taken}))
+        found = deployed.verify(seen(5, [tls_line(5, other)], sender=tls_tx(taken)))
         assert other.cipher
         assert (found.facts["key_bits"], found.facts["tag_bits"]) == (8 * other.cipher.key_bytes, 128)
         if other == parameters:
@@ -628,7 +640,7 @@ def test_another_cipher_suite_or_version_is_told(name: str, parameters: Paramete
                 f"TLSv{other.tls} {other.cipher_suite and other.cipher_suite.openssl} was spoken, not "
             )
             assert found.facts["tls"] == other.tls
-    clear = deployed.verify(seen(5, [nginx_line(5)], sender={"tls_tx": taken}))
+    clear = deployed.verify(seen(5, [nginx_line(5)], sender=tls_tx(taken)))
     assert clear.reason
 
 
@@ -648,7 +660,7 @@ def test_a_batch_is_resumed_or_not_as_it_is_said(
     if other:
         log[2]["suite"] = "TLS_AES_256_GCM_SHA384"
     made = 1 if connection == "kept" else 5
-    observed = seen(15, log, requests=5, connection=connection, connections=made, sender={"tls_tx": taken})
+    observed = seen(15, log, requests=5, connection=connection, connections=made, sender=tls_tx(taken))
     found = deployed.verify(observed)
     sessions = 5 if connection == "resumed" else 0
     over = made if name in KERNEL_TLS else 0
@@ -955,21 +967,58 @@ def test_so_crypt_is_what_the_socket_says_of_every_byte(
         assert reason(crossings * size, 0, **wrong)
 
 
-def test_both_so_crypt_paths_of_a_suite_load_the_module_once() -> None:
+# devcrypto: the session's own counts
+
+
+@pytest.mark.parametrize(("name", "crossings"), [("devcrypto-copy", 4), ("devcrypto-mapped", 2)])
+@given(size=payloads, crossed=counts, copied=counts, mapped=counts)
+def test_devcrypto_is_what_the_module_says_of_every_byte(
+    name: str, crossings: int, size: int, crossed: int, copied: int, mapped: int
+) -> None:
     where, host = bench(lines=[listening()])
-    for name in ("so-crypt", "so-crypt-send"):
-        PATHS[name].deploy(where, Parameters(TRIPLE))
-    assert len([change for change in host.applied if change.kind == "insmod"]) == 1
+    deployed = PATHS[name].deploy(where, Parameters(TRIPLE))
+    assert [change.path for change in host.applied if change.kind == "insmod"] == ["/devcrypto.ko"]
+    due, count = datapath.padded(TRIPLE, size), size // 65536 + 1
+    memory = {"copied_in": due, "copied_out": due, "mapped": 0}
+    if name == "devcrypto-mapped":
+        memory = {"copied_in": 0, "copied_out": 0, "mapped": due}
+    right = {"driver": DRIVER, "requests": count, "later": 0, "failed": 0, "bytes": due, **memory}
+
+    def reason(crossing_bytes: int, **wrong: Any) -> str | None:
+        line = request(size, crossing_bytes=crossing_bytes, devcrypto=right | wrong)
+        found = deployed.verify(seen(size, [line]))
+        assert found.facts["session_bytes"] == line["devcrypto"]["bytes"]
+        return found.reason
+
+    assert reason(crossings * size) is None
+    untold = deployed.verify(seen(size, [request(size, crossing_bytes=crossings * size)]))
+    assert untold.reason == f"the session's driver was None, not {DRIVER}"
+    inside = crossings * size <= crossed < crossings * size + 1024
+    assert (reason(crossed) is None) == inside
+    lies: list[dict[str, Any]] = [{"driver": "other"}, {"requests": count + 1}, {"requests": 0}, {"failed": 1}]
+    lies += [{"bytes": size - 1}, {"bytes": due + 8}, {"copied_in": copied, "copied_out": copied, "mapped": mapped}]
+    lies += [{"copied_in": memory["copied_in"] + 1}, {"copied_out": memory["copied_out"] + 1}, {"mapped": due - 1}]
+    for lie in lies:
+        assert (reason(crossings * size, **lie) is None) == (right | lie == right)
 
 
-def test_so_crypt_that_could_not_be_built_says_why() -> None:
+@pytest.mark.parametrize("module", sorted(set(OURS.values())))
+def test_paths_of_a_suite_load_a_module_of_ours_once_and_say_why_it_could_not_be_built(module: str) -> None:
+    where, host = bench(lines=[listening()])
     sender, receiver = facts("sender"), facts("receiver")
-    sender.not_built[so_crypt.MODULE] = "no headers"
-    for name in ("so-crypt", "so-crypt-send"):
+    sender.not_built[module] = "no headers"
+    for name in [name for name, needed in OURS.items() if needed == module]:
+        assert PATHS[name].builds == (module,)
+        PATHS[name].deploy(where, Parameters(TRIPLE))
         said = PATHS[name].unsupported(Parameters(TRIPLE), sender, receiver)
-        assert said == "the kernel module so_crypt is not there: no headers"
-    sender.built[so_crypt.MODULE] = "/so_crypt.ko"
-    assert PATHS["so-crypt"].unsupported(Parameters(TRIPLE), sender, receiver) is None
+        assert said == f"the kernel module {module} is not there: no headers"
+        there = replace(sender, built={module: f"/{module}.ko"})
+        assert PATHS[name].unsupported(Parameters(TRIPLE), there, receiver) is None
+        signed = PATHS[name].unsupported(Parameters(TRIPLE), replace(there, signed_only="Secure Boot"), receiver)
+        assert str(signed).startswith(
+            f"the sender's kernel takes signed modules only (Secure Boot): sign {module} with"
+        )
+    assert [change.path for change in host.applied if change.kind == "insmod"] == [f"/{module}.ko"]
 
 
 # what all have in common

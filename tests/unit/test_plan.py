@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import plan, profile
+from harness.ciphers.interfaces import AF_ALG
 from harness.profile import CryptoSuite, Profile, Span, TransferSuite
+from tests.support.runs import profile_of
 
 treatments = st.integers(1, 24)
 
@@ -96,6 +98,14 @@ def test_an_id_says_suite_path_cipher_driver_and_size() -> None:
     assert plan.CellPlan("schemes", "so-crypt", "3des", "any", 10**7).id == "schemes/so-crypt/3des/any/10MB"
     assert plan.CellPlan("s", "raw-encrypt", "3des", "any", buffer=65536, depth=1).id == "s/raw-encrypt/3des/any/65536B"
     assert plan.CellPlan("s", "raw-decrypt", "3des", "x", buffer=64, depth=4).id == "s/raw-decrypt/3des/x/64Bx4"
+
+
+def test_the_interface_is_part_of_what_a_cell_is() -> None:
+    """Records that knew AF_ALG alone have its cells by the same ids."""
+    one, other = (plan.CellPlan("s", f"{name}-encrypt", "3des", "any", buffer=64) for name in ("devcrypto", "raw"))
+    assert (one.row("measured", None).interface, other.row("measured", None).interface) == ("/dev/crypto", "AF_ALG")
+    assert (one.id, other.id) == ("s/devcrypto-encrypt/3des/any/64B", "s/raw-encrypt/3des/any/64B")
+    assert plan.CellPlan("s", "devcrypto-copy", "3des", "any", 10**6).row("measured", None).interface is None
 
 
 def test_a_row_says_what_the_plan_does() -> None:
@@ -227,14 +237,15 @@ def test_the_verdicts_of_the_question_are_those_of_its_candidate() -> None:
 
 
 def test_a_run_knows_how_many_verdicts_it_is_going_to_hold() -> None:
-    """Time and CPU of every candidate at every size; of the question 2 sizes. Kernel crypto has nothing to compare."""
-    assert plan.comparisons(asking()) == (4, 2 * 2 * 2 * 2 - 4)
-    assert plan.comparisons(asking({"10MB": 10})) == (2, 14)
-    assert plan.comparisons(asking(question=None)) == (0, 16)
+    """Time and CPU of every candidate at every size; of the question 2 sizes. Of kernel crypto the other interface."""
+    by_other = 2 * 2 * 2  # ciphers, operations, buffers
+    assert plan.comparisons(asking()) == (4, 2 * 2 * 2 * 2 - 4 + by_other)
+    assert plan.comparisons(asking({"10MB": 10})) == (2, 14 + by_other)
+    assert plan.comparisons(asking(question=None)) == (0, 16 + by_other)
     itself = asking().against_itself()
     assert plan.comparisons(itself) == (0, 2 * 2 * 6), "every path with itself"
     reference = crypto(reference_buffers=[64], drivers=["any", "x"]).model_dump()
-    assert plan.comparisons(asking(question=None, suites=[reference])) == (0, 2 * 2 * 2 + 1)
+    assert plan.comparisons(asking(question=None, suites=[reference])) == (0, 2 * 2 * 2 * 2 + by_other + 1)
 
 
 @given(st.integers(0, 10_000), st.integers(1, 100))
@@ -266,8 +277,9 @@ def test_a_time_makes_as_many_blocks_as_it_lasts_for(seconds: float, fewest: int
 def test_every_cipher_driver_operation_and_buffer_is_a_cell() -> None:
     cells = plan.operations(crypto(drivers=["any", "qat_3des"]))
     assert [(c.cipher, c.driver, c.path, c.buffer) for c in cells] == [
-        (cipher, driver, f"raw-{operation}", size)
+        (cipher, driver, f"{interface}-{operation}", size)
         for cipher in ("3des", "null")
+        for interface in ("devcrypto", "raw")
         for driver in ("any", "qat_3des")
         for operation in ("encrypt", "decrypt")
         for size in (64, 1024)
@@ -281,9 +293,23 @@ def test_each_names_no_driver_before_the_host_is_known() -> None:
 
 
 def test_deeper_requests_are_tried_with_the_largest_buffer_only() -> None:
-    cells = plan.for_driver(crypto(depths=[1, 4, 16], operations=["decrypt"]), "3des", "x")
+    cells = plan.for_driver(crypto(depths=[1, 4, 16], operations=["decrypt"]), AF_ALG, "3des", "x")
     assert [(cell.buffer, cell.depth) for cell in cells] == [(64, 1), (1024, 1), (1024, 4), (1024, 16)]
     assert {(cell.path, cell.driver) for cell in cells} == {("raw-decrypt", "x")}
+
+
+@pytest.mark.parametrize(("first", "second"), [("/dev/crypto", "AF_ALG"), ("AF_ALG", "/dev/crypto")])
+def test_interfaces_are_judged_against_the_first_and_drivers_within_theirs(first: str, second: str) -> None:
+    asked = crypto(ciphers=["3des"], buffers=[64], drivers=["any", "x"], interfaces=[first, second])
+    asked = asked.model_copy(update={"reference_buffers": (64,)})
+    rows = [cell.row("measured", None) for cell in plan.operations(asked)]
+    found = {(a.path, b.path, b.driver) for a in rows for b in rows if plan.compared(a, b, asked.interfaces[0])}
+    base, other = ("devcrypto", "raw") if first == "/dev/crypto" else ("raw", "devcrypto")
+    drivers = {(f"{name}-{op}", f"{name}-{op}", "x") for name in (base, other) for op in ("encrypt", "decrypt")}
+    across = {(f"{base}-{op}", f"{other}-{op}", "any") for op in ("encrypt", "decrypt")}
+    assert found == drivers | across | {(f"{base}-encrypt", plan.REFERENCE, "any")}
+    profile = profile_of(asked.model_dump(mode="json", exclude_none=True))
+    assert plan.comparisons(profile) == (0, len(found))
 
 
 def test_user_space_is_the_reference_of_what_enciphers() -> None:
@@ -305,4 +331,5 @@ def test_every_cell_of_kernel_crypto_has_an_id_of_its_own(
     cells = plan.operations(suite)
     assert len({cell.id for cell in cells}) == len(cells)
     named = 1 + len([driver for driver in drivers if driver != "each"])
-    assert len(cells) == 2 * named * 2 * (len(buffers) + len(depths)) + 1
+    interfaces = operations = ciphers = 2
+    assert len(cells) == interfaces * operations * named * ciphers * (len(buffers) + len(depths)) + 1

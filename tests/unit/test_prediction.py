@@ -68,6 +68,18 @@ def test_a_price_comes_back_as_it_was_put_in(clock: float, syscall: float, times
     assert found["kernel_cipher"].byte_ns == found["cipher"].byte_ns
 
 
+@given(st.floats(0, 1e4), st.floats(0, 1e5), st.floats(0, 100), st.floats(0, 1e5), st.floats(0, 100))
+def test_the_cipher_is_what_a_request_costs_beyond_one_that_enciphers_nothing(
+    clock: float, call: float, byte: float, own_call: float, own_byte: float
+) -> None:
+    both = {"devcrypto_map": (call, byte), "devcrypto_cipher": (call + own_call, byte + own_byte)}
+    found = datapath.parse_costs(lines(clock, 100, alg_recv=(1e9, 1e3), **both))
+    assert found["kernel_cipher"].call_ns == pytest.approx(own_call, rel=1e-6, abs=0.1)
+    assert found["kernel_cipher"].byte_ns == pytest.approx(own_byte, rel=1e-6, abs=1e-6)
+    assert found["devcrypto_map"].byte_ns == pytest.approx(byte, rel=1e-6, abs=1e-6)
+    assert "devcrypto_cipher" not in found, "no path pays it by itself"
+
+
 def test_copying_is_what_send_costs_over_sendfile() -> None:
     found = datapath.parse_costs(lines(10, 100, tcp_send=(5000, 3.0), tcp_sendfile=(4000, 1.0)))
     assert found["tcp_copy"].call_ns == pytest.approx(5000)

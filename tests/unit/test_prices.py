@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -17,8 +18,9 @@ from harness.api.prices import Asked, Known, PriceSource
 from harness.api.steps import Price, Steps
 from harness.ciphers.table import CIPHERS
 from harness.costs import prices
-from harness.servers import esp, openssl
+from harness.servers import datapath, esp, openssl
 from hosts.errors import HarnessError
+from hosts.facts import Facts
 from hosts.onhost.agent.values import Costs, Result, Timed
 from hosts.remote.host import RemoteHost
 from tests.support.runs import PATHS
@@ -95,13 +97,13 @@ def test_openssl_speed_takes_the_environment() -> None:
         openssl.speed(HERE, ["env", "OPENSSL_MODULES=/nowhere"], ["-provider", "legacy", "-evp", "DES-CBC"], 1024)
 
 
-@given(st.floats(0, 1e5), st.floats(0, 100), st.floats(0, 1e4))
-def test_a_digest_s_system_calls_are_not_the_kernel_s_own(call: float, byte: float, syscall: float) -> None:
-    asked = Costs(*(Timed(size, 2 * syscall + call + byte * size) for size in (256, 16384)))
-    found = esp.hash_price(asked, Price(syscall, 0.0))
+@given(st.floats(0, 1e5), st.floats(0, 100), st.floats(0, 1e4), st.sampled_from(sorted(esp.HASH_CALLS.values())))
+def test_a_digest_s_system_calls_are_not_the_kernel_s_own(call: float, byte: float, syscall: float, calls: int) -> None:
+    asked = Costs(*(Timed(size, calls * syscall + call + byte * size) for size in (256, 16384)))
+    found = esp.hash_price(asked, Price(syscall, 0.0), calls)
     assert found.call_ns == pytest.approx(call, rel=1e-6, abs=1e-2)
     assert found.byte_ns == pytest.approx(byte, rel=1e-6, abs=1e-6)
-    assert esp.hash_price(asked, Price(1e9, 0.0)).call_ns == 0.0
+    assert esp.hash_price(asked, Price(1e9, 0.0), calls).call_ns == 0.0
 
 
 @pytest.mark.parametrize(("cipher", "hashes"), [("aes128gcm", 0), ("3des", 1)])
@@ -114,6 +116,38 @@ def test_an_aead_has_no_hash_beside_it(monkeypatch: pytest.MonkeyPatch, cipher: 
     due = Price(100.0, 10.0 + hashes * 2.0)
     assert (found["esp"], found["receiver_esp"]) == (due, due)
     assert (found["esp_hash"], found["receiver_esp_hash"]) == (Price(0.0, 2.0), Price(0.0, 2.0))
+
+
+BARE = Facts("sender", "6.12.1", {}, frozenset())
+BUILT = replace(BARE, built={"devcrypto": "devcrypto.ko"})
+
+
+@pytest.mark.parametrize(
+    ("sender", "needed", "through"),
+    [
+        (BUILT, "read tcp_copy syscall count", ""),
+        (BUILT, "kernel_cipher read", "/dev/crypto"),
+        (BUILT, "devcrypto_copy kernel_cipher", "/dev/crypto"),
+        (BUILT, "alg_send cipher", "AF_ALG"),
+        (BUILT, "alg_send cipher kernel_cipher", "/dev/crypto AF_ALG"),
+        (BARE, "kernel_cipher", "AF_ALG"),
+        (BARE, "alg_sendfile kernel_cipher", "AF_ALG"),
+        (BARE, "read", ""),
+    ],
+)
+def test_an_interface_is_asked_only_for_prices_that_need_it(sender: Facts, needed: str, through: str) -> None:
+    """AF_ALG's own are AF_ALG's, and the cipher's is the module's where that is there."""
+    assert [one.name for one in datapath.asked_through(set(needed.split()), sender)] == through.split()
+
+
+def test_a_price_says_by_which_interface_it_was_measured() -> None:
+    for sender, by in ((BUILT, "/dev/crypto"), (BARE, "AF_ALG")):
+        bench = cast(Any, SimpleNamespace(facts=sender, receiver_facts=BARE))
+        asked = Asked(bench, Parameters(CIPHERS["3des"]), {"kernel_cipher", "read"}, {})
+        called = datapath.PRICES.called(asked)
+        assert called["kernel_cipher"] == f"the cipher, called within the kernel (by {by})"
+        assert called["read"] == "read from the page cache"
+        assert esp.PRICES.called(asked)["receiver_esp_hash"].endswith("(by AF_ALG)")
 
 
 def test_what_was_measured_on_these_hosts_is_not_measured_again() -> None:

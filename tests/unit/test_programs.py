@@ -30,7 +30,7 @@ def test_headers_lie_beside_what_is_compiled() -> None:
     assert SMALL.build("/out") == ["cc", "-O2", "-o", "/out", "a.c"]
 
 
-def test_our_server_is_made_of_all_its_sources_and_of_how_so_crypt_is_spoken_to() -> None:
+def test_our_server_is_made_of_all_its_sources_and_of_how_our_modules_are_spoken_to() -> None:
     found = datapath.program()
-    assert {"datapath.c", "datapath.h", "serve.c", "so_crypt.h"} <= found.sources.keys()
+    assert {"datapath.c", "datapath.h", "serve.c", "so_crypt.h", "devcrypto.h"} <= found.sources.keys()
     assert "-Werror" in found.command

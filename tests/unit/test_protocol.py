@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -23,7 +22,7 @@ from hosts.onhost.agent.values import CommandChange, Decipher, ProcessChange, Re
 from hosts.onhost.agent.wire import ShapeError, decode, encode
 from hosts.remote.agent import Agent, AgentError
 from hosts.remote.host import AGENT
-from tests.support.agent_process import LocalAgent, alone, start
+from tests.support.agent_process import LocalAgent, start
 
 SECRET = "5ec2e7" * 8
 OPERATIONS: dict[str, Any] = {
@@ -184,10 +183,18 @@ def test_an_answer_that_comes_late_is_never_taken_for_another_one() -> None:
         agent.run(["true"], 5.0)
 
 
-@pytest.mark.parametrize("line", ["Welcome to this host!", "5", '"text"', ""])
-def test_what_speaks_no_json_objects_is_no_agent(line: str) -> None:
-    with pytest.raises(HostLost, match=f"did not speak JSON but said: {re.escape(line)}"):
-        Agent("sender", Played(line)).hello(1.0)
+@pytest.mark.parametrize("line", ["Welcome to this host!", "5", '"text"', '{"id": 1, "result": null}'])
+def test_what_a_login_shell_prints_is_passed_over_and_is_no_agent(line: str) -> None:
+    here = '{"fatal": "another run is using this host"}'
+    with pytest.raises(AgentError, match="another run is using this host"):
+        Agent("sender", Played(line, "", line, here)).hello(1.0)
+    with pytest.raises(HostLost, match=r"the agent did not begin: no answer after .* standard output: ") as caught:
+        Agent("sender", Played("", line)).hello(1.0)
+    assert caught.value.what.endswith(line), "as that of an account that is not available"
+    with pytest.raises(HostLost, match="it only said things like: "):
+        Agent("sender", Played(*[line] * 2000)).hello(1.0)
+    with pytest.raises(HostLost, match=f"did not speak JSON but said: {re.escape('Bye')}"):
+        Agent("sender", Played("Bye")).ping()
 
 
 def test_a_host_that_is_in_use_refuses() -> None:
@@ -209,7 +216,7 @@ def test_a_refusal_is_told_with_the_last_commands_and_without_what_they_read() -
 SECRETIVE = (
     protocol.Run(["x"], 1.0, SECRET, None, looks=False),
     protocol.Put("x", SECRET, 0o600, ""),
-    protocol.AlgAnswer("aead", "x", SECRET, SECRET, "", "", encrypt=True),
+    protocol.AlgAnswer("AF_ALG", "aead", "x", SECRET, SECRET, "", "", encrypt=True),
     protocol.Digest([], Decipher("x", SECRET, SECRET)),
     protocol.Apply(CommandChange("x", [], "", None, [], [], SECRET)),
     protocol.Apply(ProcessChange("x", [], "", "", SECRET)),
@@ -225,19 +232,6 @@ def test_no_key_is_shown(asked: Any) -> None:
 # the host by itself
 
 
-@pytest.fixture(scope="module")
-def machine() -> Iterator[None]:
-    """One test of agents at a time on a machine, as one agent at a time."""
-    with alone():
-        yield
-
-
-@pytest.fixture
-def agent(machine: None) -> Iterator[LocalAgent]:
-    with start() as started:
-        yield started
-
-
 @pytest.mark.parametrize("name", ["Wish", "__init__", "directory", "run", "", "Operation"])
 def test_an_operation_that_there_is_not_is_refused(agent: LocalAgent, name: str) -> None:
     assert agent.raw(name, {})["error"] == f"there is no operation {name}"
@@ -251,7 +245,7 @@ def test_arguments_of_another_shape_are_refused(agent: LocalAgent, arguments: An
 
 
 def test_no_key_is_in_what_is_said_of_wrong_arguments(agent: LocalAgent) -> None:
-    whole = encode(protocol.AlgAnswer("skcipher", "cbc(aes)", SECRET, SECRET, "00", "", encrypt=True))
+    whole = encode(protocol.AlgAnswer("AF_ALG", "skcipher", "cbc(aes)", SECRET, SECRET, "00", "", encrypt=True))
     for wrong in ({"key_hex": [SECRET]}, {"key_hex": {SECRET: 1}}, {"iv_hex": None}, {"encrypt": SECRET}):
         said = agent.raw("AlgAnswer", {**whole, **wrong})["error"]
         assert said.startswith("AlgAnswer.")

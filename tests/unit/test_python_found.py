@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hosts.remote.agent import AgentError
-from hosts.remote.host import agent_command
+from hosts.remote.host import agent_command, in_any_shell
 from tests.support.agent_process import LocalAgent, alone
 
 OWN = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -85,6 +86,17 @@ def test_a_controller_hears_it_as_a_refusal_and_nothing_is_left(tmp_path: Path) 
         assert not agent.directory.exists()
     assert caught.value.what == "python3 there is 3.8, 3.9 is needed"
     assert caught.value.next_step == "install python3.9 or newer; beside another python3 is enough"
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash", "zsh", "fish", "csh", "tcsh"])
+def test_any_login_shell_starts_it(shell: str) -> None:
+    """sshd gives the user's shell a line; what csh makes of a quoted text of several lines is not that text."""
+    if not shutil.which(shell):
+        pytest.skip(f"this machine has no {shell}")
+    odd = "two words, !history, a 'quote', a \\ and \\' \n$HOME `id` \"done\""
+    line = shlex.join(in_any_shell(["printf", "%s|", odd, "", "é"]))
+    done = subprocess.run([shell, "-c", line], capture_output=True, timeout=60, check=True)
+    assert done.stdout.decode() == f"{odd}||é|"
 
 
 def test_an_agent_says_which_python_it_runs_under() -> None:

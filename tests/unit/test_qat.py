@@ -234,7 +234,7 @@ def test_a_processor_that_is_answered_for_is_told() -> None:
 @given(sizes, st.none() | counts, st.none() | st.integers(0, 1))
 def test_only_what_the_engine_encrypted_itself_is_let_through(size: int, counted: int | None, ktls: int | None) -> None:
     done, _ = deployed()
-    risen = {"tls_tx": ktls, qat_engine.CALLS: 1, qat_engine.BYTES: counted}
+    risen = {"tls_tx_software": ktls, "tls_tx_device": ktls, qat_engine.CALLS: 1, qat_engine.BYTES: counted}
     found = done.verify(seen(size, [line(size)], sender=risen))
     assert (found.reason is None) == (counted is not None and counted >= size and not ktls)
     assert found.facts[qat_engine.BYTES] == counted
@@ -243,11 +243,20 @@ def test_only_what_the_engine_encrypted_itself_is_let_through(size: int, counted
 def test_a_byte_that_openssl_encrypted_is_told() -> None:
     done, _ = deployed()
     found = done.verify(
-        seen(10**6, [line(10**6)], sender={"tls_tx": 0, qat_engine.CALLS: 62, qat_engine.BYTES: 10**6 - 1})
+        seen(
+            10**6,
+            [line(10**6)],
+            sender={"tls_tx_software": 0, "tls_tx_device": 0, qat_engine.CALLS: 62, qat_engine.BYTES: 10**6 - 1},
+        )
     )
     assert found.reason == "qatengine encrypted 999999 bytes of the payload of 1000000: OpenSSL itself did the rest"
     many = seen(
-        15, [line(15)] * 3, sender={"tls_tx": 0, qat_engine.BYTES: 44}, requests=3, connection="kept", connections=1
+        15,
+        [line(15)] * 3,
+        sender={"tls_tx_software": 0, "tls_tx_device": 0, qat_engine.BYTES: 44},
+        requests=3,
+        connection="kept",
+        connections=1,
     )
     assert "44 bytes of the payload of 45" in str(done.verify(many).reason)
 
@@ -258,7 +267,11 @@ def test_a_card_must_have_counted_the_records(size: int, requests: int | None) -
     done, host = deployed(replace(DEBIAN, gcm=ON_CARD), CARD)
     assert not any("LD_PRELOAD" in word for word in host.served[0][0])
     assert done.driver_found == "qatengine v2.0.0, a card"
-    found = done.verify(seen(size, [line(size)], sender={"tls_tx": 0, "qat requests fw_counters": requests}))
+    found = done.verify(
+        seen(
+            size, [line(size)], sender={"tls_tx_software": 0, "tls_tx_device": 0, "qat requests fw_counters": requests}
+        )
+    )
     assert (found.reason is None) == (requests is not None and requests >= max(1, size // 16384))
     assert found.facts["card_requests"] == requests
 

@@ -84,13 +84,6 @@ def test_the_server_is_near_the_card_but_on_no_half_of_the_interrupts_core() -> 
     assert quiet.places(quiet.parse(f"{CPU}/online:0", "eth1")) is None
 
 
-def test_offloads_are_changed_where_they_differ() -> None:
-    asked = {"tcp-segmentation-offload": False, "generic-receive-offload": True}
-    (change,) = quiet.offloads(asked, ["tcp-segmentation-offload", "generic-receive-offload"], "eth1")
-    assert change.apply == ["ethtool", "-K", "eth1", "tcp-segmentation-offload", "off"]
-    assert change.undo == ["ethtool", "-K", "eth1", "tcp-segmentation-offload", "on"]
-
-
 @given(st.sets(st.integers(0, 500)))
 def test_a_list_of_processors_is_read_as_the_kernel_writes_it(wanted: set[int]) -> None:
     assert quiet.numbers(_as_the_kernel(sorted(wanted))) == sorted(wanted)

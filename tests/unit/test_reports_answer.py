@@ -160,6 +160,36 @@ class TestPicture:
         assert len(made.rows) == strip.ROWS and made.more == 22 - strip.ROWS
 
 
+class TestBaselines:
+    """The traditional scheme is /dev/crypto's today, and AF_ALG's in older records."""
+
+    @pytest.fixture
+    def both(self) -> tuple[Run, Run]:
+        older, today = real_run(), records.read(real.DATA)
+        real.by_devcrypto(today)
+        return older, today
+
+    def test_both_are_told_alike_and_beside_the_paper(self, both: tuple[Run, Run]) -> None:
+        sentences = [answer.sentence(run.head) for run in both]
+        assert sentences[0] == sentences[1] and "the traditional scheme" in sentences[0]
+        for run, baseline in zip(both, ("afalg-copy", "devcrypto-copy"), strict=True):
+            found = answer.about(run.head)
+            assert found and found.paths == ("so-crypt", baseline) and answer.papers(run.head, found)
+            made = pages.render(run)
+            assert html.escape(words.nobreak(sentences[0]), quote=False) in made.html
+
+    def test_both_have_a_map_of_four_crossings(self, both: tuple[Run, Run]) -> None:
+        own = ({"read", "alg_send", "tcp_copy"}, {"read", "devcrypto_copy", "tcp_copy"})
+        for run, saved in zip(both, own, strict=True):
+            found = gain.model(run)
+            assert isinstance(found, gain.Model)
+            assert found.saved == saved and found.crossings == pytest.approx(4, rel=0.01)
+            due = prediction.predicted(
+                "seconds", found.baseline, found.candidate, found.prices, found.clear, found.size
+            )
+            assert found.gain(found.here) == pytest.approx(due)
+
+
 class TestMap:
     @pytest.fixture
     def model(self) -> gain.Model:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from harness import record, records
 from harness.samples import Sample
+from harness.verdicts.linefit import Estimate
 from reports import frame
 from reports.drawing import kernel_crypto_figures, kernel_crypto_tables
 from reports.drawing.tables import Table
@@ -43,7 +45,7 @@ class TestCurves:
     def test_costs_are_those_that_the_record_was_made_with(self, tmp_path: Path) -> None:
         found = crypto(read(tmp_path))[0]
         for curve in found.curves:
-            if curve.path == kernel_crypto.ENCRYPT:
+            if curve.enciphers:
                 call, byte = record_maker.KERNEL_CRYPTO_COSTS[curve.cipher, curve.driver]
                 assert curve.model
                 assert curve.model.call_seconds.mean == pytest.approx(call, rel=0.1)
@@ -66,9 +68,7 @@ class TestCurves:
             )
         )
         found = crypto(run)[0]
-        curve = next(
-            c for c in found.curves if (c.cipher, c.path, c.driver) == ("aes128cbc", kernel_crypto.ENCRYPT, "any")
-        )
+        curve = next(c for c in found.curves if (c.cipher, c.path, c.driver) == ("aes128cbc", "raw-encrypt", "any"))
         assert 16384 not in curve.blocks[1] and 0 not in curve.blocks, "block 0 is the warm-up"
         assert [point.depth for point in curve.points if point.buffer == 65536] == [1, 4, 16]
         assert [point.buffer for point in curve.single].count(65536) == 1
@@ -95,6 +95,75 @@ class TestCurves:
                 cell.driver_found = "aes128cbc-generic"
         found = [(one.path, other.path) for one, other in kernel_crypto.pairs(crypto(run)[0])]
         assert found == [("raw-encrypt", "openssl-speed"), ("openssl-speed", "raw-encrypt")], "the same driver twice"
+
+
+BOTH = ("devcrypto", "raw")
+
+
+class TestInterfaces:
+    def test_each_is_a_curve_of_its_own(self, tmp_path: Path) -> None:
+        found = crypto(read(tmp_path, ciphers=("null", "3des"), interfaces=BOTH))[0]
+        assert found.interfaces == ["/dev/crypto", "AF_ALG"]
+        assert {curve.name for curve in found.curves} == {
+            *("any, /dev/crypto", "any, AF_ALG", "OpenSSL, user space"),
+        }
+        assert found.null and found.null.interface == "/dev/crypto", "the paper's own"
+        assert len(set(found.series().values())) == 3, "each has its colour"
+
+    def test_a_record_that_knew_one_is_af_alg_s_and_needs_no_further_word(self, tmp_path: Path) -> None:
+        run = read(tmp_path, ciphers=("3des",))
+        found = crypto(run)[0]
+        assert found.interfaces == ["AF_ALG"] and kernel_crypto.meters(found) == []
+        assert {curve.name for curve in found.curves} == {"any", "OpenSSL, user space"}
+        told = frame.cells(run, frame.samples(run))
+        assert set(told[told["path"] == "raw-encrypt"]["interface"]) == {"AF_ALG"}
+        assert told[told["path"] == "openssl-speed"]["interface"].isna().all()
+
+    def test_what_one_adds_to_a_request_is_told_with_its_interval(self, tmp_path: Path) -> None:
+        found = crypto(read(tmp_path, ciphers=("null", "3des"), interfaces=BOTH))[0]
+        mine = kernel_crypto.meters(found)
+        assert {(one.first.interface, one.second.interface) for one in mine} == {("/dev/crypto", "AF_ALG")}
+        assert {(one.first.cipher, one.first.operation) for one in mine} == {
+            (cipher, operation) for cipher in ("null", "3des") for operation in ("encrypt", "decrypt")
+        }
+        for one in mine:
+            more = one.beside.call_seconds
+            assert more.mean == pytest.approx(record_maker.DEVCRYPTO_SAVES, rel=0.3)
+            assert more.low and more.high and more.low < more.mean < more.high
+            assert one.beside.byte_ratio and one.beside.byte_ratio.mean == pytest.approx(1, abs=0.08)
+        table = next(t for t in kernel_crypto_tables.tables(found) if t.id == "raw1-interfaces")
+        row = rows(table)[0]
+        assert (row["Interface"], row["Other interface"]) == ("AF_ALG", "/dev/crypto")
+        assert row["More a call low"] < row["More a call (µs)"] < row["More a call high"]
+        assert kernel_crypto.adds(mine).startswith("A request by AF_ALG costs ")
+
+    def test_they_agree_about_a_byte_only_where_the_interval_says_so(self, tmp_path: Path) -> None:
+        run = read(tmp_path, ciphers=("3des",), interfaces=BOTH)
+        for sample in run.samples:
+            if "/raw-" in sample.cell and sample.seconds and sample.bytes:
+                sample.seconds += 8e-9 * sample.bytes
+        (one, _) = kernel_crypto.meters(crypto(run)[0])
+        assert (
+            one.agree is False and one.beside.byte_ratio and one.beside.byte_ratio.mean == pytest.approx(1.2, abs=0.1)
+        )
+        assert "they differ with 3DES" in kernel_crypto.adds([one])
+        few = replace(one, beside=replace(one.beside, byte_ratio=Estimate(1.0, None, None)))
+        assert few.agree is None and "not known well enough with 3DES" in kernel_crypto.adds([few])
+        near = replace(one, beside=replace(one.beside, byte_ratio=Estimate(1.0, 0.97, 1.03)))
+        assert near.agree is True and "they agree with 3DES" in kernel_crypto.adds([near])
+
+    def test_drivers_are_compared_within_an_interface(self, tmp_path: Path) -> None:
+        found = crypto(read(tmp_path, ciphers=("aes128cbc",), interfaces=BOTH))[0]
+        assert {(one.interface, other.interface) for one, other in kernel_crypto.pairs(found)} == {
+            *(("/dev/crypto", "/dev/crypto"), ("AF_ALG", "AF_ALG")),
+            *(("/dev/crypto", None), (None, "/dev/crypto")),
+        }
+
+    def test_the_page_shows_both(self, tmp_path: Path) -> None:
+        text = html.unescape(pages.render(read(tmp_path, ciphers=("null", "3des"), interfaces=BOTH)).html)
+        assert "What an interface adds to a request" in text
+        assert "The kernel is asked by /dev/crypto (the paper's own) and by AF_ALG." in text
+        assert "A request by AF_ALG costs" in text
 
 
 class TestTables:

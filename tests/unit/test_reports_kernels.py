@@ -17,7 +17,7 @@ from harness import record, records
 from hosts.errors import HarnessError
 from reports.__main__ import main
 from reports.findings import costs
-from reports.site import across, kernels
+from reports.site import across, became, kernels
 from reports.site import build as site
 from tests.support.pages import HOSTILE, edit, page_data, verdict
 from tests.support.record_maker import MB, SCHEMES, kernel_crypto_part, make_run, suite
@@ -97,9 +97,50 @@ class TestChoice:
         assert f"pytest suites --profile {PROFILE} --testbed lab-bookworm" in str(caught.value)
         with pytest.raises(HarnessError, match="on none; missing: lab-bookworm, lab"):
             reports.kernels_page(tmp_path, "../x")
-        on_kernel(tmp_path, 2, "lab-bookworm", "6.12.113", blocks=2)
+        for seed, bed in enumerate(kernels.TESTBEDS, 2):
+            on_kernel(tmp_path, seed, bed, "6.12.113", blocks=2)
         with pytest.raises(HarnessError, match="another kernel"):
             reports.kernels_page(tmp_path, PROFILE)
+
+
+class TestBecame:
+    """The sentence on each path: where it was measured, where it ended, and why."""
+
+    @pytest.mark.parametrize(
+        ("there", "said"),
+        [
+            ("yyyy", "measured on every kernel"),
+            ("yyyn", "ended after 7.2: on 7.3 unsupported: restricted"),
+            ("yynn", "ended after 6.12: on 7.2 and 7.3 unsupported: restricted"),
+            ("nyyy", "begins with 6.12: on 6.1 unsupported: restricted"),
+            ("ynyy", "not everywhere: on 6.12 unsupported: restricted"),
+            ("nnnn", "never measured: on 6.1 and 6.12 and 7.2 and 7.3 unsupported: restricted"),
+        ],
+    )
+    def test_where_it_ended(self, there: str, said: str) -> None:
+        shown = [
+            became.Shown(
+                {"seconds": 1.0 if one == "y" else None, "said": "unsupported: restricted"}, "1 MB" * (one == "y")
+            )
+            for one in there
+        ]
+        assert became.sentence(shown, ["6.1", "6.12", "7.2", "7.3"]) == said
+
+    def test_the_largest_size_that_a_kernel_measured_is_shown(self) -> None:
+        def row(*seconds: float | None) -> dict[str, Any]:
+            return {"path": "p", "title": "t", "entries": [{"seconds": one, "said": "failed: x"} for one in seconds]}
+
+        tables = [("1 MB", "a", [row(0.1, 0.2)]), ("100 MB", "b", [row(None, 2.0)])]
+        (told,) = became.became("schemes", tables, ["6.1", "7.3"])
+        assert [(one.entry["seconds"], one.size) for one in told.shown] == [(0.1, "1 MB"), (2.0, "100 MB")]
+        assert told.end == "measured on every kernel"
+
+    def test_the_page_tells_it_of_real_runs(self, tmp_path: Path) -> None:
+        lacks = {f"schemes/afalg-splice/3des/any/{size}MB": ("unsupported", NO_PAGES) for size in (1, 100)}
+        page = two(tmp_path, outcomes=lacks).read_text()
+        assert html.escape(f"ended after 6.1: on 6.12 unsupported: {NO_PAGES}", quote=False) in html.escape(
+            html.unescape(page), quote=False
+        )
 
 
 class TestSentences:
@@ -119,6 +160,21 @@ class TestSentences:
         two(tmp_path, outcomes=lacks)
         said = across.headline_of(found(tmp_path)[::-1])
         assert "gave no ratio on 6.12 (unsupported: no module); nothing can be said of a change." in said
+
+    def test_a_baseline_that_one_kernel_lacks_is_the_reason(self, tmp_path: Path) -> None:
+        lacks = {f"schemes/afalg-copy/3des/any/{size}MB": ("unsupported", "no AF_ALG") for size in (1, 100)}
+        two(tmp_path, outcomes=lacks)
+        said = across.headline_of(found(tmp_path)[::-1])
+        assert "gave no ratio on 6.12 (its baseline was unsupported: no AF_ALG); nothing can be said" in said
+
+    def test_kernels_that_have_a_ratio_are_compared_past_one_that_has_none(self, tmp_path: Path) -> None:
+        lacks = {f"schemes/so-crypt/3des/any/{size}MB": ("unsupported", "no module") for size in (1, 100)}
+        on_kernel(tmp_path, 1, "a", "6.1")
+        on_kernel(tmp_path, 2, "b", "6.12", outcomes=lacks)
+        on_kernel(tmp_path, 3, "c", "7.3")
+        said = across.headline_of(found(tmp_path))
+        assert "] on 6.1, gave no ratio on 6.12 (unsupported: no module), x" in said
+        assert said.endswith("; the intervals of 6.1 and 7.3 overlap, so no change can be claimed.")
 
     def test_the_largest_size_that_all_have(self, tmp_path: Path) -> None:
         two(tmp_path, sizes=[MB, 10 * MB])

@@ -254,8 +254,9 @@ def test_jumps_are_strict_at_every_hop(tmp_path: Path) -> None:
             StrictHostKeyChecking no
         """,
     )
-    command = route.resolve("sender", host("web", **more)).proxy
-    assert command
+    found = route.resolve("sender", host("web", **more))
+    command = found.proxy
+    assert command and found.jumps == ("first", "fd00::2")
     commands = []
     while command:
         words = shlex.split(command)

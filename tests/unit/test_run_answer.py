@@ -14,18 +14,19 @@ from harness import paths, record, records
 from harness.events import Interval
 from harness.record import Head, QuestionEntry
 from harness.verdicts import answer, narrowing
-from tests.support.record_maker import make_run
+from tests.support.record_maker import default_suites, make_run
 
 MB = 10**6
 SIZES = [1 * MB, 10 * MB, 100 * MB]
-ASKED = QuestionEntry(candidate="so-crypt", baseline="afalg-copy", suites=["schemes"], sizes_bytes=SIZES)
+ASKED = QuestionEntry(candidate="so-crypt", baseline="devcrypto-copy", suites=["schemes"], sizes_bytes=SIZES)
 WORDS = {name: path.words for name, path in paths.discover().items()}
+SUITES = default_suites(ASKED.baseline)
 VERDICTS = ("faster", "slower", "same", "cannot_tell")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Head:
-    head = records.read(make_run(tmp_path_factory.mktemp("answer"), paths=WORDS)).head
+    head = records.read(make_run(tmp_path_factory.mktemp("answer"), paths=WORDS, suites=SUITES)).head
     head.testbed.label = "emulated"
     return head
 
@@ -125,7 +126,7 @@ def test_a_run_without_an_answer_says_so(made: Head) -> None:
 
 def test_a_run_without_a_question_is_about_the_papers_schemes(made: Head) -> None:
     found = answer.about(made)
-    assert found and found.paths == ("so-crypt", "afalg-copy")
+    assert found and found.paths == ("so-crypt", "devcrypto-copy")
     assert [(place.suite, place.size) for place in found.places] == [("schemes", size) for size in SIZES]
     assert all(place.time and place.cpu and place.time.metric == "seconds" for place in found.places)
 
@@ -150,12 +151,12 @@ words = st.sampled_from([*VERDICTS, None])
     st.lists(words, min_size=3, max_size=3),
     st.sampled_from(["complete", "interrupted", "failed", "running"]),
     st.booleans(),
-    st.sampled_from([("so-crypt", "afalg-copy"), ("ktls-write", "https")]),
+    st.sampled_from([("so-crypt", "devcrypto-copy"), ("ktls-write", "https")]),
 )
 def test_it_is_never_long_and_leaves_nothing_out(
     made: Head, time: list[str | None], cpu: list[str | None], status: str, bare: bool, names: tuple[str, str]
 ) -> None:
-    called = {"so-crypt": WORDS[names[0]], "afalg-copy": WORDS[names[1]]}  # however wordy the names
+    called = {"so-crypt": WORDS[names[0]], "devcrypto-copy": WORDS[names[1]]}  # however wordy the names
     head = judged(made, both(time, cpu), status=status, paths={} if bare else called)
     text = answer.sentence(head)
     assert len(text.split()) <= answer.WORDS

@@ -24,22 +24,27 @@ from harness.record import SuiteEntry
 from harness.run.suite import Outcomes
 from harness.run.transfers import Transfers
 from harness.samples import Sample
-from hosts import quiet
+from hosts import offloads, quiet
 from hosts.errors import HostLost, Refusal
+from hosts.offloads import Link
 from hosts.onhost.agent import counters
 from hosts.onhost.agent.values import (
     AssociationCounter,
+    Change,
     Counter,
     CpuTime,
     Decipher,
     Digested,
     Fetched,
+    LinkState,
     LogTail,
     Observation,
     Received,
     SizeCounter,
     Tls,
 )
+from hosts.remote.agent import AgentError
+from hosts.roles import Role
 from tests.support.runs import profile_of, suite
 
 SIZE = 10**6
@@ -66,6 +71,20 @@ class Hosts:
     """Bytes that the receiver was told to have room for."""
     sizes: dict[str, int] = field(default_factory=dict)
     """What a size counter tells instead of a server's own count."""
+    link: dict[str, Any] = field(default_factory=dict)
+    """The state of the data interface."""
+    refuses: bool = False
+    """Whether the host refuses every change."""
+
+    def apply(self, change: Change) -> int:
+        if self.refuses:
+            raise AgentError("not here", host="sender")
+        self.asked.append(f"apply {change.what}")
+        return len(self.asked)
+
+    def undo(self, numbers: Sequence[int]) -> list[str]:
+        self.asked.append(f"undo {len(numbers)}")
+        return []
 
     def observe(self, counters: dict[str, Counter]) -> Observation:
         self.asked.append("look")
@@ -74,6 +93,8 @@ class Hosts:
         for name, counter in counters.items():
             if isinstance(counter, AssociationCounter):
                 states[name] = f"SA {counter.spi}"
+            elif isinstance(counter, LinkState):
+                states[name] = json.dumps(self.link)
             elif isinstance(counter, SizeCounter):
                 lines = self.logs.get(counter.path.removesuffix(".taken"), [])
                 values[name] = self.sizes.get(counter.path, len(lines))
@@ -116,7 +137,7 @@ class Hosts:
         return "TLS1.2 / X"
 
     def opened(self) -> OpenTestbed:
-        host = SimpleNamespace(agent=self)
+        host = SimpleNamespace(name="sender", agent=self, host=SimpleNamespace(data_interface="eth1"))
         both = SimpleNamespace(sender=host, receiver=host, meter=None, carried=Carried(), links={})
         return cast(OpenTestbed, both)
 
@@ -173,6 +194,59 @@ def test_between_two_transfers_both_hosts_are_looked_at_once_and_all_else_waits(
     assert [sample.witness for sample in samples] == [
         {"taken": 1, "lines": 1, "suite": suite} for suite in (None, "TLS1.2 / X", None)
     ]
+
+
+SWITCH = offloads.switch("tls-hw-tx-offload", True, "eth1")
+
+
+def test_what_a_path_changes_is_in_force_during_its_own_transfer_only() -> None:
+    hosts = Hosts()
+    assert all(sample.valid for sample in taken(hosts, path("a"), path("b", during=(SWITCH,)), path("c")))
+    looks = ["look", "look"]
+    assert hosts.asked[1:-2] == [
+        *looks,
+        "fetch a into 0.payload.out",
+        *looks,
+        f"apply {SWITCH.what}",
+        *looks,
+        "fetch b into 1.payload.out",
+        *looks,
+        "undo 1",
+        *looks,
+        "fetch c into 2.payload.out",
+        *looks,
+    ]
+
+
+def test_a_change_that_is_refused_makes_its_own_sample_invalid_and_no_other() -> None:
+    hosts = Hosts(refuses=True)
+    a, b, c = taken(hosts, path("a"), path("b", during=(SWITCH,)), path("c"))
+    assert (a.valid, b.valid, c.valid) == (True, False, True)
+    assert "not here" in str(b.reason)
+    assert "fetch b into 1.payload.out" not in hosts.asked
+
+
+def test_a_link_that_changes_during_a_transfer_makes_it_invalid() -> None:
+    hosts = Hosts(link={"mtu": 1500, "generic-receive-offload": True})
+    hosts.step = lambda url: hosts.link.update(mtu=9000) if url.startswith("b") else None
+    a, b, c = taken(hosts, path("a"), path("b"), path("c"))
+    assert (a.valid, b.valid, c.valid) == (True, False, True)
+    assert (
+        b.reason == "the sender's link changed: mtu 1500, then 9000; the receiver's link changed: mtu 1500, then 9000"
+    )
+
+
+def test_over_what_links_each_cell_went_is_told_and_may_be_refused() -> None:
+    hosts, told = Hosts(link={"mtu": 1500}), list[tuple[str, object]]()
+
+    def linked(cell: str, links: dict[Role, Link]) -> str | None:
+        told.append((cell, links))
+        return "another link" if cell == "cell b" else None
+
+    samples = sampling.take(hosts.opened(), [path("a"), path("b")], PAYLOAD, 3, False, Batch(), linked=linked)
+    both = {"sender": {"mtu": 1500}, "receiver": {"mtu": 1500}}
+    assert told == [("cell a", both), ("cell b", both)]
+    assert [(sample.valid, sample.reason) for sample in samples] == [(True, None), (False, "another link")]
 
 
 def test_what_would_fill_the_receiver_is_checked_before_the_next_transfer() -> None:

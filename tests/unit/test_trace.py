@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from hypothesis import strategies as st
 from hosts.onhost.agent import syscalls, trace
 from hosts.onhost.agent.values import SystemCalls
 from hosts.remote import changes
-from tests.support.agent_process import LocalAgent, Watched, alone, start
+from tests.support.agent_process import LocalAgent, Watched, start
 
 SERVER = """
 import os, socket, sys
@@ -194,16 +193,7 @@ def permitted() -> None:
         pytest.skip("strace is not permitted on this machine")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def machine() -> Iterator[None]:
-    with alone():
-        yield
-
-
-@pytest.fixture
-def agent() -> Iterator[LocalAgent]:
-    with start() as started:
-        yield started
+pytestmark = pytest.mark.usefixtures("machine")
 
 
 class Server:

@@ -38,6 +38,11 @@ def test_sizes_and_places_are_those_of_the_kernels_headers(tmp_path: Path) -> No
         "XFRMA_ALG_CRYPT": xfrm.ALG_CRYPT,
         "XFRMA_ALG_AEAD": xfrm.ALG_AEAD,
         "XFRMA_ALG_AUTH_TRUNC": xfrm.ALG_AUTH_TRUNC,
+        "XFRMA_OFFLOAD_DEV": xfrm.OFFLOAD_DEV,
+        "XFRM_OFFLOAD_INBOUND": xfrm.INBOUND,
+        "XFRM_OFFLOAD_PACKET": xfrm.PACKET,
+        "sizeof(struct xfrm_user_offload) - 3": xfrm.OFFLOAD.size,
+        "__builtin_offsetof(struct xfrm_user_offload, flags)": 4,
         "XFRM_MODE_TRANSPORT": xfrm.MODES.index("transport"),
         "XFRM_MODE_TUNNEL": xfrm.MODES.index("tunnel"),
         "sizeof(struct xfrm_usersa_info)": xfrm.SA.size,
@@ -165,7 +170,18 @@ SHA1 = attribute(20, named("hmac(sha1)", 160, 96))
 )
 def test_an_sa_is_told_by_names_and_lengths(algorithms: list[bytes], protection: list[Algorithm]) -> None:
     found = xfrm.decode(memoryview(described(*algorithms)))
-    assert found == xfrm.Association(xfrm.protection(protection), 1764447123, 222333, 44)
+    assert found == xfrm.Association(xfrm.protection(protection), xfrm.NO_OFFLOAD, 1764447123, 222333, 44)
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [(0, "crypto offload to lo, out"), (3, "crypto offload to lo, in"), (4, "packet offload to lo, out")],
+)
+def test_what_a_card_does_for_an_sa_is_told_and_by_which_interface(flags: int, told: str) -> None:
+    asked = attribute(28, struct.pack("=iB3x", socket.if_nametoindex("lo"), flags))
+    assert xfrm.decode(memoryview(described(GCM, asked))).offload == told
+    gone = attribute(28, struct.pack("=iB3x", 2**31 - 1, flags))
+    assert xfrm.decode(memoryview(described(GCM, gone))).offload == told.replace(" lo,", f" interface {2**31 - 1},")
 
 
 def test_each_length_and_the_mode_are_in_the_words() -> None:
@@ -206,7 +222,7 @@ def test_keys_are_read_over_and_stay_nowhere(monkeypatch: pytest.MonkeyPatch) ->
     fields = get_args(get_type_hints(AssociationCounter)["field"])
     told = counters.observe({name: AssociationCounter("10.98.0.3", 5, name) for name in fields})
     protection = xfrm.protection([Algorithm("cbc(aes)", 256), Algorithm("hmac(sha1)", 160, 96)])
-    assert told.states == {"protection": protection}
+    assert told.states == {"protection": protection, "offload": xfrm.NO_OFFLOAD}
     assert told.values == {"added": 1764447123, "bytes": 222333, "packets": 44}
     assert kernel.memory is not None
     assert not any(kernel.memory)

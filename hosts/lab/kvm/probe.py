@@ -102,5 +102,6 @@ def _try(kernel: GuestKernel) -> str:
         disk.close()
     if ANSWER in done.stdout:
         return ""
-    said = done.stdout.strip().splitlines()[-1:] or ["nothing"]
-    return f"a guest that was booted to try it ended and said last: {said[0]}"
+    # QEMU names the reason in the line before the one by which it gives up
+    said = [line.strip() for line in done.stdout.splitlines() if line.strip()][-2:] or ["nothing"]
+    return f"a guest that was booted to try it ended and said last: {'; '.join(said)}"

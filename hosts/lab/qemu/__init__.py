@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from hosts.debian import image
-from hosts.lab import guests, keys, own_kernel, ready
+from hosts.lab import built_kernel, guests, keys, own_kernel, ready
 from hosts.lab.accounting import VcpuMeter, processor_threads
 from hosts.lab.guests import LAB_INIT, MANAGEMENT, NUMBERS
 from hosts.lab.kinds import LabKind
@@ -106,13 +106,18 @@ def obtain(spec: GuestsTestbed, progress: Progress = silent, accel: Accel = "tcg
     Raises HarnessError.
     """
     own = own_kernel.of(spec)
-    cached = image.location(spec.release).is_dir() and guest_kernel.location(spec.release).is_dir()
-    ready.make_ready(build=not cached, qemu=True, progress=progress)
-    with (
-        image.obtain(spec.release, part(progress, 0.0, 0.7)) as used,
-        closing(guest_kernel.obtain(spec.release, used.path, part(progress, 0.7, 1.0))) as usual,
-        closing(guest_kernel.keep(own, usual, progress)) if own else nullcontext(usual) as kernel,
-    ):
+    wanted = built_kernel.wanted(spec, "x86_64") if spec.additions else None
+    series = None if wanted else spec.series
+    cached = image.location(spec.release).is_dir() and guest_kernel.location(spec.release, series).is_dir()
+    ready.make_ready(build=not cached or bool(wanted), qemu=True, progress=progress)
+    with ExitStack() as stack:
+        used = stack.enter_context(image.obtain(spec.release, part(progress, 0.0, 0.7)))
+        fetched = guest_kernel.obtain(spec.release, used.path, part(progress, 0.7, 1.0), series)
+        usual = stack.enter_context(closing(fetched))
+        if wanted:
+            built = stack.enter_context(closing(built_kernel.obtain(wanted, used.path, progress)))
+            own = own_kernel.find(built.path / built_kernel.PROGRAM["x86_64"], built.path / "modules")
+        kernel = stack.enter_context(closing(guest_kernel.keep(own, usual, progress))) if own else usual
         yield QemuParts(spec, used, kernel, accel)
 
 

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hosts.debian import cached, chroot
 from hosts.debian.archive import Archive, sha256
+from hosts.debian.linux_source import NoSource
 from hosts.errors import Refusal
 from hosts.lab import own_kernel
 from hosts.lab.own_kernel import OwnKernel
@@ -42,9 +43,10 @@ class Recipe(BaseModel):
     leave_out: tuple[str, ...]
     initial_modules: tuple[str, ...]
 
-    def key(self, release: str) -> str:
+    def key(self, release: str, series: str | None = None) -> str:
         """A digest of all that shapes what the cache has of ``release``; the initial RAM disk is made for each boot."""
-        content = [release, self.model_dump(exclude={"initial_modules"}), LAYOUT, platform.machine(), os.geteuid()]
+        shape = self.model_dump(exclude={"initial_modules"}) | ({"series": series} if series else {})
+        content = [release, shape, LAYOUT, platform.machine(), os.geteuid()]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
 
 
@@ -113,18 +115,27 @@ def cache() -> Path:
     return platformdirs.user_cache_path("pathproof") / "kernels"
 
 
-def location(release: str) -> Path:
+def location(release: str, series: str | None = None) -> Path:
     """Where the kernel of ``release`` is, or will be."""
-    return cache() / f"{release}-{recipe().key(release)}"
+    return cache() / f"{_group(release, series)}-{recipe().key(release, series)}"
 
 
-def obtain(release: str, image: Path, progress: Progress = silent) -> GuestKernel:
-    """The kernel of ``release``, fetched and unpacked now if there is none; ``image`` is the release's image.
+def _group(release: str, series: str | None) -> str:
+    return f"{series}-{release}" if series else release
 
-    Raises Refusal when it cannot be had, and when what is in the cache is not what was fetched.
+
+def obtain(release: str, image: Path, progress: Progress = silent, series: str | None = None) -> GuestKernel:
+    """The kernel of ``release``, or of a ``series`` of its backports, fetched and unpacked now if there is none.
+
+    ``image`` is the release's image. Raises NoSource where the archive has no such series, Refusal when it cannot be
+    had, and when what is in the cache is not what was fetched.
     """
     held = cached.obtain(
-        location(release), release, "kernel", lambda place: _make(place, release, image, progress), progress
+        location(release, series),
+        _group(release, series),
+        "kernel",
+        lambda place: _make(place, release, series, image, progress),
+        progress,
     )
     try:
         about = About.model_validate_json((held.path / "kernel.json").read_text())
@@ -154,7 +165,7 @@ def keep(own: OwnKernel, usual: GuestKernel, progress: Progress = silent) -> Gue
     return GuestKernel(held, about, own)
 
 
-def _make(place: Path, release: str, image: Path, progress: Progress) -> None:
+def _make(place: Path, release: str, series: str | None, image: Path, progress: Progress) -> None:
     """Fill ``place``. Raises Refusal."""
     if platform.machine() != "x86_64":
         raise Refusal(f"QEMU guests are x86_64 machines, and this machine is {platform.machine()}")
@@ -162,9 +173,10 @@ def _make(place: Path, release: str, image: Path, progress: Progress) -> None:
     fetched = place / "fetched"
     wanted = f"the kernel of {release}"
     progress(f"looking for {wanted}", 0.0)
-    archive = Archive(release, fetched, wanted)
+    archive = Archive(release, fetched, wanted, backports=bool(series))
     archive.run("apt-get", "update")
-    kernel_release, names = _packages(archive)
+    image_package = _of_series(archive, series) if series else _current(archive)
+    kernel_release, names = _packages(archive, image_package)
     packages = []
     tree, unpacked = place / "tree", fetched / "busybox"
     for directory in (tree / "usr/lib", unpacked):
@@ -173,16 +185,17 @@ def _make(place: Path, release: str, image: Path, progress: Progress) -> None:
     (tree / "lib").symlink_to("usr/lib")
     for number, name in enumerate([*names, "busybox-static"]):
         shown = archive.show(name)
-        step = part(progress, 0.05 + 0.15 * number, 0.2 + 0.15 * number)
+        share = 0.9 / (len(names) + 1)
+        step = part(progress, 0.05 + share * number, 0.05 + share * (number + 1))
         file = archive.download(name, part(step, 0.0, 0.5))
         step(f"unpacking {name}", 0.5)
         _unpack(file, unpacked if name == "busybox-static" else tree, recipe().leave_out)
         packages.append(Package(name=name, version=shown["Version"], sha256=shown["SHA256"]))
     progress("indexing the kernel's modules", 0.95)
     _gather_sources(tree)
-    (tree / f"boot/vmlinuz-{kernel_release}").rename(place / "vmlinuz")
+    next(tree.rglob("vmlinuz*")).rename(place / "vmlinuz")
     next(unpacked.rglob("bin/busybox")).rename(place / "busybox")
-    (tree / "boot").rmdir()
+    shutil.rmtree(tree / "boot", ignore_errors=True)
     chroot.run(image, place, f"depmod -b /mnt/tree {kernel_release}", "the kernel's modules could not be indexed")
     about = About(
         kernel_release=kernel_release,
@@ -194,16 +207,36 @@ def _make(place: Path, release: str, image: Path, progress: Progress) -> None:
     shutil.rmtree(fetched)
 
 
-def _packages(archive: Archive) -> tuple[str, list[str]]:
-    """The current kernel's release, and the packages that it, its headers and their tools are in."""
+def _current(archive: Archive) -> str:
+    """The package of the release's current kernel."""
     package = recipe().package
     depends = archive.show(package).get("Depends", "")
-    image = re.search(r"linux-image-(\d[^\s,]*)", depends)
+    image = re.search(r"linux-image-\d[^\s,]*", depends)
     if not image:
         raise Refusal(f"the archive's {package} depends on no kernel but on {depends or 'nothing'}")
-    headers = f"linux-headers-{image[1]}"
+    return image[0]
+
+
+def _of_series(archive: Archive, series: str) -> str:
+    """The package of the newest kernel of a series, as linux-image-7.3.4+deb13-amd64. Raises NoSource."""
+    names = archive.run("apt-cache", "pkgnames", f"linux-image-{series}.").split()
+    # without the flavours: cloud, rt, and what is for debuggers
+    usual = [name for name in names if re.fullmatch(r"linux-image-[\d.]+(\+[^-]*)?-amd64", name)]
+    if not usual:
+        raise NoSource(f"the archive has no kernel {series}")
+    return max(usual, key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
+
+
+def _packages(archive: Archive, image: str) -> tuple[str, list[str]]:
+    """The release of the kernel in the package ``image``, and the packages that it, its headers and tools are in.
+
+    Newer ones are in several: the kernel itself (linux-binary), its modules, and lists of these (linux-base).
+    """
+    kernel_release = image.removeprefix("linux-image-")
+    parts = re.findall(r"linux-(?:base|binary|modules)-\d[^\s,]*", archive.show(image).get("Depends", ""))
+    headers = f"linux-headers-{kernel_release}"
     rest = re.findall(r"linux-(?:headers|kbuild)-\d[^\s,]*", archive.show(headers).get("Depends", ""))
-    return image[1], [image[0], headers, *dict.fromkeys(rest)]
+    return kernel_release, [image, *dict.fromkeys(parts), headers, *dict.fromkeys(rest)]
 
 
 def _gather_sources(tree: Path) -> None:

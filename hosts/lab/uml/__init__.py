@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from hosts.debian import image
-from hosts.lab import guests, keys, own_kernel, ready
+from hosts.lab import built_kernel, guests, keys, own_kernel, ready
 from hosts.lab.accounting import CpuMeter
 from hosts.lab.guests import MANAGEMENT, NUMBERS
 from hosts.lab.kinds import LabKind
@@ -90,12 +90,13 @@ def obtain(spec: UmlTestbed, progress: Progress = silent) -> Iterator[UmlParts]:
     Raises HarnessError.
     """
     own = own_kernel.of(spec)
-    cached = image.location(spec.release).is_dir() and (own or kernel.location(spec.release).is_dir())
+    wanted = built_kernel.wanted(spec, "um")
+    cached = image.location(spec.release).is_dir() and (own or wanted.location.is_dir())
     ready.make_ready(build=not cached, progress=progress)
     with (
         image.obtain(spec.release, part(progress, 0.0, 0.2)) as used,
         closing(
-            kernel.keep(own, progress) if own else kernel.obtain(spec.release, used.path, part(progress, 0.2, 1.0))
+            kernel.keep(own, progress) if own else kernel.obtain(wanted, used.path, part(progress, 0.2, 1.0))
         ) as built,
     ):
         yield UmlParts(spec, used, built)

@@ -1,4 +1,4 @@
-"""The kernel's cryptography asked through AF_ALG, and compared with OpenSSL's: known answers, not speed.
+"""The kernel's cryptography asked through AF_ALG: known answers, not speed.
 
 linux/Documentation/crypto/userspace-if.rst. Binding lets the kernel load modules it needs by itself, past the journal:
 load them first. Nothing here waits for ever: every call is made with MSG_DONTWAIT, which AF_ALG heeds where it would
@@ -8,14 +8,14 @@ wait for room or for data, not for the cipher.
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from contextlib import ExitStack
 from typing import Any
 
-from . import evp
+from . import evp, files
 
 TAG = evp.TAG
+RESTRICT, FIPS = "/proc/sys/crypto/af_alg_restrict", "/proc/sys/crypto/fips_enabled"
 LARGEST, LARGEST_AAD = 128 * 1024, 4096
 """Bytes that a socket's buffer has room for at once (net.core.wmem_default is about 208 KiB)."""
 
@@ -28,12 +28,8 @@ class WrongTagError(AlgError):
     """The text or its additional data are not what was enciphered under this key."""
 
 
-def answer(kind: str, name: str, key: bytes, iv: bytes, text: bytes, aad: bytes = b"", encrypt: bool = True) -> bytes:
-    """``text`` (up to 128 KiB) enciphered or deciphered by the kernel's ``name`` (an algorithm or a driver).
-
-    Without padding; an AEAD's tag of 16 bytes stands at the end of the enciphered text. ``kind`` is ``skcipher`` or
-    ``aead``. Raises AlgError, WrongTagError where a tag is not right.
-    """
+def check(kind: str, name: str, text: bytes, aad: bytes) -> None:
+    """Raises AlgError for what no interface is asked."""
     if kind not in ("skcipher", "aead"):
         raise AlgError(f"{kind} is neither skcipher nor aead")
     if aad and kind != "aead":
@@ -42,6 +38,15 @@ def answer(kind: str, name: str, key: bytes, iv: bytes, text: bytes, aad: bytes 
         raise AlgError(f"{name}: no text")
     if len(text) > LARGEST + TAG or len(aad) > LARGEST_AAD:
         raise AlgError(f"{len(text)} bytes and {len(aad)} more, where {LARGEST} and {LARGEST_AAD} are the most")
+
+
+def answer(kind: str, name: str, key: bytes, iv: bytes, text: bytes, aad: bytes = b"", encrypt: bool = True) -> bytes:
+    """``text`` (up to 128 KiB) enciphered or deciphered by the kernel's ``name`` (an algorithm or a driver).
+
+    Without padding; an AEAD's tag of 16 bytes stands at the end of the enciphered text. ``kind`` is ``skcipher`` or
+    ``aead``. Raises AlgError, WrongTagError where a tag is not right.
+    """
+    check(kind, name, text, aad)
     if not hasattr(socket, "AF_ALG"):
         raise AlgError(f"the kernel gives no {kind} {name}: this Python has no AF_ALG")
     with ExitStack() as stack:
@@ -49,8 +54,7 @@ def answer(kind: str, name: str, key: bytes, iv: bytes, text: bytes, aad: bytes 
             bound = stack.enter_context(socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET))
             bound.bind((kind, name))
         except OSError as error:
-            why = f"it has none, or no algif_{kind}" if error.errno == errno.ENOENT else error.strerror
-            raise AlgError(f"the kernel gives no {kind} {name}: {why}") from error
+            raise AlgError(f"the kernel gives no {kind} {name}: {refusal(error, kind)}") from error
         try:
             if key:
                 bound.setsockopt(socket.SOL_ALG, socket.ALG_SET_KEY, key)
@@ -64,6 +68,18 @@ def answer(kind: str, name: str, key: bytes, iv: bytes, text: bytes, aad: bytes 
             raise AlgError(
                 f"{name}, key {len(key)}, IV {len(iv)}, text {len(text)} bytes: the kernel says: {error.strerror}"
             ) from error
+
+
+def refusal(error: OSError, kind: str) -> str:
+    """Why AF_ALG gave no socket, or would not bind it, by the kernel's number and what else the kernel says."""
+    level, fips = ((files.read(path) or "").strip() for path in (RESTRICT, FIPS))
+    if error.errno == errno.EAFNOSUPPORT:
+        return "crypto.af_alg_restrict is 2, which switches AF_ALG off" if level == "2" else "it has no AF_ALG"
+    if error.errno != errno.ENOENT:
+        return str(error.strerror)
+    reasons = ["crypto.af_alg_restrict is 1, and it is not on that list"] if level == "1" else []
+    reasons += ["FIPS mode does not let it be used"] if fips == "1" else []
+    return ", or ".join([*reasons, f"it has none, or no algif_{kind}"])
 
 
 def _exchange(asked: socket.socket, kind: str, iv: bytes, text: bytes, aad: bytes, encrypt: bool) -> bytes:
@@ -87,37 +103,3 @@ def _exchange(asked: socket.socket, kind: str, iv: bytes, text: bytes, aad: byte
             raise AlgError(f"the kernel gave {len(got)} of {wanted} bytes")
         got += piece
     return got[len(aad) :]
-
-
-def verify(
-    kind: str, name: str, evp_name: str | None, key_bytes: int, iv_bytes: int, size: int, aad_bytes: int
-) -> str | None:
-    """Whether the kernel's ``name`` and OpenSSL agree about ``size`` random bytes; None, or what differs first.
-
-    Random key, IV and text; enciphered by both and compared, tag included; what the kernel enciphered is deciphered by
-    the kernel and compared with the text. Without ``evp_name`` (the null cipher) the answer must be the text itself.
-    Raises AlgError or EvpError where one of them cannot be asked.
-    """
-    key, iv, aad, text = (os.urandom(count) for count in (key_bytes, iv_bytes, aad_bytes, size))
-    enciphered = answer(kind, name, key, iv, text, aad)
-    expected = evp.answer(evp_name, key, iv, text, aad) if evp_name else text
-    other = f"OpenSSL's {evp_name}" if evp_name else "the text"
-    wrong = difference(enciphered, expected)
-    if wrong:
-        return f"{name} enciphers {size} bytes differently from {other}: {wrong}"
-    try:
-        back = answer(kind, name, key, iv, enciphered, aad, encrypt=False)
-    except WrongTagError:
-        return f"{name} does not accept its own tag over {size} bytes"
-    wrong = difference(back, text)
-    return f"{name} does not decipher {size} bytes to what it enciphered: {wrong}" if wrong else None
-
-
-def difference(one: bytes, other: bytes) -> str | None:
-    """Where two answers differ first (bytes are counted from 0); None where they do not."""
-    if one == other:
-        return None
-    for place, (a, b) in enumerate(zip(one, other)):  # noqa: B905 (of unequal length: the shorter one counts)
-        if a != b:
-            return f"byte {place} of {len(other)} is {a:#04x}, not {b:#04x}"
-    return f"{len(one)} bytes instead of {len(other)}"

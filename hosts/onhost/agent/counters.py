@@ -8,8 +8,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import files, xfrm
-from .values import AssociationCounter, Counter, CpuTime, NumberCounter, Observation, SizeCounter, TableCounter
+from . import ethtool, files, xfrm
+from .values import (
+    AssociationCounter,
+    Counter,
+    CpuTime,
+    LinkState,
+    NumberCounter,
+    Observation,
+    SizeCounter,
+    StatisticCounter,
+    TableCounter,
+)
 
 PROCESSORS_BYTES = 1 << 17
 """More than the lines of a thousand processors take."""
@@ -25,6 +35,7 @@ def observe(counters: dict[str, Counter]) -> Observation:
     values: dict[str, int | None] = {}
     states: dict[str, str | None] = {}
     associations: dict[tuple[str, int], xfrm.Association | None] = {}
+    statistics: dict[str, dict[str, int]] = {}
     for name, counter in counters.items():
         if isinstance(counter, SizeCounter):
             values[name] = _size(counter.path)
@@ -34,8 +45,14 @@ def observe(counters: dict[str, Counter]) -> Observation:
             which = (counter.destination, counter.spi)
             if which not in associations:
                 associations[which] = xfrm.association(*which)
-            kept: dict[str, Any] = states if counter.field == "protection" else values
+            kept: dict[str, Any] = states if counter.field in xfrm.WORDS else values
             kept[name] = getattr(associations[which], counter.field, None)
+        elif isinstance(counter, StatisticCounter):
+            if counter.interface not in statistics:
+                statistics[counter.interface] = ethtool.statistics(counter.interface)
+            values[name] = statistics[counter.interface].get(counter.name)
+        elif isinstance(counter, LinkState):
+            states[name] = ethtool.state(counter.interface)
         else:
             if counter.path not in texts:
                 texts[counter.path] = files.read(counter.path)

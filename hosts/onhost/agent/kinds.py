@@ -107,7 +107,7 @@ class File(Kind[FileChange]):
 
     def apply(self, change: FileChange, undo: Entry) -> None:
         fd = os.open(change.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "w") as file:
+        with os.fdopen(fd, "w", encoding="utf-8") as file:  # whatever the host's locale
             file.write(change.content)
             file.flush()
             os.fchmod(file.fileno(), change.mode)

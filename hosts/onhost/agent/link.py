@@ -34,7 +34,10 @@ def pull(address: str, port: int, size: int, timeout: float) -> float:
             time.sleep(0.01)
     with connection:
         while got < size:
-            count = connection.recv_into(room)
+            try:
+                count = connection.recv_into(room)
+            except TimeoutError:
+                raise TimeoutError(f"{got} of {size} bytes came, and none in {timeout:g} s after that") from None
             if not count:
                 raise ConnectionError(f"the link's test ended after {got} of {size} bytes")
             got += count

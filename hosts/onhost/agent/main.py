@@ -265,7 +265,7 @@ def serve(here: Operations, lease: float, recovered: list[str], timer: Timer) ->
         uid=os.getuid(),
         recovered=recovered,
         boot=boot.strip(),
-        management=network.management_interface(),
+        management=network.management_interfaces(),
         executable=not os.statvfs(here.directory).f_flag & os.ST_NOEXEC,
         python=sys.executable,
         python_version=".".join(map(str, sys.version_info[:3])),

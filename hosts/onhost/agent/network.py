@@ -19,20 +19,18 @@ ROUTE = struct.Struct("=8BI")  # struct rtmsg: family, lengths of both prefixes,
 MOST_ANCESTORS = 50
 
 
-def has_address(address: str, interface: str) -> bool:
-    """Whether an interface of this host has an address."""
-    wanted = ip_address(address).packed
-    try:
-        index = socket.if_nametoindex(interface)
-    except OSError:
-        return False
+def addresses() -> dict[str, list[str]]:
+    """The addresses of this host, by interface; of one that has none, too."""
+    names = dict(socket.if_nameindex())
+    found: dict[str, list[str]] = {name: [] for name in names.values()}
     for message in netlink.ask(NETLINK_ROUTE, GETADDR, netlink.NLM_F_DUMP, ADDRESS.pack(0, 0, 0, 0, 0)):
-        if ADDRESS.unpack_from(message.payload)[4] != index:
-            continue
+        name = names.get(ADDRESS.unpack_from(message.payload)[4])
         told = netlink.attributes(message.payload[ADDRESS.size :])
-        if wanted in [bytes(told[kind]) for kind in (IFA_LOCAL, IFA_ADDRESS) if kind in told]:
-            return True
-    return False
+        # of a link between two the first is this end, the second the other; elsewhere both are one, or IPv6 has one
+        packed = told.get(IFA_LOCAL) or told.get(IFA_ADDRESS)
+        if name and packed:
+            found[name].append(str(ip_address(bytes(packed))))
+    return found
 
 
 def interface_to(destination: str, source: str) -> str:
@@ -52,8 +50,9 @@ def interface_to(destination: str, source: str) -> str:
     raise OSError(f"the kernel names no interface to {destination}")
 
 
-def management_interface() -> str | None:
-    """The interface by which the SSH connection that carries this agent leaves; None where that cannot be told.
+def management_interfaces() -> list[str]:
+    """The interface by which the SSH connection that carries this agent leaves, and those beneath it, as a VLAN, a
+    bond or a bridge has them; empty where that cannot be told.
 
     sshd says the connection's two ends in the environment of what it starts; sudo hides it, but not from root, who
     may read it of the processes above.
@@ -64,14 +63,23 @@ def management_interface() -> str | None:
         if found is not None:
             client, server = found
             try:
-                return interface_to(client, server)
+                return beneath(interface_to(client, server))
             except (OSError, ValueError):
-                return None
+                return []
         process = processes.look(pid)
         if process is None or process.parent <= 1:
-            return None
+            return []
         pid = process.parent
-    return None
+    return []
+
+
+def beneath(interface: str) -> list[str]:
+    """An interface, and those that its packets pass on their way out (Documentation/ABI/testing/sysfs-class-net)."""
+    found = [interface]
+    for name in found:  # which grows
+        lower = sorted(path.name for path in Path(f"/sys/class/net/{name}").glob("lower_*"))
+        found += [below for each in lower if (below := each[len("lower_") :]) not in found]
+    return found
 
 
 def _connection(pid: int) -> tuple[str, str] | None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from . import (
-    afalg,
     cipher_suites,
     commands,
     counters,
@@ -23,6 +22,7 @@ from . import (
     files,
     gnutls,
     hashing,
+    kernel_ciphers,
     link,
     logs,
     network,
@@ -173,9 +173,9 @@ def _ended(pid: int, start_ticks: int) -> bool:
     return ended != 0
 
 
-@serves(protocol.HasAddress)
-def has_address(here: Operations, asked: protocol.HasAddress) -> bool:
-    return network.has_address(asked.address, asked.interface)
+@serves(protocol.Addresses)
+def addresses(here: Operations, asked: protocol.Addresses) -> dict[str, list[str]]:
+    return network.addresses()
 
 
 @serves(protocol.InterfaceTo)
@@ -289,7 +289,7 @@ def trace_stop(here: Operations, asked: protocol.TraceStop) -> SystemCalls:
 
 @serves(protocol.HashCost)
 def hash_cost(here: Operations, asked: protocol.HashCost) -> Costs:
-    return hashing.cost(asked.name, asked.seconds)
+    return hashing.cost(asked.interface, asked.name, asked.seconds)
 
 
 @serves(protocol.GnutlsCost)
@@ -305,11 +305,10 @@ def crypto_flags(here: Operations, asked: protocol.CryptoFlags) -> dict[str, int
 @serves(protocol.AlgAnswer)
 def alg_answer(here: Operations, asked: protocol.AlgAnswer) -> str:
     key, iv, text, aad = map(bytes.fromhex, (asked.key_hex, asked.iv_hex, asked.text_hex, asked.aad_hex))
-    return afalg.answer(asked.kind, asked.name, key, iv, text, aad, asked.encrypt).hex()
+    return kernel_ciphers.answer(asked.interface, asked.kind, asked.name, key, iv, text, aad, asked.encrypt).hex()
 
 
 @serves(protocol.AlgVerify)
 def alg_verify(here: Operations, asked: protocol.AlgVerify) -> str | None:
-    return afalg.verify(
-        asked.kind, asked.name, asked.evp, asked.key_bytes, asked.iv_bytes, asked.size_bytes, asked.aad_bytes
-    )
+    sizes = asked.key_bytes, asked.iv_bytes, asked.size_bytes, asked.aad_bytes
+    return kernel_ciphers.verify(asked.interface, asked.kind, asked.name, asked.evp, *sizes)

@@ -154,11 +154,8 @@ class WaitPort(Operation[Optional[str]]):
 
 
 @dataclass(frozen=True)
-class HasAddress(Operation[bool]):
-    """Whether an interface of this host has an address."""
-
-    address: str
-    interface: str
+class Addresses(Operation[dict[str, list[str]]]):
+    """The addresses of this host, by interface; of one that has none, too."""
 
 
 @dataclass(frozen=True)
@@ -331,6 +328,7 @@ class TraceStop(Operation[values.SystemCalls]):
 class HashCost(Operation[values.Costs]):
     """What a digest costs by the kernel's hash ``name``; tried for ``seconds``."""
 
+    interface: values.CryptoInterface
     name: str
     seconds: float
 
@@ -352,8 +350,9 @@ class CryptoFlags(Operation[Optional[dict[str, int]]]):
 
 @dataclass(frozen=True)
 class AlgAnswer(Operation[str]):
-    """What the kernel's cipher makes of a text, by AF_ALG, in hex; an AEAD's tag at the end."""
+    """What the kernel's cipher makes of a text, in hex; an AEAD's tag at the end."""
 
+    interface: values.CryptoInterface
     kind: values.CipherKind
     name: str
     key_hex: str = field(repr=False)
@@ -367,6 +366,7 @@ class AlgAnswer(Operation[str]):
 class AlgVerify(Operation[Optional[str]]):
     """Whether the kernel's cipher and OpenSSL's ``evp`` agree about random bytes; None, or what differs."""
 
+    interface: values.CryptoInterface
     kind: values.CipherKind
     name: str
     evp: Optional[str]

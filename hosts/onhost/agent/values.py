@@ -12,6 +12,8 @@ from typing import Literal, Optional, Union
 Connection = Literal["new", "resumed", "kept"]
 """What each request of a batch begins with: see ``small.Batch``."""
 CipherKind = Literal["skcipher", "aead"]
+CryptoInterface = Literal["/dev/crypto", "AF_ALG"]
+"""From user space to the kernel's ciphers and hashes."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,8 @@ class Hello:
     """What earlier agents had left and this one put back, a line each."""
     boot: str
     """The kernel's name for this boot (proc_sys_kernel(5), random/boot_id); empty where it tells none."""
-    management: Optional[str]
-    """The interface by which the SSH connection leaves; None where that cannot be told."""
+    management: list[str]
+    """The interface by which the SSH connection leaves, and those beneath it; empty where that cannot be told."""
     executable: bool
     """Whether programs may be run from the directory: False where all tmpfs there is mounted noexec."""
     python: str
@@ -197,11 +199,28 @@ class AssociationCounter:
 
     destination: str
     spi: int
-    field: Literal["protection", "added", "bytes", "packets"]
+    field: Literal["protection", "offload", "added", "bytes", "packets"]
     kind: Literal["association"] = "association"
 
 
-Counter = Union[FileCounter, SizeCounter, TableCounter, NumberCounter, AssociationCounter]
+@dataclass(frozen=True)
+class StatisticCounter:
+    """What an interface's driver counts under a name (``ethtool -S``)."""
+
+    interface: str
+    name: str
+    kind: Literal["statistic"] = "statistic"
+
+
+@dataclass(frozen=True)
+class LinkState:
+    """What of an interface changes a result, as JSON: see ``ethtool.state``."""
+
+    interface: str
+    kind: Literal["link"] = "link"
+
+
+Counter = Union[FileCounter, SizeCounter, TableCounter, NumberCounter, AssociationCounter, StatisticCounter, LinkState]
 
 
 @dataclass(frozen=True)
@@ -220,7 +239,7 @@ class Observation:
 
     values: dict[str, Optional[int]]
     states: dict[str, Optional[str]]
-    """What is no number: an SA's protection."""
+    """What is no number: an SA's protection and offload, a link's state."""
     cpu_before: CpuTime
     cpu_after: CpuTime
 

@@ -18,7 +18,8 @@ from .netlink import text
 
 NETLINK_XFRM = 6
 NEWSA, GETSA = 0x10, 0x12
-ALG_CRYPT, ALG_AEAD, ALG_AUTH_TRUNC = 2, 18, 20
+ALG_CRYPT, ALG_AEAD, ALG_AUTH_TRUNC, OFFLOAD_DEV = 2, 18, 20, 28
+INBOUND, PACKET = 2, 4  # of struct xfrm_user_offload's flags
 MODES = ("transport", "tunnel")
 
 # struct xfrm_usersa_info of a 64-bit kernel: of its lifetime bytes, packets, when it was added; its mode
@@ -26,6 +27,11 @@ SA = struct.Struct("=160x3Q30xB9x")
 SA_ID = struct.Struct("=16s4sHBx")  # struct xfrm_usersa_id: destination, SPI, family, protocol
 CRYPT = struct.Struct("=64sI")  # struct xfrm_algo, without the key that follows: name, bits of the key
 AUTH = struct.Struct("=64sII")  # struct xfrm_algo_auth and xfrm_algo_aead: name, bits of the key, bits of the ICV
+OFFLOAD = struct.Struct("=iB")  # struct xfrm_user_offload: the interface's number, flags
+
+NO_OFFLOAD = "no offload"
+WORDS = ("protection", "offload")
+"""What of an SA is told in words."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +50,11 @@ class Algorithm:
 
 @dataclass(frozen=True)
 class Association:
-    """An SA. ``protection``: mode and algorithms in words. ``added``: seconds since 1970; ``bytes`` and ``packets``
-    that went through it."""
+    """An SA. ``protection``: mode and algorithms in words. ``offload``: what an interface's card does for it, in words.
+    ``added``: seconds since 1970; ``bytes`` and ``packets`` that went through it."""
 
     protection: str
+    offload: str
     added: int
     bytes: int
     packets: int
@@ -56,6 +63,11 @@ class Association:
 def protection(algorithms: Iterable[Algorithm], mode: str = "transport") -> str:
     """The words in which an SA's protection is told and asked for: a cipher first, then its MAC."""
     return f"{mode} mode, {' and '.join(map(str, algorithms)) or 'no algorithm'}"
+
+
+def offload(kind: str, interface: str, direction: str) -> str:
+    """The words in which an SA's offload is told and asked for: ``crypto`` or ``packet``, ``in`` or ``out``."""
+    return f"{kind} offload to {interface}, {direction}"
 
 
 def encode_id(destination: str, spi: int) -> bytes:
@@ -79,7 +91,19 @@ def decode(payload: memoryview) -> Association:
             name, *bits = shape.unpack_from(told[type_])
             algorithms.append(Algorithm(text(name), *bits))
     word = MODES[mode] if mode < len(MODES) else f"number {mode}"
-    return Association(protection(algorithms, word), added, carried, packets)
+    return Association(protection(algorithms, word), _offload(told.get(OFFLOAD_DEV)), added, carried, packets)
+
+
+def _offload(told: memoryview | None) -> str:
+    """What the kernel says of an SA's offload. It says nothing where it fell back to software (xfrm_dev_state_add)."""
+    if told is None or len(told) < OFFLOAD.size:
+        return NO_OFFLOAD
+    number, flags = OFFLOAD.unpack_from(told)
+    try:
+        interface = socket.if_indextoname(number)
+    except OSError:
+        interface = f"interface {number}"
+    return offload("packet" if flags & PACKET else "crypto", interface, "in" if flags & INBOUND else "out")
 
 
 def association(destination: str, spi: int) -> Association | None:

@@ -3,6 +3,7 @@
 #include "datapath.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if_alg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,16 +32,6 @@ static int bind_type(const char *type, const char *name)
 	return fd;
 }
 
-/* Of the wrong type a name is unknown or, if it is a template's, invalid: whatever else one type says tells more. */
-static int telling(int one, int other)
-{
-	if (one != -ENOENT && one != -EINVAL)
-		return one;
-	if (other != -ENOENT && other != -EINVAL)
-		return other;
-	return one == -ENOENT ? one : other;
-}
-
 /* No name is of both types. */
 int alg_bind(struct cipher *c)
 {
@@ -51,7 +42,7 @@ int alg_bind(struct cipher *c)
 		return fd;
 	second = bind_type("aead", c->name);
 	c->aead = second >= 0;
-	return c->aead ? second : telling(fd, second);
+	return c->aead ? second : cipher_telling(fd, second);
 }
 
 bool alg_is_aead(const char *name)
@@ -65,11 +56,14 @@ bool alg_is_aead(const char *name)
 
 int alg_set_key(int tfm, const struct cipher *c)
 {
-	if (c->aead)
-		return aead_set_key(tfm, c);
-	if (!c->key_len)				/* the null cipher takes no key, not even an empty one */
-		return 0;
-	return setsockopt(tfm, SOL_ALG, ALG_SET_KEY, c->key, (socklen_t)c->key_len) ? -errno : 0;
+	unsigned char key[KEY_ROOM];
+	int n = cipher_key(c, key), err = n < 0 ? n : 0;
+
+	/* the null cipher takes no key, not even an empty one */
+	if (n > 0 && setsockopt(tfm, SOL_ALG, ALG_SET_KEY, key, (socklen_t)n))
+		err = -errno;
+	explicit_bzero(key, sizeof(key));
+	return err;
 }
 
 /*
@@ -199,8 +193,27 @@ const char *alg_type(const struct cipher *c)
 	return c->aead ? "aead" : "skcipher";
 }
 
+/* crypto.af_alg_restrict (admin-guide/sysctl/crypto), or '0' where the kernel has no such file */
+static char restriction(void)
+{
+	char level = '0';
+	int fd = open("/proc/sys/crypto/af_alg_restrict", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return level;
+	if (read(fd, &level, 1) != 1)
+		level = '0';
+	close(fd);
+	return level;
+}
+
 const char *alg_explain(int err)
 {
+	if (err == -EAFNOSUPPORT && restriction() == '2')
+		return "AF_ALG is switched off (crypto.af_alg_restrict is 2)";
+	if (err == -ENOENT && restriction() == '1')
+		return "AF_ALG is restricted (crypto.af_alg_restrict is 1) and this name is not on its list, "
+		       "or no such algorithm or driver is in this kernel";
 	switch (-err) {
 	case EAFNOSUPPORT: return "the kernel has no AF_ALG (CONFIG_CRYPTO_USER_API; try: modprobe af_alg algif_skcipher)";
 	case EPROTONOSUPPORT: return "this sandbox or kernel refuses AF_ALG sockets";
@@ -215,37 +228,11 @@ const char *alg_explain(int err)
 	}
 }
 
-/* A size that was asked for and is not to be had is a mistake of whoever asked, so it ends here. */
 int alg_make_key(int tfm, struct cipher *c)
 {
-	int err = c->aead ? aead_prepare(tfm, c) : 0, size = c->key_wanted;
-
-	if (err)
-		return err;
-	if (size >= 0 && ((unsigned int)size < c->min_key || (unsigned int)size > c->max_key))
-		die(EXIT_USAGE, "--key-bytes %d: %s wants %u to %u", size, c->driver, c->min_key, c->max_key);
-	err = cipher_made_up_key(c);
-	if (err)
-		return err;
-	err = alg_set_key(tfm, c);
-	if (err && size >= 0)
-		die(EXIT_USAGE, "--key-bytes %d: %s wants %u to %u and refuses this size (%s)", size, c->driver,
-		    c->min_key, c->max_key, strerror(-err));
-	return err;
-}
-
-static void set_given_key(int tfm, const struct cipher *c)
-{
-	int err;
-
-	if (c->aead)
-		die(EXIT_USAGE, AEAD_REFUSED, c->name);
-	if (c->iv_len != c->iv_size)
-		die(EXIT_USAGE, "the IV is %zu bytes long, %s wants %u", c->iv_len, c->driver, c->iv_size);
-	err = alg_set_key(tfm, c);
-	if (err || c->key_len < c->min_key || c->key_len > c->max_key)
-		die(EXIT_USAGE, "the key is %zu bytes long, %s wants %u to %u (%s)", c->key_len, c->driver, c->min_key,
-		    c->max_key, err ? strerror(-err) : "length");
+	if (c->aead && setsockopt(tfm, SOL_ALG, ALG_SET_AEAD_AUTHSIZE, NULL, AEAD_TAG))
+		return -errno;
+	return cipher_make_key(c, alg_set_key, tfm);
 }
 
 void alg_ready(struct cipher *c, int *tfm, bool make_key)
@@ -257,14 +244,11 @@ void alg_ready(struct cipher *c, int *tfm, bool make_key)
 		die(EXIT_RUNTIME, "cipher %s: %s", c->name, alg_explain(*tfm));
 	if (!cipher_lookup(c))
 		die(EXIT_RUNTIME, "cipher %s: bound, but /proc/crypto does not tell the driver", c->name);
-	if (!c->block || c->block > MAX_BLOCK || c->iv_size > MAX_BLOCK)
-		die(EXIT_RUNTIME, "cipher %s: block size %u, IV size %u not supported", c->name, c->block, c->iv_size);
+	cipher_usable(c, make_key);
 	if (!make_key) {
-		set_given_key(*tfm, c);
+		cipher_give_key(c, alg_set_key, *tfm);
 		return;
 	}
-	if (c->aad && !c->aead)
-		die(EXIT_USAGE, "--aad %u: %s is no AEAD", c->aad, c->name);
 	err = alg_make_key(*tfm, c);
 	if (err)
 		die(EXIT_RUNTIME, "cipher %s: made-up key: %s", c->name, alg_explain(err));

@@ -107,8 +107,20 @@ bool cipher_lookup(struct cipher *c)
 		return false;
 	take(c, &best);
 	if (c->aead)
-		c->min_key = c->max_key + 1;		/* not told; see aead_prepare() */
+		c->min_key = c->max_key + 1;		/* not told; see aead_key_sizes() */
 	return true;
+}
+
+void cipher_of_driver(struct cipher *c)
+{
+	struct cipher found = { .aead = c->aead };
+
+	snprintf(found.name, sizeof(found.name), "%.*s", ALG_NAME_LEN - 1, c->driver);
+	if (!cipher_lookup(&found))
+		return;
+	c->priority = found.priority;
+	memcpy(c->module, found.module, NAME_LEN);
+	memcpy(c->algorithm, found.algorithm, NAME_LEN);
 }
 
 uint64_t cipher_padded(const struct cipher *c, uint64_t plain)
@@ -126,7 +138,35 @@ size_t cipher_out(const struct cipher *c, size_t plain, bool encrypt)
 	return c->aead ? c->aad + plain + (encrypt ? AEAD_TAG : 0) : plain;
 }
 
-int cipher_made_up_key(struct cipher *c)
+/* Of the wrong kind a name is unknown or, if it is a template's, invalid: whatever else one kind says tells more. */
+int cipher_telling(int one, int other)
+{
+	if (one != -ENOENT && one != -EINVAL)
+		return one;
+	if (other != -ENOENT && other != -EINVAL)
+		return other;
+	return one == -ENOENT ? one : other;
+}
+
+void cipher_usable(const struct cipher *c, bool make_key)
+{
+	if (!c->block || c->block > MAX_BLOCK || c->iv_size > MAX_BLOCK)
+		die(EXIT_RUNTIME, "cipher %s: block size %u, IV size %u not supported", c->name, c->block, c->iv_size);
+	if (make_key && c->aad && !c->aead)
+		die(EXIT_USAGE, "--aad %u: %s is no AEAD", c->aad, c->name);
+	if (!make_key && c->aead)
+		die(EXIT_USAGE, AEAD_REFUSED, c->name);
+}
+
+int cipher_key(const struct cipher *c, unsigned char *out)
+{
+	if (strstr(c->algorithm, "authenc"))
+		return aead_authenc_key(c, out);
+	memcpy(out, c->key, c->key_len);
+	return (int)c->key_len;
+}
+
+static int made_up(struct cipher *c)
 {
 	c->key_len = c->max_key < sizeof(c->key) ? c->max_key : sizeof(c->key);
 	if (c->key_wanted >= 0)
@@ -139,6 +179,37 @@ int cipher_made_up_key(struct cipher *c)
 	if (!strncmp(c->algorithm, "ccm(", 4))
 		c->iv[0] = 3;				/* not free: bytes of CCM's length field, less one */
 	return 0;
+}
+
+/* A size that was asked for and is not to be had is a mistake of whoever asked, so it ends here. */
+int cipher_make_key(struct cipher *c, take_key *takes, int with)
+{
+	int err = c->aead ? aead_key_sizes(c, takes, with) : 0, size = c->key_wanted;
+
+	if (err)
+		return err;
+	if (size >= 0 && ((unsigned int)size < c->min_key || (unsigned int)size > c->max_key))
+		die(EXIT_USAGE, "--key-bytes %d: %s wants %u to %u", size, c->driver, c->min_key, c->max_key);
+	err = made_up(c);
+	if (err)
+		return err;
+	err = takes(with, c);
+	if (err && size >= 0)
+		die(EXIT_USAGE, "--key-bytes %d: %s wants %u to %u and refuses this size (%s)", size, c->driver,
+		    c->min_key, c->max_key, strerror(-err));
+	return err;
+}
+
+void cipher_give_key(struct cipher *c, take_key *takes, int with)
+{
+	int err;
+
+	if (c->iv_len != c->iv_size)
+		die(EXIT_USAGE, "the IV is %zu bytes long, %s wants %u", c->iv_len, c->driver, c->iv_size);
+	err = takes(with, c);
+	if (err || c->key_len < c->min_key || c->key_len > c->max_key)
+		die(EXIT_USAGE, "the key is %zu bytes long, %s wants %u to %u (%s)", c->key_len, c->driver, c->min_key,
+		    c->max_key, err ? strerror(-err) : "length");
 }
 
 void cipher_wipe(struct cipher *c)

@@ -11,13 +11,21 @@
  *   read          pread() of cached file pages (a memfd) into user memory
  *   tcp_send      send() of user memory on a loopback connection; includes the loopback's own delivery
  *   tcp_sendfile  sendfile() of the same file pages on it; tcp_send - tcp_sendfile: what copying into TCP costs
+ *
+ * With a cipher, by the interfaces that are asked for:
+ *
  *   alg_send      send() of user memory to AF_ALG: a copy and its pages
  *   alg_sendfile  sendfile() of file pages to AF_ALG
  *   alg_recv      recv() from AF_ALG: the cipher itself, and mapping the result's pages
+ *   devcrypto_copy    a request to /dev/crypto in place, by the null cipher, which does nothing there: the ioctl, both
+ *                     copies and their pages
+ *   devcrypto_map     the same in a mapped session: the ioctl, and pinning the pages
+ *   devcrypto_cipher  a mapped request of the cipher from one buffer to another, as in the kernel a cipher is called;
+ *                     devcrypto_cipher - devcrypto_map: the cipher itself, and pinning the other buffer
  *
  * An AEAD has the same prices for records rather than for pieces of one long cipher text. A record is a request of its
  * own, so its alg_send is the one sendmsg() with direction, IV, AAD and data (elsewhere that begins a transfer, once,
- * and is not in the price), and its alg_recv the cipher, the MAC and the tag. Bytes are plain bytes: what AAD and tag
+ * and is not in the price), and its alg_recv and devcrypto_cipher the cipher, the MAC and the tag. Bytes are plain bytes: what AAD and tag
  * cost is in ns_per_call.
  *
  * The other end is emptied between two calls, outside of the time taken (TCP: MSG_TRUNC, no copy).
@@ -39,10 +47,17 @@
 #define MAX_SAMPLES	50000
 #define STALL_MS	10000
 
+#define NULL_CIPHER	"ecb(cipher_null)"
+
 struct bench {
-	struct cipher *cipher;
-	int file, tx, rx, op;
-	char *buf;
+	struct cipher *cipher;				/* NULL: prices without one */
+	unsigned int by;				/* the interfaces */
+	int file, tx, rx;
+	int tfm, op;					/* AF_ALG */
+	int device;					/* /dev/crypto, and its sessions */
+	uint32_t null_copied, null_mapped, mapped;
+	struct cipher null;
+	char *buf, *other;
 };
 
 static void must(ssize_t n, size_t wanted, const char *what)
@@ -183,18 +198,58 @@ static uint64_t time_alg_recv(struct bench *b, size_t n)
 	return now_ns() - start;
 }
 
+static uint64_t time_devcrypto(struct bench *b, uint32_t ses, const struct cipher *c, size_t n, char *out)
+{
+	const void *iv = c->iv_len ? c->iv : NULL;
+	uint64_t start = now_ns(), ns;
+	int err = devcrypto_request(b->device, ses, c, true, iv, b->buf, cipher_in(c, n, true), out);
+
+	ns = now_ns() - start;
+	if (err)
+		die(EXIT_RUNTIME, "request to /dev/crypto: %s", devcrypto_explain(err));
+	return ns;
+}
+
+static uint64_t time_devcrypto_copy(struct bench *b, size_t n)
+{
+	return time_devcrypto(b, b->null_copied, &b->null, n, b->buf);
+}
+
+static uint64_t time_devcrypto_map(struct bench *b, size_t n)
+{
+	return time_devcrypto(b, b->null_mapped, &b->null, n, b->buf);
+}
+
+static uint64_t time_devcrypto_cipher(struct bench *b, size_t n)
+{
+	return time_devcrypto(b, b->mapped, b->cipher, n, b->other);
+}
+
 static const struct price {
 	const char *name;
 	uint64_t (*time)(struct bench *b, size_t n);
 	bool sizes;
+	unsigned int by;				/* the interface that it is of; 0: of none */
 } prices[] = {
-	{ "clock", time_clock, false },		  { "syscall", time_syscall, false },
-	{ "count", time_count, true },
-	{ "read", time_read, true },		  { "tcp_send", time_tcp_send, true },
-	{ "tcp_sendfile", time_tcp_sendfile, true }, { "alg_send", time_alg_send, true },
-	{ "alg_sendfile", time_alg_sendfile, true }, { "alg_recv", time_alg_recv, true },
+	{ "clock", time_clock, false, 0 },
+	{ "syscall", time_syscall, false, 0 },
+	{ "count", time_count, true, 0 },
+	{ "read", time_read, true, 0 },
+	{ "tcp_send", time_tcp_send, true, 0 },
+	{ "tcp_sendfile", time_tcp_sendfile, true, 0 },
+	{ "alg_send", time_alg_send, true, BY_AF_ALG },
+	{ "alg_sendfile", time_alg_sendfile, true, BY_AF_ALG },
+	{ "alg_recv", time_alg_recv, true, BY_AF_ALG },
+	{ "devcrypto_copy", time_devcrypto_copy, true, BY_DEVCRYPTO },
+	{ "devcrypto_map", time_devcrypto_map, true, BY_DEVCRYPTO },
+	{ "devcrypto_cipher", time_devcrypto_cipher, true, BY_DEVCRYPTO },
 };
 #define N_PRICES	(sizeof(prices) / sizeof(prices[0]))
+
+static bool wanted(const struct bench *b, const struct price *p)
+{
+	return !p->by || (b->by & p->by);
+}
 
 struct figure {
 	size_t n;
@@ -244,11 +299,13 @@ static void take_turns(struct bench *b, struct samples *all, size_t small, size_
 	size_t i;
 
 	for (i = 0; i < N_PRICES; i++)
-		prices[i].time(b, large);		/* warming up */
+		if (wanted(b, &prices[i]))
+			prices[i].time(b, large);	/* warming up */
 	do {
 		every_ms(STALL_MS);			/* what hangs is interrupted, and must() ends it */
 		for (i = 0; i < N_PRICES; i++)
-			take_one(b, &prices[i], &all[i], small, large);
+			if (wanted(b, &prices[i]))
+				take_one(b, &prices[i], &all[i], small, large);
 	} while (all[0].n < MAX_SAMPLES && now_ns() < end);
 }
 
@@ -268,7 +325,8 @@ static void say_price(const struct bench *b, const struct price *p, struct sampl
 
 	json_begin(&j, "cost");
 	json_str(&j, "what", p->name);
-	json_u64(&j, "key_bytes", b->cipher->key_len);
+	if (b->cipher)
+		json_u64(&j, "key_bytes", b->cipher->key_len);
 	if (p->sizes) {
 		z = summarise(s->large, s->n);
 		qsort(s->extra, s->n, sizeof(*s->extra), compare_i64);
@@ -310,26 +368,64 @@ static void open_file_pages(struct bench *b, size_t size)
 	must(pwrite(b->file, b->buf, size, 0), size, "memfd");
 }
 
-static void open_bench(struct bench *b, int tfm, size_t chunk)
+static void open_session(struct bench *b, const struct cipher *c, bool mapped, uint32_t *ses)
 {
-	size_t room = cipher_out(b->cipher, chunk, true);
+	int err = devcrypto_session(b->device, c, mapped, ses);
 
-	b->op = accept4(tfm, NULL, NULL, SOCK_CLOEXEC);
-	b->buf = aligned_alloc(PAGE, (room + PAGE - 1) / PAGE * PAGE);
-	if (b->op < 0 || !b->buf)
-		die(EXIT_RUNTIME, "AF_ALG or memory: %s", strerror(errno));
-	memset(b->buf, 0x55, room);
+	if (err)
+		die(EXIT_RUNTIME, "a session of /dev/crypto for %s: %s", c->name, devcrypto_explain(err));
+}
+
+static void open_interfaces(struct bench *b)
+{
+	if (b->by & BY_AF_ALG) {
+		alg_ready(b->cipher, &b->tfm, true);
+		b->op = accept4(b->tfm, NULL, NULL, SOCK_CLOEXEC);
+		if (b->op < 0)
+			die(EXIT_RUNTIME, "accept on AF_ALG: %s", strerror(errno));
+	}
+	if (b->by & BY_DEVCRYPTO) {
+		devcrypto_ready(b->cipher, &b->device);		/* another key, if AF_ALG has one: as good */
+		strcpy(b->null.name, NULL_CIPHER);
+		open_session(b, &b->null, false, &b->null_copied);
+		open_session(b, &b->null, true, &b->null_mapped);
+		open_session(b, b->cipher, true, &b->mapped);
+	}
+}
+
+static char *memory(size_t room)
+{
+	char *p = aligned_alloc(PAGE, (room + PAGE - 1) / PAGE * PAGE);
+
+	if (!p)
+		die(EXIT_RUNTIME, "out of memory");
+	memset(p, 0x55, room);
+	return p;
+}
+
+static void open_bench(struct bench *b, size_t chunk)
+{
+	size_t room = b->cipher ? cipher_out(b->cipher, chunk, true) : chunk;
+
+	b->buf = memory(room);
+	b->other = memory(room);
 	open_file_pages(b, chunk);
 	open_loopback(b);
 }
 
 static void close_bench(struct bench *b)
 {
-	close(b->op);
+	if (b->by & BY_AF_ALG) {
+		close(b->op);
+		close(b->tfm);
+	}
+	if (b->by & BY_DEVCRYPTO)
+		close(b->device);			/* and with it its sessions */
 	close(b->file);
 	close(b->tx);
 	close(b->rx);
 	free(b->buf);
+	free(b->other);
 }
 
 static void say_bench(const struct cipher *c, size_t chunk)
@@ -337,11 +433,13 @@ static void say_bench(const struct cipher *c, size_t chunk)
 	struct json j;
 
 	json_begin(&j, "costs");
-	json_str(&j, "cipher", c->name);
-	json_str(&j, "driver", c->driver);
-	json_str(&j, "type", alg_type(c));
-	json_u64(&j, "key_bytes", c->key_len);
-	json_u64(&j, "aad", c->aad);
+	if (c) {
+		json_str(&j, "cipher", c->name);
+		json_str(&j, "driver", c->driver);
+		json_str(&j, "type", alg_type(c));
+		json_u64(&j, "key_bytes", c->key_len);
+		json_u64(&j, "aad", c->aad);
+	}
 	json_u64(&j, "chunk", chunk);
 	json_end(&j);
 }
@@ -362,34 +460,35 @@ static void close_samples(struct samples *s)
 	free(s->extra);
 }
 
-int costs(struct cipher *c, size_t chunk, double seconds)
+int costs(struct cipher *c, unsigned int by, size_t chunk, double seconds)
 {
 	struct samples all[N_PRICES] = { 0 };
-	struct bench b = { .cipher = c };
+	struct bench b = { .cipher = c, .by = c ? by : 0 };
+	size_t small, i, unit;
 	uint64_t clock;
-	size_t small, i;
-	int tfm;
 
-	alg_ready(c, &tfm, true);
+	open_interfaces(&b);
 	if (!chunk)
-		chunk = c->aead ? AEAD_CHUNK : DEFAULT_CHUNK;
-	if (chunk < 1024 || chunk % (16 * c->block))
-		die(EXIT_USAGE, "--chunk: for costs, at least 1024 and a multiple of %u", 16 * c->block);
+		chunk = c && c->aead ? AEAD_CHUNK : DEFAULT_CHUNK;
+	unit = 16 * (c ? c->block : 1);
+	if (chunk < 1024 || chunk % unit)
+		die(EXIT_USAGE, "--chunk: for costs, at least 1024 and a multiple of %zu", unit);
 	small = chunk / 16 < 1024 ? chunk / 16 : 1024;
 	on_signal(SIGALRM, ignore_signal);
-	open_bench(&b, tfm, chunk);
+	open_bench(&b, chunk);
 	say_bench(c, chunk);
 	for (i = 0; i < N_PRICES; i++)
 		open_samples(&all[i]);
 	take_turns(&b, all, small, chunk, seconds);
 	clock = summarise(all[0].small, all[0].n).median;	/* the first is the clock */
 	for (i = 0; i < N_PRICES; i++) {
-		say_price(&b, &prices[i], &all[i], small, chunk, clock);
+		if (wanted(&b, &prices[i]))
+			say_price(&b, &prices[i], &all[i], small, chunk, clock);
 		close_samples(&all[i]);
 	}
 	every_ms(0);
-	cipher_wipe(c);
+	if (c)
+		cipher_wipe(c);
 	close_bench(&b);
-	close(tfm);
 	return 0;
 }

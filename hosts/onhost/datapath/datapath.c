@@ -2,7 +2,7 @@
 /*
  * datapath: command line. See README.md for the JSON that each command writes, and datapath.h for the reading order.
  *
- *   cc -std=gnu11 -O2 -Wall -Wextra -Werror -pthread [-I ../kernel/so_crypt] -o datapath *.c
+ *   cc -std=gnu11 -O2 -Wall -Wextra -Werror -pthread -I ../modules/devcrypto [-I ../modules/so_crypt] -o datapath *.c
  */
 #include "datapath.h"
 
@@ -17,13 +17,16 @@
 
 const struct mode *const modes[] = {
 	&mode_plain, &mode_afalg_copy, &mode_afalg_splice, &mode_so_crypt, &mode_so_crypt_send,
-	&mode_rehearse_sendfile, &mode_rehearse_send, &mode_rehearse_records, NULL,
+	&mode_devcrypto_copy, &mode_devcrypto_mapped, &mode_rehearse_sendfile, &mode_rehearse_send,
+	&mode_rehearse_records, NULL,
 };
 
 struct options {
 	const char *mode, *address, *port, *root, *cipher, *op;
 	long chunk, watchdog, dearer, work, size, batch, key_bytes, aad, depth;	/* 0: not given; key_bytes: -1 */
 	long connections, workers;
+	unsigned int by;				/* interfaces; 0: not given */
+	bool mapped;
 	double seconds;
 };
 
@@ -41,15 +44,18 @@ static void help(void)
 	     "      of bytes; block size 1: none. Port 0 takes a free one. SIGTERM: finish, summary, exit 0.\n"
 	     "      --connections: bodies of so many side by side, else one at a time. --workers: so many processes.\n"
 	     "      --dearer: bodies take that much longer, on purpose. For tests of what measures them.\n"
-	     "  datapath probe --cipher NAME [--cipher NAME ...] [--key-bytes N] [--aad BYTES=0]\n"
-	     "      What AF_ALG offers here.\n"
-	     "  datapath costs --cipher NAME [--key-bytes N] [--aad BYTES=0] [--chunk BYTES] [--seconds S=5]\n"
-	     "      What system calls, copies and the cipher cost here, in calls of --chunk bytes and smaller ones:\n"
-	     "      65536, for an AEAD 16384, where --chunk does not say.\n"
+	     "  datapath probe --cipher NAME [--cipher NAME ...] [--interface I] [--key-bytes N] [--aad BYTES=0]\n"
+	     "      What the interface offers here.\n"
+	     "  datapath costs [--cipher NAME [--interface I ...] [--key-bytes N] [--aad BYTES=0]] [--chunk BYTES]\n"
+	     "                 [--seconds S=5]\n"
+	     "      What system calls and copies cost here, and the cipher by each interface, in calls of --chunk bytes\n"
+	     "      and smaller ones: 65536, for an AEAD 16384, where --chunk does not say.\n"
 	     "  datapath raw --cipher NAME --op encrypt|decrypt --size BYTES [--key-bytes N] [--aad BYTES=0]\n"
-	     "               [--seconds S=1] [--depth N=1] [--batch N]\n"
-	     "      AF_ALG operations with one buffer size, --depth of them under way at once, --batch between two\n"
-	     "      looks at the clock (1, with a depth over 1 sixteen times the depth). All results must be the same.\n\n"
+	     "               [--interface I] [--mapped] [--seconds S=1] [--depth N=1] [--batch N]\n"
+	     "      Operations with one buffer size, --depth of them under way at once, --batch between two looks at\n"
+	     "      the clock (1, with a depth over 1 sixteen times the depth). All results must be the same.\n\n"
+	     "I is af_alg, which it is where nothing is said, or devcrypto: /dev/crypto, made by the module devcrypto,\n"
+	     "      with copies of the buffers, or --mapped.\n"
 	     "NAME is an algorithm (cbc(aes), gcm(aes)), a driver (cbc-aes-aesni) or ecb(cipher_null). serve: no AEAD.\n"
 	     "--key-bytes: the size of the made-up key (16: AES-128); the largest where it is not given.\n"
 	     "--aad: bytes of associated data in each request of an AEAD; its tags have 16 bytes.\n"
@@ -80,6 +86,15 @@ static double duration(const char *text)
 	return v;
 }
 
+static unsigned int interface(const char *text)
+{
+	if (!strcmp(text, "af_alg"))
+		return BY_AF_ALG;
+	if (!strcmp(text, "devcrypto"))
+		return BY_DEVCRYPTO;
+	die(EXIT_USAGE, "--interface %s: wanted af_alg or devcrypto", text);
+}
+
 static void parse(int argc, char **argv, struct options *o, char **ciphers, int *n_ciphers)
 {
 	static const struct option longs[] = {
@@ -89,6 +104,7 @@ static void parse(int argc, char **argv, struct options *o, char **ciphers, int 
 		{ "seconds", 1, NULL, 't' }, { "batch", 1, NULL, 'b' }, { "key-bytes", 1, NULL, 'y' },
 		{ "aad", 1, NULL, 'd' }, { "depth", 1, NULL, 'n' }, { "dearer", 1, NULL, 'e' },
 		{ "work", 1, NULL, 'u' }, { "connections", 1, NULL, 'l' }, { "workers", 1, NULL, 'x' },
+		{ "work", 1, NULL, 'u' }, { "interface", 1, NULL, 'i' }, { "mapped", 0, NULL, 'q' },
 		{ "help", 0, NULL, 'h' }, { 0 },
 	};
 	int c;
@@ -100,7 +116,7 @@ static void parse(int argc, char **argv, struct options *o, char **ciphers, int 
 		case 'p': o->port = optarg; number(optarg, "port", 0, 65535); break;
 		case 'r': o->root = optarg; break;
 		case 'c': o->cipher = ciphers[(*n_ciphers)++] = optarg; break;
-		case 'k': o->chunk = number(optarg, "chunk", 16, MAX_CHUNK); break;
+		case 'k': o->chunk = number(optarg, "chunk", 16, MAX_REQUEST); break;
 		case 'w': o->watchdog = number(optarg, "watchdog", 1, 3600); break;
 		case 'o': o->op = optarg; break;
 		case 's': o->size = number(optarg, "size", 1, MAX_CHUNK); break;
@@ -113,6 +129,8 @@ static void parse(int argc, char **argv, struct options *o, char **ciphers, int 
 		case 'x': o->workers = number(optarg, "workers", 1, MAX_WORKERS); break;
 		case 'n': o->depth = number(optarg, "depth", 1, MAX_DEPTH); break;
 		case 'e': o->dearer = number(optarg, "dearer", 1, 1000); break;
+		case 'i': o->by |= interface(optarg); break;
+		case 'q': o->mapped = true; break;
 		case 'h': help(); exit(0);
 		default: exit(EXIT_USAGE);
 		}
@@ -196,19 +214,32 @@ static int run_serve(const struct options *o)
 	return r;
 }
 
+/* The one interface that is asked for. */
+static unsigned int one_interface(const struct options *o)
+{
+	if (o->by == (BY_AF_ALG | BY_DEVCRYPTO))
+		die(EXIT_USAGE, "one --interface is enough");
+	return o->by ? o->by : BY_AF_ALG;
+}
+
 static int run_probe(const struct options *o, char *const *ciphers, int n)
 {
 	struct cipher like = { .key_wanted = (int)o->key_bytes, .aad = (uint32_t)o->aad };
 
-	return probe(&like, ciphers, n);
+	return probe(&like, one_interface(o), ciphers, n);
 }
 
 static int run_costs(const struct options *o)
 {
 	struct cipher c = { 0 };
 
-	set_cipher(&c, o);
-	return costs(&c, (size_t)o->chunk, o->seconds ? o->seconds : 5);
+	if (o->chunk > MAX_CHUNK)
+		die(EXIT_USAGE, "--chunk %ld: wanted at most %d", o->chunk, MAX_CHUNK);
+	if (!o->cipher && (o->by || o->aad || o->key_bytes >= 0))
+		die(EXIT_USAGE, "--interface, --key-bytes and --aad are for a --cipher");
+	if (o->cipher)
+		set_cipher(&c, o);
+	return costs(o->cipher ? &c : NULL, o->by ? o->by : BY_AF_ALG, (size_t)o->chunk, o->seconds ? o->seconds : 5);
 }
 
 static int run_raw(const struct options *o)
@@ -221,6 +252,8 @@ static int run_raw(const struct options *o)
 		die(EXIT_USAGE, "--op encrypt or --op decrypt is needed");
 	if (!o->size)
 		die(EXIT_USAGE, "--size is needed");
+	j.by = one_interface(o) == BY_DEVCRYPTO ? &by_devcrypto : &by_af_alg;
+	j.mapped = o->mapped;
 	j.encrypt = !strcmp(o->op, "encrypt");
 	j.size = (size_t)o->size;
 	j.depth = o->depth ? (unsigned int)o->depth : 1;
@@ -233,6 +266,10 @@ static int run(const char *command, const struct options *o, char *const *cipher
 
 	if (o->depth && !is_raw)
 		die(EXIT_USAGE, "--depth is for raw");
+	if (o->mapped && (!is_raw || o->by != BY_DEVCRYPTO))
+		die(EXIT_USAGE, "--mapped is for raw by --interface devcrypto");
+	if (o->by && !strcmp(command, "serve"))
+		die(EXIT_USAGE, "serve takes no --interface: its mode says it");
 	if (o->dearer && strcmp(command, "serve"))
 		die(EXIT_USAGE, "--dearer is for serve");
 	if ((o->connections || o->workers) && strcmp(command, "serve"))

@@ -4,9 +4,10 @@
  *
  * Reading order: datapath.c (command line, table of modes), serve.c (connections), lanes.c and serve_workers.c (many at
  * once), request.c (one request), mode_*.c (how the bytes of a body move: one file per mode), transfer.c (every system
- * call a mode may make, counted), dearer.c (a body made dearer on purpose), cipher.c (/proc/crypto, sizes), alg.c
- * (AF_ALG), aead.c (what AEADs need beyond that), probe.c, costs.c, raw.c (the other commands), workers.c (raw's
- * requests side by side), http.c, util.c and util.h (what our other programs share).
+ * call a mode may make, counted), dearer.c (a body made dearer on purpose), cipher.c (/proc/crypto, sizes, keys),
+ * devcrypto.c (/dev/crypto), alg.c (AF_ALG), aead.c (what AEADs need beyond that), probe.c, costs.c, raw.c (the other
+ * commands), raw_alg.c, raw_devcrypto.c (raw's requests by each interface), workers.c (side by side), http.c, util.c
+ * and util.h (what our other programs share).
  */
 #ifndef DATAPATH_H
 #define DATAPATH_H
@@ -21,6 +22,7 @@
 #define PAGE		4096
 #define DEFAULT_CHUNK	65536
 #define MAX_CHUNK	131072	/* beyond it one-threaded AF_ALG fills its socket buffer and waits for itself */
+#define MAX_REQUEST	262140	/* of /dev/crypto: DEVCRYPTO_MAX_LEN */
 #define MAX_BLOCK	64	/* the longest key and IV, too */
 #define MAX_AAD		64
 #define MAX_DEPTH	64
@@ -46,21 +48,35 @@ struct cipher {
 };
 
 bool cipher_lookup(struct cipher *c);			/* fills in what /proc/crypto says of c->name */
+void cipher_of_driver(struct cipher *c);			/* of c->driver: algorithm, priority, module, if it says so */
 uint64_t cipher_padded(const struct cipher *c, uint64_t plain);
 /* Bytes of a request, and of its answer, for so much plain text: an AEAD's have AAD and tag in them. */
 size_t cipher_in(const struct cipher *c, size_t plain, bool encrypt);
 size_t cipher_out(const struct cipher *c, size_t plain, bool encrypt);
-int cipher_made_up_key(struct cipher *c);		/* 0 or -errno: for commands that only measure */
+int cipher_telling(int one, int other);			/* which -errno of two kinds that a name was tried as */
+void cipher_usable(const struct cipher *c, bool make_key);	/* dies with a reason if it is not */
+int cipher_key(const struct cipher *c, unsigned char *out);	/* as the kernel takes it: bytes, or -errno */
+typedef int take_key(int with, const struct cipher *c);		/* 0 or -errno */
+int cipher_make_key(struct cipher *c, take_key *takes, int with);	/* for commands that only measure: 0 or -errno;
+									   a wanted size that is not to be had: dies */
+void cipher_give_key(struct cipher *c, take_key *takes, int with);	/* that of standard input: dies with a reason */
 void cipher_wipe(struct cipher *c);
 
-/* --- alg.c, aead.c: AF_ALG ---------------------------------------------------------------------------------- */
+/* --- aead.c -------------------------------------------------------------------------------------------------- */
 
 #define AEAD_REFUSED	"%s is an AEAD: serve has no records to put its tags in (raw, costs and probe take it)"
+#define AUTHENC_MAC_KEY	20
+#define KEY_ROOM	(16 + AUTHENC_MAC_KEY + MAX_BLOCK)	/* of a key as the kernel takes it */
+
+int aead_authenc_key(const struct cipher *c, unsigned char *out);	/* bytes, or -errno */
+int aead_key_sizes(struct cipher *c, take_key *takes, int with);	/* 0 or -errno */
+
+/* --- alg.c: AF_ALG ------------------------------------------------------------------------------------------- */
 
 int alg_bind(struct cipher *c);				/* socket or -errno; finds out whether it is an AEAD */
 bool alg_is_aead(const char *name);
 int alg_set_key(int tfm, const struct cipher *c);	/* 0 or -errno */
-int alg_make_key(int tfm, struct cipher *c);		/* 0 or -errno; a wanted size that is not to be had: dies */
+int alg_make_key(int tfm, struct cipher *c);		/* as cipher_make_key() */
 size_t alg_limit(int op);				/* bytes that can wait in an operation socket */
 ssize_t alg_submit(int op, const struct cipher *c, bool encrypt, const void *data, size_t n, int flags);
 int alg_receive(int op, void *buf, size_t n);		/* all of it: 0 or -errno */
@@ -69,8 +85,32 @@ int alg_splice_copies(int tfm, const struct cipher *c);	/* 1 copies, 0 by refere
 const char *alg_type(const struct cipher *c);
 const char *alg_explain(int err);
 void alg_ready(struct cipher *c, int *tfm, bool make_key);	/* bind, look up, set key; dies with a reason */
-int aead_set_key(int tfm, const struct cipher *c);	/* 0 or -errno */
-int aead_prepare(int tfm, struct cipher *c);		/* tag size; finds the key sizes: 0 or -errno */
+
+/* --- devcrypto.c: /dev/crypto; what returns an int returns 0 (a descriptor) or -errno ------------------------ */
+
+/* What a session says of itself (DEVCRYPTO_INFO). */
+struct session {
+	bool told, async, mapped;
+	char driver[NAME_LEN];
+	unsigned int block, iv_size;
+	uint64_t requests, later, failed, bytes, copied_in, copied_out, pinned;
+};
+
+int devcrypto_open(void);
+int devcrypto_find(int fd, struct cipher *c);		/* its kind, and what /proc/crypto says of it */
+int devcrypto_make_key(int fd, struct cipher *c);	/* as cipher_make_key() */
+int devcrypto_session(int fd, const struct cipher *c, bool mapped, uint32_t *ses);	/* c->name, key, kind */
+int devcrypto_end(int fd, uint32_t ses);
+/* One request, answered; no IV: carries on. AEADs: AAD and tag are where AF_ALG has them, see aead.c. */
+int devcrypto_request(int fd, uint32_t ses, const struct cipher *c, bool encrypt, const void *iv, const void *in, size_t n,
+		      void *out);
+/* The same without waiting, but for AEADs; every answer is to be fetched: -EBUSY where none is there. */
+int devcrypto_submit(int fd, uint32_t ses, bool encrypt, const void *iv, const void *in, size_t n, void *out);
+int devcrypto_fetch(int fd, void **out);
+int devcrypto_wait(int fd);				/* until one is there */
+int devcrypto_info(int fd, uint32_t ses, struct session *said);
+const char *devcrypto_explain(int err);
+void devcrypto_ready(struct cipher *c, int *fd);	/* open, look up, make up a key; dies with a reason */
 
 /* --- http.c: the request head; pure -------------------------------------------------------------------- */
 
@@ -90,7 +130,7 @@ const char *http_reason(int status);
 /* --- transfer.c: the system calls of one body, counted --------------------------------------------------- */
 
 enum call { CALL_READ, CALL_SENDMSG, CALL_RECV, CALL_SEND, CALL_SENDFILE, CALL_SPLICE, CALL_SETSOCKOPT, CALL_ACCEPT,
-	    CALL_CLOSE, CALLS };
+	    CALL_CLOSE, CALL_IOCTL, CALLS };
 extern const char *const call_names[CALLS];
 
 struct server;
@@ -121,6 +161,7 @@ struct transfer {
 	bool has_info, info_async;
 	char info_driver[NAME_LEN];
 	uint64_t info_in, info_out, info_pending;
+	struct session session;				/* devcrypto: what its session said at the end */
 };
 
 extern volatile sig_atomic_t tick;			/* set by the timer; see transfer_alive() */
@@ -138,6 +179,9 @@ int tx_alg_send(struct transfer *t, int op, bool first, const void *buf, size_t 
 int tx_alg_recv(struct transfer *t, int op, void *buf, size_t n);
 int tx_alg_sendfile(struct transfer *t, int op, size_t n);
 int tx_splice(struct transfer *t, int from, bool file, int to, size_t n, bool more);
+int tx_devcrypto_open(struct transfer *t, uint32_t *ses);
+int tx_devcrypto(struct transfer *t, uint32_t ses, bool first, void *buf, size_t n);
+int tx_devcrypto_close(struct transfer *t, uint32_t ses);	/* t->session: what it said at the end */
 int tx_setsockopt(struct transfer *t, int level, int name, const void *value, size_t n);
 
 /* --- dearer.c: a known share of a body's own time, spent on purpose -------------------------------------- */
@@ -152,6 +196,7 @@ struct mode {
 	bool cipher;					/* takes --cipher, and key and IV on stdin */
 	bool closes;					/* a body ends its connection */
 	bool rehearses;					/* takes --work */
+	bool maps;					/* /dev/crypto works on the buffer's pages: no copies */
 	void (*setup)(struct server *s);		/* once, before listening; dies with a reason */
 	void (*furnish)(const struct server *s, struct room *r);	/* once for each room; may be NULL */
 	int (*body)(struct transfer *t);		/* 0, or -1 with t->error set */
@@ -161,7 +206,7 @@ struct mode {
 extern const struct mode *const modes[];
 void afalg_setup(struct server *s);			/* shared by the two AF_ALG modes */
 extern const struct mode mode_plain, mode_afalg_copy, mode_afalg_splice, mode_so_crypt, mode_so_crypt_send,
-	mode_rehearse_sendfile, mode_rehearse_send, mode_rehearse_records;
+	mode_devcrypto_copy, mode_devcrypto_mapped, mode_rehearse_sendfile, mode_rehearse_send, mode_rehearse_records;
 
 /* --- lanes.c: bodies of several connections side by side ------------------------------------------------------- */
 
@@ -178,6 +223,7 @@ void lanes_close(void);
 
 struct totals {
 	uint64_t connections, requests, failed, bytes, plain_bytes, crossing, copied, crypto_requests;
+	uint64_t put_off;				/* accepts that found no memory or descriptor */
 	uint64_t calls[CALLS];
 	double user_seconds, system_seconds;
 };
@@ -194,6 +240,7 @@ struct server {
 	int root, listener;
 	struct cipher cipher;
 	int tfm;					/* AF_ALG modes: the bound socket */
+	int device;					/* devcrypto modes: /dev/crypto */
 	int splice_copies;				/* afalg-splice: kernel copies on splice into AF_ALG */
 	struct room room;				/* of bodies that are sent one at a time */
 	struct totals totals;
@@ -217,33 +264,60 @@ void answer_request(struct server *s, struct asked *a, struct lane *l);
 
 /* --- the other commands -------------------------------------------------------------------------------------- */
 
-int probe(const struct cipher *like, char *const *names, int n);	/* like: the sizes wanted */
-int costs(struct cipher *c, size_t chunk, double seconds);		/* chunk 0: the cipher's default */
+enum { BY_AF_ALG = 1, BY_DEVCRYPTO = 2 };		/* interfaces to the kernel's ciphers */
+
+int probe(const struct cipher *like, unsigned int by, char *const *names, int n);	/* like: the sizes wanted */
+/* by: the interfaces whose prices are wanted; c NULL: none of a cipher. chunk 0: the cipher's default. */
+int costs(struct cipher *c, unsigned int by, size_t chunk, double seconds);
 bool so_crypt_compiled_in(void);
 
 #define STALL_SECONDS	60				/* not reached by anything that works */
 
-/* What raw does again and again. Each slot has an operation socket of its own, as a socket has one IV. */
+/* What raw does again and again. in and out have AAD and tag where AF_ALG has them, see aead.c. */
 struct job {
+	const struct interface *by;
 	struct cipher *cipher;
-	bool encrypt;
+	bool encrypt, mapped;				/* mapped: /dev/crypto does not copy */
 	size_t size, in_len, out_len;			/* plain bytes, bytes of a request, bytes of its answer */
 	double seconds;
 	unsigned int batch, depth;			/* batch 0: a default that fits the depth */
 	char *in, *wanted;				/* wanted: what every answer must be, behind the AAD */
+	int fd;						/* of the cipher: bound socket, or /dev/crypto */
+	uint32_t ses;					/* /dev/crypto: the session */
+	uint64_t asked;					/* requests so far; threads' apart (workers.c) */
+	unsigned int most;				/* /dev/crypto, without waiting: under way at once, so far */
+	uint64_t slept;					/* the same: how often the processor was given up to wait */
 	struct {
-		int op;
+		int op;					/* AF_ALG: an operation socket, as each has one IV */
 		char *out;
 	} slots[MAX_DEPTH];
 };
 
+/* raw_alg.c, raw_devcrypto.c: an interface to the kernel's ciphers. What returns an int returns 0 or -errno. */
+struct interface {
+	const char *name;
+	void (*open)(struct job *j);			/* finds the cipher, makes up a key; dies with a reason */
+	void (*open_slots)(struct job *j);		/* whose buffers are there; dies with a reason */
+	/* A request in two calls: the first only copies, or does nothing; in the second the driver has it. */
+	int (*hand_in)(const struct job *j, unsigned int slot, bool encrypt, size_t in_len);
+	int (*answer)(const struct job *j, unsigned int slot, bool encrypt, size_t in_len, size_t out_len);
+	bool (*queues)(const struct job *j);		/* whether it keeps several under way without threads */
+	uint64_t (*batch)(struct job *j, unsigned int requests);	/* by that; see workers_batch() */
+	void (*say)(const struct job *j, uint64_t asked, struct json *out);	/* its witness; dies where it differs */
+	const char *(*explain)(int err);
+	void (*close)(struct job *j);
+};
+
+extern const struct interface by_af_alg, by_devcrypto;
+
 int raw(struct job *j);
+uint64_t sleeps(void);					/* how often this thread gave up its processor to wait */
 
 struct workers;						/* raw's threads: one for each slot */
 struct workers *workers_open(const struct job *j);
 /* From nothing under way to nothing under way; ns from before the first request until the last answer. */
 uint64_t workers_batch(struct workers *w, unsigned int requests);	/* at least one for each slot */
-void workers_say(const struct workers *w, struct json *out);
+uint64_t workers_say(const struct workers *w, struct json *out);	/* how many requests they have made */
 void workers_close(struct workers *w);
 
 #endif

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * afalg-copy: the traditional scheme. read, send to AF_ALG, receive from AF_ALG, send to TCP: every byte crosses
- * between user and kernel four times, in 4p/n calls for a file of p bytes and buffers of n.
+ * afalg-copy: the traditional scheme by AF_ALG. read, send to AF_ALG, receive from AF_ALG, send to TCP: every byte
+ * crosses between user and kernel four times, in 4p/n calls for a file of p bytes and buffers of n.
  */
 #include "datapath.h"
 
@@ -20,6 +20,8 @@ void afalg_setup(struct server *s)
 	if (s->chunk % s->cipher.block)
 		die(EXIT_USAGE, "--chunk %zu is no multiple of %s's block size %u", s->chunk, s->cipher.driver,
 		    s->cipher.block);
+	if (s->chunk > MAX_CHUNK)
+		die(EXIT_USAGE, "--chunk %zu: AF_ALG takes %d from one thread", s->chunk, MAX_CHUNK);
 	if (s->chunk > DEFAULT_CHUNK && !strncmp(s->cipher.driver, "virtio_crypto", 13))
 		die(EXIT_USAGE, "--chunk %zu: virtio_crypto is known to hang above %d", s->chunk, DEFAULT_CHUNK);
 	every_ms(s->watchdog * 1000);
@@ -69,7 +71,7 @@ static int body(struct transfer *t)
 
 const struct mode mode_afalg_copy = {
 	.name = "afalg-copy",
-	.help = "read, AF_ALG send, AF_ALG recv, send: the traditional scheme",
+	.help = "read, AF_ALG send, AF_ALG recv, send: the traditional scheme by AF_ALG",
 	.cipher = true,
 	.setup = afalg_setup,
 	.body = body,

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* probe: what AF_ALG offers here. That something is missing is an answer, not a failure: the exit status is 0. */
+/*
+ * probe: what an interface to the kernel's ciphers offers here. That something is missing is an answer, not a failure: the
+ * exit status is 0.
+ */
 #include "datapath.h"
 
 #include <errno.h>
@@ -27,7 +30,7 @@ static bool ulp_loaded(const char *name)
 
 static void say_host(void)
 {
-	int fd = socket(AF_ALG, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), err = -errno;
+	int fd = socket(AF_ALG, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), err = -errno, device = devcrypto_open();
 	struct utsname u;
 	struct json j;
 
@@ -36,11 +39,14 @@ static void say_host(void)
 	json_bool(&j, "af_alg", fd >= 0);
 	if (fd < 0)
 		json_str(&j, "reason", alg_explain(err));
+	json_bool(&j, "devcrypto", device >= 0);
 	json_bool(&j, "so_crypt_compiled_in", so_crypt_compiled_in());
 	json_bool(&j, "so_crypt_loaded", ulp_loaded("so_crypt"));
 	json_end(&j);
 	if (fd >= 0)
 		close(fd);
+	if (device >= 0)
+		close(device);
 }
 
 static void say_sizes(struct json *j, const struct cipher *c)
@@ -60,47 +66,80 @@ static void say_sizes(struct json *j, const struct cipher *c)
 }
 
 /* Really uses it, with a made-up key: a driver may be registered and yet not work. */
-static int try_cipher(int tfm, struct cipher *c, int *splice)
+static int try_alg(int tfm, struct cipher *c, int *splice)
 {
 	int err = alg_make_key(tfm, c);
 
 	if (!err)
 		err = alg_trial(tfm, c, PAGE);
 	*splice = err ? err : alg_splice_copies(tfm, c);
-	cipher_wipe(c);
 	return err;
 }
 
-static void say_cipher(const struct cipher *like, const char *name)
+static int try_devcrypto(int fd, struct cipher *c)
 {
+	static char in[MAX_AAD + PAGE], out[MAX_AAD + PAGE + AEAD_TAG];
+	int err = devcrypto_make_key(fd, c);
+	uint32_t ses;
+
+	if (!err)
+		err = devcrypto_session(fd, c, false, &ses);
+	if (err)
+		return err;
+	err = devcrypto_request(fd, ses, c, true, c->iv, in, cipher_in(c, PAGE, true), out);
+	devcrypto_end(fd, ses);
+	return err;
+}
+
+/* A descriptor that finds it, or -errno; loads modules and makes instances. *known: /proc/crypto tells of it. */
+static int find(struct cipher *c, unsigned int by, bool *known)
+{
+	int fd = by == BY_AF_ALG ? alg_bind(c) : devcrypto_open(), err = 0;
+
+	if (fd < 0)
+		return fd;
+	if (by == BY_AF_ALG)
+		err = cipher_lookup(c) ? 0 : -ENODATA;
+	else
+		err = devcrypto_find(fd, c);
+	*known = !err;
+	if (!err)
+		return fd;
+	close(fd);
+	return err;
+}
+
+static void say_cipher(const struct cipher *like, unsigned int by, const char *name)
+{
+	const char *(*explain)(int err) = by == BY_AF_ALG ? alg_explain : devcrypto_explain;
 	struct cipher c = *like;
-	int tfm = -ENAMETOOLONG, err, splice = -1;
+	int fd = -ENAMETOOLONG, err, splice = -1;
 	bool known = false;
 	struct json j;
 
 	json_begin(&j, "cipher");
 	json_str(&j, "cipher", name);
 	if (snprintf(c.name, sizeof(c.name), "%s", name) < (int)sizeof(c.name))
-		tfm = alg_bind(&c);			/* may load modules and make instances */
-	err = tfm < 0 ? tfm : 0;
+		fd = find(&c, by, &known);
+	err = fd < 0 ? fd : 0;
 	if (!err) {
-		known = cipher_lookup(&c);
-		err = known ? try_cipher(tfm, &c, &splice) : -ENODATA;
-		close(tfm);
+		err = by == BY_AF_ALG ? try_alg(fd, &c, &splice) : try_devcrypto(fd, &c);
+		cipher_wipe(&c);
+		close(fd);
 	}
 	json_bool(&j, "available", !err);
 	if (err)
-		json_str(&j, "reason", err == -ENODATA ? "not in /proc/crypto" : alg_explain(err));
+		json_str(&j, "reason", err == -ENODATA ? "not in /proc/crypto" : explain(err));
 	if (known)
 		say_sizes(&j, &c);
 	if (!err)
 		json_u64(&j, "key_bytes", c.key_len);
-	if (!err)
+	if (!err && by == BY_AF_ALG)
 		json_str(&j, "splice", splice < 0 ? "none" : splice ? "copy" : "zero-copy");
 	json_end(&j);
 }
 
-int probe(const struct cipher *like, char *const *names, int n)
+int probe(const struct cipher *like, unsigned int by, char *const *names, int n)
 {
 	int i;
 
@@ -110,6 +149,6 @@ int probe(const struct cipher *like, char *const *names, int n)
 	every_ms(5000);
 	say_host();
 	for (i = 0; i < n; i++)
-		say_cipher(like, names[i]);
+		say_cipher(like, by, names[i]);
 	return 0;
 }

@@ -1,47 +1,51 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * raw: one buffer size through AF_ALG again and again. An operation is what one ioctl was on /dev/crypto: a request
- * with its own IV goes in (sendmsg) and its result comes out (recv); with --depth in a thread for each that is under way
- * at once: see workers.c. All operations of a run are the same, so all results must be: whether they are is looked at
- * when the clock has stopped.
+ * raw: one buffer size through the kernel's cipher again and again. An operation is a request with its own IV, and its
+ * result: what one ioctl is on /dev/crypto, and AF_ALG does in two calls. With --depth several are under way at once, by
+ * threads (workers.c) or, where an interface can, without. All operations of a run are the same, so all results must be:
+ * whether they are is looked at when the clock has stopped.
  */
 #include "datapath.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define MAX_BATCHES	100000
 #define BATCH_PER_DEPTH	16		/* as a batch begins and ends with nothing under way */
 
-/* A request that is sent and answered, in slot 0. */
-static void operation(const struct job *j, bool encrypt, const char *in, size_t in_len, size_t out_len)
+/* A request that is answered, in slot 0. */
+static void operation(struct job *j, bool encrypt, size_t in_len, size_t out_len)
 {
-	int op = j->slots[0].op, err;
-	ssize_t n = alg_submit(op, j->cipher, encrypt, in, in_len, 0);
+	int err = j->by->hand_in(j, 0, encrypt, in_len);
 
-	if (n < 0 || (size_t)n != in_len)
-		die(EXIT_RUNTIME, "%s: send of %zu bytes: %s", j->cipher->driver, in_len,
-		    n < 0 ? alg_explain(-errno) : "cut short");
-	err = alg_receive(op, j->slots[0].out, out_len);
+	if (err)
+		die(EXIT_RUNTIME, "%s: send of %zu bytes: %s", j->cipher->driver, in_len, j->by->explain(err));
+	err = j->by->answer(j, 0, encrypt, in_len, out_len);
 	if (err)
 		die(EXIT_RUNTIME, "%s: receive: %s", j->cipher->driver,
-		    err == -EIO ? "nothing came" : alg_explain(err));
+		    err == -EIO ? "nothing came" : j->by->explain(err));
+	j->asked++;
 }
 
 /* The time it took, in ns. */
-static uint64_t batch_in_turn(const struct job *j)
+static uint64_t batch_in_turn(struct job *j, unsigned int requests)
 {
 	uint64_t start;
 	unsigned int i;
 
 	every_ms(STALL_SECONDS * 1000);				/* wound up anew, outside of the time taken */
 	start = now_ns();
-	for (i = 0; i < j->batch; i++)
-		operation(j, j->encrypt, j->in, j->in_len, j->out_len);
+	for (i = 0; i < requests; i++)
+		operation(j, j->encrypt, j->in_len, j->out_len);
 	return now_ns() - start;
+}
+
+static uint64_t batch(struct job *j, struct workers *w, unsigned int requests)
+{
+	if (w)
+		return workers_batch(w, requests);
+	return j->depth > 1 ? j->by->batch(j, requests) : batch_in_turn(j, requests);
 }
 
 static char *pages(size_t size)
@@ -65,17 +69,14 @@ static void make_input(struct job *j)
 	if (j->encrypt)
 		return;
 	memcpy(j->wanted, j->in, plain);
-	operation(j, true, j->in, plain, encrypted);
+	operation(j, true, plain, encrypted);
 	memcpy(j->in + aad, j->slots[0].out + aad, encrypted - aad);
 }
 
 /* One request in each slot, warming up: it does not count. */
 static void first_round(struct job *j, struct workers *w)
 {
-	if (w)
-		workers_batch(w, j->depth);
-	else
-		operation(j, j->encrypt, j->in, j->in_len, j->out_len);
+	batch(j, w, j->depth);
 	if (j->encrypt)
 		memcpy(j->wanted, j->slots[0].out, j->out_len);
 }
@@ -91,34 +92,40 @@ static void check_results(const struct job *j)
 			    j->cipher->driver);
 }
 
-static void open_slots(struct job *j, int tfm)
+static void open_slots(struct job *j)
 {
-	size_t room = cipher_out(j->cipher, j->size, true), most = j->in_len > j->out_len ? j->in_len : j->out_len;
+	size_t room = cipher_out(j->cipher, j->size, true);
 	unsigned int i;
 
 	j->in = pages(room);
 	j->wanted = pages(room);
-	for (i = 0; i < j->depth; i++) {
+	for (i = 0; i < j->depth; i++)
 		j->slots[i].out = pages(room);
-		j->slots[i].op = accept4(tfm, NULL, NULL, SOCK_CLOEXEC);
-		if (j->slots[i].op < 0)
-			die(EXIT_RUNTIME, "accept on AF_ALG: %s", strerror(errno));
-		if (most > alg_limit(j->slots[i].op))
-			die(EXIT_USAGE, "--size %zu would hang: this socket holds %zu bytes", j->size,
-			    alg_limit(j->slots[i].op));
-	}
+	j->by->open_slots(j);
 }
 
 static void close_slots(struct job *j)
 {
 	unsigned int i;
 
-	for (i = 0; i < j->depth; i++) {
-		close(j->slots[i].op);
+	j->by->close(j);
+	for (i = 0; i < j->depth; i++)
 		free(j->slots[i].out);
-	}
 	free(j->in);
 	free(j->wanted);
+}
+
+/* How several were under way at once, and what shows it; how many requests were made in all. */
+static uint64_t say_depth(const struct job *j, const struct workers *w, struct json *out)
+{
+	if (j->depth < 2)
+		return j->asked;
+	json_str(out, "submission", w ? "threads" : "asynchronous");
+	if (w)
+		return j->asked + workers_say(w, out);
+	json_u64(out, "under_way", j->most);
+	json_num(out, "sleeps_per_operation", (double)j->slept / (double)j->asked);
+	return j->asked;
 }
 
 static void say(const struct job *j, const struct workers *w, uint64_t *ns, size_t n, uint64_t sum)
@@ -128,8 +135,8 @@ static void say(const struct job *j, const struct workers *w, uint64_t *ns, size
 	struct json out;
 
 	json_begin(&out, "raw");
+	json_str(&out, "interface", j->by->name);
 	json_str(&out, "cipher", j->cipher->name);
-	json_str(&out, "driver", j->cipher->driver);
 	json_str(&out, "type", alg_type(j->cipher));
 	json_u64(&out, "key_bytes", j->cipher->key_len);
 	json_u64(&out, "tag_bytes", cipher_out(j->cipher, j->size, true) - cipher_in(j->cipher, j->size, true));
@@ -137,8 +144,7 @@ static void say(const struct job *j, const struct workers *w, uint64_t *ns, size
 	json_u64(&out, "size", j->size);
 	json_u64(&out, "aad", j->cipher->aad);
 	json_u64(&out, "depth", j->depth);
-	if (w)
-		workers_say(w, &out);
+	j->by->say(j, say_depth(j, w, &out), &out);
 	json_u64(&out, "batch", j->batch);
 	json_u64(&out, "batches", n);
 	json_u64(&out, "operations", n * j->batch);
@@ -162,7 +168,7 @@ static void measure(struct job *j, struct workers *w)
 	first_round(j, w);
 	end = now_ns() + (uint64_t)(j->seconds * 1e9);
 	do {
-		ns[n] = w ? workers_batch(w, j->batch) : batch_in_turn(j);
+		ns[n] = batch(j, w, j->batch);
 		sum += ns[n++];
 	} while (now_ns() < end && n < MAX_BATCHES);
 	every_ms(0);
@@ -176,24 +182,23 @@ static void measure(struct job *j, struct workers *w)
 int raw(struct job *j)
 {
 	struct workers *w = NULL;
-	int tfm;
 
 	if (!j->batch)
 		j->batch = j->depth > 1 ? j->depth * BATCH_PER_DEPTH : 1;
 	if (j->batch < j->depth)
 		die(EXIT_USAGE, "--batch %u: so few are never %u under way at once (--depth)", j->batch, j->depth);
-	alg_ready(j->cipher, &tfm, true);
+	j->by->open(j);
 	if (j->size % j->cipher->block)
 		die(EXIT_USAGE, "--size %zu is no multiple of %s's block size %u", j->size, j->cipher->driver,
 		    j->cipher->block);
 	j->in_len = cipher_in(j->cipher, j->size, j->encrypt);
 	j->out_len = cipher_out(j->cipher, j->size, j->encrypt);
-	open_slots(j, tfm);
+	open_slots(j);
 	on_signal(SIGALRM, ignore_signal);
 	every_ms(STALL_SECONDS * 1000);
 	make_input(j);
-	if (j->depth > 1) {
-		every_ms(0);					/* they are watched over otherwise */
+	if (j->depth > 1 && !j->by->queues(j)) {
+		every_ms(0);					/* threads are watched over otherwise */
 		w = workers_open(j);
 	}
 	measure(j, w);
@@ -201,6 +206,5 @@ int raw(struct job *j)
 		workers_close(w);
 	close_slots(j);
 	cipher_wipe(j->cipher);
-	close(tfm);
 	return 0;
 }

@@ -132,6 +132,22 @@ static void json_info(struct json *j, const struct transfer *t)
 	json_close(j);
 }
 
+static void json_session(struct json *j, const struct session *said)
+{
+	json_open(j, "devcrypto");
+	json_str(j, "driver", said->driver);
+	json_bool(j, "async", said->async);
+	json_str(j, "memory", said->mapped ? "mapped" : "copied");
+	json_u64(j, "requests", said->requests);
+	json_u64(j, "later", said->later);
+	json_u64(j, "failed", said->failed);
+	json_u64(j, "bytes", said->bytes);
+	json_u64(j, "copied_in", said->copied_in);
+	json_u64(j, "copied_out", said->copied_out);
+	json_u64(j, "mapped", said->pinned);
+	json_close(j);
+}
+
 static void add_totals(struct server *s, const struct transfer *t, double user, double system)
 {
 	struct totals *sum = &s->totals;
@@ -194,6 +210,8 @@ static void report(struct transfer *t, const struct asked *a, int status, uint64
 	json_u64(&j, "copied_bytes", t->copied);
 	if (t->has_info)
 		json_info(&j, t);
+	if (t->session.told)
+		json_session(&j, &t->session);
 	if (s->dearer)
 		json_u64(&j, "dearer_ns", t->spent);
 	if (s->work)

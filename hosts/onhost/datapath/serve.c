@@ -28,6 +28,7 @@
 #define BATCH		64				/* of epoll's events */
 #define IDLE_NS		(60 * 1000000000ull)
 #define LINGER_NS	(2 * 1000000000ull)
+#define PAUSE_MS	100				/* for a machine that is short of memory or descriptors */
 
 struct conn {
 	int fd;						/* -1: free */
@@ -43,6 +44,7 @@ struct conn {
 static struct conn *conns;
 static unsigned int n_conns, under_way;
 static int epoll;
+static uint64_t paused_until;				/* nobody is welcomed before; 0: all are */
 static volatile sig_atomic_t stop, ticked;
 
 static void on_stop(int sig)
@@ -174,20 +176,54 @@ static void resume(struct conn *c)
 	readable(c, true);
 }
 
-static struct conn *free_slot(void)
+/* The one that has been idle for longest, or NULL. */
+static struct conn *oldest(void)
 {
-	struct conn *oldest = NULL;
+	struct conn *found = NULL;
 	unsigned int i;
 
-	for (i = 0; i < n_conns; i++) {
+	for (i = 0; i < n_conns; i++)
+		if (conns[i].fd >= 0 && !conns[i].lane && (!found || conns[i].since < found->since))
+			found = &conns[i];
+	return found;
+}
+
+/* One that is free, or made free; NULL where a body is under way in each. */
+static struct conn *free_slot(void)
+{
+	struct conn *c;
+	unsigned int i;
+
+	for (i = 0; i < n_conns; i++)
 		if (conns[i].fd < 0)
 			return &conns[i];
-		if (!conns[i].lane && (!oldest || conns[i].since < oldest->since))
-			oldest = &conns[i];
+	c = oldest();
+	if (c)
+		drop(c, false);
+	return c;
+}
+
+/* Whether epoll tells of clients that come. */
+static void expect(const struct server *s, bool clients)
+{
+	struct epoll_event e = { .events = clients ? EPOLLIN : 0 };
+
+	if (epoll_ctl(epoll, EPOLL_CTL_MOD, s->listener, &e))
+		die(EXIT_RUNTIME, "epoll_ctl: %s", strerror(errno));
+}
+
+/* A client waits meanwhile. Our own limit is met by ending who is idle; what the machine lacks comes again. */
+static void put_off(struct server *s, int err)
+{
+	struct conn *c = err == EMFILE ? oldest() : NULL;
+
+	s->totals.put_off++;
+	if (c) {
+		drop(c, false);
+		return;
 	}
-	if (oldest)
-		drop(oldest, false);
-	return oldest;
+	paused_until = now_ns() + PAUSE_MS * 1000000;
+	expect(s, false);
 }
 
 static void welcome(struct server *s)
@@ -199,8 +235,8 @@ static void welcome(struct server *s)
 
 	if (fd < 0) {
 		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
-			die(EXIT_RUNTIME, "accept: %s", strerror(errno));
-		return;					/* the client gave up, or a signal */
+			put_off(s, errno);
+		return;					/* else the client gave up, or a signal */
 	}
 	c = free_slot();
 	if (!c) {
@@ -212,8 +248,11 @@ static void welcome(struct server *s)
 	if (s->connections > 1)
 		e.events |= EPOLLOUT;
 	e.data.ptr = c;
-	if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e))
-		die(EXIT_RUNTIME, "epoll_ctl: %s", strerror(errno));
+	if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e)) {	/* of memory, too */
+		put_off(s, errno);
+		close(fd);
+		return;
+	}
 	c->fd = fd;
 	c->draining = false;
 	c->len = 0;
@@ -250,9 +289,14 @@ static void look_at_lanes(void)
 static void wait_for_work(struct server *s, const sigset_t *waiting)
 {
 	struct epoll_event found[BATCH];
-	int n = epoll_pwait(epoll, found, BATCH, -1, waiting), i;
 	bool somebody = false;
+	int n, i;
 
+	if (paused_until && now_ns() >= paused_until) {
+		paused_until = 0;
+		expect(s, true);
+	}
+	n = epoll_pwait(epoll, found, BATCH, paused_until ? PAUSE_MS : -1, waiting);
 	if (n < 0 && errno != EINTR)
 		die(EXIT_RUNTIME, "epoll_pwait: %s", strerror(errno));
 	if (ticked) {
@@ -349,6 +393,8 @@ static void say_summary(struct server *s)
 	json_u64(&j, "connections", sum->connections);
 	json_u64(&j, "http_requests", sum->requests);
 	json_u64(&j, "failed", sum->failed);
+	if (sum->put_off)
+		json_u64(&j, "put_off", sum->put_off);
 	json_u64(&j, "bytes", sum->bytes);
 	json_u64(&j, "plain_bytes", sum->plain_bytes);
 	json_u64(&j, "requests", sum->crypto_requests);

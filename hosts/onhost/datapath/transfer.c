@@ -6,7 +6,8 @@
  *           request's JSON line, except ioctl(SIOCOUTQ), which the watchdog makes when its timer went off.
  * crossing  payload and padding bytes that went from the kernel to user memory or back.
  * copied    bytes that a processor copied on the way. AF_ALG's recv lets the cipher write into the user's own pages:
- *           a crossing, not a copy. Padding made here is counted where it is sent.
+ *           a crossing, not a copy. /dev/crypto copies in and out, or maps: neither. Padding made here is counted where
+ *           it is sent.
  *
  * The watchdog: a timer (util.c, every_ms) interrupts whatever call is blocked, four times per watchdog period. The
  * interrupted call comes back short or with EINTR; transfer_alive() then compares what was moved, and what TCP still
@@ -30,7 +31,7 @@
 #include <unistd.h>
 
 const char *const call_names[CALLS] = { "read", "sendmsg", "recv", "send", "sendfile", "splice", "setsockopt",
-					"accept", "close" };
+					"accept", "close", "ioctl" };
 volatile sig_atomic_t tick;
 
 int transfer_fail(struct transfer *t, const char *what, int err)
@@ -274,6 +275,47 @@ int tx_splice(struct transfer *t, int from, bool file, int to, size_t n, bool mo
 	if (to == t->sock)
 		t->sent += (uint64_t)r;
 	return stalled(t) ? -1 : (int)r;
+}
+
+int tx_devcrypto_open(struct transfer *t, uint32_t *ses)
+{
+	const struct server *s = t->server;
+	int err;
+
+	t->calls[CALL_IOCTL]++;
+	err = devcrypto_session(s->device, &s->cipher, s->mode->maps, ses);
+	return err ? transfer_fail(t, "session of /dev/crypto", -err) : 0;
+}
+
+/* In place. Only its death interrupts a process that waits for the driver. */
+int tx_devcrypto(struct transfer *t, uint32_t ses, bool first, void *buf, size_t n)
+{
+	const struct server *s = t->server;
+	int err;
+
+	t->calls[CALL_IOCTL]++;
+	err = devcrypto_request(s->device, ses, &s->cipher, true, first ? s->cipher.iv : NULL, buf, n, buf);
+	if (err)
+		return transfer_fail(t, "request to /dev/crypto", -err);
+	t->requests++;
+	t->moved += n;
+	if (!s->mode->maps) {
+		t->crossing += 2 * n;
+		t->copied += 2 * n;
+	}
+	return 0;
+}
+
+int tx_devcrypto_close(struct transfer *t, uint32_t ses)
+{
+	int device = t->server->device, err;
+
+	t->calls[CALL_IOCTL] += 2;
+	err = devcrypto_info(device, ses, &t->session);
+	if (err)
+		transfer_fail(t, "what /dev/crypto says of its session", -err);
+	devcrypto_end(device, ses);
+	return err ? -1 : 0;
 }
 
 int tx_setsockopt(struct transfer *t, int level, int name, const void *value, size_t n)

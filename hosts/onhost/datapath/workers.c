@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * workers: several AF_ALG requests under way at once, by a thread for each. A thread makes the calls that raw makes
- * without --depth, sendmsg() and recv() on an operation socket of its own, and sleeps in recv() while its request is
- * with an asynchronous driver. One that is not asynchronous keeps the thread busy instead: the threads then share the
- * processors, and nothing is queued. workers_say() tells the two apart.
+ * workers: several requests under way at once, by a thread for each. A thread makes the calls that raw makes without
+ * --depth, and sleeps in the last of them while its request is with an asynchronous driver. One that is not asynchronous
+ * keeps the thread busy instead: the threads then share the processors, and nothing is queued. workers_say() tells the
+ * two apart.
  *
  * The main thread waits, and ends the process when nothing is answered for STALL_SECONDS. But a driver that never
  * completes a request holds up the end of the process too: the kernel's wait for it cannot be interrupted.
@@ -31,7 +31,7 @@ struct workers {
 	const struct job *job;
 	int done;					/* eventfd: the batch is answered, or failed */
 	atomic_int left;				/* requests of the batch that nobody has taken */
-	atomic_uint inside;				/* threads in recv() now: their requests are in the kernel */
+	atomic_uint inside;				/* threads whose requests are in the kernel now */
 	atomic_uint_least64_t answered;			/* so far, in all batches */
 	pthread_cond_t go;
 	pthread_mutex_t lock;				/* for everything below */
@@ -54,7 +54,7 @@ struct tally {
 };
 
 /* How often this thread gave up its processor to wait for something. */
-static uint64_t sleeps(void)
+uint64_t sleeps(void)
 {
 	struct rusage r = { 0 };
 
@@ -65,17 +65,15 @@ static uint64_t sleeps(void)
 static void request(struct workers *w, unsigned int slot, struct tally *t)
 {
 	const struct job *j = w->job;
-	int op = j->slots[slot].op;
-	ssize_t sent = alg_submit(op, j->cipher, j->encrypt, j->in, j->in_len, 0);
 	unsigned int inside;
 
-	if (sent != (ssize_t)j->in_len) {
+	t->err = j->by->hand_in(j, slot, j->encrypt, j->in_len);
+	if (t->err) {
 		t->failed = "send";
-		t->err = sent < 0 ? -errno : -EIO;
 		return;
 	}
-	inside = atomic_fetch_add(&w->inside, 1) + 1;	/* sendmsg only copied: the driver hears of it in recv */
-	t->err = alg_receive(op, j->slots[slot].out, j->out_len);
+	inside = atomic_fetch_add(&w->inside, 1) + 1;
+	t->err = j->by->answer(j, slot, j->encrypt, j->in_len, j->out_len);
 	atomic_fetch_sub(&w->inside, 1);
 	if (t->err)
 		t->failed = "answer";
@@ -185,16 +183,19 @@ uint64_t workers_batch(struct workers *w, unsigned int requests)
 	pthread_mutex_lock(&w->lock);
 	if (w->failed)
 		die(EXIT_RUNTIME, "%s, %u requests at once: %s: %s", w->job->cipher->driver, w->job->depth, w->failed,
-		    alg_explain(w->err));
+		    w->job->by->explain(w->err));
 	start = w->end - start;
 	pthread_mutex_unlock(&w->lock);
 	return start;
 }
 
-void workers_say(const struct workers *w, struct json *out)
+uint64_t workers_say(const struct workers *w, struct json *out)
 {
+	uint64_t answered = atomic_load(&w->answered);
+
 	json_u64(out, "under_way", w->most);
-	json_num(out, "sleeps_per_operation", (double)w->sleeps / (double)atomic_load(&w->answered));
+	json_num(out, "sleeps_per_operation", (double)w->sleeps / (double)answered);
+	return answered;
 }
 
 struct workers *workers_open(const struct job *j)

@@ -80,6 +80,46 @@ class Measuring(Case):
         self.raw(KINDS[3], size=1)
         self.raw(KINDS[3], depth=64, size=131072)
 
+    def test_kinds_by_devcrypto(self) -> None:
+        """The module finds what AF_ALG finds, and both give the same measurements; copied and mapped."""
+        by = ("--interface", "devcrypto")
+        for kind in KINDS:
+            argv = [PROGRAM, "probe", "--cipher", kind.name, "--aad", str(kind.aad)]
+            both = answer(*argv)[1], answer(*argv, *by)[1]
+            if kind.optional and not both[0]["available"]:
+                continue
+            for field in ("type", "driver", "async", "block_bytes", "iv_bytes", "min_key_bytes", "max_key_bytes"):
+                self.assertEqual(both[0][field], both[1].get(field), f"probe {kind.name}: {field}")
+            for how in ((), ("--mapped",)):
+                found = self.raw(kind, *by, *how, ops=BOTH)
+                memory = "mapped" if how else "copied"
+                self.assertEqual((found["interface"], found["memory"]), ("/dev/crypto", memory), kind.name)
+                self.assertEqual(found["driver"], both[0]["driver"], kind.name)
+                counted = found["session_requests"] - found["operations"]
+                self.assertEqual(counted, 2, f"{kind.name}: one that warms up, one that makes what is deciphered")
+                self.assertEqual(found["later_per_operation"], 0, f"{kind.name}: a synchronous driver")
+            synchronous = self.raw(kind, *by, depth=3)
+            self.assertEqual(synchronous["submission"], "threads", f"{kind.name}: nothing is queued")
+        self.raw(KINDS[0], *by, size=131072, ops=BOTH)
+
+    def test_costs_by_devcrypto(self) -> None:
+        own = {"devcrypto_copy", "devcrypto_map", "devcrypto_cipher"}
+        common = {"clock", "syscall", "read", "tcp_send", "tcp_sendfile", "count"}
+        for cipher, chunk in (("cbc(aes)", 65536), ("ecb(cipher_null)", 65536), ("gcm(aes)", 16384)):
+            argv = [PROGRAM, "costs", "--cipher", cipher, "--seconds", "0.5", "--interface", "devcrypto"]
+            _, *lines = answer(*argv)
+            self.assertEqual({line["what"] for line in lines}, common | own, f"costs {cipher}: prices")
+            found = {line["what"]: line for line in lines}
+            self.assertEqual(found["devcrypto_cipher"]["large"]["bytes"], chunk, f"costs {cipher}: sizes")
+            if "null" not in cipher:
+                idle, busy = (found[what]["large"]["min_ns"] for what in ("devcrypto_map", "devcrypto_cipher"))
+                self.assertGreater(busy, idle, f"costs {cipher}: a cipher costs something")
+            both = answer(*argv, "--interface", "af_alg")[1:]
+            alg = {"alg_send", "alg_sendfile", "alg_recv"}
+            self.assertEqual({line["what"] for line in both}, common | own | alg, f"costs {cipher}: by both")
+        _, *lines = answer(PROGRAM, "costs", "--seconds", "0.2")
+        self.assertEqual({line["what"] for line in lines}, common, "costs without a cipher")
+
     def test_costs(self) -> None:
         prices = {"clock", "syscall", "read", "tcp_send", "tcp_sendfile", "alg_send", "alg_sendfile", "alg_recv"}
         prices |= {"count"}
@@ -107,6 +147,15 @@ class Measuring(Case):
         raw(2, "--batch 7", "cbc(aes)", "4096", "--depth", "8", "--batch", "7")
         raw(1, "Invalid argument", "rfc4106(gcm(aes))", "4096", "--aad", "15")  # the kernel wants 16 or 20 there
         raw(1, "no such algorithm", "gcm(nonsense)", "4096")
+        by = ("--interface", "devcrypto")
+        raw(2, "no multiple", "cbc(aes)", "4095", *by)
+        raw(2, "is no AEAD", "cbc(aes)", "4096", "--aad", "8", *by)
+        raw(1, "EINVAL", "rfc4106(gcm(aes))", "4096", "--aad", "15", *by)
+        raw(1, "no such algorithm", "gcm(nonsense)", "4096", *by)
+        raw(2, "--mapped is for", "cbc(aes)", "4096", "--mapped")
+        raw(2, "one --interface", "cbc(aes)", "4096", *by, "--interface", "af_alg")
+        raw(2, "wanted af_alg or devcrypto", "cbc(aes)", "4096", "--interface", "x")
+        refusal(2, "are for a --cipher", PROGRAM, "costs", *by)
         refusal(2, "is no AEAD", PROGRAM, "costs", "--cipher", "cbc(aes)", "--aad", "8")
         for command in ("costs", "probe"):
             for size in ("15", "17"):
@@ -128,5 +177,10 @@ class Measuring(Case):
                 )
                 sleeps = found["sleeps_per_operation"]
                 self.assertTrue(0.5 < sleeps < 4, f"{wrapped.name}: {sleeps} sleeps of a request's thread")
+                found = self.raw(wrapped, "--interface", "devcrypto", depth=16, size=65536, ops=BOTH)
+                how = "threads" if kind.type == "aead" else "asynchronous"
+                self.assertEqual(found["submission"], how, f"{wrapped.name}: by /dev/crypto")
+                self.assertTrue(2 <= found["under_way"] <= 16, f"{wrapped.name}: {found['under_way']} by /dev/crypto")
+                self.assertGreater(found["later_per_operation"], 0.5, f"{wrapped.name}: answered later")
         finally:  # it outranks what it wraps: cbc(aes) would be cryptd's from now on
             subprocess.run(["modprobe", "-r", "cryptd"], check=True, timeout=DEADLINE)

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from .. import checking
-from ..checking import openssl, refused, same
+from ..checking import DELAYED_MODULE, delayed, eventually, most, openssl, refused, same
 from .common import (
     AES_CBC,
     CIOCASYNCCRYPT,
@@ -25,7 +25,6 @@ from .common import (
     CIPHER,
     COPIED,
     DELAYED,
-    DELAYED_MODULE,
     DEPTH,
     ENCRYPT,
     FINAL,
@@ -41,16 +40,10 @@ from .common import (
     CryptOp,
     Device,
     Memory,
-    delayed,
-    eventually,
     load,
 )
 
 SIZE = 8192
-
-
-def most() -> int:
-    return int(Path("/sys/module/delayed/parameters/most").read_text())
 
 
 class Depth(Case):

@@ -11,18 +11,16 @@ import os
 import random
 import select
 import subprocess
-import time
 import unittest
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from .. import checking
+from ..checking import DELAYED_MODULE, delayed
 
 MODULE = os.environ.get("DEVCRYPTO_MODULE", "devcrypto.ko")
-DELAYED_MODULE = os.environ.get("DELAYED_MODULE", "delayed.ko")
 DELAYED = "cbc-aes-delayed"
-DEADLINE_SECONDS = 120
+DEADLINE_SECONDS = 120 * checking.PATIENCE
 DEVICE = "/dev/crypto"
 NEEDED = (
     *("des_generic", "cbc", "ecb", "ctr", "xts", "gcm", "ghash_generic", "authenc", "crypto_null", "cryptd"),
@@ -256,19 +254,6 @@ def address(data: bytes) -> int | None:
     return ctypes.addressof(_kept[data]) if data else None
 
 
-def delayed(**values: object) -> None:
-    """Set parameters of the driver that answers later."""
-    for name, value in values.items():
-        Path("/sys/module/delayed/parameters", name).write_text(f"{value:d}")
-
-
-def eventually(what: str, true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < end, what
-        time.sleep(0.01)
-
-
 def load() -> None:
     checking.load(MODULE)
     assert Path(DEVICE).is_char_device(), f"no {DEVICE}"
@@ -285,6 +270,7 @@ class Case(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
         faulthandler.dump_traceback_later(DEADLINE_SECONDS, exit=True)
+        checking.begin()
         subprocess.run(["modprobe", "-a", *NEEDED], check=False, capture_output=True)
         loaded = Path("/proc/modules").read_text()
         if "devcrypto " not in loaded:

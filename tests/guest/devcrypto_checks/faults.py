@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import os
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
-from ..checking import openssl, same
+from ..checking import Failing, let_allocations_fail, openssl, same
 from .common import (
     AEAD,
     AES_CBC,
@@ -41,42 +37,26 @@ from .common import (
     address,
 )
 
-NTH = Path("/proc/thread-self/fail-nth")
-KINDS = Path("/sys/kernel/debug")
-
 
 class Faults(Case):
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
-        if not (KINDS / "failslab").exists():
-            subprocess.run(["mount", "-t", "debugfs", "debugfs", str(KINDS)], check=True)
-        for kind in ("failslab", "fail_page_alloc", "fail_usercopy"):
-            for name, value in (("ignore-gfp-wait", "N"), ("min-order", "0"), ("verbose", "0")):
-                if (KINDS / kind / name).exists():
-                    (KINDS / kind / name).write_text(value)
+        let_allocations_fail()
 
     def each(self, call: Callable[[], object]) -> int:
         """Calls until nothing is left that could fail; how many did."""
-        fd = os.open(NTH, os.O_RDWR)
-        try:
-            for nth in range(1, 400):
-                failed = False
-                os.pwrite(fd, str(nth).encode(), 0)
+        for nth in range(1, 400):
+            refusal = None
+            with Failing(nth) as failing:
                 try:
                     call()
-                except OSError:
-                    failed = True
-                left = 1
-                with contextlib.suppress(OSError):  # which it is that failed, if the call had too little that could
-                    left = int(os.pread(fd, 20, 0).split()[0])
-                    os.pwrite(fd, b"0", 0)
-                if left:
-                    self.assertFalse(failed, "it fails by itself")
-                    return nth - 1
-            raise AssertionError("it never ends")
-        finally:
-            os.close(fd)
+                except OSError as error:
+                    refusal = error
+            if not failing.failed:
+                self.assertIsNone(refusal, "it fails by itself")
+                return nth - 1
+        raise AssertionError("it never ends")
 
     def later(self, op: CryptOp) -> None:
         self.device.ioctl(CIOCASYNCCRYPT, op)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ..checking import openssl, same
+from ..checking import delayed, openssl, same
 from .common import (
     AES_CBC,
     AES_CTR,
@@ -31,7 +31,6 @@ from .common import (
     Case,
     Device,
     Memory,
-    delayed,
     load,
     unload,
 )

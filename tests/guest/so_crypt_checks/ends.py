@@ -6,6 +6,7 @@ import contextlib
 import errno
 import functools
 import os
+import select
 import signal
 import socket
 import struct
@@ -83,6 +84,7 @@ class Ends(Case):
                             sender.sendall(PLAIN)
                     os._exit(0)
                 sender.close()
+                self.assertTrue(select.select([receiver], [], [], 20)[0], "nothing was sent")
                 time.sleep(0.4)
                 started = time.monotonic()
                 os.kill(pid, signal.SIGKILL)

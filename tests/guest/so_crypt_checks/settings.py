@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import functools
 import select
 import socket
@@ -14,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-from ..checking import refused, same
+from ..checking import apart, as_nobody, refused, same
 from .common import (
     AES,
     DES3,
@@ -30,6 +31,7 @@ from .common import (
     TCP_ULP,
     Case,
     Reader,
+    driver,
     encrypted,
     expected,
     info,
@@ -39,6 +41,10 @@ from .common import (
     setting,
     ulp,
 )
+
+UNPRIVILEGED = Path("/sys/module/so_crypt/parameters/unprivileged")
+NEWUSER, NEWNET = 0x10000000, 0x40000000  # of unshare()
+SIOCSIFFLAGS = 0x8914
 
 
 class Refusals(Case):
@@ -79,7 +85,7 @@ class Refusals(Case):
         with pair() as (sender, _receiver):
             refused(errno.ENOPROTOOPT, lambda: sender.setsockopt(SOL_SO_CRYPT, SO_CRYPT_SET, setting()), "no ULP")
             ulp(sender)
-            refused(errno.ENOPROTOOPT, lambda: sender.setsockopt(SOL_SO_CRYPT, 3, setting()), "option 3")
+            refused(errno.ENOPROTOOPT, lambda: sender.setsockopt(SOL_SO_CRYPT, 5, setting()), "option 5")
             refused(errno.ENOPROTOOPT, lambda: sender.getsockopt(SOL_SO_CRYPT, 1, 200), "get of SET")
             refused(errno.ENOPROTOOPT, lambda: sender.setsockopt(SOL_SO_CRYPT, 2, setting()), "set of INFO")
             refused(errno.EINVAL, lambda: sender.getsockopt(SOL_SO_CRYPT, SO_CRYPT_INFO, 167), "short INFO")
@@ -131,6 +137,67 @@ class Refusals(Case):
             self.assertEqual(ctypes.get_errno(), errno.EOPNOTSUPP)
             sender.send(PLAIN[:16])
             same(receiver.recv(100), reference(AES)[:16], "after connect(AF_UNSPEC)")
+
+
+def set_up(sock: socket.socket, alg: str = "cbc(aes)") -> None:
+    sock.setsockopt(SOL_SO_CRYPT, SO_CRYPT_SET, setting(alg=alg))
+
+
+def unshare(namespaces: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(namespaces):
+        raise OSError(ctypes.get_errno(), "unshare")
+
+
+def loopback_up() -> None:
+    with socket.socket() as sock:
+        fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", 1))
+
+
+class Privileges(Case):
+    """Cards and modules are the machine's: the option wants CAP_NET_ADMIN."""
+
+    def setUp(self) -> None:
+        self.addCleanup(UNPRIVILEGED.write_text, UNPRIVILEGED.read_text())
+        UNPRIVILEGED.write_text("N")
+
+    def test_nobody(self) -> None:
+        with pair() as (sender, receiver):
+            ulp(sender)
+            apart(as_nobody, lambda: refused(errno.EPERM, lambda: set_up(sender), "as nobody"))
+            sender.send(b"still clear")
+            self.assertEqual(receiver.recv(100), b"still clear")
+            UNPRIVILEGED.write_text("Y")
+            apart(as_nobody, functools.partial(set_up, sender, driver()))
+            sender.send(PLAIN[:32])  # by who set nothing
+            same(receiver.recv(100), reference(AES)[:32], "set by nobody")
+
+    def test_a_namespace_of_one_s_own(self) -> None:
+        """Rights in a user namespace are for networks made in it, and for what the kernel itself enciphers."""
+        try:
+            apart(functools.partial(unshare, NEWUSER | NEWNET))
+        except AssertionError as error:
+            self.skipTest(f"this kernel makes no such namespaces: {error}")
+
+        name = driver()
+
+        def there() -> None:
+            loopback_up()
+            with pair() as (sender, receiver):
+                ulp(sender)
+                for alg in (name, "cbc(nothing)"):
+                    refused(errno.EPERM, functools.partial(set_up, sender, alg), alg)
+                set_up(sender)
+                sender.send(PLAIN[:32])
+                same(receiver.recv(100), reference(AES)[:32], "in a namespace")
+
+        apart(as_nobody, functools.partial(unshare, NEWUSER | NEWNET), there)
+        with pair() as (sender, _receiver):
+            ulp(sender)
+            apart(
+                functools.partial(unshare, NEWUSER),
+                lambda: refused(errno.EPERM, lambda: set_up(sender), "a network of the first namespace"),
+            )
 
 
 class ClearText(Case):
@@ -190,17 +257,18 @@ class Drivers(Case):
     def test_asynchronous(self) -> None:
         """cryptd makes an asynchronous driver of a synchronous one."""
         subprocess.run(["modprobe", "cryptd"], check=False, capture_output=True)
+        name = f"cryptd({driver()})"
         with pair() as (sender, _receiver):
             ulp(sender)
             try:
-                sender.setsockopt(SOL_SO_CRYPT, SO_CRYPT_SET, setting(alg="cryptd(cbc(aes-generic))"))
+                sender.setsockopt(SOL_SO_CRYPT, SO_CRYPT_SET, setting(alg=name))
             except OSError as error:
                 self.skipTest(f"no cryptd here ({error.strerror})")
             self.assertEqual(info(sender).is_async, 1, info(sender))
         for size in (1, 16, 65536, 1000001):
             with pair() as (sender, receiver):
                 ulp(sender)
-                sender.setsockopt(SOL_SO_CRYPT, SO_CRYPT_SET, setting(alg="cryptd(cbc(aes-generic))"))
+                sender.setsockopt(SOL_SO_CRYPT, SO_CRYPT_SET, setting(alg=name))
                 reader = Reader(receiver)
                 sendfile(sender, 0, size // 2)
                 sender.sendall(PLAIN[size // 2 : size])

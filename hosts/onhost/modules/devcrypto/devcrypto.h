@@ -25,8 +25,10 @@
  *	ioctls that are named nowhere here
  * 32-bit programs on a 64-bit kernel get ENOTTY from all of it.
  *
- * The device belongs to root (mode 0600).  Sessions by name may load modules and
- * reach every driver, so they want CAP_NET_ADMIN besides.
+ * The device belongs to root (mode 0600).  Whom root lets in, by chmod or by an open
+ * descriptor, has sessions by number: algorithms of a fixed list, by the driver that
+ * the kernel prefers.  Sessions by name may load any module and reach every driver, so
+ * they want CAP_NET_ADMIN of the caller besides, in the first user namespace.
  */
 #ifndef _UAPI_DEVCRYPTO_H
 #define _UAPI_DEVCRYPTO_H

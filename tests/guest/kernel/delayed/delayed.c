@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A driver for cbc(aes) that answers later, as cards do, for tests of the harness: a timer hands what it is asked to
- * the kernel's own driver, and so the answer comes from a bottom half. Its priority is the lowest, so that nobody gets
- * it who does not name it.
+ * Drivers for cbc(aes) and ctr(aes) that answer later, as cards do, for tests of the harness: a timer hands what they
+ * are asked to the kernel's own driver, and so the answer comes from a bottom half. As some cards' does, that for ctr
+ * tells no chunk size. Their priority is the lowest, so that nobody gets them who does not name them.
  */
 #include <crypto/aes.h>
 #include <crypto/internal/skcipher.h>
@@ -28,8 +28,10 @@ MODULE_PARM_DESC(most, "most requests that were under way together");
 
 static atomic_t under_way;
 
-/* The kernel's own driver, found before ours is there: by the algorithm's name ours would find itself. */
-static struct crypto_skcipher *own;
+static struct skcipher_alg algs[2];		/* below */
+
+/* The kernel's own drivers, found before ours are there: by the algorithm's name ours would find themselves. */
+static struct crypto_skcipher *own[ARRAY_SIZE(algs)];
 
 struct delayed {
 	struct crypto_skcipher *right;
@@ -44,9 +46,10 @@ struct delayed_request {
 
 static int delayed_init(struct crypto_skcipher *tfm)
 {
+	struct crypto_skcipher *found = own[crypto_skcipher_alg(tfm) - algs];
 	struct delayed *d = crypto_skcipher_ctx(tfm);
 
-	d->right = crypto_alloc_skcipher(crypto_tfm_alg_driver_name(crypto_skcipher_tfm(own)), 0, CRYPTO_ALG_ASYNC);
+	d->right = crypto_alloc_skcipher(crypto_tfm_alg_driver_name(crypto_skcipher_tfm(found)), 0, CRYPTO_ALG_ASYNC);
 	if (IS_ERR(d->right))
 		return PTR_ERR(d->right);
 	crypto_skcipher_set_reqsize(tfm, sizeof(struct delayed_request) + crypto_skcipher_reqsize(d->right));
@@ -113,44 +116,61 @@ static int delayed_decrypt(struct skcipher_request *req)
 	return delayed_do(req, false);
 }
 
-static struct skcipher_alg alg = {
-	.base.cra_name		= "cbc(aes)",
-	.base.cra_driver_name	= "cbc-aes-delayed",
-	.base.cra_priority	= 1,
-	.base.cra_flags		= CRYPTO_ALG_ASYNC | CRYPTO_ALG_KERN_DRIVER_ONLY,
-	.base.cra_blocksize	= AES_BLOCK_SIZE,
-	.base.cra_ctxsize	= sizeof(struct delayed),
-	.base.cra_module	= THIS_MODULE,
-	.min_keysize		= AES_MIN_KEY_SIZE,
-	.max_keysize		= AES_MAX_KEY_SIZE,
-	.ivsize			= AES_BLOCK_SIZE,
-	.init			= delayed_init,
-	.exit			= delayed_exit,
-	.setkey			= delayed_setkey,
-	.encrypt		= delayed_encrypt,
-	.decrypt		= delayed_decrypt,
-};
+#define DELAYED(mode, block) {								\
+	.base.cra_name		= mode "(aes)",						\
+	.base.cra_driver_name	= mode "-aes-delayed",					\
+	.base.cra_priority	= 1,							\
+	.base.cra_flags		= CRYPTO_ALG_ASYNC | CRYPTO_ALG_KERN_DRIVER_ONLY,	\
+	.base.cra_blocksize	= block,						\
+	.base.cra_ctxsize	= sizeof(struct delayed),				\
+	.base.cra_module	= THIS_MODULE,						\
+	.min_keysize		= AES_MIN_KEY_SIZE,					\
+	.max_keysize		= AES_MAX_KEY_SIZE,					\
+	.ivsize			= AES_BLOCK_SIZE,					\
+	.init			= delayed_init,						\
+	.exit			= delayed_exit,						\
+	.setkey			= delayed_setkey,					\
+	.encrypt		= delayed_encrypt,					\
+	.decrypt		= delayed_decrypt,					\
+}
+
+static struct skcipher_alg algs[2] = { DELAYED("cbc", AES_BLOCK_SIZE), DELAYED("ctr", 1) };
+
+static void delayed_forget(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(algs); i++)
+		crypto_free_skcipher(own[i]);
+}
 
 static int __init delayed_load(void)
 {
-	int err;
+	unsigned int i;
+	int err = 0;
 
-	own = crypto_alloc_skcipher("cbc(aes)", 0, CRYPTO_ALG_ASYNC);
-	if (IS_ERR(own))
-		return PTR_ERR(own);
-	err = crypto_register_skcipher(&alg);
+	for (i = 0; i < ARRAY_SIZE(algs) && !err; i++) {
+		struct crypto_skcipher *tfm = crypto_alloc_skcipher(algs[i].base.cra_name, 0, CRYPTO_ALG_ASYNC);
+
+		if (IS_ERR(tfm))
+			err = PTR_ERR(tfm);
+		else
+			own[i] = tfm;
+	}
+	if (!err)
+		err = crypto_register_skciphers(algs, ARRAY_SIZE(algs));
 	if (err)
-		crypto_free_skcipher(own);
+		delayed_forget();
 	return err;
 }
 
 static void __exit delayed_unload(void)
 {
-	crypto_unregister_skcipher(&alg);
-	crypto_free_skcipher(own);
+	crypto_unregister_skciphers(algs, ARRAY_SIZE(algs));
+	delayed_forget();
 }
 
 module_init(delayed_load);
 module_exit(delayed_unload);
 MODULE_LICENSE("GPL");
-MODULE_DESCRIPTION("A cipher that answers later, for tests");
+MODULE_DESCRIPTION("Ciphers that answer later, for tests");

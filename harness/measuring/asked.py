@@ -1,0 +1,56 @@
+"""What a profile asks of its hosts: offloads, AF_ALG without its restriction. Journalled and undone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from harness.api.bench import load
+from hosts import offloads
+from hosts.crypto import afalg
+from hosts.errors import Refusal
+from hosts.facts import Facts
+from hosts.offloads import Offload
+from hosts.onhost.agent.afalg import RESTRICT
+from hosts.remote import changes
+from hosts.remote.changes import Scope
+
+
+def made(scope: Scope, about: Facts, wanted: Mapping[str, bool], unrestricted: bool) -> Facts:
+    """The facts of a host once its data interface has these offloads and, where that is wanted, AF_ALG is free.
+
+    Undone with ``scope``. Raises Refusal where an offload cannot be had, or a change is refused; HostLost.
+    """
+    return _offloads(scope, _freed(scope, about) if unrestricted else about, wanted)
+
+
+def _offloads(scope: Scope, about: Facts, wanted: Mapping[str, bool]) -> Facts:
+    interface, switched = scope.host.host.data_interface, dict[str, Offload]()
+    for name, on in wanted.items():
+        if name in about.offloads and about.offloads[name].on == on:
+            continue
+        reason = offloads.why_not(name, on, about.offloads, interface)
+        if reason is None and about.shared:
+            reason = f"{about.shared}: its offloads are left alone (docs/hosts.md)"
+        if reason:
+            raise Refusal(
+                f"the profile asks for {name} {'on' if on else 'off'}, but {reason}",
+                host=scope.host.name,
+                next_step="leave that offload out of the profile, or name an interface that has it",
+            )
+        scope.apply(offloads.switch(name, on, interface))
+        switched[name] = Offload(on, False)
+    return replace(about, offloads=about.offloads | switched)
+
+
+def _freed(scope: Scope, about: Facts) -> Facts:
+    """AF_ALG loaded, so that its setting is there, and the setting 0 where it is another."""
+    if about.lacking(("af_alg",)) or about.refused(("af_alg",)):
+        return about  # there is nothing to free: paths say why
+    load(scope.host, scope, "af_alg")
+    now = (scope.host.read([RESTRICT])[RESTRICT] or "").strip()
+    # nothing was loaded where changes are only foreseen
+    level = now or ("" if about.af_alg.told else str(about.af_alg.level))
+    if level not in ("", str(afalg.FREE)):
+        scope.apply(changes.setting(f"crypto.af_alg_restrict {afalg.FREE}", RESTRICT, str(afalg.FREE)))
+    return replace(about, af_alg=about.af_alg.lifted())

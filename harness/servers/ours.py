@@ -1,0 +1,43 @@
+"""Kernel modules of ours: why one is not there, and loading it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from harness.api.bench import Bench
+from harness.api.parameters import Parameters
+from harness.servers import requirements
+from hosts.facts import Facts
+from hosts.remote import changes
+
+
+def lacking(module: str, sender: Facts) -> str | None:
+    """Why the module cannot be loaded on the sender, or None."""
+    if module not in sender.built:
+        return f"the kernel module {module} is not there: {sender.not_built.get(module, 'it was not built')}"
+    if sender.signed_only:
+        return (
+            f"the sender's kernel takes signed modules only ({sender.signed_only}): sign {module} with a key that it "
+            "knows (mokutil --import), or turn Secure Boot off"
+        )
+    return None
+
+
+def unsupported(module: str, parameters: Parameters, sender: Facts, receiver: Facts) -> str | None:
+    """Why what the module does cannot be had with this cipher on the sender."""
+    if reason := lacking(module, sender):
+        return reason
+    modules = parameters.cipher.kernel_modules if parameters.cipher else ()
+    missing = requirements.missing(sender, receiver, sender_programs=("cc", "modprobe"), sender_modules=modules)
+    return requirements.together(missing, requirements.not_approved(parameters, sender))
+
+
+Role = Literal["sender", "receiver"]
+
+
+def insert(bench: Bench, module: str, role: Role = "sender") -> None:
+    """Load it on a host, unless this suite did already. Raises Refusal, HostLost."""
+    scope, facts = (bench.on_sender, bench.facts) if role == "sender" else (bench.on_receiver, bench.receiver_facts)
+    if (role, module) not in bench.loaded:
+        scope.apply(changes.insmod(module, facts.built[module]))
+        bench.loaded.add((role, module))

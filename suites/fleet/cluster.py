@@ -1,0 +1,162 @@
+"""Dask distributed as a fleet uses it: a cluster in this process, one that exists, and a site's workers.
+
+A testbed is a resource of quantity 1 that is called as the testbed is. Between machines everything is TLS with
+certificates of both sides: whoever may send tasks to a worker is whoever it runs as, at its site. In this process
+there is no network at all, so that no other user of the machine can.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import dask
+from distributed import Client, Scheduler, Security, SpecCluster, Worker
+
+from hosts import certificate
+from hosts.errors import ConfigError
+from suites.fleet.errand import Site
+
+FILES = ("ca.pem", "cert.pem", "key.pem")
+"""In the folder of certificates: who is trusted, who one is, and the secret that proves it."""
+CONFIG = {
+    "distributed.scheduler.allowed-failures": 0,  # what was lost with its worker is repeated where it is counted
+    "distributed.scheduler.work-stealing": False,  # a testbed has one worker
+    "distributed.scheduler.worker-ttl": None,
+    "distributed.worker.profile.enabled": False,
+    "distributed.dashboard.link": "http://127.0.0.1:{port}/status",
+    "distributed.admin.large-graph-warning-threshold": "100MB",
+}
+CONNECT_SECONDS = 30
+CLOSE_SECONDS = 40
+"""A worker waits so long for its run to end with it."""
+PAUSE_SECONDS = 5
+"""Between two tries to reach a scheduler."""
+
+
+def certificates(folder: Path) -> None:
+    """Make a certificate that signs itself, for a scheduler, its workers and its clients to share.
+
+    Raises ConfigError where there is one.
+    """
+    if any((folder / name).exists() for name in FILES):
+        raise ConfigError(f"{folder} has certificates already", next_step="name another folder")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    public, secret = certificate.pair(IPv4Address("127.0.0.1"))  # Dask asks who signed it, and for no name
+    for name, content in zip(FILES, (public, public, secret), strict=True):
+        with open(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123
+            file.write(content)
+
+
+def security(folder: Path) -> Security:
+    """Dask's own TLS from a folder of certificates. Raises ConfigError where it lacks one."""
+    if missing := [name for name in FILES if not (folder / name).is_file()]:
+        raise ConfigError(
+            f"{folder} has no {', '.join(missing)}",
+            next_step="python -m suites certificate DIRECTORY makes certificates, for all machines to share",
+        )
+    ca, cert, key = (str(folder / name) for name in FILES)
+    roles = {f"tls_{role}_{what}": path for role in ("client", "scheduler", "worker")
+             for what, path in (("cert", cert), ("key", key))}  # fmt: skip
+    return Security(tls_ca_file=ca, require_encryption=True, **roles)
+
+
+def checked(address: str) -> str:
+    """A scheduler's address. Raises ConfigError for one without TLS: anybody could then run anything at the sites."""
+    if not address.startswith("tls://"):
+        raise ConfigError(
+            f"{address} is no address with TLS",
+            next_step="start the scheduler with --protocol tls, name tls://HOST:PORT",
+        )
+    return address
+
+
+def worker_options(site: Site) -> dict[str, Any]:
+    """Of a testbed's worker: one run at a time, and never ended for its memory."""
+    return {
+        "name": site.testbed,
+        "resources": {site.testbed: 1},
+        "nthreads": 1,
+        "memory_limit": 0,
+        "plugins": (site,),
+        "dashboard": False,
+    }
+
+
+@contextmanager
+def local(sites: Sequence[Site]) -> Iterator[Client]:
+    """A client of a cluster in this process, with a worker for each testbed."""
+    workers = {site.testbed: {"cls": Worker, "options": worker_options(site)} for site in sites}
+    scheduler = {"cls": Scheduler, "options": {"protocol": "inproc://", "dashboard_address": "127.0.0.1:0"}}
+    with (
+        dask.config.set(CONFIG),
+        SpecCluster(workers, scheduler, silence_logs=logging.CRITICAL) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def remote(address: str, tls: Path) -> Iterator[Client]:
+    """A client of a scheduler that exists. Raises ConfigError where it cannot be reached so."""
+    try:
+        client = Client(checked(address), security=security(tls), timeout=CONNECT_SECONDS)
+    except OSError as error:
+        raise ConfigError(
+            f"no scheduler answers at {address}: {error}", next_step="is it up, and are these its certificates?"
+        ) from error
+    with client:
+        yield client
+
+
+async def serve(
+    address: str, security: Security, sites: Sequence[Callable[[], Site]], said: Callable[[str], None]
+) -> None:
+    """Offer testbeds to a scheduler until SIGTERM or Ctrl-C; wait for it where it is away, or goes away."""
+    dask.config.set({"distributed.worker.profile.enabled": False})
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    stopping = asyncio.create_task(stop.wait())
+    while not stop.is_set():
+        workers = [Worker(address, security=security, **worker_options(site())) for site in sites]
+        why = "the scheduler is gone: its runs were ended"
+        try:
+            await _until(asyncio.gather(*(_started(worker) for worker in workers)), stopping)
+            if not stop.is_set():
+                said(f"offered to {address}: {', '.join(str(worker.name) for worker in workers)}")
+                await _until(asyncio.gather(*(worker.finished() for worker in workers)), stopping)
+        except (OSError, RuntimeError) as error:  # for one, the scheduler has another worker of that name
+            why = f"not taken by {address}: {error.__cause__ or error}"
+        finally:
+            await asyncio.gather(*(worker.close(timeout=CLOSE_SECONDS) for worker in workers))
+        if not stop.is_set():
+            said(f"{why}; trying again")
+            await asyncio.wait([stopping], timeout=PAUSE_SECONDS)
+
+
+async def _started(worker: Worker) -> None:
+    await worker
+
+
+async def _until(work: asyncio.Future[Any], stopping: asyncio.Task[Any]) -> None:
+    """Wait for work, or until all is to stop."""
+    await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
+    if work.done():
+        work.result()
+    else:
+        work.cancel()
+
+
+def offered(client: Client) -> set[str]:
+    """The testbeds that workers offer now. Dask takes no second worker of one name."""
+    workers: Mapping[str, Mapping[str, Any]] = client.scheduler_info(n_workers=-1)["workers"]
+    return {str(name) for worker in workers.values() for name, amount in worker["resources"].items() if amount}

@@ -1,0 +1,275 @@
+"""Drives a night: gives Dask all of its errands, puts down what becomes of each, and what to do with those that were
+lost. Dask decides what runs where and when."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import queue
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from distributed import Client, Future
+from distributed.scheduler import KilledWorker
+
+from harness import night as nights
+from harness.night import Attempt, Entry, Night
+from harness.records import point
+from hosts.errors import ConfigError, HarnessError, Refusal
+from suites.fleet import cluster, errand, rules, spool
+from suites.fleet.spool import Errand, Parcel
+
+TICK_SECONDS = 2.0
+LATE_SECONDS = 300.0
+"""After the night's end: what is still under way then is no longer waited for."""
+STOP_SECONDS = 26.0
+"""What is under way when the night is told to end has this long to come home."""
+TELL_SECONDS = 3.0
+"""The end of a night waits so long for each word to a worker."""
+LOST = 5
+"""So often an errand is asked for whose worker was lost; the workers themselves see to it that it runs once."""
+Said = Callable[[Night], None]
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a night: two programs that drive the same one would take each other's errands. Raises ConfigError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    fd = os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise ConfigError(f"the night {folder.name} is driven by another program already") from None
+    finally:
+        os.close(fd)
+
+
+@dataclass
+class Drive:
+    """One start of a night. ``said``: told the night whenever something became of it."""
+
+    client: Client
+    night: Night
+    results: Path
+    patience: float
+    """Seconds that a testbed may be offered by nobody."""
+    said: Said
+    _name: str = field(default_factory=lambda: secrets.token_hex(4))
+    _news: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
+    _asked: dict[str, tuple[Entry, int, Future]] = field(default_factory=dict)
+    """By key of the task: the entry, the number of its attempt, and what will come of it."""
+    _times: dict[tuple[str, str, int], int] = field(default_factory=dict)
+    """How often an errand was asked for, by testbed, profile and attempt."""
+    _missing: dict[str, float] = field(default_factory=dict)
+    """Since when a testbed is offered by nobody."""
+    _stopping: bool = False
+    _fresh: bool = False
+    """Whether something became of an entry that is not put down yet."""
+    _arrived: list[Parcel] = field(default_factory=list)
+    """What is home, and its worker does not know."""
+    _telling: list[threading.Thread] = field(default_factory=list)
+    """What workers are being told."""
+
+    @property
+    def folder(self) -> Path:
+        """Of the night."""
+        return self.results / nights.FOLDER / self.night.night
+
+    def run(self) -> None:
+        """The whole night, or what is left of it. Ctrl-C ends it in order, and is raised again."""
+        self.night.finished = None
+        self.client.subscribe_topic(errand.TOPIC, self._news.put)
+        try:
+            for entry in rules.to_do(self.night):
+                self._ask(entry)
+            self._save()
+            looked = time.monotonic()
+            while self._asked:
+                self._hear(TICK_SECONDS)
+                if time.monotonic() - looked >= TICK_SECONDS:
+                    self._look()
+                    looked = time.monotonic()
+        except KeyboardInterrupt:
+            self._stop()
+            raise
+        finally:
+            if self.client.status == "running":
+                self.client.unsubscribe_topic(errand.TOPIC)
+            for telling in self._telling:
+                telling.join(TELL_SECONDS)
+        self.night.finished = datetime.now(UTC)
+        self._save()
+
+    def _ask(self, entry: Entry) -> None:
+        """Give Dask the errand of an entry's next attempt."""
+        if entry.outcome != "running":
+            entry.outcome, entry.reason = "waiting", None
+        number = rules.begin(entry)
+        wanted = Errand(
+            self.night.night,
+            entry.testbed,
+            entry.profile,
+            number,
+            entry.minutes,
+            self.night.ends,
+            entry.quick,
+            self._name,
+        )
+        same = entry.testbed, entry.profile, number
+        times = self._times[same] = self._times.get(same, 0) + 1
+        key = f"{entry.profile} on {entry.testbed} ({wanted.name}.{self._name}.{times})"
+        future = self.client.submit(
+            errand.do, wanted, key=key, resources={entry.testbed: 1}, priority=entry.priority, retries=0, pure=False
+        )
+        self._asked[key] = entry, number, future
+        future.add_done_callback(self._news.put)
+
+    def _hear(self, seconds: float) -> None:
+        """Wait for news, take in what there is, and put it down; only then may workers forget what came home.
+
+        Where news come faster than they are taken in, what is known is put down all the same.
+        """
+        try:
+            news = self._news.get(timeout=max(0.0, seconds))
+            full = time.monotonic() + TICK_SECONDS
+            while True:
+                if isinstance(news, Future):
+                    self._ended(news)
+                else:
+                    self._began(news[1])
+                if time.monotonic() > full:
+                    break
+                news = self._news.get_nowait()
+        except queue.Empty:
+            pass
+        if self._fresh:
+            self._save()
+        arrived, self._arrived = self._arrived, []
+        for parcel in arrived:
+            self._tell(errand.home, parcel.errand, workers=[parcel.worker])
+
+    def _began(self, told: dict[str, Any]) -> None:
+        """A worker says that a run began."""
+        for entry, number, _ in self._asked.values():
+            same = (entry.testbed, entry.profile, number) == (told["testbed"], told["profile"], told["attempt"])
+            if same and told["drive"] == self._name:
+                started = datetime.fromisoformat(told["started"])
+                rules.note(entry, number, Attempt(run_id=told["run_id"], started=started, outcome="running"))
+                self._fresh = True
+
+    def _ended(self, future: Future) -> None:
+        """A task ended: with what became of its errand, or since its worker was lost."""
+        if future.key not in self._asked:
+            return  # it was given up
+        entry, number, _ = self._asked.pop(future.key)
+        error = future.exception() if future.status in ("error", "finished") else None
+        if future.status == "finished":
+            self._take(entry, number, future.result())
+        elif future.status != "error" or isinstance(error, KilledWorker):
+            self._lost(entry, number)
+        else:
+            reason = f"{type(error).__name__}: {error}"[:500]
+            rules.note(entry, number, Attempt(outcome="failed", reason=reason, home=True))
+        self._fresh = True
+
+    def _lost(self, entry: Entry, number: int) -> None:
+        """Ask again for an errand whose worker was lost: it, or the next one, says what became of the run."""
+        self._connected()
+        if self._times[entry.testbed, entry.profile, number] < LOST:
+            self._ask(entry)
+        else:
+            reason = f"its worker was lost {LOST} times"
+            rules.finish(entry, Attempt(outcome="unreachable", reason=reason, ended=datetime.now(UTC)))
+
+    def _connected(self) -> None:
+        if self.client.status != "running":
+            raise Refusal(
+                "the scheduler was lost; what runs is ended by its workers, which keep the records",
+                next_step="start the scheduler, then the same night again: it goes on where it stopped",
+            )
+
+    def _take(self, entry: Entry, number: int, parcel: Parcel) -> None:
+        """What became of an errand: its record is written, the worker told so, and a lost run done again."""
+        attempt = Attempt(
+            run_id=parcel.run_id,
+            started=parcel.started,
+            ended=parcel.ended,
+            outcome=parcel.outcome,
+            reason=parcel.reason,
+            cause=parcel.cause,
+            home=True,
+        )
+        try:
+            if parcel.record:
+                spool.deliver(parcel, self.results, self.folder / "incoming")
+                attempt.sha256 = parcel.sha256
+                if parcel.outcome == "complete":
+                    with suppress(OSError):  # some file systems have no symbolic links
+                        point(self.results, str(parcel.run_id))
+            if parcel.log:
+                attempt.log = f"{entry.testbed}-{entry.profile}-{number + 1}.log"
+                (self.folder / attempt.log).write_text(parcel.log, encoding="utf-8")
+        except (HarnessError, OSError) as error:
+            attempt.outcome, attempt.reason, attempt.cause = "failed", f"it did not come home: {error}", None
+            attempt.home = False  # the worker keeps it
+        rules.note(entry, number, attempt)
+        if parcel.run_id and attempt.home:
+            self._arrived.append(parcel)
+        # a run that was told to end was so by an earlier start of the night: this one does not stop
+        wanted = parcel.cause == "told" or rules.again(entry, self.night.ends, datetime.now(UTC))
+        if wanted and not self._stopping:
+            self._ask(entry)
+
+    def _look(self) -> None:
+        """Give up what nobody can run any more."""
+        self._connected()
+        now, clock = datetime.now(UTC), time.monotonic()
+        there = cluster.offered(self.client)
+        for bed in {entry.testbed for entry, _, _ in self._asked.values()}:
+            if bed in there:
+                self._missing.pop(bed, None)
+            elif clock - self._missing.setdefault(bed, clock) >= self.patience:
+                self._give_up(bed, "unreachable", f"no worker has offered it for {self.patience / 60:.3g} minutes")
+        if (now - self.night.ends).total_seconds() > LATE_SECONDS:
+            for bed in {entry.testbed for entry, _, _ in self._asked.values()}:
+                self._give_up(bed, "not run", "the night was over")
+
+    def _give_up(self, testbed: str, outcome: nights.Ended, reason: str) -> None:
+        mine = {key: asked for key, asked in self._asked.items() if asked[0].testbed == testbed}
+        for key, (entry, _, _) in mine.items():
+            del self._asked[key]
+            rules.finish(entry, Attempt(outcome=outcome, reason=reason, ended=datetime.now(UTC)))
+        self.client.cancel([future for _, _, future in mine.values()], force=True)
+        self._save()
+
+    def _stop(self) -> None:
+        """End the night in order: nothing begins any more, what runs is ended, and what there is of it comes home."""
+        self._stopping, deadline = True, time.monotonic() + STOP_SECONDS
+        waiting = {key: asked for key, asked in self._asked.items() if asked[0].outcome == "waiting"}
+        for key in waiting:
+            del self._asked[key]
+        self.client.cancel([future for _, _, future in waiting.values()])
+        self._tell(errand.stop, self._name)
+        while self._asked and time.monotonic() < deadline:
+            self._hear(min(TICK_SECONDS, deadline - time.monotonic()))
+        self._save()
+
+    def _tell(self, function: Callable[..., None], *arguments: object, workers: list[str] | None = None) -> None:
+        """Have workers do something beside their tasks. Those that are gone are not waited for."""
+        run = partial(self.client.run, function, *arguments, workers=workers, on_error="ignore")
+        self._telling.append(threading.Thread(target=run, daemon=True))
+        self._telling[-1].start()
+
+    def _save(self) -> None:
+        self._fresh = False
+        nights.write(self.folder, self.night)
+        self.said(self.night)

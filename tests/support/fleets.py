@@ -1,0 +1,71 @@
+"""Nights of a fleet whose runs are made up (``tests/support/made_up_run.py``), for tests of how errands travel.
+
+``python -m tests.support.fleets worker SCHEDULER TLS STATE SECONDS``: a worker that offers the testbed ``lab``; a run
+of the profile ``a`` takes so many seconds. ``drive FOLDER SECONDS``: goes on with the night that was begun there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from harness import night as nights
+from harness.night import Entry, Night
+from suites.fleet import cluster, rules
+from suites.fleet.drive import Drive
+from suites.fleet.errand import Site
+from suites.fleet.spool import Errand
+from tests.support import made_up_run
+
+
+@dataclass
+class MadeUp:
+    """What a worker runs in a profile's place. ``seconds`` and ``outcome`` by profile."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    outcome: dict[str, str] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+
+    def __call__(self, errand: Errand, source: str, run_id: str, results: Path) -> list[str]:
+        self.calls.append(f"{errand.profile} on {errand.testbed}")
+        told = str(self.seconds.get(errand.profile, 0.0)), self.outcome.get(errand.profile, "complete")
+        return [sys.executable, made_up_run.__file__, str(results), run_id, errand.testbed, errand.profile, *told]
+
+
+def entry(testbed: str, profile: str, minutes: float = 1.0, priority: int = 0) -> Entry:
+    """What a night is to do."""
+    return Entry(testbed=testbed, profile=profile, minutes=minutes, priority=priority)
+
+
+def night(*entries: Entry, hours: float = 1.0) -> Night:
+    """A night that begins now."""
+    return rules.new("made-up", hours, entries, datetime.now(UTC))
+
+
+def drive(night: Night, folder: Path, command: MadeUp, testbeds: Sequence[str], patience: float = 60.0) -> Night:
+    """Drive a night on a cluster in this process; records go to ``folder/results``, spools to ``folder/state``."""
+    sites = [Site(name, name, folder / "state", command) for name in testbeds]
+    with cluster.local(sites) as client:
+        Drive(client, night, folder / "results", patience, lambda _: None).run()
+    return night
+
+
+def main(what: str, *told: str) -> None:
+    """A worker, or a night that is driven, in a process of its own."""
+    if what == "drive":
+        folder = Path(told[0])
+        begun = nights.read(nights.folders(folder / "results")[-1])
+        drive(begun, folder, MadeUp(seconds={"a": float(told[1])}), sorted({one.testbed for one in begun.entries}))
+        return
+    address, tls, state, seconds = told
+    site = partial(Site, "lab", "lab", Path(state), MadeUp(seconds={"a": float(seconds)}))
+    asyncio.run(cluster.serve(address, cluster.security(Path(tls)), [site], print))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

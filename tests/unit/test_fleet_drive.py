@@ -1,0 +1,230 @@
+"""A night on Dask: errands go out and records come home, whatever is lost between. The runs are made up."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("distributed")
+
+from distributed import Client, Scheduler, SpecCluster
+
+from harness import night as nights
+from harness import records
+from harness.night import Night
+from hosts.errors import ConfigError
+from suites.fleet import cluster, reservations
+from suites.fleet.drive import Drive, alone
+from suites.fleet.errand import Site
+from suites.fleet.spool import Errand, Spool
+from tests.support.fleets import MadeUp, drive, entry, night
+
+ROOT = Path(__file__).parents[2]
+
+
+def outcomes(one: Night) -> dict[str, str]:
+    """By testbed and profile."""
+    return {f"{entry.testbed} {entry.profile}": entry.outcome for entry in one.entries}
+
+
+def test_every_row_has_its_outcome_and_every_record_is_home(tmp_path: Path) -> None:
+    made_up = MadeUp(outcome={"b": "lost", "c": "nothing"})
+    one = night(*(entry(bed, name) for name in "abc" for bed in ("x", "y")), entry("gone", "a"))
+    drive(one, tmp_path, made_up, ["x", "y"], patience=1.0)
+    assert outcomes(one) == {
+        "x a": "complete", "x b": "unreachable", "x c": "failed", "gone a": "unreachable",
+        "y a": "complete", "y b": "unreachable", "y c": "failed",
+    }  # fmt: skip
+    assert len(made_up.calls) == 6
+    assert one.entries[-1].reason == "no worker has offered it for 0.0167 minutes"
+    runs = {path.name for path in records.list_runs(tmp_path / "results")}
+    assert runs == {entry.run_id for entry in one.entries if entry.run_id} and len(runs) == 4
+    assert nights.read(tmp_path / "results" / "nights" / one.night) == one
+    assert one.finished
+    left = list((tmp_path / "state").glob("*/*/results/*"))
+    soon = time.monotonic() + 20
+    while [path for path in left if path.exists()] and time.monotonic() < soon:
+        time.sleep(0.05)
+    assert not [path for path in left if path.exists() and (path / "run.json").exists()], "what is home is not kept"
+
+
+def test_on_one_testbed_one_run_at_a_time_those_of_higher_priority_first(tmp_path: Path) -> None:
+    made_up = MadeUp(seconds=dict.fromkeys("abcd", 0.2))
+    one = night(*(entry("x", name, priority=n) for n, name in enumerate("abcd")))
+    drive(one, tmp_path, made_up, ["x"])
+    times = sorted((a.started, a.ended, e.profile) for e in one.entries for a in e.attempts)
+    assert [name for _, _, name in times][1:] == ["d", "c", "b"] or [name for *_, name in times] == ["d", "c", "b", "a"]
+    assert set(outcomes(one).values()) == {"complete"}
+
+
+class Lost(MadeUp):
+    """Loses the worker's run the first time: its keeper sees the worker's end, as if that had been killed."""
+
+    def __call__(self, *arguments: object) -> list[str]:
+        command = super().__call__(*arguments)  # type: ignore[arg-type]
+        return command if len(self.calls) > 1 else ["sh", "-c", 'kill -9 $PPID; exec "$@"', "sh", *command]
+
+
+def test_a_lost_run_is_done_once_more_and_both_are_counted(tmp_path: Path) -> None:
+    one = night(entry("x", "a"))
+    made_up = Lost()
+    drive(one, tmp_path, made_up, ["x"])
+    first, second = one.entries[0].attempts
+    assert (first.outcome, first.cause, second.outcome) == ("interrupted", "worker", "complete")
+    assert first.run_id != second.run_id and len(made_up.calls) == 2
+
+
+def test_what_was_claimed_is_answered_and_never_run_again(tmp_path: Path) -> None:
+    """As Dask repeats a task whose worker it lost, and as a night is started again."""
+    made_up = MadeUp()
+    site = Site("x", "x", tmp_path / "state", made_up)
+    one = Errand("tonight", "x", "a", 0, 1.0, datetime.now(UTC) + timedelta(hours=1))
+    began: list[str] = []
+    first = site.run(one, lambda run_id, _: began.append(run_id))
+    assert first.outcome == "complete" and first.record and began == [first.run_id]
+    assert site.run(one, lambda run_id, _: began.append(run_id)) == first
+    assert len(made_up.calls) == len(began) == 1
+
+
+def test_a_reserved_testbed_is_waited_for(tmp_path: Path) -> None:
+    one = night(entry("x", "a"))
+    until = datetime.now(UTC) + timedelta(seconds=2)
+    reservations.reserve(Spool(tmp_path / "state", "x"), "anna", until)
+    drive(one, tmp_path, MadeUp(), ["x"])
+    assert outcomes(one) == {"x a": "complete"}
+    assert one.entries[0].attempts[0].started and one.entries[0].attempts[0].started >= until
+
+
+def test_a_testbed_that_stays_reserved_is_a_row(tmp_path: Path) -> None:
+    one = night(entry("x", "a", minutes=60))
+    one.ends = datetime.now(UTC) + timedelta(minutes=15, seconds=2)
+    reservations.drain(Spool(tmp_path / "state", "x"), "anna")
+    made_up = MadeUp()
+    drive(one, tmp_path, made_up, ["x"])
+    assert outcomes(one) == {"x a": "not run"} and made_up.calls == []
+    assert one.entries[0].reason in (
+        "the testbed was reserved: anna has it until it is released",
+        "too little of the night was left",
+    )
+
+
+def test_a_night_is_driven_by_one_program(tmp_path: Path) -> None:
+    with alone(tmp_path), pytest.raises(ConfigError, match="is driven by another program already"), alone(tmp_path):
+        pass
+
+
+def test_ctrl_c_ends_all_in_order_and_the_same_night_goes_on(tmp_path: Path) -> None:
+    one = night(entry("x", "a"), entry("x", "b"), entry("y", "a"))
+    made_up = MadeUp(seconds={"a": 600.0})
+    sites = [Site(name, name, tmp_path / "state", made_up) for name in ("x", "y")]
+    stopped: list[threading.Timer] = []
+
+    def stop_once_two_run(told: Night) -> None:
+        if sum(entry.outcome == "running" for entry in told.entries) == 2 and not stopped:
+            stopped.append(threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]))
+            stopped[0].start()
+
+    with cluster.local(sites) as client, pytest.raises(KeyboardInterrupt):
+        Drive(client, one, tmp_path / "results", 60, stop_once_two_run).run()
+    assert outcomes(one) == {"x a": "interrupted", "x b": "waiting", "y a": "interrupted"}
+    assert one.finished is None
+    assert {a.cause for e in one.entries for a in e.attempts} == {"told"}
+    made_up.seconds = {}
+    read = nights.read(tmp_path / "results" / "nights" / one.night)
+    drive(read, tmp_path, made_up, ["x", "y"])
+    assert set(outcomes(read).values()) == {"complete"}
+    assert [len(entry.attempts) for entry in read.entries] == [2, 1, 2]
+    assert len(records.list_runs(tmp_path / "results")) == 5
+
+
+def test_a_night_whose_driver_was_killed_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    """Scheduler and workers are in the driver's process: all are killed at once."""
+    one = night(entry("x", "a"), entry("x", "b"), entry("y", "a"))
+    folder = tmp_path / "results" / "nights" / one.night
+    nights.write(folder, one)
+    process = subprocess.Popen([sys.executable, "-m", "tests.support.fleets", "drive", str(tmp_path), "600"], cwd=ROOT)
+    deadline = time.monotonic() + 120
+    try:
+        while sum(entry.outcome == "running" for entry in nights.read(folder).entries) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        process.kill()
+        process.wait()
+    again = nights.read(folder)
+    drive(again, tmp_path, MadeUp(), ["x", "y"])
+    assert set(outcomes(again).values()) == {"complete"}
+    assert [[a.outcome for a in entry.attempts] for entry in again.entries] == [
+        ["interrupted", "complete"], ["complete"], ["interrupted", "complete"],
+    ]  # fmt: skip
+    assert {entry.attempts[0].cause for entry in again.entries} == {"worker", None}
+    claims = list((tmp_path / "state").glob("*/*/claim.json"))
+    assert len(claims) == 5, "nothing was run that was not counted"
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> Path:
+    folder = tmp_path / "tls"
+    cluster.certificates(folder)
+    return folder
+
+
+@pytest.fixture
+def scheduler(tls: Path) -> Iterator[str]:
+    """A scheduler with TLS that stands by itself, without workers."""
+    options = {"host": "127.0.0.1", "protocol": "tls://", "security": cluster.security(tls), "dashboard": False}
+    spec = {"cls": Scheduler, "options": options}
+    with SpecCluster(scheduler=spec, security=cluster.security(tls), silence_logs=logging.CRITICAL) as one:
+        yield one.scheduler_address
+
+
+def worker(state: Path, address: str, tls: Path, seconds: float = 0.0) -> subprocess.Popen[bytes]:
+    """A worker's own process, as at a site, whose runs are made up."""
+    command = [sys.executable, "-m", "tests.support.fleets", "worker", address, str(tls), str(state), str(seconds)]
+    return subprocess.Popen(command, cwd=ROOT)
+
+
+def test_a_client_without_the_certificate_gets_nothing(tmp_path: Path, scheduler: str, tls: Path) -> None:
+    with cluster.remote(scheduler, tls) as client:
+        assert cluster.offered(client) == set()
+    cluster.certificates(tmp_path / "others")
+    for strange in (cluster.security(tmp_path / "others"), None):
+        with pytest.raises((OSError, TypeError)):
+            Client(scheduler, security=strange, timeout=2)
+    with pytest.raises(ConfigError, match="is no address with TLS"), cluster.remote("tcp://127.0.0.1:1", tls):
+        pass
+    assert (tls / "key.pem").stat().st_mode & 0o077 == 0
+
+
+def test_a_killed_worker_s_run_comes_home_interrupted_and_is_done_again(
+    tmp_path: Path, scheduler: str, tls: Path
+) -> None:
+    one = night(entry("lab", "a"), entry("lab", "b"))
+    workers = [worker(tmp_path / "state", scheduler, tls, 600)]
+
+    def kill_once_it_runs(told: Night) -> None:
+        if told.entries[0].outcome == "running" and len(workers) == 1:
+            workers[0].kill()
+            workers.append(worker(tmp_path / "state", scheduler, tls))
+
+    try:
+        with cluster.remote(scheduler, tls) as client:
+            Drive(client, one, tmp_path / "results", 120, kill_once_it_runs).run()
+    finally:
+        for process in workers:
+            process.terminate()
+        assert workers[-1].wait(60) == 0, "a worker ends in order"
+    first, second = one.entries[0].attempts
+    assert (first.outcome, first.cause, first.reason) == ("interrupted", "worker", "its worker ended")
+    assert first.sha256 and second.outcome == "complete"
+    assert outcomes(one) == {"lab a": "complete", "lab b": "complete"}
+    assert len(one.entries[1].attempts) == 1
