@@ -38,7 +38,8 @@ def compiled(out: Path, build: str, folder: str, *more: str) -> Path:
     if compiler is None:
         pytest.skip("no C compiler (cc) on this machine")
     sources = sorted(map(str, (ONHOST / folder).glob("*.c")))
-    flags = [*generator.COMPILE[1:], *BUILDS[build], "-pthread", f"-I{ONHOST / 'datapath'}"]
+    where = [f"-I{ONHOST / 'datapath'}", f"-I{ONHOST / 'modules' / 'devcrypto'}"]
+    flags = [*generator.COMPILE[1:], *BUILDS[build], "-pthread", *where]
     done = subprocess.run(
         [compiler, *flags, "-o", str(out), *sources, *more], capture_output=True, check=False, timeout=300
     )
