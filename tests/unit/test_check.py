@@ -91,7 +91,7 @@ def test_what_can_run_now_and_what_once_packages_are_there() -> None:
         f"profile gigabit-3des: {possible} of {len(now)} paths can run now, {later} once the missing packages are "
         "installed"
     )
-    assert lines[1] == "  its question, so-crypt against afalg-copy, can be answered"
+    assert lines[1] == "  its question, so-crypt against devcrypto-copy, can be answered"
     assert not any("nginx" in line for line in lines), "what is missing is told elsewhere"
     assert [line for line in lines if "small-files-kept/ktls: the kernel's TLS has no 3DES" in line]
 
@@ -100,7 +100,7 @@ def test_whether_its_question_can_be_answered_is_told_with_what_is_missing() -> 
     wanted = profile.load("gigabit-3des")
     sender = replace(without("sender"), modules=frozenset())
     found = answers.answers(wanted, paths.discover(), sender, without("receiver"), built=True)
-    said = "  its question, so-crypt against afalg-copy, CANNOT be answered there: afalg-copy cannot run"
+    said = "  its question, so-crypt against devcrypto-copy, CANNOT be answered there: devcrypto-copy cannot run"
     assert check.of_profile(wanted, found, found)[1].startswith(said.partition(":")[0])
 
 
