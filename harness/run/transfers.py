@@ -39,8 +39,8 @@ Sabotage = Callable[[Bench, dict[str, Deployed]], None]
 WARMING = 10
 """A warm-up of small files has one request for so many of a sample, two at least: what is slow at first is
 the first few."""
-LEAST_SECONDS = 0.3
-"""A warm-up of load takes a quarter of a sample's time, but no less."""
+LEAST_SECONDS = 1.0
+"""A warm-up of load takes a quarter of a sample's time, but no less: slow hosts make many first handshakes in it."""
 
 
 class Transfers:

@@ -149,7 +149,7 @@ def _halved(bench: Bench, deployed: dict[str, Deployed]) -> None:
 
 def test_a_server_that_sends_half_of_it_another_way_is_found_out(opened: OpenTestbed, tmp_path: Path) -> None:
     try:
-        said = lied(opened, tmp_path, "ktls", _halved, connections=[32], connection="new")
+        said = lied(opened, tmp_path, "ktls", _halved, connections=[16], connection="new", seconds=1.5)
     finally:
         opened.sender.run(["pkill", "-f", "other.conf"])
     assert "the kernel's TLS took over" in said
