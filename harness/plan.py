@@ -36,6 +36,10 @@ class CellPlan:
     """Bytes, of kernel crypto."""
     depth: int | None = None
     """Requests under way at once, of kernel crypto."""
+    connections: int | None = None
+    """That ask at once, of load."""
+    rate_share: float | None = None
+    """Of load in an open loop: its rate, as a share of the baseline's capacity."""
 
     @property
     def side(self) -> str:
@@ -44,7 +48,11 @@ class CellPlan:
 
     @property
     def what(self) -> str:
-        """The last part of its id: the file's size, or the buffer's, with the depth where that is above 1."""
+        """The last part of its id: the file's size, or the buffer's, with the depth where that is above 1; of load
+        with the connections, and the rate: ``10kBx64``, ``10kBx64@80%``."""
+        if self.connections is not None:
+            rate = "" if self.rate_share is None else f"@{self.rate_share * 100:g}%"
+            return f"{size_name(self.size or 0)}x{self.connections}{rate}"
         if self.buffer is None:
             return size_name(self.size or 0)
         return f"{self.buffer}B" + (f"x{self.depth}" if self.depth and self.depth > 1 else "")
@@ -70,6 +78,8 @@ class CellPlan:
             size_bytes=self.size,
             buffer_bytes=self.buffer,
             depth=self.depth,
+            connections=self.connections,
+            rate_share=self.rate_share,
             interface=self.interface.name if self.interface else None,
             outcome=outcome,
             reason=reason,
@@ -113,7 +123,13 @@ def cells(profile: Profile, clear_paths: frozenset[str]) -> list[CellPlan]:
         if isinstance(suite, CryptoSuite):
             planned += operations(suite)
         else:
-            planned += [cell for size in suite.sizes for cell in at_size(suite, size, clear_paths)]
+            planned += [
+                replace(cell, connections=connections, rate_share=share)
+                for size in suite.sizes
+                for share in (None, *suite.rates)
+                for connections in suite.connections or (None,)
+                for cell in at_size(suite, size, clear_paths)
+            ]
     return planned
 
 
@@ -158,9 +174,9 @@ def stages(profile: Profile, wanted: Sequence[CellPlan]) -> list[Stage]:
     """
     question = profile.question
     asked = _asked(question, wanted) if question else []
-    compared = {(cell.suite, cell.size) for cell in wanted if cell not in asked}
+    compared = {(cell.suite, cell.what) for cell in wanted if cell not in asked}
     again = [cell for cell in asked if question and cell.path == question.baseline]
-    rest = [cell for cell in wanted if cell not in asked or (cell in again and (cell.suite, cell.size) in compared)]
+    rest = [cell for cell in wanted if cell not in asked or (cell in again and (cell.suite, cell.what) in compared)]
     found = []
     if question and asked:
         own = {(cell.suite, cell.size): question.sizes[cell.size or 0] for cell in asked}
@@ -174,10 +190,15 @@ def _asked(question: Question, wanted: Sequence[CellPlan]) -> list[CellPlan]:
     """The cells of a question that are wanted: both sides of a comparison, or none of it."""
     both = {question.candidate, question.baseline}
     cells = [
-        cell for cell in wanted if cell.suite in question.suites and cell.size in question.sizes and cell.path in both
+        cell
+        for cell in wanted
+        if cell.suite in question.suites
+        and cell.size in question.sizes
+        and cell.path in both
+        and cell.rate_share is None
     ]
-    sides = Counter((cell.suite, cell.size) for cell in cells)
-    return [cell for cell in cells if sides[cell.suite, cell.size] == len(both)]
+    sides = Counter((cell.suite, cell.what) for cell in cells)
+    return [cell for cell in cells if sides[cell.suite, cell.what] == len(both)]
 
 
 def of_question(profile: Profile, cell: Cell) -> bool:
@@ -185,7 +206,7 @@ def of_question(profile: Profile, cell: Cell) -> bool:
     question = profile.question
     if question is None or cell.suite not in question.suites or cell.size_bytes not in question.sizes:
         return False
-    return cell.path == question.candidate
+    return cell.path == question.candidate and cell.rate_share is None
 
 
 def _spans(profile: Profile) -> dict[tuple[str, int | None], Span]:
@@ -211,16 +232,18 @@ def blocks(span: Span, seconds_per_block: float) -> int:
 def comparisons(profile: Profile) -> tuple[int, int]:
     """How many verdicts a whole run of a profile is going to hold: of its question, and others.
 
-    Two metrics of a transfer, one of kernel crypto.
+    Two metrics of a transfer, one of kernel crypto. At a fixed rate all paths give the same, so it has none.
     """
-    found = 0
+    found = asked = 0
+    question = profile.question
     for suite in profile.suites:
         if isinstance(suite, CryptoSuite):
             found += sum(cell.driver != "any" or cell.path not in _compared_with(suite) for cell in operations(suite))
         else:
-            found += 2 * len(suite.sizes) * (len(suite.paths) * (1 + suite.again) - 1)
-    question = profile.question
-    asked = 2 * len(question.suites) * len(question.sizes) if question else 0
+            each = 2 * max(1, len(suite.connections))
+            found += each * len(suite.sizes) * (len(suite.paths) * (1 + suite.again) - 1)
+            if question and suite.name in question.suites:
+                asked += each * len(question.sizes)
     return asked, found - asked
 
 

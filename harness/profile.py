@@ -19,11 +19,12 @@ from hosts.testbed import explain
 
 PROFILES = Path(__file__).parent.parent / "suites" / "profiles"
 UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
-QUESTIONS = ("large-files", "schemes", "small-files", "kernel-crypto")
+QUESTIONS = ("large-files", "schemes", "small-files", "kernel-crypto", "load")
 COMMON = ("cipher", "link_rate", "tls", "integrity")
 """What may stand at the top of a profile for all its suites that transfer files and do not say it themselves."""
 FEWEST_ROUNDS = 5
 """Rounds of the question before its verdicts are looked at, and in a quick run: fewer tell little."""
+MOST_CONNECTIONS = 4096
 RATES = {"kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
 
 
@@ -125,7 +126,7 @@ class TransferSuite(_Model):
     """One question: paths compared with a baseline, for one cipher, on one link."""
 
     name: Name
-    question: Literal["large-files", "schemes", "small-files"]
+    question: Literal["large-files", "schemes", "small-files", "load"]
     """The test file that asks it."""
     figure: int | None = None
     """Which of the paper's it answers."""
@@ -141,6 +142,12 @@ class TransferSuite(_Model):
     """Whether every path is deployed twice and compared with itself."""
     requests: Annotated[int, Field(ge=1, le=10_000)] = 1
     """Consecutive transfers that make one sample."""
+    connections: tuple[Annotated[int, Field(ge=1, le=MOST_CONNECTIONS)], ...] = ()
+    """How many ask at once, of load: each number is measured by itself."""
+    seconds: Annotated[float, Field(ge=0.2, le=600)] = 2.0
+    """How long a sample of load is measured."""
+    rates: tuple[Annotated[float, Field(gt=0, le=10)], ...] = ()
+    """Of load: rates of an open loop besides, as shares of what the baseline's closed loop gives in the same run."""
     link_rate: Annotated[int | None, BeforeValidator(_rate)]
     """Bits per second; None for a link that is not shaped."""
     baseline: Name
@@ -160,22 +167,40 @@ class TransferSuite(_Model):
             raise ValueError(f"TLS {self.tls} has no {cipher.title} (versions that have it: {has})")
         if cipher.aead and self.integrity != "sha1":
             raise ValueError(f"{cipher.title} protects integrity by itself: leave out integrity")
-        if self.connection != "new" and self.requests < 2:
-            raise ValueError(f"a connection that is {self.connection} needs requests of 2 or more")
+        if self.connection != "new" and self.requests < 2 and not self.connections:
+            raise ValueError(f"a connection that is {self.connection} needs requests of 2 or more, or connections")
+        self._loaded()
         return self
+
+    def _loaded(self) -> None:
+        if (self.question == "load") != bool(self.connections):
+            raise ValueError("connections = [...] are what the question load is about, and no other")
+        if self.rates and not self.connections:
+            raise ValueError("rates are for the question load")
+        if self.connections and self.requests > 1:
+            raise ValueError("requests are transfers one after the other: load has connections instead")
+        if any(len(set(some)) != len(some) for some in (self.connections, self.rates)):
+            raise ValueError("a number of connections, or a rate, is named twice")
 
     @property
     def parameters(self) -> Parameters:
         """What it asks of the paths that encrypt."""
         cipher = CIPHERS[self.cipher]
         version = self.tls or (cipher.tls_versions() or ["1.2"])[0]
-        return Parameters(cipher, self.driver, version, self.integrity, self.connection, requests=self.requests)
+        return Parameters(
+            cipher,
+            self.driver,
+            version,
+            self.integrity,
+            self.connection,
+            requests=self.requests,
+            at_once=max(self.connections, default=None),
+        )
 
     def fewer(self, quick: Quick) -> TransferSuite:
         """Itself with less time, smaller files, fewer requests."""
-        return self.model_copy(
-            update={"sizes": quick.sizes(self.sizes), "requests": min(self.requests, quick.requests)}
-        )
+        less = {"requests": min(self.requests, quick.requests), "seconds": min(self.seconds, quick.load_seconds)}
+        return self.model_copy(update={"sizes": quick.sizes(self.sizes), **less})
 
 
 class CryptoSuite(_Model):
@@ -246,6 +271,8 @@ class Quick(_Model):
     rounds: Annotated[int, Field(ge=1, le=100)] = 3
     """Of the rest; the question has five."""
     requests: Annotated[int, Field(ge=2)] = 100
+    load_seconds: Annotated[float, Field(ge=0.2, le=600)] = 1.0
+    """The most that a sample of load takes."""
 
     def sizes(self, whole: dict[int, Span]) -> dict[int, Span]:
         """What is left of spans by size: no file over ``largest``, but the smallest."""

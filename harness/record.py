@@ -51,6 +51,10 @@ class Cell(_Model):
     """Of kernel crypto."""
     depth: int | None = Field(default=None, ge=1)
     """Of kernel crypto: requests under way at once."""
+    connections: int | None = Field(default=None, ge=1)
+    """That ask at once; None where one transfer follows the other."""
+    rate_share: float | None = Field(default=None, gt=0)
+    """Of an open loop: the rate of its requests, as a share of what the baseline's closed loop gave in this run."""
     interface: CryptoInterface | None = None
     """Of kernel crypto: by which the kernel was asked; in older records, which do not say it, AF_ALG."""
     outcome: Outcome

@@ -35,11 +35,56 @@ class HostSample(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_field
     counters: dict[str, int | None] = {}
 
 
+class Load(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, gc=False):
+    """What many connections at once did, as the generator counted it (``hosts/onhost/load``).
+
+    The window is what was measured: after every connection had an answer and a while to settle, until no more requests
+    were begun. ``requests`` are all, before it and after it too.
+    """
+
+    connections: Count
+    """That asked at once."""
+    at_once: Count
+    """The most that were there at once within the window."""
+    requests: Count
+    opened: Count
+    """Connections in all."""
+    handshakes: Count
+    resumed: Count
+    """Of the handshakes."""
+    canaries: Count
+    """Single transfers by the ordinary receiver meanwhile, each checked byte by byte."""
+    window_seconds: Positive
+    window_responses: Count
+    window_bytes: Count
+    """Of bodies as they came over the wire."""
+    generator_cpu_seconds: Seconds
+    """What the generator itself took of the receiver within the window."""
+    errors: dict[str, int] = {}
+    """Requests that had no right answer, by what went wrong."""
+    latency: dict[str, int] = {}
+    """How many answers took how long, by bucket (``harness/load/latency.py``); in an open loop from when their request
+    was to start."""
+    longest_seconds: Seconds = 0.0
+    """The longest of these itself."""
+    rate: Positive | None = None
+    """Requests that were to start each second, of an open loop."""
+    late: dict[str, int] = {}
+    """How much later requests of an open loop were started though a connection was free, by bucket."""
+
+    @property
+    def responses_per_second(self) -> float:
+        """Within the window."""
+        return self.window_responses / self.window_seconds
+
+
 class Sample(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One line of samples.jsonl: one transfer, or a batch of small ones.
 
     Of kernel crypto it is a timed batch of operations on one buffer: ``seconds``, ``bytes`` and the hosts' CPU are
-    those of one operation, ``witness["operations"]`` says of how many. Limits are checked when it is written and read.
+    those of one operation, ``witness["operations"]`` says of how many. Of many connections at once they are those of
+    one request: ``seconds`` is the window by the requests that its bytes make, CPU what was spent in most of it.
+    Limits are checked when it is written and read.
     """
 
     cell: str
@@ -68,6 +113,8 @@ class Sample(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False)
     receiver: HostSample = HostSample()
     latencies_us: list[float] | None = None
     """Of each request of a batch."""
+    load: Load | None = None
+    """Of many connections at once."""
 
 
 def placed(elsewhere: float | None) -> bool:

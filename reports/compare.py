@@ -304,7 +304,8 @@ def _cells(a: Head, b: Head) -> Iterable[Difference]:
         other = others.get(cell.id)
         if other is None:
             continue
-        for name in ("path", "cipher", "driver", "size_bytes", "buffer_bytes", "depth"):  # the path has the interface
+        # the path has the interface
+        for name in ("path", "cipher", "driver", "size_bytes", "buffer_bytes", "depth", "connections", "rate_share"):
             in_a, in_b = str(getattr(cell, name)), str(getattr(other, name))
             yield Difference(f"{cell.id}: {name}", in_a, in_b, "refuse")
         if cell.driver_found and other.driver_found:

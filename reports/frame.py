@@ -22,8 +22,8 @@ from hosts.roles import Role
 
 LEVEL = 0.95
 CELL_FIELDS = (
-    *("suite", "path", "cipher", "driver", "driver_found", "size_bytes", "buffer_bytes", "depth", "interface"),
-    "outcome",
+    *("suite", "path", "cipher", "driver", "driver_found", "size_bytes", "buffer_bytes", "depth"),
+    *("connections", "rate_share", "interface", "outcome"),
 )
 QUANTITIES = (
     "seconds",
@@ -132,6 +132,8 @@ COLUMNS = {
     "size_bytes": "Int64",
     "buffer_bytes": "Int64",
     "depth": "Int64",
+    "connections": "Int64",
+    "rate_share": "float64",
     "interface": "str",
     "outcome": "str",
     "block": "int64",

@@ -177,8 +177,15 @@ def baseline(head: Head, name: str) -> str:
 def place(cell: Cell) -> str:
     """What tells a cell from others of its path: its file's size, or its buffer and depth: ``64 KiB × 16``."""
     if cell.size_bytes is not None or not cell.buffer_bytes:
-        return size(cell.size_bytes)
+        return size(cell.size_bytes) + over(cell.connections, cell.rate_share)
     return f"{size(cell.buffer_bytes)}{f' × {cell.depth}' if (cell.depth or 1) > 1 else ''}"
+
+
+def over(connections: int | None, rate_share: float | None = None) -> str:
+    """What follows a size under load: `` × 64 connections at 80 %``; empty where one transfer follows the other."""
+    if connections is None:
+        return ""
+    return f" × {count(connections, 'connection')}" + ("" if rate_share is None else f" at {rate_share * 100:g} %")
 
 
 def transfer(cell: Cell) -> str:
@@ -187,6 +194,8 @@ def transfer(cell: Cell) -> str:
     if cell.size_bytes is None and cell.buffer_bytes:
         return f"{kind}operations on {place(cell)}"
     driver = "" if cell.driver == "any" else f" by {cell.driver_found or cell.driver}"
+    if cell.connections is not None:
+        return f"{kind}transfers of {place(cell)}{driver}"
     return f"{size(cell.size_bytes)} {kind}transfers{driver}"
 
 

@@ -27,6 +27,8 @@ class Parameters:
     """Size of the path's own buffer or TLS record, where it has one; None for its usual size."""
     requests: int = 1
     """Transfers that make a sample; over 1, what a connection and its handshake cost is part of the question."""
+    at_once: int | None = None
+    """Of load, the most connections that ask at once; None where one transfer follows the other."""
 
     @property
     def title(self) -> str:

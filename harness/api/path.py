@@ -21,6 +21,20 @@ from hosts.onhost.agent.values import Change, Counter, Decipher, Tls
 
 
 @dataclass(frozen=True)
+class Loaded:
+    """What many connections at once were, where a sample is that, as the generator of them counted it."""
+
+    at_once: int
+    """Connections that asked at once."""
+    opened: int
+    """Connections in all, those of canaries too."""
+    resumed: int
+    """TLS sessions that were resumed."""
+    canaries: int
+    """Single transfers over connections of their own meanwhile; ``requests`` of the sample has them in it."""
+
+
+@dataclass(frozen=True)
 class Observed:
     """What one sample left behind: ``requests`` transfers of ``payload`` plain bytes each."""
 
@@ -44,11 +58,22 @@ class Observed:
     """What of the sender is no number: before and after where it changed, None where it never was."""
     receiver_states: dict[str, str | None] = field(default_factory=dict)
     """The same of the receiver."""
+    load: Loaded | None = None
+    """Where requests came from many connections at once; else they came one after the other."""
 
     @property
     def connections_due(self) -> int:
         """How many connections there should have been."""
-        return 1 if self.connection == "kept" else self.requests
+        if self.connection != "kept":
+            return self.requests
+        return self.load.at_once + self.load.canaries if self.load else 1
+
+    @property
+    def resumed_due(self) -> int:
+        """How many TLS sessions should have been resumed. Of load, each connection's first one is new."""
+        if self.connection != "resumed":
+            return 0
+        return self.requests - (self.load.at_once + self.load.canaries if self.load else 0)
 
 
 @dataclass(frozen=True)
@@ -81,6 +106,8 @@ class Deployed:
     """What the sender's agent reads before and after a sample, by name."""
     receiver_counters: dict[str, Counter] = field(default_factory=dict)
     """The same of the receiver's."""
+    wire_bytes: Callable[[int], int] = int
+    """How many bytes a payload is as an answer's body: more than its own where it is padded."""
     driver_found: str | None = None
     """What the kernel or library bound."""
     counts: bool = False

@@ -102,9 +102,9 @@ def _rows(found: Answer) -> Part:
 def _interval(place: Place, metric: Metric, written: Callable[[Verdict], str]) -> str:
     verdict = place.verdict(metric)
     if verdict is None or verdict.ratio is None:
-        return f"{answer.sizes([place.size])} no ratio"
+        return f"{answer.spots([place])} no ratio"
     doubt = "?" if verdict.verdict == "cannot_tell" else ""
-    return f"{answer.sizes([place.size])} {written(verdict)}{doubt}"
+    return f"{answer.spots([place])} {written(verdict)}{doubt}"
 
 
 def _short(verdict: Verdict) -> str:
@@ -177,13 +177,12 @@ def _why(head: Head, found: Answer, samples: Sequence[Sample]) -> Part:
         takes = "takes" if share <= 1 else "alone, by its price, would take"  # speeds differed when they were measured
         full.append(f"the cipher {takes} {share * 100:.0f} % of the sender's CPU")
         short.append(f"the cipher {share * 100:.0f} % of the CPU")
-    limits: dict[str, list[int]] = {}
+    limits: dict[str, list[Place]] = {}
     for place in mine:
         if place.time and place.time.bottleneck:
-            limits.setdefault(place.time.bottleneck, []).append(place.size)
+            limits.setdefault(place.time.bottleneck, []).append(place)
     if limits:
-        everywhere = [place.size for place in mine]
-        limited = [f"the {what}{'' if at == everywhere else f' at {answer.sizes(at)}'}" for what, at in limits.items()]
+        limited = [f"the {what}{'' if at == mine else f' at {answer.spots(at)}'}" for what, at in limits.items()]
         full.append(f"limited by {answer.listed(limited)}")
         short.append(f"limit: {answer.listed(list(limits))}")
     why = "Why" if len(mine) == len(found.places) else f"Why, {first}"

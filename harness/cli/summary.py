@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from harness.costs import prediction
+from harness.load import generator, latency
 from harness.record import Cell, Head, SuiteEntry, Verdict
 from harness.samples import Sample, counted
 from harness.verdicts import linefit
@@ -26,6 +27,7 @@ def lines(head: Head, samples: Sequence[Sample]) -> list[str]:
         about = [
             *_costs(suite, cells, by_cell),
             *_latencies(suite, cells, by_cell),
+            *_loads(cells, by_cell),
             *_uncounted(suite),
             *(_verdict(v) for v in head.verdicts if v.candidate in ids and v.ratio is not None),
         ]
@@ -111,6 +113,24 @@ def _latencies(suite: SuiteEntry, cells: Iterable[Cell], samples: dict[str, dict
             f"{cell.path}, {suite.connection} connections: {len(pooled) / total:.0f} requests/s, median "
             f"{statistics.median(pooled):.0f} µs, 99 % {pooled[math.ceil(0.99 * len(pooled)) - 1]:.0f} µs"
         )
+    return found
+
+
+def _loads(cells: Iterable[Cell], samples: dict[str, dict[int, Sample]]) -> list[str]:
+    """What many connections at once were given: requests a second, latencies, and whether the generator was full."""
+    found = []
+    for cell in cells:
+        loads = [sample.load for sample in samples.get(cell.id, {}).values() if sample.load]
+        if not loads:
+            continue
+        rate = statistics.geometric_mean(load.responses_per_second for load in loads)
+        told = latency.told(latency.together(load.latency for load in loads))
+        known = ", ".join(f"{name} {value * 1e3:.3g} ms" for name, value in told.items() if value is not None)
+        at = "" if cell.rate_share is None else f" at {cell.rate_share * 100:g} %"
+        full = sum(generator.full(load) for load in loads)
+        doubt = f", the generator took a whole processor in {full} of {len(loads)} samples" if full else ""
+        number = f"{cell.connections} connection{'s' if cell.connections != 1 else ''}"
+        found.append(f"{cell.path}, {number}{at}: {rate:.4g} requests/s{f', {known}' if known else ''}{doubt}")
     return found
 
 

@@ -17,6 +17,7 @@ from hosts.onhost.agent.values import Digested, Fetched, Received
 from hosts.roles import Role
 
 OUT = "payload.out"
+OTHER_DIGEST = "its SHA-256 is not the one of the source"
 LOG_SECONDS = 3.0
 """How long the servers' lines about a block are waited for."""
 
@@ -183,4 +184,4 @@ def _checked(payload: Payload, made: Transfer, digested: Digested | None) -> tup
     if digested and digested.sha256 == payload.sha256:
         return True, None
     why = digested.error if digested else None
-    return False, f"payload: {why or 'its SHA-256 is not the one of the source'}"
+    return False, f"payload: {why or OTHER_DIGEST}"

@@ -59,9 +59,9 @@ def take(
             failed = _changed(scope, deployed)
             before = looking.look(opened, several) if seen is None or deployed.during else seen
             began(cell)
-            read = _read(opened.meter)
+            read = read_meter(opened.meter)
             got = failed or _fetch(opened, deployed, payload, over, out)
-            outside = _since(opened.meter, read)
+            outside = since(opened.meter, read)
             after = looking.look(opened, several)
         made = Transfer(deployed, over, got, before, after, out, outside)
         transfers.append(made if apart else replace(made, digested=proof.digests(opened, [made])[0]))
@@ -178,16 +178,17 @@ def inside(before: CpuTime, after: CpuTime) -> Busy:
     return Busy(whole, before.resolution_seconds, max(0.0, busiest))
 
 
-def _read(meter: CpuMeter | None) -> dict[Role, float]:
+def read_meter(meter: CpuMeter | None) -> dict[Role, float]:
+    """Busy time as it is seen from outside the hosts, by role; nothing where it is not."""
     if meter is None:
         return {}
     busy = meter.read()
     return {"sender": busy["sender"], "receiver": busy["receiver"]}
 
 
-def _since(meter: CpuMeter | None, before: dict[Role, float]) -> dict[Role, Busy] | None:
+def since(meter: CpuMeter | None, before: dict[Role, float]) -> dict[Role, Busy] | None:
     """Busy time since the reading before this one."""
     if meter is None:
         return None
-    after = _read(meter)
+    after = read_meter(meter)
     return {role: Busy(after[role] - before[role], meter.resolution(), meter.elsewhere()) for role in after}

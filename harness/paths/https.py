@@ -36,6 +36,11 @@ class Https(DataPath):
                 f"{parameters.title} needs lighttpd with GnuTLS, whose log does not tell whether a session was "
                 "resumed: nothing could prove it"
             )
+        if parameters.cipher_suite and parameters.cipher_suite.openssl is None and parameters.at_once:
+            return (
+                f"{parameters.title} needs lighttpd with GnuTLS, whose log does not tell connections apart: nothing "
+                "could prove how many there were"
+            )
         return requirements.no_cipher_suite(parameters)
 
     def unsupported(self, parameters: Parameters, sender: Facts, receiver: Facts) -> str | None:

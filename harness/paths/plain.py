@@ -32,7 +32,7 @@ class Plain(DataPath):
         return requirements.missing(sender, receiver, sender_programs=("cc",))
 
     def deploy(self, bench: Bench, parameters: Parameters) -> Deployed:
-        return datapath.serve(bench, self.name, Parameters(None), rule)
+        return datapath.serve(bench, self.name, parameters, rule)
 
     def steps(self, parameters: Parameters) -> Steps | None:
         return Steps()

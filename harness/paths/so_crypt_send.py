@@ -21,7 +21,7 @@ class SoCryptSend(DataPath):
     builds = (so_crypt.MODULE,)
     buffers = (4096, 16384)
     prices = (datapath.PRICES,)
-    impossible = staticmethod(datapath.no_skcipher)
+    impossible = staticmethod(so_crypt.impossible)
     unsupported = staticmethod(so_crypt.unsupported)
 
     def deploy(self, bench: Bench, parameters: Parameters) -> Deployed:

@@ -8,6 +8,7 @@ from harness.api.parameters import Parameters
 from harness.api.path import DataPath
 from harness.ciphers import drivers
 from harness.ciphers.table import CIPHERS
+from harness.load import generator
 from harness.profile import TransferSuite
 from hosts.facts import Facts
 
@@ -15,7 +16,7 @@ from hosts.facts import Facts
 def parameters(path: DataPath, suite: TransferSuite, sender: Facts) -> Parameters:
     """What the suite asks of this path, its driver by name where the sender has one."""
     if path.clear:
-        return Parameters(None, connection=suite.connection)
+        return Parameters(None, connection=suite.connection, at_once=suite.parameters.at_once)
     driver = drivers.chosen(suite.driver, CIPHERS[suite.cipher], sender)
     return replace(suite.parameters, driver=driver or drivers.CARD)
 
@@ -26,4 +27,6 @@ def why_not(path: DataPath, asked: Parameters, sender: Facts, receiver: Facts) -
         return reason
     if asked.cipher and asked.driver == drivers.CARD:
         return drivers.no_card(asked.cipher, sender)
-    return path.unsupported(asked, sender, receiver)
+    if reason := path.unsupported(asked, sender, receiver):
+        return reason
+    return generator.unsupported(sender, receiver) if asked.at_once else None

@@ -127,7 +127,7 @@ def _transfers(
             continue
         _attempt(told, f"{suite.name}: {name}", partial(_deployed, bench, path, asked))
         steps = path.steps(asked)
-        if steps is None or suite.requests > 1:
+        if steps is None or suite.requests > 1 or suite.connections:
             continue
         names = {name for source in path.prices for name in (*source.names, *source.stands_on)}
         known = dict.fromkeys({*names, *steps.names(), datapath.COUNT}, Price(0.0, 1.0))

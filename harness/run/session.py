@@ -27,7 +27,7 @@ from harness.run.stage import StageRun
 from harness.run.suite import Kind, Outcomes
 from harness.run.transfers import Transfers
 from harness.samples import Sample
-from harness.verdicts import answer, disturbed, judging, stats
+from harness.verdicts import disturbed, judging, narrowing, stats
 from hosts.errors import ConfigError, HarnessError
 from hosts.facts import Facts, this_machine
 from hosts.lab import kinds
@@ -142,14 +142,14 @@ class Session:
     def _look(self, stage: Stage, done: int) -> frozenset[str]:
         """Tell what the question stands at after ``done`` rounds. At a look: its cells that are known well enough."""
         rows = [row for row in self._verdicts() if row.of_question]
-        self.events(answer.so_far(rows, self._rows()))
+        self.events(narrowing.so_far(rows, self._rows()))
         question = self.profile.question
         if question is None or done not in stage.looks:
             return frozenset()
         open_ = {row.candidate for row in rows if not judging.enough(row, question.precision)}
         known = {row.candidate for row in rows} - open_
-        sizes = {(self.cells[cell].suite, self.cells[cell].size) for cell in known}
-        return frozenset(cell.id for cell in stage.cells if (cell.suite, cell.size) in sizes)
+        sizes = {(self.cells[cell].suite, self.cells[cell].what) for cell in known}
+        return frozenset(cell.id for cell in stage.cells if (cell.suite, cell.what) in sizes)
 
     def _settle(self) -> Settled:
         """The testbed, the best lab at hand where that was asked for."""

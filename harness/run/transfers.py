@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -16,7 +17,9 @@ from harness.ciphers.table import CIPHERS
 from harness.costs.explanation import Explanation
 from harness.costs.prediction import Prediction
 from harness.events import Events, Note
-from harness.measuring import link, sampling
+from harness.load import generator
+from harness.load.generator import Asked
+from harness.measuring import link, loading, sampling
 from harness.measuring.crossings import NotThisPath
 from harness.measuring.opened import OpenTestbed
 from harness.measuring.proof import Batch
@@ -24,7 +27,7 @@ from harness.plan import CellPlan
 from harness.profile import Profile, TransferSuite, size_name
 from harness.record import Cell, Metric, SuiteEntry, Verdict
 from harness.run import feasible
-from harness.run.suite import Began, Group, Outcomes, Spans
+from harness.run.suite import Began, Group, Outcomes, Spans, TakeBlock, one_by_one
 from harness.samples import Sample
 from harness.verdicts import judging
 from hosts import offloads
@@ -36,6 +39,8 @@ Sabotage = Callable[[Bench, dict[str, Deployed]], None]
 WARMING = 10
 """A warm-up of small files has one request for so many of a sample, two at least: what is slow at first is
 the first few."""
+LEAST_SECONDS = 1.0
+"""A warm-up of load takes a quarter of a sample's time, but no less: slow hosts make many first handshakes in it."""
 
 
 class Transfers:
@@ -59,7 +64,8 @@ class Transfers:
         self.profile, self.suite = profile, suite
         self.paths, self.outcomes, self.events = paths, outcomes, events
         self.sabotage = sabotage
-        self.explain = explain and suite.requests == 1  # of small files, handshakes are the cost: no price is known
+        # of small files, handshakes are the cost, of load what all connections share: no price is known
+        self.explain = explain and suite.requests == 1 and not suite.connections
         self.explanation = Explanation(profile, suite, paths, events)
         self.opened: OpenTestbed | None = None
         self.deployed: dict[str, Deployed] = {}
@@ -83,7 +89,8 @@ class Transfers:
     def prepare(
         self, opened: OpenTestbed, bench: Bench, stack: ExitStack, live: list[CellPlan], spans: Spans
     ) -> list[Group]:
-        """Files, the link, every path deployed, prices; a group for each size."""
+        """Files, the link, every path deployed, prices; a group for each size, and of load for each number of
+        connections, those at a fixed rate last."""
         self.opened = opened
         self.events.progress(f"{self.suite.name}: making files")
         sizes = list(dict.fromkeys(cell.size for cell in live if cell.size is not None))
@@ -95,16 +102,24 @@ class Transfers:
             self.outcomes.writer.head.suites.append(self.entry)
         rate, earlier = self.suite.link_rate, self.entry.link or None
         self.entry.link = link.prepare(bench, rate, opened.may_shape, opened.links, earlier)
+        if self.suite.connections:
+            generator.compiled(bench)
         self._deploy(opened, bench, live)
         self.entry.tls = self.suite.parameters.tls if any(made.tls for made in self.deployed.values()) else None
         if self.explain:
             self.explanation.price(opened, bench, self.entry, self.deployed)
         if self.sabotage:
             self.sabotage(bench, self.deployed)
+        compared: dict[str, list[CellPlan]] = {}
+        for cell in self.outcomes.live(live):
+            compared.setdefault(cell.what, []).append(cell)
         groups = []
-        for size, payload in payloads.items():
-            if cells := [cell for cell in self.outcomes.live(live) if cell.size == size]:
-                groups.append(Group(size_name(size), cells, spans(cells[0]), partial(self._take, opened, payload)))
+        for name, cells in compared.items():
+            payload = payloads[cells[0].size or 0]
+            take: TakeBlock = partial(self._take, opened, payload)
+            if cells[0].connections:
+                take = one_by_one(self.outcomes, partial(self._load, opened, bench, payload))
+            groups.append(Group(name, cells, spans(cells[0]), take))
         return groups
 
     def _entry(self, opened: OpenTestbed) -> SuiteEntry:
@@ -120,7 +135,7 @@ class Transfers:
             baseline=self.suite.baseline,
             question=self.suite.question,
             integrity=self.suite.integrity if authenticated else None,
-            connection=self.suite.connection if self.suite.requests > 1 else None,
+            connection=self.suite.connection if self.suite.requests > 1 or self.suite.connections else None,
             requests=self.suite.requests,
             instructions=self.profile.instructions,
         )
@@ -168,6 +183,36 @@ class Transfers:
             self.entry.transfer_share[size_name(payload.size)] = busy / wall
         return samples
 
+    def _load(
+        self, opened: OpenTestbed, bench: Bench, payload: Payload, cell: CellPlan, block: int, place: int, warmup: bool
+    ) -> Sample:
+        """A sample of load. Raises HostLost, Refusal."""
+        seconds = max(LEAST_SECONDS, self.suite.seconds / 4) if warmup else self.suite.seconds
+        asked = Asked(cell.connections or 1, self.suite.connection, seconds, self._rate(cell))
+        deployed = self.deployed[cell.side]
+        return loading.take(opened, bench, cell.id, deployed, payload, asked, block, place, warmup, linked=self._linked)
+
+    def _rate(self, cell: CellPlan) -> float | None:
+        """Requests a second of an open loop: its share of what the baseline's closed loop gave so far in this run.
+
+        Raises Refusal where that is not known.
+        """
+        if cell.rate_share is None:
+            return None
+        same = [
+            row.id
+            for row in self.outcomes.cells.values()
+            if row.path == self.suite.baseline
+            and (row.size_bytes, row.connections, row.rate_share) == (cell.size, cell.connections, None)
+        ]
+        counted = self.outcomes.counted()
+        known = [s.load.responses_per_second for name in same for s in counted.get(name, {}).values() if s.load]
+        if not known:
+            raise Refusal(
+                f"what {self.suite.baseline} gives in a closed loop is not known, and the rate is a share of it"
+            )
+        return cell.rate_share * statistics.median(known)
+
     def _linked(self, cell: str, links: dict[Role, Link]) -> str | None:
         """Keep over what links a cell's first transfer went; why a later one that went over others does not count."""
         row = self.outcomes.cells[cell]
@@ -198,14 +243,16 @@ class Transfers:
                 self.outcomes.cells[other.id].unproven = _unproven(deployed, wrong.what) if wrong else None
         self.outcomes.writer.write_head()
 
-    def _of_size(self, size: int) -> list[Cell]:
-        return [cell for cell in self.outcomes.cells.values() if cell.size_bytes == size]
-
     def verdicts(self) -> list[Verdict]:
-        """Every path against the baseline, for each size, with what limited it and what prices predict."""
+        """Every path against the baseline, for each size and number of connections, with what limited it and what
+        prices predict. At a fixed rate all of them give the same: nothing is compared."""
         found: list[Verdict] = []
-        for size in self.suite.sizes:
-            cells = self._of_size(size)
+        compared: dict[tuple[int, int | None], list[Cell]] = {}
+        for cell in self.outcomes.cells.values():
+            if cell.rate_share is None:
+                compared.setdefault((cell.size_bytes or 0, cell.connections), []).append(cell)
+        for size, connections in sorted(compared, key=lambda place: (place[0], place[1] or 0)):
+            cells = compared[size, connections]
             limits, predictions = self._limits(size, cells), partial(self._predicted, size)
             asked = next((cell.path for cell in cells if plan.of_question(self.profile, cell)), None)
             found += judging.rows(cells, self.suite.baseline, self.profile.margin, limits, predictions, asked)

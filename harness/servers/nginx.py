@@ -18,6 +18,8 @@ from hosts.onhost.agent.values import Counter, FileCounter, Tls
 from hosts.remote import changes
 from hosts.remote.changes import Served
 
+BACKLOG = 4096
+"""Connections that may wait to be accepted: all may come at once, and the kernel allows no more unless told to."""
 READ_BYTES = 32768
 """That nginx reads of a file at once where it does not use sendfile (output_buffers)."""
 RECORD_BYTES = 16384
@@ -41,7 +43,7 @@ daemon off;
 worker_processes 1;
 {user}pid {run}/nginx.pid;
 error_log stderr warn;
-events {{ worker_connections 64; }}
+{limit}events {{ worker_connections {connections}; }}
 http {{
     log_format witness escape=json '{{"path":"$uri","status":$status,"bytes":$body_bytes_sent,'
         '"connection":$connection,"protocol":"$ssl_protocol","suite":"$ssl_cipher",'
@@ -49,7 +51,7 @@ http {{
     access_log {run}/access.log witness;
     default_type application/octet-stream;
     sendfile {sendfile};
-    keepalive_requests 100000;
+    keepalive_requests 100000000;
     tcp_nopush on;
     tcp_nodelay on;
     client_body_temp_path {run}/body;
@@ -73,10 +75,11 @@ def serve(
     tls: Sequence[str] = (),
     sendfile: bool = True,
     environment: Mapping[str, str] | None = None,
+    at_once: int | None = None,
 ) -> Served:
     """Start nginx on the sender at ``port``; its log is ``access_log(bench, name)``.
 
-    ``tls``: lines for the server. ``environment``: variables besides the bench's own.
+    ``tls``: lines for the server. ``environment``: variables besides the bench's own. ``at_once``: connections of load.
     """
     run = f"{bench.directory}/{name}"
     bench.on_sender.apply(changes.directory(run))
@@ -84,7 +87,9 @@ def serve(
     text = CONFIGURATION.format(
         run=run,
         user="user root;\n" if bench.sender.uid == 0 else "",
-        listen=f"{address}:{port}" + (" ssl" if tls else ""),
+        connections=64 + 2 * (at_once or 0),  # some of the last ones may still be closing
+        limit=f"worker_rlimit_nofile {128 + 4 * at_once};\n" if at_once else "",  # each may have a file open
+        listen=f"{address}:{port}" + (" ssl" if tls else "") + (f" backlog={BACKLOG}" if at_once else ""),
         root=bench.payload_directory,
         sendfile="on" if sendfile else "off",
         server="".join(f"        {line}\n" for line in tls),
@@ -175,7 +180,7 @@ def serve_tls(
     if by != "openssl":
         lines.append("ssl_conf_command Options KTLS;")
     port, place = bench.port(), name if parameters.buffer_bytes is None else f"{name}-{record}"
-    served = serve(bench, place, port, lines, sendfile, environment)
+    served = serve(bench, place, port, lines, sendfile, environment, parameters.at_once)
     base, in_kernel = bench.base_url("https", port), by != "openssl"
     right = (f"TLSv{cipher_suite.version}", cipher_suite.openssl)
 
@@ -193,9 +198,8 @@ def serve_tls(
             return Witness(facts, logged.reason)
         if (version, name) != right:
             return Witness(facts, f"{version} {name} was spoken, not {' '.join(right)}")
-        due = seen.requests if seen.connection == "resumed" else 0
-        if resumed != due:
-            return Witness(facts, f"{resumed} sessions were resumed, not {due}")
+        if resumed != seen.resumed_due:
+            return Witness(facts, f"{resumed} sessions were resumed, not {seen.resumed_due}")
         return Witness(facts, made_otherwise(by, seen))
 
     return Deployed(

@@ -18,6 +18,13 @@ TRUNCATED = FileCounter("/proc/net/snmp6", r"^Ip6InTruncatedPkts\s+(\d+)")
 """Of IPv6; that of IP is read anyway."""
 
 
+def impossible(parameters: Parameters) -> str | None:
+    """Why no SO_CRYPT socket can do this."""
+    if parameters.connection == "kept" and (parameters.at_once or parameters.requests > 1):
+        return "an answer ends its connection: a socket that encrypts cannot go back to clear text for the next head"
+    return datapath.no_skcipher(parameters)
+
+
 def unsupported(parameters: Parameters, sender: Facts, receiver: Facts) -> str | None:
     """Why SO_CRYPT with this cipher cannot run on the sender."""
     return ours.unsupported(MODULE, parameters, sender, receiver)

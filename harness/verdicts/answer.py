@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from harness.ciphers.table import CIPHERS
-from harness.events import Interval, Narrowed
 from harness.record import Cell, Crossing, Head, Metric, Verdict
 
 METRICS: tuple[Metric, ...] = ("seconds", "cpu_seconds_per_gb")
@@ -32,7 +31,8 @@ UNFINISHED = {"running": "so far", "interrupted": "interrupted", "failed": "run 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the two sides of the answer are compared: a suite and a size, with what was found. None: not compared."""
+    """Where the two sides of the answer are compared: a suite and a size, of load a number of connections too, with
+    what was found. None: not compared."""
 
     suite: str
     cipher: str
@@ -40,6 +40,8 @@ class Place:
     """Bytes of the file, or of kernel crypto's buffer."""
     time: Verdict | None
     cpu: Verdict | None
+    connections: int | None = None
+    """That ask at once, of load."""
 
     def verdict(self, metric: Metric) -> Verdict | None:
         """Of one metric."""
@@ -99,8 +101,12 @@ def about(head: Head) -> Answer | None:
         and cells[v.candidate].size_bytes in asked.sizes_bytes
     ]
     ciphers = {cell.suite: cell.cipher for cell in head.cells if cell.path == asked.candidate}
+    loads = {cell.suite: [None] for cell in head.cells} | _connections(head)
     wanted = [
-        Place(suite, ciphers.get(suite, ""), size, None, None) for suite in asked.suites for size in asked.sizes_bytes
+        Place(suite, ciphers.get(suite, ""), size, None, None, connections)
+        for suite in asked.suites
+        for size in asked.sizes_bytes
+        for connections in loads.get(suite, [None])
     ]
     return Answer(_subject(head, pair[0]), _object(head, pair[1]), pair, _places(mine, cells, wanted))
 
@@ -126,26 +132,6 @@ def opening(head: Head) -> str:
     return f"{said[0].upper()}{said[1:]}: " if said else ""
 
 
-def so_far(verdicts: Iterable[Verdict], cells: Iterable[Cell]) -> Narrowed:
-    """The event that tells what a question's verdicts are at a look; those without an interval yet are left out."""
-    by_id = {cell.id: cell for cell in cells}
-    rows = [verdict for verdict in verdicts if verdict.candidate in by_id]
-    several = len({by_id[verdict.candidate].suite for verdict in rows}) > 1
-    return Narrowed(
-        tuple(
-            Interval(_where(verdict, by_id[verdict.candidate], several), verdict.ci_low, verdict.ci_high,
-                     verdict.verdict != "cannot_tell")
-            for verdict in rows
-            if verdict.ci_low and verdict.ci_high
-        )
-    )  # fmt: skip
-
-
-def _where(verdict: Verdict, cell: Cell, several: bool) -> str:
-    what = "time" if verdict.metric == "seconds" else "CPU"
-    return f"{what} at {sizes([_bytes(cell)])}{f' ({cell.suite})' if several else ''}"
-
-
 def ratio(value: float) -> str:
     """``x1.07``; three decimals where two would hide on which side of 1 it lies, three digits from 10 on."""
     if abs(value - 1) < 0.005 and f"{value:.3f}" != "1.000":
@@ -165,6 +151,32 @@ def sizes(values: Iterable[int]) -> str:
         number if n < last and unit == pairs[n + 1][1] else f"{number} {unit}" for n, (number, unit) in enumerate(pairs)
     ]
     return listed(texts)
+
+
+def spots(places: Iterable[Place]) -> str:
+    """Where places are: their sizes, of load their connections: ``1, 8 and 64 connections``."""
+    some = list(places)
+    connections = [place.connections for place in some if place.connections is not None]
+    if not connections:
+        return sizes(place.size for place in some)
+    several = len({place.size for place in some}) > 1
+    return (f"{sizes(place.size for place in some)} over " if several else "") + _connected(connections)
+
+
+def _connected(numbers: Iterable[int]) -> str:
+    known = list(dict.fromkeys(numbers))
+    if len(known) > LISTED:
+        return f"{len(known)} numbers of connections"
+    return f"{listed([str(number) for number in known])} connection{'s' if known != [1] else ''}"
+
+
+def _connections(head: Head) -> dict[str, list[int | None]]:
+    """The numbers of connections that suites of load are compared at, by suite."""
+    found: dict[str, list[int | None]] = {}
+    for cell in head.cells:
+        if cell.connections is not None and cell.connections not in found.setdefault(cell.suite, []):
+            found[cell.suite].append(cell.connections)
+    return found
 
 
 def listed(texts: Sequence[str]) -> str:
@@ -220,16 +232,17 @@ def _side(cell: str) -> str:
 
 
 def _places(verdicts: Iterable[Verdict], cells: dict[str, Cell], wanted: Iterable[Place]) -> tuple[Place, ...]:
-    """A place for each suite and size, those that were ``wanted`` too, in the order of suites and sizes."""
-    found = {(place.suite, place.size): place for place in wanted}
+    """A place for each suite, size and number of connections, those that were ``wanted`` too, in that order."""
+    found = {(place.suite, place.size, place.connections): place for place in wanted}
     for verdict in verdicts:
         cell = cells[verdict.candidate]
-        size = _bytes(cell)
-        place = found.get((cell.suite, size)) or Place(cell.suite, cell.cipher, size, None, None)
+        spot = cell.suite, bytes_of(cell), cell.connections
+        place = found.get(spot) or Place(cell.suite, cell.cipher, spot[1], None, None, cell.connections)
         time, cpu = (verdict, place.cpu) if verdict.metric == "seconds" else (place.time, verdict)
-        found[cell.suite, size] = Place(cell.suite, cell.cipher, size, time, cpu)
-    suites = list(dict.fromkeys(suite for suite, _ in found))
-    return tuple(sorted(found.values(), key=lambda place: (suites.index(place.suite), place.size)))
+        found[spot] = replace(place, time=time, cpu=cpu)
+    suites = list(dict.fromkeys(suite for suite, *_ in found))
+    order = sorted(found.values(), key=lambda place: (suites.index(place.suite), place.size, place.connections or 0))
+    return tuple(order)
 
 
 def _subject(head: Head, path: str) -> str:
@@ -263,7 +276,7 @@ def _forms(answer: Answer, times: Callable[[float], str]) -> Iterator[str]:
     ciphers = [CIPHERS[name].title if name in CIPHERS else name for name in _ciphers(answer)]
     uniform = not lost and all(len(_groups(answer, metric)) <= 1 for metric in METRICS)
     if uniform or not several:
-        end = f"; not measured at {sizes(place.size for place in lost)}." if lost else "."
+        end = f"; not measured at {spots(lost)}." if lost else "."
         enciphered = f" with {listed(ciphers)}" if ciphers else ""
         for kind, written in ((enciphered, times), ("", times), (enciphered, None), ("", None)):
             yield _plain(answer, kind, written) + end
@@ -288,7 +301,7 @@ def _groups(answer: Answer, metric: Metric) -> dict[str, list[Place]]:
 def _plain(answer: Answer, kind: str, times: Callable[[float], str] | None) -> str:
     """Subject, verb, object; without ``times`` no spans."""
     time, cpu = _groups(answer, "seconds"), _groups(answer, "cpu_seconds_per_gb")
-    everywhere = f" at {sizes(place.size for place in answer.places)}"
+    everywhere = f" at {spots(answer.places)}"
     name, base = answer.candidate, answer.baseline + kind
     said = {
         "faster": f"{name} is faster than {base}",
@@ -333,7 +346,7 @@ def _clauses(
         (word, places), *_ = groups.items()
         return first[word] + everywhere + _span(places, metric, times)
     clauses = [
-        f"{first[word] if n == 0 else further[word]} at {sizes(place.size for place in places)}"
+        f"{first[word] if n == 0 else further[word]} at {spots(places)}"
         for n, (word, places) in enumerate(groups.items())
     ]
     return ", ".join(clauses)
@@ -359,7 +372,7 @@ def _compact(answer: Answer, where: Callable[[dict[str, list[Place]], dict[str, 
 
 def _at(groups: dict[str, list[Place]], words: dict[str, str]) -> str:
     """``faster at 1 and 10, undecided at 100 MB``: the unit is said once where all have it."""
-    parts = [sizes(place.size for place in places) for places in groups.values()]
+    parts = [spots(places) for places in groups.values()]
     units = {part.rpartition(" ")[2] for part in parts}
     if len(units) == 1:
         parts = [part.rpartition(" ")[0] for part in parts[:-1]] + parts[-1:]
@@ -370,7 +383,7 @@ def _number(groups: dict[str, list[Place]], words: dict[str, str]) -> str:
     return ", ".join(f"{len(places)} {words[word]}" for word, places in groups.items())
 
 
-def _bytes(cell: Cell) -> int:
+def bytes_of(cell: Cell) -> int:
     """Of its file, or of kernel crypto's buffer."""
     return cell.size_bytes if cell.size_bytes is not None else cell.buffer_bytes or 0
 

@@ -21,6 +21,8 @@ from hosts.onhost.agent.protocol import Operation, Reply
 from hosts.onhost.agent.wire import ShapeError, decode, encode
 
 USUAL_SECONDS = 30.0
+TALLY_SECONDS = 120.0
+"""What counting a long log may take beyond waiting for it."""
 SLACK_SECONDS = 15.0
 """So much later than its own timeout an operation must have answered."""
 
@@ -163,6 +165,13 @@ class Agent:
     def lines(self, logs: Sequence[values.LogTail], timeout: float) -> list[list[str]]:
         """The whole lines of each log from its offset on, once those due are there or ``timeout`` s are over."""
         return self._ask(protocol.Lines(list(logs), timeout), timeout + SLACK_SECONDS)
+
+    def tally(
+        self, log: values.LogTail, connection: Sequence[str], leave_out: Sequence[str], timeout: float
+    ) -> values.Tallied:
+        """The lines of a log of JSON objects from its offset on, counted; waits as ``lines`` does."""
+        asked = protocol.Tally(log, list(connection), list(leave_out), timeout)
+        return self._ask(asked, timeout + TALLY_SECONDS)
 
     def port_taken(self, address: str, port: int) -> bool:
         """Whether somebody listens there."""

@@ -75,7 +75,8 @@ class Panel:
 
 
 def panels(run: Run, summary: pd.DataFrame) -> list[Panel]:
-    """The panels of a record, in the order of its suites; kernel cryptography moves no file and has none."""
+    """The panels of a record, in the order of its suites; kernel cryptography moves no file and has none. What load did
+    at fixed rates is in none: all paths give the same there (``load.py`` has their latencies)."""
     head = run.head
     order = [suite.name for suite in head.suites]
     names = list(dict.fromkeys([*order, *(cell.suite for cell in head.cells)]))
@@ -84,7 +85,7 @@ def panels(run: Run, summary: pd.DataFrame) -> list[Panel]:
     for name in names:
         if words.question(headline.suite_of(head, name)) == "kernel-crypto":
             continue
-        mine = [cell for cell in head.cells if cell.suite == name]
+        mine = [cell for cell in head.cells if cell.suite == name and cell.rate_share is None]
         bare = [cell for cell in mine if cell.cipher in words.UNENCRYPTED]
         ciphers = list(dict.fromkeys(cell.cipher for cell in mine if cell not in bare))
         for cipher in ciphers or (["none"] if bare else []):
@@ -169,12 +170,14 @@ def _buffers_matter(cells: list[Cell]) -> bool:
     return any(len(buffers) > 1 for buffers in seen.values())
 
 
-def _size_key(cell: Cell, buffers: bool) -> tuple[int, int]:
-    return (cell.size_bytes or 0, (cell.buffer_bytes or 0) if buffers else 0)
+def _size_key(cell: Cell, buffers: bool) -> tuple[int, int, int]:
+    return (cell.size_bytes or 0, (cell.buffer_bytes or 0) if buffers else 0, cell.connections or 0)
 
 
-def _size_label(key: tuple[int, int], buffers: bool) -> str:
-    size_bytes, buffer_bytes = key
+def _size_label(key: tuple[int, int, int], buffers: bool) -> str:
+    size_bytes, buffer_bytes, connections = key
+    if connections:
+        return words.size(size_bytes or None) + words.over(connections)
     if not buffers:
         return words.size(size_bytes or None)
     buffer = f"{words.size(buffer_bytes)} buffer" if buffer_bytes else "no buffer"

@@ -17,13 +17,14 @@ from reports.drawing import (
     forest,
     kernel_crypto_figures,
     kernel_crypto_tables,
+    loadfigures,
     smallfigures,
     strip,
 )
 from reports.drawing.figures import Figure
 from reports.drawing.strip import Strip
 from reports.drawing.tables import Table
-from reports.findings import answer, kernel_crypto, panels, small
+from reports.findings import answer, kernel_crypto, load, panels, small
 from reports.findings.panels import Panel
 
 
@@ -56,7 +57,10 @@ def sections(
     every = panels.panels(run, cells)
     parts = [(made.suites[0].name, _kernel_crypto(made, run)) for made in crypto]
     parts += [(made.suites[0].name, _small(made, run)) for made in small.small(every, run, samples)]
-    parts += [(p.suite.name, _files(p, index, run)) for p in every if words.question(p.suite) != "small-files"]
+    parts += [(made.panel.suite.name, _load(made, run)) for made in load.loaded(every, run)]
+    parts += [
+        (p.suite.name, _files(p, index, run)) for p in every if words.question(p.suite) not in ("small-files", "load")
+    ]
     order = [suite.name for suite in head.suites]
     parts.sort(key=lambda part: order.index(part[0]) if part[0] in order else len(order))
     made = [section for _, section in parts]
@@ -123,6 +127,23 @@ def _small(made: small.Small, run: Run) -> Section:
         _notes(made.suites, run, panel.cells),
         [figure for figure in drawn if figure is not None],
         [smallfigures.percentiles(made)],
+        sentence=answer.of_part(run.head, panel.verdicts.values()),
+        glimpse=strip.panel(panel),
+        masked=panel.suite.instructions == "masked",
+    )
+
+
+def _load(made: load.Loaded, run: Run) -> Section:
+    panel = made.panel
+    drawn = (loadfigures.capacity(made), forest.forest(panel), loadfigures.latencies(made))
+    said = " ".join(load.sentences(made))
+    return Section(
+        panel.key,
+        panel.title,
+        panel.subtitle,
+        [*_notes([panel.suite], run, panel.cells), *([said] if said else [])],
+        [figure for figure in drawn if figure is not None],
+        [loadfigures.table(made)],
         sentence=answer.of_part(run.head, panel.verdicts.values()),
         glimpse=strip.panel(panel),
         masked=panel.suite.instructions == "masked",

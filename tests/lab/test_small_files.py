@@ -79,7 +79,7 @@ def test_sessions_that_are_not_resumed_are_never_a_number(opened: OpenTestbed, t
 
 def test_a_kept_connection_that_is_closed_in_between_is_never_a_number(opened: OpenTestbed, tmp_path: Path) -> None:
     asked = suite("http", "https", cipher="aes128gcm", connection="kept", **BATCH)
-    closing = reconfigured("https", "s/keepalive_requests 100000/keepalive_requests 7/")
+    closing = reconfigured("https", "s/keepalive_requests [0-9]*/keepalive_requests 7/")
     cells = by_path(run(opened, profile_of(asked), tmp_path, closing))
     assert cells["https"].outcome in ("failed", "invalid"), cells["https"].reason
     assert "connections" in (cells["https"].reason or "")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,8 +19,9 @@ import msgspec
 from harness import record, records
 from harness.api.words import Words
 from harness.costs.prediction import Prediction
+from harness.load import latency
 from harness.record import Cell, Crossing, Head, ProfileEntry, SuiteEntry, TestbedEntry, Verdict
-from harness.samples import HostSample, Sample
+from harness.samples import HostSample, Load, Sample
 from harness.verdicts import judging, stats
 from tests.support import real, shrink
 
@@ -186,6 +188,58 @@ def _operation_sample(cell: Cell, block: int, rng: random.Random) -> Sample:
     )  # fmt: skip
 
 
+LOAD_COSTS = {"https": (900.0, 0.5), "ktls": (2600.0, 0.08), "http": (300.0, 0.03)}
+"""Microseconds of a request over one connection, and what remains of it over many: invented."""
+
+
+def load_part(
+    paths: Sequence[str] = ("https", "ktls", "http"),
+    connections: Sequence[int] = (1, 8, 64),
+    rates: Sequence[float] = (0.5, 1.2),
+    requests: int = 2000,
+    **more: Any,
+) -> Part:
+    """Load: closed loops over each number of connections, and open ones at shares of the baseline's capacity."""
+    entry = _entry("load", 0, paths[0], {"question": "load", "connection": "kept", "figure": None, "tls": "1.3"} | more)
+    cells = []
+    for share in (None, *rates):
+        for number in connections if share is None else connections[-1:]:
+            for path in paths:
+                cipher = "none" if path == "http" else "aes128gcm"
+                rate = "" if share is None else f"@{share * 100:g}%"
+                cells.append(
+                    Cell(
+                        id=f"load/{path}/{cipher}/any/100kBx{number}{rate}", suite="load", path=path, cipher=cipher,
+                        driver="any", size_bytes=100_000, connections=number, rate_share=share, outcome="measured",
+                    )
+                )  # fmt: skip
+
+    def sample(cell: Cell, block: int, rng: random.Random) -> Sample:
+        alone, left = LOAD_COSTS[cell.path]
+        each = alone * (left + (1 - left) / (cell.connections or 1)) / 1e6 * math.exp(rng.gauss(0, 0.01))
+        waits = each * (cell.connections or 1) * (2 if cell.rate_share and cell.rate_share > 1 else 1)
+        latencies = Counter(str(bucket(int(waits * 1e9 * math.exp(rng.gauss(0, 0.3))))) for _ in range(requests))
+        load = Load(
+            connections=cell.connections or 1, at_once=cell.connections or 1, requests=requests + 10,
+            opened=cell.connections or 1, handshakes=0, resumed=0, canaries=2, window_seconds=each * requests,
+            window_responses=requests, window_bytes=requests * 100_000, generator_cpu_seconds=each * requests * 0.4,
+            latency=dict(latencies), longest_seconds=waits * 4, rate=1 / each if cell.rate_share else None,
+        )  # fmt: skip
+        busy = HostSample(cpu_seconds=each * 0.9, cpu_resolution_seconds=1e-4 / requests)
+        return Sample(
+            cell=cell.id, block=block, index=0, warmup=block == 0, seconds=each, bytes=100_000, sha256_ok=True,
+            valid=True, witness={"operations": requests}, sender=busy, receiver=busy, load=load,
+        )  # fmt: skip
+
+    return entry, cells, sample
+
+
+def bucket(ns: int) -> int:
+    """The bucket of a latency, as the generator counts it."""
+    power = max(0, ns.bit_length() - 1 - latency.BITS)
+    return ns if ns < 1 << latency.BITS else (power << latency.BITS) + (ns >> power)
+
+
 def small_parts(
     cipher: str = "aes128gcm",
     connections: Sequence[str] = ("new", "resumed", "kept"),
@@ -257,7 +311,7 @@ def crossings(cipher: str = "3des", size: int = 10 * MB, buffer: int = 65536) ->
 
 def _place(cell: Cell) -> tuple[int | None, ...]:
     """What two cells have in common that are compared."""
-    return cell.size_bytes, cell.buffer_bytes if cell.size_bytes is None else None, cell.depth
+    return cell.size_bytes, cell.buffer_bytes if cell.size_bytes is None else None, cell.depth, cell.connections
 
 
 def verdicts(suites: Sequence[SuiteEntry], cells: Sequence[Cell], samples: Sequence[Sample]) -> list[Verdict]:
@@ -265,6 +319,7 @@ def verdicts(suites: Sequence[SuiteEntry], cells: Sequence[Cell], samples: Seque
     rows: list[Verdict] = []
     for suite in suites:
         mine = [cell for cell in cells if cell.suite == suite.name and cell.outcome == "measured"]
+        mine = [cell for cell in mine if cell.rate_share is None]
         for base in (cell for cell in mine if cell.path == suite.baseline):
             for cell in (cell for cell in mine if cell.path != suite.baseline and _place(cell) == _place(base)):
                 prediction = Prediction(1.3) if cell.path.startswith("so-") else None

@@ -166,9 +166,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module")
-def shared(program: Path, root: Path) -> Iterator[Server]:
-    server = Server(program, root)
+WAYS = {"alone": (), "together": ("--connections", "8")}
+"""Bodies one at a time, and side by side."""
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def shared(request: pytest.FixtureRequest, program: Path, root: Path) -> Iterator[Server]:
+    server = Server(program, root, *WAYS[request.param])
     try:
         yield server
         server.stop()
@@ -176,10 +180,10 @@ def shared(program: Path, root: Path) -> Iterator[Server]:
         server.kill()
 
 
-@pytest.fixture
-def own(program: Path, tmp_path: Path) -> Iterator[Server]:
+@pytest.fixture(params=WAYS)
+def own(request: pytest.FixtureRequest, program: Path, tmp_path: Path) -> Iterator[Server]:
     """A server of the test's own, root tmp_path, watchdog 1 s."""
-    server = Server(program, tmp_path, "--watchdog", "1")
+    server = Server(program, tmp_path, "--watchdog", "1", *WAYS[request.param])
     try:
         yield server
     finally:
@@ -456,6 +460,60 @@ def test_sigterm_lets_a_transfer_finish(own: Server, tmp_path: Path) -> None:
     assert own.process.wait(DEADLINE) == 0
 
 
+def test_a_client_that_reads_nothing_holds_up_nobody(program: Path, tmp_path: Path) -> None:
+    make_sparse(tmp_path / "big", 50_000_000)
+    (tmp_path / "small").write_bytes(b"here")
+    server = Server(program, tmp_path, *WAYS["together"])
+    try:
+        with contextlib.ExitStack() as stack:
+            waiting = [stack.enter_context(server.connect()) for _ in range(8)]
+            for client in waiting:
+                client.sendall(GET % b"big")
+                assert client.recv(1)
+            assert server.ask(GET % b"small").endswith(b"here"), "while eight bodies wait for their clients"
+            assert server.event()["path"] == "/small"
+            for client in waiting:
+                client.shutdown(socket.SHUT_WR)
+            assert all(len(read_all(client)) > 50_000_000 for client in waiting)
+        said = server.stop()
+        assert (said["http_requests"], said["failed"], said["bytes"]) == (9, 0, 8 * 50_000_000 + 4)
+    finally:
+        server.kill()
+
+
+def test_workers_share_a_port_and_end_together(program: Path, tmp_path: Path) -> None:
+    (tmp_path / "small").write_bytes(b"here")
+    server = Server(program, tmp_path, "--connections", "8", "--workers", "3")
+    try:
+        assert server.hello["workers"] == 3
+        for _ in range(60):
+            assert server.ask(GET % b"small").endswith(b"here")
+        server.process.send_signal(signal.SIGTERM)
+        out, errors = server.process.communicate(timeout=DEADLINE)
+        assert (server.process.returncode, errors) == (0, b"")
+        lines = [json.loads(line) for line in (server.pending + out).splitlines()]
+        sums = {line["worker"]: line["http_requests"] for line in lines if line["event"] == "summary"}
+        assert sums.keys() == {1, 2, 3}
+        assert sum(sums.values()) == 60
+        assert len([count for count in sums.values() if count]) > 1, "the kernel spreads connections"
+        for worker, count in sums.items():
+            mine = [line for line in lines if line["event"] == "request" and line["worker"] == worker]
+            assert len(mine) == count
+    finally:
+        server.kill()
+
+
+def test_a_worker_that_ends_ends_all(program: Path, tmp_path: Path) -> None:
+    server = Server(program, tmp_path, "--workers", "2")
+    try:
+        pid = server.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGKILL)
+        assert server.process.wait(DEADLINE) == 1
+    finally:
+        server.kill()
+
+
 def test_a_body_is_dearer_by_the_share_that_is_asked_for(program: Path, tmp_path: Path) -> None:
     """Of its own time, spent before its last page; heads cost no more."""
     make_sparse(tmp_path / "big", 20_000_000)
@@ -502,6 +560,8 @@ def refused(program: Path, *arguments: str, stdin: bytes = b"") -> tuple[int, st
         (("serve", "--chunk", "1000000"), 2, "from 16 to 262140"),
         (("serve", "--chunk", "12x"), 2, "whole number"),
         (("serve", "--watchdog", "0"), 2, "--watchdog"),
+        (("serve", "--connections", "0"), 2, "--connections"),
+        (("probe", "--workers", "2"), 2, "--workers"),
         (("serve", "--dearer", "0"), 2, "--dearer 0: wanted a whole number from 1 to 1000"),
         ((*RAW, "--dearer", "10"), 2, "--dearer is for serve"),
         (("serve", "--port", "65536"), 2, "--port"),

@@ -41,7 +41,7 @@ MAY_IMPORT = {
     },
     "hosts": {"hosts", "cryptography", "fabric", "paramiko", "platformdirs", "pydantic"},
 }
-HARNESS_WINGS = ("ciphers", "api", "servers", "paths", "measuring", "costs", "verdicts", "run", "cli")
+HARNESS_WINGS = ("ciphers", "api", "servers", "paths", "load", "measuring", "costs", "verdicts", "run", "cli")
 HOSTS_WINGS = ("onhost", "remote", "crypto", "debian", "lab")
 """Each wing may use those before it, of its own layer."""
 HARNESS_TOP = {
@@ -55,12 +55,13 @@ HARNESS_TOP = {
     "profile": ("ciphers", "api"),
     "plan": ("ciphers", "api"),
 }
-"""Modules beside the wings, which every wing from measuring on may use, and the wings that these use."""
+"""Modules beside the wings, which every wing from load on may use, and the wings that these use."""
 PATH_MAY = {"ciphers", "api", "servers"}
 """What a data path's file needs of harness/: a path of another package can have no more."""
 REPORTS_MAY = {
     "harness.blocks",
     "harness.costs.prediction",
+    "harness.load.latency",
     "harness.night",
     "harness.record",
     "harness.records",

@@ -777,6 +777,11 @@ def test_nginx_is_told_all_it_needs(tls: tuple[str, ...]) -> None:
     assert text.count("{") == text.count("}")
     assert f"access_log {nginx.access_log(where, 'name')} witness;" in text
     assert f"listen 10.98.0.2:18080{' ssl' if tls else ''};" in text
+    assert "worker_connections 64;" in text
+    nginx.serve(where, "loaded", 18081, tls, at_once=512)
+    loaded = host.written["suite/loaded/nginx.conf"]
+    assert "worker_connections 1088;" in loaded
+    assert f"listen 10.98.0.2:18081{' ssl' if tls else ''} backlog=4096;" in loaded
     assert "root /payloads;" in text
     assert all(line in text for line in tls)
 

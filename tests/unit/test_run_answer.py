@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from harness import paths, record, records
 from harness.events import Interval
 from harness.record import Head, QuestionEntry
-from harness.verdicts import answer
+from harness.verdicts import answer, narrowing
 from tests.support.record_maker import default_suites, make_run
 
 MB = 10**6
@@ -196,14 +196,14 @@ def test_how_it_stands_names_each_comparison_that_has_an_interval(made: Head) ->
     rows = [v for v in made.verdicts if v.candidate.startswith("schemes/so-crypt/")]
     random.Random(1).shuffle(rows)
     rows[0] = rows[0].model_copy(update={"ci_low": None, "ci_high": None})
-    told = answer.so_far(rows, made.cells).intervals
+    told = narrowing.so_far(rows, made.cells).intervals
     assert len(told) == 5
     last = rows[-1]
     what = {"seconds": "time", "cpu_seconds_per_gb": "CPU"}[last.metric]
     size = last.candidate.rpartition("/")[2].replace("MB", " MB")
     assert told[-1] == Interval(f"{what} at {size}", last.ci_low or 0, last.ci_high or 0, last.verdict != "cannot_tell")
     other = next(v for v in made.verdicts if v.candidate.startswith("schemes-null/so-crypt/"))
-    assert {one.what.partition(" (")[2] for one in answer.so_far([last, other], made.cells).intervals} == {
+    assert {one.what.partition(" (")[2] for one in narrowing.so_far([last, other], made.cells).intervals} == {
         "schemes)",
         "schemes-null)",
     }

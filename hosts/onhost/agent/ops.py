@@ -24,6 +24,7 @@ from . import (
     hashing,
     kernel_ciphers,
     link,
+    logs,
     network,
     processes,
     protocol,
@@ -34,7 +35,7 @@ from .journal import Journal
 from .protocol import Operation
 from .small import SmallFiles
 from .trace import Trace
-from .values import Costs, Decipher, Digested, Fetched, Observation, Result, SystemCalls
+from .values import Costs, Decipher, Digested, Fetched, Observation, Result, SystemCalls, Tallied
 from .wire import decode, encode
 
 
@@ -119,6 +120,11 @@ def make_payload(here: Operations, asked: protocol.MakePayload) -> str:
 @serves(protocol.Lines)
 def lines(here: Operations, asked: protocol.Lines) -> list[list[str]]:
     return files.lines(asked.logs, asked.timeout_seconds)
+
+
+@serves(protocol.Tally)
+def tally(here: Operations, asked: protocol.Tally) -> Tallied:
+    return logs.tally(asked.log, asked.connection, asked.leave_out, asked.timeout_seconds)
 
 
 @serves(protocol.Apply)

@@ -122,6 +122,20 @@ class Lines(Operation[list[list[str]]]):
 
 
 @dataclass(frozen=True)
+class Tally(Operation[values.Tallied]):
+    """What a log of JSON objects has from its offset on, counted, once it has the lines that are due or time is over.
+
+    Lines are alike that differ in nothing but the fields ``connection`` and ``leave_out``; a connection is told from
+    others by these. Refused where too many are unlike.
+    """
+
+    log: values.LogTail
+    connection: list[str]
+    leave_out: list[str]
+    timeout_seconds: float
+
+
+@dataclass(frozen=True)
 class PortTaken(Operation[bool]):
     """Whether somebody listens on a TCP port of this host."""
 

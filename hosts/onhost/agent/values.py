@@ -288,6 +288,23 @@ class LogTail:
 
 
 @dataclass(frozen=True)
+class Alike:
+    """How many lines of a log are alike: what they say in JSON, without the fields in which lines differ anyway."""
+
+    line: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Tallied:
+    """A log of JSON objects, a line each, counted."""
+
+    alike: list[Alike]
+    connections: int
+    """How many different ones the lines are of."""
+
+
+@dataclass(frozen=True)
 class Received:
     """The first ``size_bytes`` of a file: what a transfer wrote there."""
 

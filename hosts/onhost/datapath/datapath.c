@@ -24,6 +24,7 @@ const struct mode *const modes[] = {
 struct options {
 	const char *mode, *address, *port, *root, *cipher, *op;
 	long chunk, watchdog, dearer, work, size, batch, key_bytes, aad, depth;	/* 0: not given; key_bytes: -1 */
+	long connections, workers;
 	unsigned int by;				/* interfaces; 0: not given */
 	bool mapped;
 	double seconds;
@@ -36,11 +37,12 @@ static void help(void)
 	puts("usage:\n"
 	     "  datapath serve --mode MODE --address ADDRESS --port PORT --root DIR\n"
 	     "                 [--cipher NAME] [--chunk BYTES=65536] [--watchdog SECONDS=10]\n"
-	     "                 [--dearer PER_MILLE] [--work COUNTS=0]\n"
+	     "                 [--dearer PER_MILLE] [--work COUNTS=0] [--connections N=1] [--workers N=1]\n"
 	     "      Serve the files beneath DIR over HTTP/1.1 (GET, HEAD). With a cipher, standard input has the key and\n"
 	     "      the IV in hexadecimal, a line each (empty lines for the null cipher). Every answer starts anew from\n"
 	     "      that IV: this is for measuring and keeps nothing secret. Block ciphers: PKCS#7 padding, 1 to one block\n"
 	     "      of bytes; block size 1: none. Port 0 takes a free one. SIGTERM: finish, summary, exit 0.\n"
+	     "      --connections: bodies of so many side by side, else one at a time. --workers: so many processes.\n"
 	     "      --dearer: bodies take that much longer, on purpose. For tests of what measures them.\n"
 	     "  datapath probe --cipher NAME [--cipher NAME ...] [--interface I] [--key-bytes N] [--aad BYTES=0]\n"
 	     "      What the interface offers here.\n"
@@ -101,6 +103,7 @@ static void parse(int argc, char **argv, struct options *o, char **ciphers, int 
 		{ "watchdog", 1, NULL, 'w' }, { "op", 1, NULL, 'o' }, { "size", 1, NULL, 's' },
 		{ "seconds", 1, NULL, 't' }, { "batch", 1, NULL, 'b' }, { "key-bytes", 1, NULL, 'y' },
 		{ "aad", 1, NULL, 'd' }, { "depth", 1, NULL, 'n' }, { "dearer", 1, NULL, 'e' },
+		{ "work", 1, NULL, 'u' }, { "connections", 1, NULL, 'l' }, { "workers", 1, NULL, 'x' },
 		{ "work", 1, NULL, 'u' }, { "interface", 1, NULL, 'i' }, { "mapped", 0, NULL, 'q' },
 		{ "help", 0, NULL, 'h' }, { 0 },
 	};
@@ -122,6 +125,8 @@ static void parse(int argc, char **argv, struct options *o, char **ciphers, int 
 		case 'y': o->key_bytes = number(optarg, "key-bytes", 0, MAX_BLOCK); break;
 		case 'd': o->aad = number(optarg, "aad", 0, MAX_AAD); break;
 		case 'u': o->work = number(optarg, "work", 1, 1000000000); break;
+		case 'l': o->connections = number(optarg, "connections", 1, MAX_CONNECTIONS); break;
+		case 'x': o->workers = number(optarg, "workers", 1, MAX_WORKERS); break;
 		case 'n': o->depth = number(optarg, "depth", 1, MAX_DEPTH); break;
 		case 'e': o->dearer = number(optarg, "dearer", 1, 1000); break;
 		case 'i': o->by |= interface(optarg); break;
@@ -173,7 +178,7 @@ static int open_root(const char *path)
 
 static int run_serve(const struct options *o)
 {
-	static struct server s = { .tfm = -1, .pipe = { -1, -1 } };
+	static struct server s = { .tfm = -1 };
 	int i, r;
 
 	if (!o->mode || !o->address || !o->port || !o->root)
@@ -196,9 +201,8 @@ static int run_serve(const struct options *o)
 	s.chunk = o->chunk ? (size_t)o->chunk : DEFAULT_CHUNK;
 	s.watchdog = (unsigned int)o->watchdog;
 	s.dearer = (unsigned int)o->dearer;
-	s.buf = aligned_alloc(PAGE, (s.chunk + 2 * PAGE - 1) / PAGE * PAGE);
-	if (!s.buf)
-		die(EXIT_RUNTIME, "out of memory");
+	s.connections = o->connections ? (unsigned int)o->connections : 1;
+	s.workers = o->workers ? (unsigned int)o->workers : 1;
 	if (s.mode->cipher) {
 		(void)setrlimit(RLIMIT_CORE, &(struct rlimit){ 0 });	/* a core file would have the key in it */
 		set_cipher(&s.cipher, o);
@@ -207,7 +211,6 @@ static int run_serve(const struct options *o)
 	}
 	r = serve(&s);
 	cipher_wipe(&s.cipher);
-	free(s.buf);
 	return r;
 }
 
@@ -269,6 +272,8 @@ static int run(const char *command, const struct options *o, char *const *cipher
 		die(EXIT_USAGE, "serve takes no --interface: its mode says it");
 	if (o->dearer && strcmp(command, "serve"))
 		die(EXIT_USAGE, "--dearer is for serve");
+	if ((o->connections || o->workers) && strcmp(command, "serve"))
+		die(EXIT_USAGE, "--connections and --workers are for serve");
 	if (!strcmp(command, "probe"))
 		return run_probe(o, ciphers, n);
 	if (n > 1)

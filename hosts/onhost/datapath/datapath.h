@@ -2,11 +2,12 @@
 /*
  * datapath: one file server, several ways of getting an encrypted file from the disk to the network.
  *
- * Reading order: datapath.c (command line, table of modes), serve.c (connections), request.c (one request),
- * mode_*.c (how the bytes of a body move: one file per mode), transfer.c (every system call a mode may make,
- * counted), dearer.c (a body made dearer on purpose), cipher.c (/proc/crypto, sizes, keys), devcrypto.c
- * (/dev/crypto), alg.c (AF_ALG), aead.c (what AEADs need beyond that), probe.c, costs.c, raw.c (the other commands),
- * raw_alg.c, raw_devcrypto.c (raw's requests by each interface), workers.c (side by side), http.c, util.c.
+ * Reading order: datapath.c (command line, table of modes), serve.c (connections), lanes.c and serve_workers.c (many at
+ * once), request.c (one request), mode_*.c (how the bytes of a body move: one file per mode), transfer.c (every system
+ * call a mode may make, counted), dearer.c (a body made dearer on purpose), cipher.c (/proc/crypto, sizes, keys),
+ * devcrypto.c (/dev/crypto), alg.c (AF_ALG), aead.c (what AEADs need beyond that), probe.c, costs.c, raw.c (the other
+ * commands), raw_alg.c, raw_devcrypto.c (raw's requests by each interface), workers.c (side by side), http.c, util.c
+ * and util.h (what our other programs share).
  */
 #ifndef DATAPATH_H
 #define DATAPATH_H
@@ -14,13 +15,9 @@
 #define _GNU_SOURCE		/* so this header comes first everywhere: memmem, splice, accept4, explicit_bzero */
 
 #include <signal.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <sys/types.h>
 
-#define EXIT_RUNTIME	1
-#define EXIT_USAGE	2
+#include "util.h"
 
 #define PAGE		4096
 #define DEFAULT_CHUNK	65536
@@ -29,36 +26,11 @@
 #define MAX_BLOCK	64	/* the longest key and IV, too */
 #define MAX_AAD		64
 #define MAX_DEPTH	64
+#define MAX_CONNECTIONS	8192
+#define MAX_WORKERS	256
 #define AEAD_TAG	16
 #define NAME_LEN	128
 #define ALG_NAME_LEN	64	/* struct sockaddr_alg */
-
-/* --- util.c: dying, time, key lines, JSON ---------------------------------------------------------------- */
-
-void die(int status, const char *fmt, ...) __attribute__((noreturn, format(printf, 2, 3)));
-uint64_t now_ns(void);
-void count(uint64_t n);					/* work in user mode: no look at the clock, no system call */
-uint64_t median_u64(uint64_t *values, size_t n);	/* sorts its argument: values[0] is the minimum afterwards */
-int read_hex_line(int fd, unsigned char *out, size_t room, size_t *len);
-void on_signal(int sig, void (*handler)(int));
-void ignore_signal(int sig);				/* a handler: the signal only interrupts */
-void every_ms(unsigned int ms);				/* SIGALRM from now on; 0 stops it */
-
-struct json {
-	char text[16384];
-	size_t len;
-	bool comma;
-};
-
-void json_begin(struct json *j, const char *event);
-void json_str(struct json *j, const char *key, const char *value);
-void json_u64(struct json *j, const char *key, uint64_t value);
-void json_int(struct json *j, const char *key, long long value);
-void json_num(struct json *j, const char *key, double value);
-void json_bool(struct json *j, const char *key, bool value);
-void json_open(struct json *j, const char *key);
-void json_close(struct json *j);
-void json_end(struct json *j);				/* writes the line to stdout at once */
 
 /* --- cipher.c: what /proc/crypto says of a cipher, and what is asked of it ---------------------------------- */
 
@@ -162,9 +134,17 @@ enum call { CALL_READ, CALL_SENDMSG, CALL_RECV, CALL_SEND, CALL_SENDFILE, CALL_S
 extern const char *const call_names[CALLS];
 
 struct server;
+struct lane;
+
+struct room {						/* what a body works in */
+	char *buf;					/* chunk + one page */
+	int pipe[2];
+};
 
 struct transfer {
 	struct server *server;
+	struct room *room;
+	struct lane *lane;				/* NULL: it is alone, and its socket blocks */
 	int sock, file;
 	off_t offset;					/* next byte of the file */
 	uint64_t plain, padded;				/* what the head promised */
@@ -188,6 +168,8 @@ extern volatile sig_atomic_t tick;			/* set by the timer; see transfer_alive() *
 
 int transfer_fail(struct transfer *t, const char *what, int err);	/* -1, and the error is noted */
 bool transfer_alive(struct transfer *t);
+/* Whether to make a call that came back with r once more. Sets errno to ETIME when the watchdog says no. */
+bool transfer_waits(struct transfer *t, ssize_t r);
 ssize_t tx_read(struct transfer *t, void *buf, size_t n);
 int tx_send(struct transfer *t, const void *buf, size_t n, bool more);
 int tx_sendfile(struct transfer *t, uint64_t n);
@@ -216,8 +198,9 @@ struct mode {
 	bool rehearses;					/* takes --work */
 	bool maps;					/* /dev/crypto works on the buffer's pages: no copies */
 	void (*setup)(struct server *s);		/* once, before listening; dies with a reason */
+	void (*furnish)(const struct server *s, struct room *r);	/* once for each room; may be NULL */
 	int (*body)(struct transfer *t);		/* 0, or -1 with t->error set */
-	void (*recover)(struct server *s);		/* after a failed body; may be NULL */
+	void (*recover)(struct transfer *t);		/* after a failed body; may be NULL */
 };
 
 extern const struct mode *const modes[];
@@ -225,7 +208,18 @@ void afalg_setup(struct server *s);			/* shared by the two AF_ALG modes */
 extern const struct mode mode_plain, mode_afalg_copy, mode_afalg_splice, mode_so_crypt, mode_so_crypt_send,
 	mode_devcrypto_copy, mode_devcrypto_mapped, mode_rehearse_sendfile, mode_rehearse_send, mode_rehearse_records;
 
-/* --- serve.c, request.c ------------------------------------------------------------------------------------ */
+/* --- lanes.c: bodies of several connections side by side ------------------------------------------------------- */
+
+void room_open(const struct server *s, struct room *r);		/* dies with a reason */
+void room_close(struct room *r);
+/* Begins work; NULL if it has ended already, else the lane that waits for room in its socket. */
+struct lane *lane_begin(const struct server *s, void (*work)(struct lane *l, void *argument), void *argument);
+bool lane_resume(struct lane *l);			/* true when its work has ended */
+void lane_wait(struct lane *l);				/* within work: gives way until it is resumed */
+struct room *lane_room(struct lane *l);
+void lanes_close(void);
+
+/* --- serve.c, serve_workers.c, request.c ------------------------------------------------------------------------ */
 
 struct totals {
 	uint64_t connections, requests, failed, bytes, plain_bytes, crossing, copied, crypto_requests;
@@ -238,6 +232,8 @@ struct server {
 	const struct mode *mode;
 	const char *address, *port_text, *root_path;
 	unsigned int port, watchdog;			/* watchdog in seconds */
+	unsigned int connections;			/* whose bodies are sent side by side; 1: one at a time */
+	unsigned int workers, worker;			/* processes; which of them this is, from 1 on (0: the only one) */
 	unsigned int dearer;				/* per mille; 0: nothing is spent on purpose */
 	size_t chunk;
 	uint64_t work;					/* rehearsals: counts for each chunk */
@@ -246,16 +242,25 @@ struct server {
 	int tfm;					/* AF_ALG modes: the bound socket */
 	int device;					/* devcrypto modes: /dev/crypto */
 	int splice_copies;				/* afalg-splice: kernel copies on splice into AF_ALG */
-	int pipe[2];
-	char *buf;					/* chunk + one page */
+	struct room room;				/* of bodies that are sent one at a time */
 	struct totals totals;
 };
 
 int serve(struct server *s);
+void open_listener(struct server *s, bool listens);
+void serve_alone(struct server *s);			/* what one process does, until a signal */
+int serve_by_workers(struct server *s);
+void say_listening(struct server *s);
 int open_beneath(int root, const char *path);		/* descriptor or -errno */
-/* One answer; true if the connection may take another request. *abort_it: end it with a reset. */
-bool answer_request(struct server *s, int sock, uint64_t connection, int status, const struct http_request *req,
-		    bool *abort_it);
+
+struct asked {						/* one request */
+	int sock, status;				/* status: 0, or what is wrong with it */
+	uint64_t connection;
+	struct http_request req;
+	bool keep, reset;				/* afterwards: whether another may come; whether to end with a reset */
+};
+
+void answer_request(struct server *s, struct asked *a, struct lane *l);
 
 /* --- the other commands -------------------------------------------------------------------------------------- */
 

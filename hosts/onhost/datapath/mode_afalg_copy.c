@@ -37,7 +37,7 @@ static int copy_chunk(struct transfer *t, int op, uint64_t left)
 	struct server *s = t->server;
 	size_t n = left < s->chunk ? (size_t)left : s->chunk;
 	bool last = n == left;
-	char *buf = s->buf;
+	char *buf = t->room->buf;
 
 	if (n && tx_read(t, buf, n) < 0)
 		return -1;

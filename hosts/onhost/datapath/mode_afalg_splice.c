@@ -13,11 +13,11 @@
 #include <string.h>
 #include <unistd.h>
 
-static void open_pipe(struct server *s)
+static void open_pipe(const struct server *s, struct room *r)
 {
-	if (pipe2(s->pipe, O_CLOEXEC))
+	if (pipe2(r->pipe, O_CLOEXEC))
 		die(EXIT_RUNTIME, "pipe: %s", strerror(errno));
-	if (s->chunk > DEFAULT_CHUNK && fcntl(s->pipe[1], F_SETPIPE_SZ, (int)s->chunk) < 0)
+	if (s->chunk > DEFAULT_CHUNK && fcntl(r->pipe[1], F_SETPIPE_SZ, (int)s->chunk) < 0)
 		die(EXIT_RUNTIME, "pipe of %zu bytes: %s", s->chunk, strerror(errno));
 }
 
@@ -28,20 +28,19 @@ static void setup(struct server *s)
 	if (s->splice_copies < 0)
 		die(EXIT_RUNTIME, "%s: splicing a file into AF_ALG failed: %s", s->cipher.driver,
 		    strerror(-s->splice_copies));
-	open_pipe(s);
 }
 
-static void recover(struct server *s)			/* what a failed body left in the pipe is thrown away */
+static void recover(struct transfer *t)			/* what a failed body left in the pipe is thrown away */
 {
-	close(s->pipe[0]);
-	close(s->pipe[1]);
-	open_pipe(s);
+	close(t->room->pipe[0]);
+	close(t->room->pipe[1]);
+	open_pipe(t->server, t->room);
 }
 
 /* n bytes of cipher text: AF_ALG -> pipe -> TCP */
 static int drain(struct transfer *t, int op, size_t n, bool last)
 {
-	int *fds = t->server->pipe;
+	int *fds = t->room->pipe;
 
 	while (n) {
 		int in_pipe = tx_splice(t, op, false, fds[1], n, false);
@@ -64,7 +63,7 @@ static int drain(struct transfer *t, int op, size_t n, bool last)
 /* fewer bytes than a chunk: file -> pipe -> AF_ALG, leaving the cipher request open */
 static int feed_tail(struct transfer *t, int op, size_t n)
 {
-	int *fds = t->server->pipe;
+	int *fds = t->room->pipe;
 
 	while (n) {
 		int in_pipe = tx_splice(t, t->file, true, fds[1], n, true);
@@ -127,6 +126,7 @@ const struct mode mode_afalg_splice = {
 	.help = "sendfile into AF_ALG, splice to a pipe, splice to TCP: nothing in user memory",
 	.cipher = true,
 	.setup = setup,
+	.furnish = open_pipe,
 	.body = body,
 	.recover = recover,
 };

@@ -23,6 +23,7 @@ static bool is_aead(const struct server *s)
 /* A session, tried out with the longest request; what it says of itself goes to *said. */
 static void try_session(struct server *s, struct session *said)
 {
+	struct room room;				/* bodies have theirs later */
 	uint32_t ses;
 	size_t most;
 	int err = devcrypto_session(s->device, &s->cipher, s->mode->maps, &ses);
@@ -43,8 +44,10 @@ static void try_session(struct server *s, struct session *said)
 		die(EXIT_USAGE, "--chunk %zu is no multiple of %s's block size %u", s->chunk, said->driver,
 		    said->block);
 	most = s->chunk + (said->block > 1 ? said->block : 0);
-	memset(s->buf, 0, most);
-	err = devcrypto_request(s->device, ses, &s->cipher, true, s->cipher.iv, s->buf, most, s->buf);
+	room_open(s, &room);
+	memset(room.buf, 0, most);
+	err = devcrypto_request(s->device, ses, &s->cipher, true, s->cipher.iv, room.buf, most, room.buf);
+	room_close(&room);
 	if (err)
 		die(err == -E2BIG ? EXIT_USAGE : EXIT_RUNTIME, "%s: a trial with %zu bytes failed: %s", said->driver,
 		    most, devcrypto_explain(err));
@@ -70,20 +73,21 @@ static int encrypt_chunk(struct transfer *t, uint32_t ses, uint64_t left)
 	struct server *s = t->server;
 	size_t n = left < s->chunk ? (size_t)left : s->chunk;
 	bool last = n == left;
+	char *buf = t->room->buf;
 
-	if (n && tx_read(t, s->buf, n) < 0)
+	if (n && tx_read(t, buf, n) < 0)
 		return -1;
 	if (last) {
 		size_t pad = (size_t)(t->padded - t->plain);
 
-		memset(s->buf + n, (int)pad, pad);
+		memset(buf + n, (int)pad, pad);
 		n += pad;
 	}
 	if (!n)
 		return 0;
-	if (tx_devcrypto(t, ses, left == t->plain, s->buf, n))
+	if (tx_devcrypto(t, ses, left == t->plain, buf, n))
 		return -1;
-	return tx_send(t, s->buf, n, !last);
+	return tx_send(t, buf, n, !last);
 }
 
 /* The witness: the module's account of the session must be what the path promises. */

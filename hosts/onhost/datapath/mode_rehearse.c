@@ -58,10 +58,10 @@ static int body_read(struct transfer *t, bool together)
 	for (left = t->plain; left; left -= next(t, left)) {
 		size_t n = next(t, left);
 
-		if (tx_read(t, t->server->buf, n) < 0)
+		if (tx_read(t, t->room->buf, n) < 0)
 			return -1;
 		work(t, n);
-		if (tx_send(t, t->server->buf, n, together && left > n))
+		if (tx_send(t, t->room->buf, n, together && left > n))
 			return -1;
 	}
 	return 0;

@@ -176,14 +176,14 @@ static int body_send(struct transfer *t)
 	do {
 		size_t n = left < s->chunk ? (size_t)left : s->chunk, pad = 0;
 
-		if (n && tx_read(t, s->buf, n) < 0)
+		if (n && tx_read(t, t->room->buf, n) < 0)
 			return -1;
 		left -= n;
 		if (!left) {
 			pad = (size_t)(t->padded - t->plain);
-			memset(s->buf + n, (int)pad, pad);
+			memset(t->room->buf + n, (int)pad, pad);
 		}
-		if (tx_send(t, s->buf, n + pad, left > 0))
+		if (tx_send(t, t->room->buf, n + pad, left > 0))
 			return -1;
 	} while (left);
 	return witness(t);

@@ -100,7 +100,7 @@ static int send_head(struct transfer *t, int status, bool keep, bool more)
 	while (done < len) {
 		ssize_t n = send(t->sock, head + done, (size_t)(len - done), MSG_NOSIGNAL | (more ? MSG_MORE : 0));
 
-		if (n < 0 && errno == EINTR && transfer_alive(t))
+		if (transfer_waits(t, n))
 			continue;
 		if (n <= 0)
 			return transfer_fail(t, "send of the head", errno);
@@ -166,36 +166,45 @@ static void add_totals(struct server *s, const struct transfer *t, double user, 
 		sum->calls[i] += t->calls[i];
 }
 
-static void report(struct transfer *t, uint64_t connection, int status, const struct http_request *req,
-		   uint64_t start_ns, const struct rusage *before)
+/* Of this process since then; those of bodies that were sent side by side are not to be told apart. */
+static void json_usage(struct json *j, const struct rusage *before, double *user, double *system)
 {
-	uint64_t ns = now_ns() - start_ns;
-	struct server *s = t->server;
 	struct rusage after;
-	struct json j;
-	double user, system;
 
 	getrusage(RUSAGE_SELF, &after);
-	user = seconds(after.ru_utime) - seconds(before->ru_utime);
-	system = seconds(after.ru_stime) - seconds(before->ru_stime);
+	*user = seconds(after.ru_utime) - seconds(before->ru_utime);
+	*system = seconds(after.ru_stime) - seconds(before->ru_stime);
+	json_num(j, "user_seconds", *user);
+	json_num(j, "system_seconds", *system);
+	json_int(j, "voluntary_switches", after.ru_nvcsw - before->ru_nvcsw);
+	json_int(j, "involuntary_switches", after.ru_nivcsw - before->ru_nivcsw);
+}
+
+static void report(struct transfer *t, const struct asked *a, int status, uint64_t start_ns, const struct rusage *before)
+{
+	static struct json j;				/* large: a lane's stack is not; nothing in here gives way */
+	uint64_t ns = now_ns() - start_ns;
+	struct server *s = t->server;
+	double user = 0, system = 0;
+
 	json_begin(&j, "request");
-	json_u64(&j, "connection", connection);
-	json_str(&j, "method", req->head_only ? "HEAD" : "GET");
-	json_str(&j, "path", req->path);
+	if (s->worker)
+		json_u64(&j, "worker", s->worker);
+	json_u64(&j, "connection", a->connection);
+	json_str(&j, "method", a->req.head_only ? "HEAD" : "GET");
+	json_str(&j, "path", a->req.path);
 	json_int(&j, "status", status);
 	json_u64(&j, "bytes", t->sent);
 	json_u64(&j, "plain_bytes", t->sent < t->plain ? t->sent : t->plain);
-	json_u64(&j, "expected_bytes", req->head_only ? 0 : t->padded);
+	json_u64(&j, "expected_bytes", a->req.head_only ? 0 : t->padded);
 	json_u64(&j, "requests", t->requests);
 	if (s->mode->cipher) {
 		json_str(&j, "driver", s->cipher.driver);
 		json_u64(&j, "key_bytes", s->cipher.key_len);	/* what the kernel was given, and took */
 	}
 	json_num(&j, "seconds", (double)ns / 1e9);
-	json_num(&j, "user_seconds", user);
-	json_num(&j, "system_seconds", system);
-	json_int(&j, "voluntary_switches", after.ru_nvcsw - before->ru_nvcsw);
-	json_int(&j, "involuntary_switches", after.ru_nivcsw - before->ru_nivcsw);
+	if (!t->lane)
+		json_usage(&j, before, &user, &system);
 	json_calls(&j, t->calls);
 	json_u64(&j, "crossing_bytes", t->crossing);
 	json_u64(&j, "copied_bytes", t->copied);
@@ -213,28 +222,29 @@ static void report(struct transfer *t, uint64_t connection, int status, const st
 	add_totals(s, t, user, system);
 }
 
-bool answer_request(struct server *s, int sock, uint64_t connection, int status, const struct http_request *req,
-		    bool *abort_it)
+void answer_request(struct server *s, struct asked *a, struct lane *l)
 {
-	struct transfer t = { .server = s, .sock = sock, .file = -1 };
+	struct transfer t = { .server = s, .room = l ? lane_room(l) : &s->room, .lane = l, .sock = a->sock, .file = -1 };
 	uint64_t start = now_ns();
 	struct rusage before;
-	bool keep, body;
+	int status = a->status;
+	bool body;
 
-	getrusage(RUSAGE_SELF, &before);
+	if (!l)
+		getrusage(RUSAGE_SELF, &before);
 	if (!status)
-		status = open_file(s->root, req->path, &t);
+		status = open_file(s->root, a->req.path, &t);
 	t.padded = status == 200 && s->mode->cipher ? cipher_padded(&s->cipher, t.plain) : t.plain;
-	body = status == 200 && !req->head_only;
-	keep = (status == 200 || status == 404) && req->keep_alive && !(body && s->mode->closes);
+	body = status == 200 && !a->req.head_only;
+	a->keep = (status == 200 || status == 404) && a->req.keep_alive && !(body && s->mode->closes);
 	tick = 0;
 	t.started = t.moved_at = start;
-	if (!send_head(&t, status, keep, body && t.padded && !s->mode->closes) && body && s->mode->body(&t) < 0 &&
+	if (!send_head(&t, status, a->keep, body && t.padded && !s->mode->closes) && body && s->mode->body(&t) < 0 &&
 	    s->mode->recover)
-		s->mode->recover(s);
-	report(&t, connection, status, req, start, &before);
+		s->mode->recover(&t);
+	report(&t, a, status, start, &before);
 	if (t.file >= 0)
 		close(t.file);
-	*abort_it = t.error[0] != 0;
-	return keep && !*abort_it;
+	a->reset = t.error[0] != 0;
+	a->keep = a->keep && !a->reset;
 }

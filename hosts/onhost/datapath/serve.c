@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Connections: heads are collected from all of them side by side, bodies are sent one at a time (so that the counters
- * of a request are its own). An idle or slow client therefore holds up nobody before it has sent a whole head.
+ * Connections: heads are collected from all of them side by side. Bodies are sent one at a time, so that the counters of
+ * a request are its own, or with --connections side by side too, each in a lane (lanes.c). An idle or slow client
+ * therefore holds up nobody before it has sent a whole head.
  *
- * SIGTERM and SIGINT are let in only while waiting here: a transfer under way is finished first. SIGALRM comes four
- * times per watchdog period (see transfer.c); here it ends the wait, so that connections that have been idle for long
- * are ended also when nobody else comes.
+ * SIGTERM and SIGINT are let in only while waiting here: transfers under way are finished first. SIGALRM comes four
+ * times per watchdog period (see transfer.c); here it serves to end connections that have been idle for long, and to
+ * let the watchdog look at bodies that wait for room.
  */
 #include "datapath.h"
 
@@ -14,30 +15,37 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define MAX_CONNS	64
+#define MORE_CONNS	64				/* beyond those whose bodies are sent side by side */
+#define BATCH		64				/* of epoll's events */
 #define IDLE_NS		(60 * 1000000000ull)
 #define LINGER_NS	(2 * 1000000000ull)
-#define PAUSE_NS	100000000ull			/* for a machine that is short of memory or descriptors */
+#define PAUSE_MS	100				/* for a machine that is short of memory or descriptors */
 
 struct conn {
 	int fd;						/* -1: free */
 	bool draining;					/* answered for good: wait for the client's end, discard */
 	uint64_t id, since;
+	struct server *server;
+	struct lane *lane;				/* a body that waits for room */
+	struct asked asked;				/* what is being answered */
 	size_t len;
 	char buf[HEAD_MAX];
 };
 
-static struct conn conns[MAX_CONNS];
-static uint64_t paused_until;				/* nobody is welcomed before */
-static volatile sig_atomic_t stop;
+static struct conn *conns;
+static unsigned int n_conns, under_way;
+static int epoll;
+static uint64_t paused_until;				/* nobody is welcomed before; 0: all are */
+static volatile sig_atomic_t stop, ticked;
 
 static void on_stop(int sig)
 {
@@ -48,7 +56,7 @@ static void on_stop(int sig)
 static void on_tick(int sig)
 {
 	(void)sig;
-	tick = 1;
+	tick = ticked = 1;
 }
 
 static void drop(struct conn *c, bool reset)
@@ -73,89 +81,135 @@ static void drain_and_close(struct conn *c)
 	c->since = now_ns();
 }
 
-static void finish(struct conn *c, bool keep, bool reset)
+static void finish(struct conn *c)
 {
-	if (reset)
+	if (c->asked.reset)
 		drop(c, true);
-	else if (!keep)
+	else if (!c->asked.keep)
 		drain_and_close(c);
 	else
 		c->since = now_ns();
 }
 
-static void refuse(struct server *s, struct conn *c, int status)
+static void work(struct lane *l, void *conn)
 {
-	static const struct http_request nothing;
-	bool reset;
+	struct conn *c = conn;
 
-	answer_request(s, c->fd, c->id, status, &nothing, &reset);
-	finish(c, false, reset);
+	answer_request(c->server, &c->asked, l);
+}
+
+/* An answer; afterwards the connection may have a lane. */
+static void answer(struct conn *c, int status)
+{
+	struct server *s = c->server;
+
+	c->asked.sock = c->fd;
+	c->asked.connection = c->id;
+	c->asked.status = status;
+	if (s->connections == 1) {
+		answer_request(s, &c->asked, NULL);
+		finish(c);
+		return;
+	}
+	c->lane = lane_begin(s, work, c);
+	if (c->lane)
+		under_way++;
+	else
+		finish(c);
 }
 
 /* Every whole head in the buffer; a client may send several at once. */
-static void take_requests(struct server *s, struct conn *c)
+static void take_requests(struct conn *c)
 {
-	static struct http_request req;
 	int head;
 
-	while (c->fd >= 0 && !c->draining && !stop && (head = http_head_length(c->buf, c->len))) {
-		bool keep, reset;
+	while (c->fd >= 0 && !c->draining && !c->lane && !stop && (head = http_head_length(c->buf, c->len))) {
 		int status;
 
 		if (head < 0) {
-			refuse(s, c, 431);
+			memset(&c->asked.req, 0, sizeof(c->asked.req));
+			answer(c, 431);
 			return;
 		}
-		status = http_parse(c->buf, (size_t)head, &req);
+		status = http_parse(c->buf, (size_t)head, &c->asked.req);
 		c->len -= (size_t)head;
 		memmove(c->buf, c->buf + head, c->len);
-		keep = answer_request(s, c->fd, c->id, status, &req, &reset);
-		finish(c, keep, reset);
+		answer(c, status);
 	}
 }
 
-static void readable(struct server *s, struct conn *c)
+/* All that is there, as epoll tells of it once; its end too, where that came with it. */
+static void readable(struct conn *c, bool ended)
 {
 	char waste[HEAD_MAX];
-	char *to = c->draining ? waste : c->buf + c->len;
-	size_t room = c->draining ? sizeof(waste) : sizeof(c->buf) - c->len;
-	ssize_t n = recv(c->fd, to, room, MSG_DONTWAIT);
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0) {
-		drop(c, false);
-		return;
+	while (c->fd >= 0 && !c->lane) {
+		size_t room = c->draining ? sizeof(waste) : sizeof(c->buf) - c->len;
+		ssize_t n = recv(c->fd, c->draining ? waste : c->buf + c->len, room, MSG_DONTWAIT);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return;
+		if (n <= 0) {
+			drop(c, false);
+			return;
+		}
+		if (!c->draining) {
+			c->len += (size_t)n;
+			take_requests(c);
+		}
+		if ((size_t)n < room && !ended)
+			return;
 	}
-	if (c->draining)
+}
+
+/* A body may go on; when it is done, what came meanwhile is looked at. */
+static void resume(struct conn *c)
+{
+	if (!lane_resume(c->lane))
 		return;
-	c->len += (size_t)n;
-	take_requests(s, c);
+	c->lane = NULL;
+	under_way--;
+	finish(c);
+	take_requests(c);
+	readable(c, true);
 }
 
 /* The one that has been idle for longest, or NULL. */
 static struct conn *oldest(void)
 {
 	struct conn *found = NULL;
-	int i;
+	unsigned int i;
 
-	for (i = 0; i < MAX_CONNS; i++)
-		if (conns[i].fd >= 0 && (!found || conns[i].since < found->since))
+	for (i = 0; i < n_conns; i++)
+		if (conns[i].fd >= 0 && !conns[i].lane && (!found || conns[i].since < found->since))
 			found = &conns[i];
 	return found;
 }
 
+/* One that is free, or made free; NULL where a body is under way in each. */
 static struct conn *free_slot(void)
 {
 	struct conn *c;
-	int i;
+	unsigned int i;
 
-	for (i = 0; i < MAX_CONNS; i++)
+	for (i = 0; i < n_conns; i++)
 		if (conns[i].fd < 0)
 			return &conns[i];
 	c = oldest();
-	drop(c, false);
+	if (c)
+		drop(c, false);
 	return c;
+}
+
+/* Whether epoll tells of clients that come. */
+static void expect(const struct server *s, bool clients)
+{
+	struct epoll_event e = { .events = clients ? EPOLLIN : 0 };
+
+	if (epoll_ctl(epoll, EPOLL_CTL_MOD, s->listener, &e))
+		die(EXIT_RUNTIME, "epoll_ctl: %s", strerror(errno));
 }
 
 /* A client waits meanwhile. Our own limit is met by ending who is idle; what the machine lacks comes again. */
@@ -164,15 +218,19 @@ static void put_off(struct server *s, int err)
 	struct conn *c = err == EMFILE ? oldest() : NULL;
 
 	s->totals.put_off++;
-	if (c)
+	if (c) {
 		drop(c, false);
-	else
-		paused_until = now_ns() + PAUSE_NS;
+		return;
+	}
+	paused_until = now_ns() + PAUSE_MS * 1000000;
+	expect(s, false);
 }
 
 static void welcome(struct server *s)
 {
-	int one = 1, fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC);
+	int kind = SOCK_CLOEXEC | (s->connections > 1 ? SOCK_NONBLOCK : 0);
+	int one = 1, fd = accept4(s->listener, NULL, NULL, kind);
+	struct epoll_event e = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET };
 	struct conn *c;
 
 	if (fd < 0) {
@@ -180,57 +238,87 @@ static void welcome(struct server *s)
 			put_off(s, errno);
 		return;					/* else the client gave up, or a signal */
 	}
+	c = free_slot();
+	if (!c) {
+		close(fd);
+		return;
+	}
 	/* With MSG_MORE where more follows, no packet is left waiting for an acknowledgement. */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	c = free_slot();
+	if (s->connections > 1)
+		e.events |= EPOLLOUT;
+	e.data.ptr = c;
+	if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e)) {	/* of memory, too */
+		put_off(s, errno);
+		close(fd);
+		return;
+	}
 	c->fd = fd;
 	c->draining = false;
 	c->len = 0;
 	c->since = now_ns();
+	c->server = s;
 	c->id = ++s->totals.connections;
 }
 
 static void end_idle(void)
 {
 	uint64_t now = now_ns();
-	int i;
+	unsigned int i;
 
-	for (i = 0; i < MAX_CONNS; i++)
-		if (conns[i].fd >= 0 && now - conns[i].since > (conns[i].draining ? LINGER_NS : IDLE_NS))
+	for (i = 0; i < n_conns; i++)
+		if (conns[i].fd >= 0 && !conns[i].lane &&
+		    now - conns[i].since > (conns[i].draining ? LINGER_NS : IDLE_NS))
 			drop(&conns[i], false);
+}
+
+/* The watchdog looks at bodies that wait: each makes its call again. */
+static void look_at_lanes(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < n_conns && under_way; i++) {
+		if (!conns[i].lane)
+			continue;
+		tick = 1;
+		resume(&conns[i]);
+	}
+	tick = 0;
 }
 
 static void wait_for_work(struct server *s, const sigset_t *waiting)
 {
-	struct pollfd fds[MAX_CONNS + 1] = { { .fd = s->listener, .events = POLLIN } };
-	const struct timespec pause = { .tv_nsec = PAUSE_NS };
-	struct conn *of[MAX_CONNS + 1];
-	nfds_t n = 1, i;
-	bool paused;
+	struct epoll_event found[BATCH];
+	bool somebody = false;
+	int n, i;
 
-	end_idle();
-	paused = now_ns() < paused_until;
-	if (paused)
-		fds[0].fd = -1;
-	for (i = 0; i < MAX_CONNS; i++) {		/* no more than there are: ppoll() compares with the limit */
-		if (conns[i].fd < 0)
-			continue;
-		of[n] = &conns[i];
-		fds[n++] = (struct pollfd){ .fd = conns[i].fd, .events = POLLIN };
+	if (paused_until && now_ns() >= paused_until) {
+		paused_until = 0;
+		expect(s, true);
 	}
-	if (ppoll(fds, n, paused ? &pause : NULL, waiting) < 0) {
-		if (errno != EINTR && errno != ENOMEM)
-			die(EXIT_RUNTIME, "poll: %s", strerror(errno));
-		return;
+	n = epoll_pwait(epoll, found, BATCH, paused_until ? PAUSE_MS : -1, waiting);
+	if (n < 0 && errno != EINTR)
+		die(EXIT_RUNTIME, "epoll_pwait: %s", strerror(errno));
+	if (ticked) {
+		ticked = 0;
+		end_idle();
+		look_at_lanes();
 	}
-	for (i = 1; i < n && !stop; i++)
-		if (fds[i].revents && of[i]->fd == fds[i].fd)
-			readable(s, of[i]);
-	if (fds[0].revents && !stop)
+	for (i = 0; i < n && (!stop || under_way); i++) {
+		struct conn *c = found[i].data.ptr;
+
+		if (!c)
+			somebody = true;
+		else if (c->lane)
+			resume(c);
+		else if (c->fd >= 0 && !stop)
+			readable(c, found[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
+	}
+	if (somebody && !stop)				/* last: a slot that is reused has no event of its old connection */
 		welcome(s);
 }
 
-static void open_listener(struct server *s)
+void open_listener(struct server *s, bool listens)
 {
 	struct addrinfo hints = { .ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM };
 	struct sockaddr_in6 bound;			/* large enough for both families, the port at the same place */
@@ -241,15 +329,18 @@ static void open_listener(struct server *s)
 	if (err)
 		die(EXIT_USAGE, "address %s port %s: %s", s->address, s->port_text, gai_strerror(err));
 	s->listener = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (s->port)					/* of the workers' first socket, which took it */
+		((struct sockaddr_in *)a->ai_addr)->sin_port = htons((uint16_t)s->port);
 	if (s->listener < 0 || setsockopt(s->listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) ||
-	    bind(s->listener, a->ai_addr, a->ai_addrlen) || listen(s->listener, 128) ||
+	    (s->workers > 1 && setsockopt(s->listener, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one))) ||
+	    bind(s->listener, a->ai_addr, a->ai_addrlen) || (listens && listen(s->listener, SOMAXCONN)) ||
 	    getsockname(s->listener, (struct sockaddr *)&bound, &len))
 		die(EXIT_RUNTIME, "cannot listen on %s port %s: %s", s->address, s->port_text, strerror(errno));
 	s->port = ntohs(bound.sin6_port);
 	freeaddrinfo(a);
 }
 
-static void say_listening(struct server *s)
+void say_listening(struct server *s)
 {
 	struct json j;
 
@@ -260,6 +351,10 @@ static void say_listening(struct server *s)
 	json_int(&j, "pid", getpid());
 	json_u64(&j, "chunk", s->chunk);
 	json_u64(&j, "watchdog_seconds", s->watchdog);
+	if (s->connections > 1)
+		json_u64(&j, "connections", s->connections);
+	if (s->workers > 1)
+		json_u64(&j, "workers", s->workers);
 	if (s->dearer)
 		json_u64(&j, "dearer_per_mille", s->dearer);
 	if (s->mode->cipher) {
@@ -278,13 +373,20 @@ static void say_listening(struct server *s)
 	json_end(&j);
 }
 
-static void say_summary(const struct server *s)
+static void say_summary(struct server *s)
 {
-	const struct totals *sum = &s->totals;
+	struct totals *sum = &s->totals;
+	struct rusage used;
 	struct json j;
 	int i;
 
+	if (s->connections > 1 && !getrusage(RUSAGE_SELF, &used)) {	/* of single bodies it is not known */
+		sum->user_seconds = (double)used.ru_utime.tv_sec + (double)used.ru_utime.tv_usec / 1e6;
+		sum->system_seconds = (double)used.ru_stime.tv_sec + (double)used.ru_stime.tv_usec / 1e6;
+	}
 	json_begin(&j, "summary");
+	if (s->worker)
+		json_u64(&j, "worker", s->worker);
 	json_str(&j, "mode", s->mode->name);
 	if (s->mode->cipher)
 		json_str(&j, "driver", s->cipher.driver);
@@ -307,13 +409,41 @@ static void say_summary(const struct server *s)
 	json_end(&j);
 }
 
-int serve(struct server *s)
+/* A connection, its file, what AF_ALG needs, a pipe. */
+static void need_descriptors(unsigned int n)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r))
+		die(EXIT_RUNTIME, "getrlimit: %s", strerror(errno));
+	r.rlim_cur = r.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur < n)
+		die(EXIT_RUNTIME, "%u descriptors are needed, and %llu may be had", n, (unsigned long long)r.rlim_cur);
+}
+
+static void prepare(struct server *s)
+{
+	struct epoll_event e = { .events = EPOLLIN };
+	unsigned int i;
+
+	n_conns = (s->connections > 1 ? s->connections : 0) + MORE_CONNS;
+	if (s->connections > 1)
+		need_descriptors(5 * n_conns + 64);
+	conns = calloc(n_conns, sizeof(*conns));
+	epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (!conns || epoll < 0)
+		die(EXIT_RUNTIME, "connections: %s", strerror(errno));
+	for (i = 0; i < n_conns; i++)
+		conns[i].fd = -1;
+	if (epoll_ctl(epoll, EPOLL_CTL_ADD, s->listener, &e))
+		die(EXIT_RUNTIME, "epoll_ctl: %s", strerror(errno));
+}
+
+void serve_alone(struct server *s)
 {
 	sigset_t blocked, waiting;
-	int i;
+	unsigned int i;
 
-	for (i = 0; i < MAX_CONNS; i++)
-		conns[i].fd = -1;
 	sigemptyset(&blocked);
 	sigaddset(&blocked, SIGTERM);
 	sigaddset(&blocked, SIGINT);
@@ -321,21 +451,35 @@ int serve(struct server *s)
 		die(EXIT_RUNTIME, "sigprocmask: %s", strerror(errno));
 	sigdelset(&waiting, SIGTERM);
 	sigdelset(&waiting, SIGINT);
-	on_signal(SIGTERM, on_stop);
-	on_signal(SIGINT, on_stop);
-	on_signal(SIGALRM, on_tick);
-	signal(SIGPIPE, SIG_IGN);
-	open_listener(s);
-	if (s->mode->setup)
-		s->mode->setup(s);
+	prepare(s);
+	room_open(s, &s->room);
 	every_ms(s->watchdog * 250);
-	say_listening(s);
-	while (!stop)
+	if (!s->worker)
+		say_listening(s);
+	while (!stop || under_way)
 		wait_for_work(s, &waiting);
-	for (i = 0; i < MAX_CONNS; i++)
+	for (i = 0; i < n_conns; i++)
 		if (conns[i].fd >= 0)
 			drop(&conns[i], false);
 	every_ms(0);
 	say_summary(s);
+	lanes_close();
+	room_close(&s->room);
+	free(conns);
+	close(epoll);
+}
+
+int serve(struct server *s)
+{
+	on_signal(SIGTERM, on_stop);
+	on_signal(SIGINT, on_stop);
+	on_signal(SIGALRM, on_tick);
+	signal(SIGPIPE, SIG_IGN);
+	open_listener(s, s->workers == 1);
+	if (s->mode->setup)
+		s->mode->setup(s);
+	if (s->workers > 1)
+		return serve_by_workers(s);
+	serve_alone(s);
 	return 0;
 }

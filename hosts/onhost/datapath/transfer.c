@@ -14,6 +14,9 @@
  * holds, with the last time. So a slow client is no stall as long as it acknowledges something, one mechanism covers
  * TCP, AF_ALG and the disk, and a signal that hits just before a call blocks is made good by the next one. A cipher
  * that never completes (crypto_wait_req does not listen to signals) cannot be helped from here.
+ *
+ * In a lane (lanes.c) the socket does not block: EAGAIN gives way to the other connections, and the call is made again
+ * when there is room, or when the watchdog's timer went off.
  */
 #include "datapath.h"
 
@@ -62,16 +65,27 @@ bool transfer_alive(struct transfer *t)
 	return false;
 }
 
-/* Whether to make the call once more. Sets errno to ETIME when the watchdog says no. */
-static bool again(struct transfer *t, ssize_t r)
+bool transfer_waits(struct transfer *t, ssize_t r)
 {
 	int err = errno;
 	bool alive = transfer_alive(t);
 
+	if (r >= 0 || !alive || err != EAGAIN || !t->lane) {
+		errno = alive ? err : ETIME;
+		return r < 0 && err == EINTR && alive;
+	}
+	lane_wait(t->lane);
+	alive = transfer_alive(t);
+	errno = ETIME;
+	return alive;
+}
+
+/* Whether to make the call once more. */
+static bool again(struct transfer *t, ssize_t r)
+{
 	if (r > 0)
 		t->moved += (uint64_t)r;
-	errno = alive ? err : ETIME;
-	return r < 0 && err == EINTR && alive;
+	return transfer_waits(t, r);
 }
 
 /* A stalled transfer ends also where calls come back short rather than interrupted. */

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Small things: dying with one clear line, clocks, hex lines, JSON lines. */
-#include "datapath.h"
+#define _GNU_SOURCE		/* program_invocation_short_name */
+
+#include "util.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -17,7 +19,7 @@ void die(int status, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	fputs("datapath: ", stderr);
+	fprintf(stderr, "%s: ", program_invocation_short_name);
 	vfprintf(stderr, fmt, ap);
 	fputc('\n', stderr);
 	va_end(ap);

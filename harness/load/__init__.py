@@ -1,0 +1,1 @@
+"""Many connections at once: the generator of their requests, and what its counts say."""

@@ -1,0 +1,252 @@
+"""One sample of load: many connections at once, counted by the generator, the server's log and the witnesses alike.
+
+While it runs, the ordinary receiver makes single transfers of its own (canaries), which are checked byte by byte: the
+generator counts bytes and does not look at them. Its requests and theirs are one sample to the server's log.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from harness.api.bench import Bench, Payload
+from harness.api.path import Deployed, Loaded, Observed, Witness
+from harness.load import generator
+from harness.load.generator import Asked, Told
+from harness.measuring import link, looking, proof, sampling
+from harness.measuring.looking import Look
+from harness.measuring.opened import OpenTestbed
+from harness.measuring.proof import Busy
+from harness.measuring.sampling import Linked
+from harness.samples import HostSample, Load, Sample, placed
+from hosts.errors import Refusal
+from hosts.onhost.agent.values import Counter, Digested, FileCounter, LogTail, Received, TableCounter, Tallied
+from hosts.remote import changes
+from hosts.remote.changes import Scope
+from hosts.remote.host import RemoteHost
+from hosts.roles import Role
+
+CANARIES = 3
+"""The most of a sample."""
+NEXT_SHARE = 0.25
+"""How long after one canary the next is sent, as a share of the sample's seconds."""
+BUSY_SHARE = 0.9
+"""For so much of the sample's seconds busy time is counted, from their beginning: afterwards the load goes down."""
+LOG_SECONDS = 5.0
+CONNECTION, LEAVE_OUT = ("worker", "connection"), ("seconds", "worked_ns")
+"""Fields of a server's line: which connection it is of, and those in which lines differ anyway."""
+NOW: dict[str, Counter] = {
+    "sender_connections_now": TableCounter("/proc/net/snmp", "Tcp.CurrEstab"),
+    "kernel_tls_now": FileCounter("/proc/net/tls_stat", r"^TlsCurrTxSw\s+(\d+)"),
+    "card_tls_now": FileCounter("/proc/net/tls_stat", r"^TlsCurrTxDevice\s+(\d+)"),
+}
+"""How many connections there are on the sender at one moment, and how many of them the kernel's TLS and a card have."""
+
+
+@dataclass(frozen=True)
+class Canary:
+    """A single transfer meanwhile: the file that it wrote, its bytes, what went wrong."""
+
+    out: str
+    received: int
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A load that is over: what the generator told, the canaries, how many connections were seen meanwhile."""
+
+    told: Told
+    canaries: tuple[Canary, ...]
+    seen: dict[str, int]
+    spent: dict[Role, Spent]
+    """By role; a host that could not be asked in time is missing."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """A host's busy time within the window, and how long that was looked at."""
+
+    wall_seconds: float
+    busy: Busy
+
+
+def take(
+    opened: OpenTestbed,
+    bench: Bench,
+    cell: str,
+    deployed: Deployed,
+    payload: Payload,
+    asked: Asked,
+    block: int,
+    place: int,
+    warmup: bool,
+    linked: Linked,
+) -> Sample:
+    """A sample of a cell; ``linked`` as in ``sampling.take``. What fails makes it invalid.
+
+    Raises HostLost, and Refusal where nothing was measured.
+    """
+    over = asked.over(deployed)
+    line = generator.argv(bench, deployed, payload, over)
+    outs = [f"canary-{number}" for number in range(CANARIES)]
+    opened.receiver.agent.make_room(outs, payload.size)
+    with Scope(opened.sender) as scope:
+        for change in deployed.during:
+            scope.apply(change)
+        before = looking.look(opened, [deployed])
+        ran = _run(opened, deployed, payload, over, line, outs)
+        after = looking.look(opened, [deployed])
+    load = ran.told.load(len(ran.canaries))
+    due = load.requests + len(ran.canaries)
+    log = LogTail(deployed.log, before.of(deployed)["sender"].values[looking.LOG] or 0, due)
+    tallied = opened.sender.agent.tally(log, CONNECTION, LEAVE_OUT, LOG_SECONDS)
+    witness = _witness(deployed, payload, over, load, before, after, tallied)
+    facts = witness.facts | ran.seen | {"operations": load.window_responses, "generator_full": generator.full(load)}
+    ok, spoiled = _checked(opened, deployed, payload, ran.canaries)
+    answered = load.window_bytes / deployed.wire_bytes(payload.size)
+    each = load.window_seconds / (answered + load.canaries)
+    reasons = [generator.wrong(ran.told, load, over, deployed.tls), spoiled, witness.reason]
+    reason = "; ".join(each for each in reasons if each) or linked(cell, after.links)
+    return Sample(
+        cell=cell,
+        block=block,
+        index=place,
+        warmup=warmup,
+        seconds=load.window_seconds / answered,
+        bytes=payload.size,
+        sha256_ok=ok,
+        witness=facts,
+        valid=reason is None,
+        reason=reason,
+        sender=_host("sender", deployed, before, after, ran.spent, each),
+        receiver=_host("receiver", deployed, before, after, ran.spent, each),
+        load=load,
+    )
+
+
+def _run(
+    opened: OpenTestbed, deployed: Deployed, payload: Payload, asked: Asked, argv: Sequence[str], outs: Sequence[str]
+) -> Ran:
+    """Start the generator, send canaries while it runs, wait for its line. Raises HostLost, Refusal."""
+    agent = opened.receiver.agent
+    canaries: list[Canary] = []
+    seen: dict[str, int] = {}
+    name = f"{opened.receiver.directory}/load-{secrets.token_hex(4)}"
+    out, err = f"{name}.out", f"{name}.err"
+    timeout = link.deadline(payload.size * asked.connections, opened.links)
+    with Scope(opened.receiver) as scope, ThreadPoolExecutor(1) as beside:
+        scope.apply(changes.process("the generator of load", argv, out, err))
+        said = agent.lines([LogTail(out, 0, 1)], asked.longest_seconds)[0]  # the window begins
+        spending = beside.submit(_count, opened, asked.seconds)
+        while _goes_on(said) and len(canaries) < CANARIES:
+            got = agent.fetch(deployed.url(payload.name), outs[len(canaries)], payload.size, timeout, deployed.tls)
+            canaries.append(Canary(outs[len(canaries)], got.received_bytes, got.error))
+            for counter, value in opened.sender.agent.observe(NOW).values.items():
+                seen[counter] = max(seen.get(counter, 0), value or 0)
+            said = agent.lines([LogTail(out, 0, 2)], NEXT_SHARE * asked.seconds)[0]
+        if _goes_on(said):
+            said = agent.lines([LogTail(out, 0, 2)], asked.longest_seconds + timeout)[0]
+    if not said or generator.begins(said[-1]):
+        why = (opened.receiver.read([err])[err] or "").strip()
+        raise Refusal(f"the generator of load told nothing: {why or 'it took too long'}", host=opened.receiver.name)
+    return Ran(generator.parse(said[-1]), tuple(canaries), seen, spending.result())
+
+
+def _goes_on(said: Sequence[str]) -> bool:
+    """Whether the window has begun and the generator has not told its end."""
+    return len(said) == 1 and generator.begins(said[0])
+
+
+def _count(opened: OpenTestbed, seconds: float) -> dict[Role, Spent]:
+    """Both hosts' busy time from now on. One that does a canary's transfer answers late, and is left out when the load
+    may be over by then. Raises HostLost, Refusal."""
+    read = sampling.read_meter(opened.meter)
+    started = time.monotonic()
+    if opened.meter:
+        time.sleep(BUSY_SHARE * seconds)
+        busy = sampling.since(opened.meter, read) or {}
+        wall = time.monotonic() - started
+        return {role: Spent(wall, each) for role, each in busy.items()}
+    before = {role: (host.agent.observe({}).cpu_after, time.monotonic()) for role, host in _both(opened)}
+    time.sleep(max(0.0, started + BUSY_SHARE * seconds - time.monotonic()))
+    found: dict[Role, Spent] = {}
+    for role, host in _both(opened):
+        end, now = host.agent.observe({}).cpu_before, time.monotonic()
+        start, then = before[role]
+        if now - started < seconds:
+            found[role] = Spent(now - then, sampling.inside(start, end))
+    return found
+
+
+def _both(opened: OpenTestbed) -> tuple[tuple[Role, RemoteHost], ...]:
+    return ("sender", opened.sender), ("receiver", opened.receiver)
+
+
+def _witness(
+    deployed: Deployed, payload: Payload, asked: Asked, load: Load, before: Look, after: Look, tallied: Tallied
+) -> Witness:
+    """The path's own, of all requests; and before it the log's connections, which must be those that were opened."""
+    start, end = before.of(deployed), after.of(deployed)
+    risen = {role: looking.delta(start[role].values, end[role].values) for role in start}
+    states = {role: looking.seen(start[role].states, end[role].states) for role in start}
+    opened = load.opened + load.canaries
+    said = deployed.verify(
+        Observed(
+            payload=payload.size,
+            sender=risen["sender"],
+            receiver=risen["receiver"],
+            log=[line for alike in tallied.alike for line in [json.loads(alike.line)] * alike.count],
+            requests=load.requests + load.canaries,
+            connection=asked.reuse,
+            connections=opened,
+            sender_states=states["sender"],
+            receiver_states=states["receiver"],
+            load=Loaded(asked.connections, opened, load.resumed, load.canaries),
+        )
+    )
+    facts = said.facts | {"logged_connections": tallied.connections}
+    reason = said.reason
+    if not reason and tallied.connections != opened:
+        reason = f"the server's log has requests of {tallied.connections} connections, {opened} were made"
+    if reason and (back := looking.went_back(deployed, start, end)):
+        reason = back
+    return Witness(facts, reason or looking.relinked(before, after))
+
+
+def _checked(
+    opened: OpenTestbed, deployed: Deployed, payload: Payload, canaries: Sequence[Canary]
+) -> tuple[bool | None, str | None]:
+    """Whether all canaries are the payload, and else why not; None where none came to be looked at."""
+    if not canaries:
+        return None, "the load was over before a single transfer could be checked"
+    if failed := next((canary.error for canary in canaries if canary.error), None):
+        return None, f"a single transfer meanwhile failed: {failed}"
+    files = [Received(canary.out, canary.received) for canary in canaries]
+    digested: list[Digested] = opened.receiver.agent.digest(files, deployed.decipher)
+    for one in digested:
+        if one.sha256 != payload.sha256:
+            return False, f"payload of a single transfer meanwhile: {one.error or proof.OTHER_DIGEST}"
+    return True, None
+
+
+def _host(
+    role: Role, deployed: Deployed, before: Look, after: Look, spent: dict[Role, Spent], each_seconds: float
+) -> HostSample:
+    """What a host spent on one request, one in each ``each_seconds``; missing where it was not counted."""
+    start, end = before.of(deployed)[role], after.of(deployed)[role]
+    kept = {name: value for name, value in looking.delta(start.values, end.values).items() if name != looking.LOG}
+    if role not in spent:
+        return HostSample(counters=kept)
+    busy, share = spent[role].busy, each_seconds / spent[role].wall_seconds
+    return HostSample(
+        cpu_seconds=max(0.0, busy.seconds) * share if placed(busy.elsewhere) else None,
+        cpu_resolution_seconds=busy.resolution * share,
+        busiest_cpu_seconds=None if busy.busiest is None else busy.busiest * share,
+        cpu_elsewhere=None if busy.elsewhere is None else round(busy.elsewhere, 4),
+        counters=kept,
+    )

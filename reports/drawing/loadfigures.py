@@ -1,0 +1,215 @@
+"""Load drawn and listed: requests a second over connections, latencies over load, and all of it in a table."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from reports import words
+from reports.drawing import figures, lines
+from reports.drawing.figures import Facet, Figure, axis, text
+from reports.drawing.tables import Table, number, span
+from reports.drawing.tables import text as text_value
+from reports.findings import panels
+from reports.findings.load import Loaded, Point
+
+TOLD = ("p50", "p90", "p99", "p99.9")
+COLUMNS = ("Path", "Load", "Requests/s", "Goodput (Mbit/s)", *(f"{name} (ms)" for name in TOLD), "max (ms)",
+           "Sender CPU (µs/request)", "Receiver CPU (µs/request)", "Generator (% of a processor)",
+           "Requests", "Requests/s low", "Requests/s high")  # fmt: skip
+READING = (
+    "In a closed loop each connection asks again when it is served: a server that stops for a while is asked less, "
+    "and its latencies hide that. In an open loop requests start at a fixed rate, and each one's latency counts from "
+    "when it was to start, so that a stop counts for all that it delayed."
+)
+
+
+def capacity(found: Loaded) -> Figure | None:
+    """Requests a second over connections, a line for each path; a small chart for each size."""
+    panel = found.panel
+    points = [(s, point) for s, some in sorted(found.closed.items()) for point in some]
+    if not points:
+        return None
+    sizes = sorted({point.size for _, point in points})
+    facets = []
+    for size in sizes:
+        mine = [(s, point) for s, point in points if point.size == size]
+        ends = [value for _, point in mine for value in point.per_second if not math.isnan(value)]
+        traces = [_curve(panel.series[s].label, s, [p for at, p in mine if at == s]) for s in dict(mine)]
+        numbers = [point.connections for _, point in mine]
+        facets.append(
+            Facet(
+                f"{panel.key}-capacity-{size}",
+                words.size(size),
+                lines.small(
+                    traces,
+                    lines.steps_axis("Connections", numbers, str),
+                    lines.log_axis("Requests/s", min(ends), max(ends)),
+                ),
+            )
+        )
+    return Figure(
+        id=f"{panel.key}-capacity",
+        title="Requests answered each second, higher is better",
+        caption="Closed loop: each connection asks again when served. Mark: geometric mean; line: 95 % interval. To "
+        "compare two paths use the ratios: they are paired, these intervals are not.",
+        spec={},
+        legend=figures.legend(panel),
+        columns=["path", "size", "connections", "requests/s", "low", "high", "goodput (Mbit/s)"],
+        rows=[
+            [panel.series[s].label, words.size(p.size), p.connections, *map(_known, p.per_second), _goodput(p)]
+            for s, p in points
+        ],
+        absent=panels.absent(panel),
+        wide=True,
+        facets=facets,
+        lines=True,
+    )
+
+
+def _curve(label: str, s: int, some: list[Point]) -> dict[str, Any]:
+    some = sorted(some, key=lambda point: point.connections)
+    hover = [
+        f"{words.count(p.connections, 'connection')}: {words.number(p.per_second[0])} requests/s, "
+        f"{words.number(_goodput(p))} Mbit/s"
+        for p in some
+    ]
+    return lines.line(
+        label,
+        [s],
+        [point.connections for point in some],
+        [point.per_second[0] for point in some],
+        hover,
+        {"line": s},
+        symbol=lines.SYMBOLS[s % len(lines.SYMBOLS)],
+        limits=[point.per_second[1:] for point in some],
+        head=f"<b>{text(label)}</b>",
+    )
+
+
+def latencies(found: Loaded) -> Figure | None:
+    """Latency over load: the median and 99 % of requests at fixed rates; a chart for each number of connections."""
+    panel = found.panel
+    points = [(s, point) for s, some in sorted(found.open.items()) for point in some]
+    known = [(s, p) for s, p in points if p.latencies["p50"] is not None]
+    if not known:
+        return None
+    facets = []
+    for size, connections in sorted({(p.size, p.connections) for _, p in known}):
+        mine = [(s, p) for s, p in known if (p.size, p.connections) == (size, connections)]
+        ends = [value * 1e3 for _, p in mine for name in ("p50", "p99") if (value := p.latencies[name]) is not None]
+        traces = [
+            trace
+            for s in dict(mine)
+            for name, dash in (("p50", "solid"), ("p99", "dash"))
+            if (trace := _over_load(panel.series[s].label, s, [p for at, p in mine if at == s], name, dash))
+        ]
+        facets.append(
+            Facet(
+                f"{panel.key}-latency-{size}-{connections}",
+                words.size(size) + words.over(connections),
+                lines.small(
+                    traces,
+                    axis("Load (% of the baseline's capacity)", tickvals=sorted({_percent(p) for _, p in mine})),
+                    lines.log_axis("Latency (ms)", min(ends), max(ends)),
+                ),
+            )
+        )
+    return Figure(
+        id=f"{panel.key}-latency",
+        title="Latency at fixed rates, lower is better",
+        caption="Open loop, the same rates for all paths: shares of what the baseline answered in a closed loop "
+        "in this run. Solid: the median; dashed: 99 % of requests. A line ends where too few were slower to tell.",
+        spec={},
+        legend=figures.legend(panel),
+        columns=["path", "size", "connections", "load (%)", *(f"{name} (ms)" for name in TOLD), "max (ms)"],
+        rows=[
+            [
+                panel.series[s].label,
+                words.size(p.size),
+                p.connections,
+                _percent(p),
+                *map(_ms, _told(p)),
+                p.longest * 1e3,
+            ]
+            for s, p in points
+        ],
+        wide=True,
+        facets=facets,
+        lines=True,
+    )
+
+
+def _over_load(label: str, s: int, some: list[Point], name: str, dash: str) -> dict[str, Any] | None:
+    shown = [(p, value) for p in sorted(some, key=_percent) if (value := p.latencies[name]) is not None]
+    if not shown:
+        return None
+    hover = [f"{_percent(p):g} %: {name} {words.number(value * 1e3)} ms" for p, value in shown]
+    return lines.line(
+        f"{label} {name}",
+        [s],
+        [_percent(p) for p, _ in shown],
+        [value * 1e3 for _, value in shown],
+        hover,
+        {"line": s},
+        dash=dash,
+        symbol=lines.SYMBOLS[s % len(lines.SYMBOLS)],
+        head=f"<b>{text(label)}</b>",
+    )
+
+
+def table(found: Loaded) -> Table:
+    """Every point: rates, latencies, what it cost both hosts."""
+    panel = found.panel
+    rows = []
+    for loop in (found.closed, found.open):
+        for s, some in sorted(loop.items()):
+            for p in some:
+                mean, low, high = map(_known, p.per_second)
+                rows.append(
+                    [
+                        text_value(panel.series[s].label),
+                        text_value(words.size(p.size) + words.over(p.connections, p.rate_share)),
+                        number(mean, 4, span(low, high, 4)),
+                        number(_goodput(p), 4),
+                        *(number(_ms(value), 4) for value in _told(p)),
+                        number(p.longest * 1e3, 4),
+                        number(p.sender_us),
+                        number(p.receiver_us),
+                        number(p.generator * 100),
+                        number(p.responses, 6),
+                        number(low, 4),
+                        number(high, 4),
+                    ]
+                )
+    return Table(
+        id=f"{panel.key}-load",
+        title="Load",
+        columns=COLUMNS,
+        rows=rows,
+        notes=[
+            READING,
+            "Percentiles are of all samples that count together; one is told where a hundred requests were slower.",
+        ],
+        hidden=frozenset((13, 14)),
+    )
+
+
+def _told(point: Point) -> list[float | None]:
+    return [point.latencies[name] for name in TOLD]
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1e3
+
+
+def _goodput(point: Point) -> float | None:
+    return _known(point.per_second[0] * point.size * 8 / 1e6)
+
+
+def _percent(point: Point) -> float:
+    return round((point.rate_share or 0.0) * 100, 1)
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -1,0 +1,175 @@
+"""Many connections at once: requests a second over connections, latencies over load, from where on a path overtakes."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.load import latency
+from harness.record import Cell, Run
+from harness.samples import Load, Sample, cpu_seconds_per_gb
+from hosts.roles import Role
+from reports import frame, words
+from reports.findings.panels import Panel
+
+
+@dataclass(frozen=True)
+class Point:
+    """What a path gave over so many connections, from all samples that count."""
+
+    connections: int
+    size: int
+    rate_share: float | None
+    """None for a closed loop."""
+    per_second: tuple[float, float, float]
+    """Requests that were answered each second: geometric mean and 95 % interval."""
+    latencies: dict[str, float | None]
+    """In seconds by name (``p50``, …); None where too few were slower to tell."""
+    longest: float
+    responses: int
+    """That latencies are of."""
+    sender_us: float | None
+    """Busy microseconds of the whole host for each request; None where they were not counted for every sample."""
+    receiver_us: float | None
+    generator: float
+    """The median share of a processor that the generator took."""
+
+
+@dataclass(frozen=True)
+class Crossover:
+    """From how many connections on a path carries more than the baseline, by the lines between measured numbers.
+
+    ``late`` is None where the lower ends of the intervals never stay above 1, ``early`` and ``at`` are the fewest that
+    were measured where it carries more at all of them.
+    """
+
+    label: str
+    size: int
+    at: float
+    early: float
+    late: float | None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One suite of load and one cipher: points by the number of a series."""
+
+    panel: Panel
+    closed: dict[int, list[Point]]
+    open: dict[int, list[Point]]
+    crossovers: tuple[Crossover, ...]
+
+
+def loaded(panels: Sequence[Panel], run: Run) -> list[Loaded]:
+    """The suites of load among panels."""
+    counted = run.counted()
+    found = []
+    for panel in panels:
+        if words.question(panel.suite) != "load":
+            continue
+        names = {(series.path, series.driver): s for s, series in enumerate(panel.series)}
+        several = any(series.driver for series in panel.series)
+        closed: dict[int, list[Point]] = {}
+        open_: dict[int, list[Point]] = {}
+        for cell in run.head.cells:
+            s = names.get((cell.path, cell.driver if several else None))
+            if cell.suite != panel.suite.name or s is None or cell.cipher not in {panel.cipher, *words.UNENCRYPTED}:
+                continue
+            if point := _point(cell, counted.get(cell.id, {}).values()):
+                (closed if cell.rate_share is None else open_).setdefault(s, []).append(point)
+        found.append(Loaded(panel, closed, open_, tuple(_crossovers(panel))))
+    return found
+
+
+def _point(cell: Cell, samples: Iterable[Sample]) -> Point | None:
+    both = [(sample, sample.load) for sample in samples if sample.load]
+    if not both:
+        return None
+    loads = [load for _, load in both]
+    histogram = latency.together(load.latency for load in loads)
+    return Point(
+        connections=cell.connections or 1,
+        size=cell.size_bytes or 0,
+        rate_share=cell.rate_share,
+        per_second=frame.interval(np.array([load.responses_per_second for load in loads]), geometric=True),
+        latencies=latency.told(histogram),
+        longest=max(load.longest_seconds for load in loads),
+        responses=sum(histogram.values()),
+        sender_us=_busy([sample for sample, _ in both], "sender"),
+        receiver_us=_busy([sample for sample, _ in both], "receiver"),
+        generator=statistics.median(_share(load) for load in loads),
+    )
+
+
+def _share(load: Load) -> float:
+    return load.generator_cpu_seconds / load.window_seconds
+
+
+def _busy(samples: Sequence[Sample], role: Role) -> float | None:
+    found = [cpu_seconds_per_gb(sample, role) for sample in samples]
+    each = [
+        known * (sample.bytes or 0) / 1e3 for known, sample in zip(found, samples, strict=True) if known is not None
+    ]
+    return statistics.fmean(each) if each and len(each) == len(samples) else None
+
+
+def _crossovers(panel: Panel) -> Iterable[Crossover]:
+    for s, series in enumerate(panel.series):
+        rows: dict[int, list[tuple[int, float, float, float]]] = {}
+        for (mine, _), cell in panel.slots.items():
+            verdict = panel.verdicts.get((cell.id, "seconds"))
+            if mine == s and verdict and verdict.ratio and verdict.ci_low and verdict.ci_high and cell.connections:
+                row = (cell.connections, verdict.ratio, verdict.ci_low, verdict.ci_high)
+                rows.setdefault(cell.size_bytes or 0, []).append(row)
+        for size, some in rows.items():
+            some.sort()
+            numbers = [row[0] for row in some]
+            at, late, early = (crossing(numbers, [row[place] for row in some]) for place in (1, 2, 3))
+            if at is not None and early is not None and len(some) > 1:
+                yield Crossover(series.label, size, at, early, late)
+
+
+def crossing(numbers: Sequence[int], ratios: Sequence[float]) -> float | None:
+    """From which number on a ratio stays above 1, on straight lines between logarithms; None where it ends below.
+
+    Where it is above 1 from the first number on, that number. Raises ValueError where there is none.
+    """
+    if not numbers:
+        raise ValueError("a crossing needs numbers")
+    if ratios[-1] <= 1:
+        return None
+    place = len(ratios) - 1
+    while place and ratios[place - 1] > 1:
+        place -= 1
+    if not place:
+        return float(numbers[0])
+    (x0, y0), (x1, y1) = ((math.log(numbers[at]), math.log(ratios[at])) for at in (place - 1, place))
+    return math.exp(x0 - y0 * (x1 - x0) / (y1 - y0))
+
+
+def sentences(found: Loaded) -> list[str]:
+    """Which paths overtake the baseline, and from how many connections on; a sentence each."""
+    panel = found.panel
+    told = []
+    several = len({point.size for some in found.closed.values() for point in some}) > 1
+    for one in found.crossovers:
+        size = f" with {words.size(one.size)}" if several else ""
+        fewest = min(point.connections for some in found.closed.values() for point in some)
+        if one.at <= fewest:
+            doubt = "" if one.late is not None and one.late <= fewest else f", surely from {_from(one.late)}"
+            told.append(f"{one.label} carries more than {panel.against}{size} at every number of connections{doubt}.")
+            continue
+        until = f"{_from(one.late)}" if one.late is not None else "no number that was measured"
+        told.append(
+            f"{one.label} overtakes {panel.against}{size} from {_from(one.at)} connections "
+            f"(interval: {_from(one.early)} to {until})."
+        )
+    return told
+
+
+def _from(value: float | None) -> str:
+    return "none" if value is None else f"{value:.0f}" if value >= 10 else f"{value:.2g}"

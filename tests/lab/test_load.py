@@ -1,0 +1,168 @@
+"""Load on the lab: generator, servers' logs and witnesses agree, and a lie of any of them is never a number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.api.bench import Bench
+from harness.api.path import Deployed
+from harness.load import generator
+from harness.measuring.opened import OpenTestbed
+from harness.record import Run
+from harness.samples import Load, Sample
+from hosts.lab import uml
+from hosts.programs import in_image
+from tests.support.runs import Sabotage, profile_of, reconfigured, run, samples_of, suite
+
+pytestmark = pytest.mark.usefixtures("esp_modules")
+MOST = 96
+LOAD = {
+    "question": "load",
+    "connection": "kept",
+    "connections": [1, MOST],
+    "seconds": 0.6,
+    "sizes": {"10kB": {"blocks": 2}},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled(opened: OpenTestbed, lab_parts: uml.UmlParts) -> Iterator[None]:
+    """The generator, once, by the image's compiler as in a run."""
+    content = in_image(lab_parts.image_path, generator.program())
+    opened.shared[generator.NAME] = opened.receiver.put(content, generator.NAME, 0o700)
+    yield
+
+
+def loads(done: Run, path: str) -> list[tuple[Sample, Load]]:
+    """The samples of a path that count, with what load they were."""
+    return [(sample, sample.load) for sample in samples_of(done, path) if sample.load and not sample.warmup]
+
+
+def test_many_connections_are_counted_by_both_ends_and_the_kernel(opened: OpenTestbed, tmp_path: Path) -> None:
+    paths = ("https", "ktls", "ipsec", "http")
+    done = run(opened, profile_of(suite(*paths, cipher="aes128gcm", tls="1.3", **LOAD)), tmp_path)
+    for path in paths:
+        cells = [cell for cell in done.head.cells if cell.path == path]
+        assert {cell.outcome for cell in cells} == {"measured"}, [cell.reason for cell in cells]
+        for sample, load in loads(done, path):
+            said = sample.witness
+            assert load.opened == load.at_once == load.connections
+            assert said["server_requests"] == load.requests + load.canaries
+            assert said["server_bytes"] == 10_000 * (load.requests + load.canaries)
+            assert said["logged_connections"] == said["connections"] == load.opened + load.canaries
+            assert 0 < load.window_responses < load.requests
+            assert load.canaries > 0
+            assert sample.sha256_ok
+            assert sum(load.latency.values()) == load.window_responses
+            assert not load.errors
+            if path in ("https", "ktls"):
+                assert load.handshakes == load.opened
+                assert said["kernel_tls"] == (load.opened + load.canaries if path == "ktls" else 0)
+    at_once = [sample.witness for sample, load in loads(done, "ktls") if load.connections == MOST]
+    assert max(int(said["sender_connections_now"] or 0) for said in at_once) >= MOST, "really at once"
+    assert max(int(said["kernel_tls_now"] or 0) for said in at_once) >= MOST
+    verdicts = {(row.candidate, row.metric) for row in done.head.verdicts}
+    assert len(verdicts) == 3 * 2 * 2, "three paths against one, at two numbers of connections"
+
+
+def test_the_schemes_each_over_a_connection_of_its_own(opened: OpenTestbed, tmp_path: Path) -> None:
+    paths = ("afalg-copy", "afalg-splice", "so-crypt", "plain")
+    asked = LOAD | {"connection": "new", "connections": [32]}
+    done = run(opened, profile_of(suite(*paths, cipher="3des", **asked)), tmp_path)
+    for path in paths:
+        (cell,) = [cell for cell in done.head.cells if cell.path == path]
+        assert cell.outcome == "measured", cell.reason
+        for sample, load in loads(done, path):
+            assert load.opened == load.requests
+            assert sample.witness["logged_connections"] == load.requests + load.canaries
+            assert 1 < load.at_once <= 32
+
+
+def test_sessions_are_resumed_but_each_connections_first(opened: OpenTestbed, tmp_path: Path) -> None:
+    """Of TLS 1.2, whose servers give no new session to one that was resumed."""
+    asked = LOAD | {"connection": "resumed", "connections": [8], "seconds": 2.0}
+    done = run(opened, profile_of(suite("https", "ktls", cipher="aes128gcm", tls="1.2", **asked)), tmp_path)
+    assert {cell.outcome for cell in done.head.cells} == {"measured"}, [cell.reason for cell in done.head.cells]
+    for path in ("https", "ktls"):
+        for sample, load in loads(done, path):
+            assert load.resumed == load.requests - 8 == sample.witness["resumed"]
+
+
+def test_fixed_rates_are_shares_of_what_the_baseline_gave(opened: OpenTestbed, tmp_path: Path) -> None:
+    asked = LOAD | {"connections": [8], "rates": [0.4]}
+    done = run(opened, profile_of(suite("http", "https", cipher="aes128gcm", **asked)), tmp_path)
+    for (
+        cell
+    ) in done.head.cells:  # a machine that does much else may keep the generator from its schedule, which is told
+        late = cell.rate_share is not None and "did not keep its schedule" in (cell.reason or "")
+        assert cell.outcome == "measured" or late, cell.reason
+    capacity = [load.responses_per_second for sample, load in loads(done, "http") if load.rate is None]
+    rates = [load.rate for path in ("http", "https") for _, load in loads(done, path) if load.rate]
+    assert len(rates) >= 2
+    for rate in rates:
+        assert 0.4 * min(capacity) <= rate <= 0.4 * max(capacity) * 1.001
+    assert len(done.head.verdicts) == 2, "of the closed loop alone"
+
+
+def lied(opened: OpenTestbed, tmp_path: Path, path: str, act: Sabotage | None, **more: Any) -> str:
+    """Why a path's only cell is invalid."""
+    asked = suite(
+        "http", *([path] if path != "http" else []), cipher="aes128gcm", **(LOAD | {"connections": [8]} | more)
+    )
+    done = run(opened, profile_of(asked), tmp_path, act)
+    (cell,) = [cell for cell in done.head.cells if cell.path == path]
+    assert cell.outcome == "invalid", (cell.outcome, cell.reason)
+    return str(cell.reason)
+
+
+def test_a_generator_that_keeps_connections_which_it_should_not_is_found_out(
+    opened: OpenTestbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = generator.argv
+
+    def argv(bench: Bench, deployed: Deployed, payload: Any, asked: generator.Asked) -> list[str]:
+        return right(bench, deployed, payload, replace(asked, reuse="kept"))
+
+    monkeypatch.setattr(generator, "argv", argv)
+    assert "connections were made, not" in lied(opened, tmp_path, "http", None, connection="new")
+
+
+def _another(bench: Bench, _deployed: dict[str, Deployed]) -> None:
+    """A second nginx at the same port, which writes into the same log and has no kernel TLS."""
+    run = f"{bench.directory}/ktls"
+    other = (
+        f"sed -e '/Options KTLS/d' -e 's,pid .*,pid {run}/other.pid;,' -e 's/daemon off/daemon on/' "
+        f"{run}/nginx.conf > {run}/other.conf && nginx -e stderr -p {run} -c {run}/other.conf >/dev/null 2>&1"
+    )
+    bench.sender.check(["sh", "-c", other])
+
+
+def _halved(bench: Bench, deployed: dict[str, Deployed]) -> None:
+    reconfigured("ktls", "s/backlog=[0-9]*/& reuseport/")(bench, deployed)
+    _another(bench, deployed)
+
+
+def test_a_server_that_sends_half_of_it_another_way_is_found_out(opened: OpenTestbed, tmp_path: Path) -> None:
+    try:
+        said = lied(opened, tmp_path, "ktls", _halved, connections=[16], connection="new", seconds=1.5)
+    finally:
+        opened.sender.run(["pkill", "-f", "other.conf"])
+    assert "the kernel's TLS took over" in said
+
+
+def _spoil(bench: Bench, _deployed: dict[str, Deployed]) -> None:
+    script = f"printf X | dd of={bench.payload_directory}/10000.bin bs=1 seek=777 conv=notrunc"
+    bench.sender.check(["sh", "-c", script])
+
+
+def test_a_flipped_byte_is_found_by_the_canaries(opened: OpenTestbed, tmp_path: Path) -> None:
+    wanted = profile_of(suite("http", cipher="aes128gcm", **LOAD))
+    try:
+        assert "payload of a single transfer meanwhile" in lied(opened, tmp_path, "http", _spoil)
+    finally:
+        opened.sender.agent.make_payload("payloads/10000.bin", 10_000, wanted.seed + 10_000)

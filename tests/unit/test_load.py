@@ -1,0 +1,199 @@
+"""Load: what a profile asks for, what a generator's line must say to count, how a long log is counted."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from harness import paths, plan
+from harness.load import generator
+from harness.load.generator import Asked, Told
+from harness.profile import TransferSuite
+from harness.servers import so_crypt
+from hosts.errors import Refusal
+from hosts.onhost.agent import logs
+from hosts.onhost.agent.errors import ChangeError
+from hosts.onhost.agent.values import LogTail, Tls
+from tests.support.runs import profile_of, suite
+
+TLS = Tls("/ca", "1.3", "PRIORITY", "TLS_AES_128_GCM_SHA256")
+ASKED = {"question": "load", "connections": [1, 8], "sizes": {"10kB": {"blocks": 2}}}
+
+
+def loaded(**more: Any) -> TransferSuite:
+    cipher = more.pop("cipher", "aes128gcm")
+    (one,) = profile_of(suite("https", "ktls", "http", cipher=cipher, **(ASKED | more))).suites
+    assert isinstance(one, TransferSuite)
+    return one
+
+
+def test_every_number_of_connections_is_measured_by_itself_and_fixed_rates_last() -> None:
+    asked = suite("https", "http", cipher="aes128gcm", **ASKED, rates=[0.5, 1.2])
+    cells = plan.cells(profile_of(asked), frozenset({"http"}))
+    assert [cell.id.partition("/")[2] for cell in cells if cell.path == "https"] == [
+        f"https/aes128gcm/any/10kBx{what}" for what in ("1", "8", "1@50%", "8@50%", "1@120%", "8@120%")
+    ]
+    rows = [cell.row("measured", None) for cell in cells]
+    assert [(row.connections, row.rate_share) for row in rows[::2]] == [
+        (1, None), (8, None), (1, 0.5), (8, 0.5), (1, 1.2), (8, 1.2),
+    ]  # fmt: skip
+
+
+def test_verdicts_are_counted_for_each_number_of_connections_and_none_for_rates() -> None:
+    asked = suite("https", "ktls", "http", cipher="aes128gcm", **ASKED, rates=[0.5])
+    assert plan.comparisons(profile_of(asked)) == (0, 2 * 2 * 2)
+    question = {"candidate": "ktls", "baseline": "https", "suites": ["small"], "sizes": {"10kB": {"blocks": 2}}}
+    wanted = profile_of(asked, question=question)
+    assert plan.comparisons(wanted) == (4, 4)
+    first, rest = plan.stages(wanted, plan.cells(wanted, frozenset({"http"})))
+    assert {(cell.path, cell.what) for cell in first.cells} == {
+        (path, what) for path in ("https", "ktls") for what in ("10kBx1", "10kBx8")
+    }
+    assert "10kBx8@50%" in {cell.what for cell in rest.cells if cell.path == "ktls"}
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"connections": []}, "connections"),
+        ({"question": "schemes"}, "connections"),
+        ({"requests": 5}, "one after the other"),
+        ({"connections": [8, 8]}, "twice"),
+        ({"connections": [0]}, "greater than or equal to 1"),
+        ({"rates": [0.5, 0.5]}, "twice"),
+        ({"question": "schemes", "connections": [], "rates": [0.5]}, "rates"),
+    ],
+)
+def test_what_is_no_load_is_refused(more: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        loaded(**more)
+
+
+def test_servers_are_told_the_most_connections() -> None:
+    assert loaded(connections=[1, 64, 8], connection="kept").parameters.at_once == 64
+
+
+def test_a_so_crypt_socket_cannot_be_kept_and_lighttpd_not_be_proven() -> None:
+    known = paths.discover()
+    kept = loaded(cipher="3des", connection="kept").parameters
+    assert "cannot go back to clear text" in str(known["so-crypt"].impossible(kept))
+    assert so_crypt.impossible(loaded(cipher="3des").parameters) is None
+    assert "does not tell connections apart" in str(known["https"].impossible(kept))
+    assert known["https"].impossible(loaded(connection="kept").parameters) is None
+
+
+def line(**more: Any) -> dict[str, Any]:
+    """What the generator tells of eight kept connections."""
+    right = {
+        "event": "load", "connections": 8, "reuse": "kept", "tls": "openssl", "version": "TLSv1.3",
+        "suite": TLS.openssl, "other_suites": 0, "requests": 1000, "responses": 1000, "bytes": 10**7, "opened": 8,
+        "handshakes": 8, "resumed": 0, "at_once": 8,
+        "window": {"seconds": 2.0, "responses": 900, "bytes": 9 * 10**6, "cpu_seconds": 1.0}, "errors": {},
+        "latency": {"total": 900, "most_ns": 5_000_000, "buckets": {"900": 900}},
+    }  # fmt: skip
+    return right | more
+
+
+KEPT = Asked(8, "kept", 2.0)
+
+
+def test_what_the_generator_tells_is_the_records() -> None:
+    load = generator.parse(json.dumps(line())).load(canaries=2)
+    assert (load.requests, load.opened, load.canaries, load.at_once) == (1000, 8, 2, 8)
+    assert load.responses_per_second == 450
+    assert load.longest_seconds == 0.005
+    assert load.rate is None
+    assert not generator.full(load)
+    assert generator.full(Told(line(window=line()["window"] | {"cpu_seconds": 1.99})).load(0))
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({}, None),
+        ({"errors": {"no_ports": 3}, "first_error": "connect: x"}, "requests went wrong (3 no ports): connect: x"),
+        ({"responses": 999}, "1000 requests were made and 999 answered"),
+        ({"at_once": 7}, "7 connections were there at once, not 8"),
+        ({"suite": "TLS_AES_256_GCM_SHA384"}, "spoke TLS_AES_256_GCM_SHA384"),
+        ({"other_suites": 1}, "spoke"),
+        ({"late": {"buckets": {"10": 900, "1500": 100}}}, None),
+        ({"late": {"buckets": {"10": 800, "1500": 200}}}, "did not keep its schedule: 200 of 1000"),
+    ],
+)
+def test_a_generator_that_did_something_else_measured_nothing(more: dict[str, Any], said: str | None) -> None:
+    told = Told(line(**more))
+    wrong = generator.wrong(told, told.load(2), KEPT, TLS)
+    assert (wrong is None) == (said is None)
+    assert said is None or said in str(wrong)
+
+
+def test_a_generator_without_an_answer_is_refused_with_its_reason() -> None:
+    empty = {"seconds": 0, "responses": 0, "bytes": 0, "cpu_seconds": 0}
+    with pytest.raises(Refusal, match="measured nothing: no answer within 10 s"):
+        Told(line(window=empty, first_error="no answer within 10 s of the beginning")).load(0)
+
+
+def test_without_tls_there_is_no_session_to_resume() -> None:
+    class Plain:
+        tls = None
+
+    assert Asked(8, "resumed", 1.0).over(Plain()).reuse == "new"  # type: ignore[arg-type]
+
+
+# the server's log
+
+
+def written(path: Path, *lines: dict[str, Any]) -> None:
+    with path.open("a") as file:
+        file.writelines(json.dumps(one) + "\n" for one in lines)
+
+
+def test_lines_that_say_the_same_are_counted_together(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("of somebody else\n")
+    start = log.stat().st_size
+    written(
+        log, *({"bytes": 5, "connection": n % 3, "seconds": n / 7} for n in range(30)), {"bytes": 6, "connection": 9}
+    )
+    told = logs.tally(LogTail(str(log), start, 31), ["worker", "connection"], ["seconds"], 1.0)
+    assert {json.loads(one.line)["bytes"]: one.count for one in told.alike} == {5: 30, 6: 1}
+    assert all(json.loads(one.line).keys() == {"bytes"} for one in told.alike)
+    assert told.connections == 4
+
+
+def test_lines_that_are_due_are_waited_for_and_none_is_left_out(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.touch()
+
+    def write() -> None:
+        for number in range(20):
+            time.sleep(0.01)
+            with log.open("a") as file:  # a line in two pieces, as a reader may find it
+                file.write(json.dumps({"connection": number})[:5])
+                file.flush()
+                file.write(json.dumps({"connection": number})[5:] + "\n")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    told = logs.tally(LogTail(str(log), 0, 20), ["connection"], [], 20.0)
+    writer.join()
+    assert told.connections == 20
+
+
+def test_a_log_of_lines_unlike_one_another_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "MOST_UNLIKE", 10)
+    log = tmp_path / "log"
+    written(log, *({"bytes": n} for n in range(11)))
+    with pytest.raises(ChangeError, match="more than 10 lines that are unlike"):
+        logs.tally(LogTail(str(log), 0, 11), ["connection"], [], 0.0)
+
+
+def test_a_log_that_is_not_there_has_no_lines(tmp_path: Path) -> None:
+    told = logs.tally(LogTail(str(tmp_path / "none"), 0, 5), ["connection"], [], 0.0)
+    assert (told.alike, told.connections) == ([], 0)

@@ -1,0 +1,127 @@
+"""Load in reports: curves over connections, latencies at fixed rates, from where on a path overtakes."""
+
+from __future__ import annotations
+
+import html
+import math
+from pathlib import Path
+
+import plotly.graph_objects as go
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import record, records
+from harness.verdicts import answer
+from reports import frame
+from reports.drawing import loadfigures
+from reports.findings import load, panels
+from reports.findings.load import Loaded
+from reports.site import pages
+from tests.support.record_maker import load_part, make_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> record.Run:
+    return records.read(make_run(tmp_path_factory.mktemp("load"), suites=[], parts=[load_part()]))
+
+
+@pytest.fixture(scope="module")
+def found(run: record.Run) -> Loaded:
+    (only,) = load.loaded(panels.panels(run, frame.cells(run, frame.samples(run))), run)
+    return only
+
+
+def test_a_point_for_each_path_and_number_of_connections(found: Loaded) -> None:
+    assert found.panel.groups == ("100 kB × 1 connection", "100 kB × 8 connections", "100 kB × 64 connections")
+    labels = [series.label for series in found.panel.series]
+    assert labels == ["https", "ktls", "http"]
+    for some in found.closed.values():
+        assert [point.connections for point in some] == [1, 8, 64]
+        for point in some:
+            mean, low, high = point.per_second
+            assert low < mean < high
+            assert point.responses == 6 * 2000, "of all blocks that count"
+            assert point.sender_us == pytest.approx(0.9e6 / mean, rel=0.1)
+            assert point.generator == pytest.approx(0.4)
+    assert {(point.connections, point.rate_share) for some in found.open.values() for point in some} == {
+        (64, 0.5), (64, 1.2),
+    }  # fmt: skip
+
+
+def test_percentiles_are_of_all_samples_together_and_missing_where_too_few_were_slower(found: Loaded) -> None:
+    point = found.closed[0][0]
+    assert point.latencies["p50"] == pytest.approx(900e-6, rel=0.05)
+    assert point.latencies["p99"] == pytest.approx(900e-6 * math.exp(0.3 * 2.326), rel=0.1)
+    assert point.latencies["p99.9"] is None, "of 12,000 requests only 12 were slower"
+    assert point.longest > (point.latencies["p99"] or math.inf)
+
+
+def test_it_is_told_from_how_many_connections_on_a_path_overtakes(found: Loaded) -> None:
+    (ktls,) = [one for one in found.crossovers if one.label == "ktls"]
+    due = next(n / 100 for n in range(100, 6400) if _each("ktls", n / 100) < _each("https", n / 100))
+    assert 1 < ktls.early <= ktls.at <= (ktls.late or math.inf) < 64
+    assert ktls.at == pytest.approx(due, rel=0.5), "between the numbers that were measured it is read off a line"
+    said = load.sentences(found)
+    assert any(text.startswith("ktls overtakes TLS in user space from ") or "ktls overtakes" in text for text in said)
+    assert any(text.startswith("http carries more than") and "at every number" in text for text in said)
+
+
+def _each(path: str, connections: float) -> float:
+    alone, left = {"https": (900.0, 0.5), "ktls": (2600.0, 0.08)}[path]
+    return alone * (left + (1 - left) / connections)
+
+
+numbers = st.lists(st.integers(1, 10_000), min_size=2, max_size=6, unique=True).map(sorted)
+
+
+@given(numbers, st.data())
+def test_a_crossing_lies_where_the_ratio_stays_above_one(some: list[int], data: st.DataObject) -> None:
+    ratios = data.draw(st.lists(st.floats(0.2, 5), min_size=len(some), max_size=len(some)))
+    at = load.crossing(some, ratios)
+    if ratios[-1] <= 1:
+        assert at is None
+        return
+    assert at is not None
+    assert some[0] <= at <= some[-1] * 1.000001
+    assert all(ratio > 1 for number, ratio in zip(some, ratios, strict=True) if number > at * 1.000001)
+
+
+def test_a_crossing_is_read_off_a_line_between_logarithms() -> None:
+    assert load.crossing([1, 4, 16], [0.5, 0.5, 2.0]) == pytest.approx(8)
+    assert load.crossing([1, 4], [1.1, 1.2]) == 1
+    assert load.crossing([1, 4, 16], [2.0, 1.0, 2.0]) == pytest.approx(4), "it has to stay above"
+
+
+def test_figures_are_right_and_say_what_is_missing(found: Loaded) -> None:
+    for figure in (loadfigures.capacity(found), loadfigures.latencies(found)):
+        assert figure is not None
+        for spec in figure.specs.values():
+            for trace in spec["data"]:
+                go.Figure(data=[{key: value for key, value in trace.items() if key != "meta"}])
+            go.Figure(layout=spec["layout"])
+        assert all(len(row) == len(figure.columns) for row in figure.rows)
+    table = loadfigures.table(found)
+    assert len(table.rows) == 3 * 3 + 3 * 2
+    assert all(len(row) == len(table.columns) for row in table.rows)
+    assert "100 kB × 64 connections at 120 %" in {row[1].text for row in table.rows}
+
+
+def test_the_page_shows_it_and_its_sentence_names_connections(run: record.Run) -> None:
+    text = html.unescape(pages.render(run).html)
+    assert "Requests answered each second" in text
+    assert "Latency at fixed rates" in text
+    assert "In an open loop requests start at a fixed rate" in text
+    assert "64 connections" in answer.sentence(run.head)
+
+
+def test_a_path_that_could_not_be_measured_is_named(tmp_path: Path) -> None:
+    why = {f"load/ktls/aes128gcm/any/100kBx{n}": ("unsupported", "the kernel has no module tls") for n in (1, 8, 64)}
+    outcomes: dict[str, tuple[str, str]] = why
+    run = records.read(make_run(tmp_path, suites=[], parts=[load_part(rates=())], outcomes=outcomes))
+    (only,) = load.loaded(panels.panels(run, frame.cells(run, frame.samples(run))), run)
+    figure = loadfigures.capacity(only)
+    assert figure is not None
+    assert figure.absent[0][1:] == ("unsupported", "the kernel has no module tls")
+    assert loadfigures.latencies(only) is None
+    assert not [one for one in only.crossovers if one.label == "ktls"]
