@@ -27,7 +27,7 @@ DEADLINE_SECONDS = 240 * checking.PATIENCE
 TCP_ULP = 31
 TCP_NOTSENT_LOWAT = 25
 SOL_SO_CRYPT = 21315
-SO_CRYPT_SET, SO_CRYPT_INFO, SO_CRYPT_SET_RX, SO_CRYPT_INFO_RX = range(1, 5)
+SO_CRYPT_SET, SO_CRYPT_INFO = 1, 2
 PAD_NONE, PAD_ZERO, PAD_PKCS7 = 0, 1, 2
 MSG_MORE, MSG_DONTWAIT, MSG_OOB = socket.MSG_MORE, socket.MSG_DONTWAIT, socket.MSG_OOB
 INFO = struct.Struct("128sIIQQQQ")
@@ -123,8 +123,8 @@ class Info(NamedTuple):
     pending: int
 
 
-def info(sock: socket.socket, which: int = SO_CRYPT_INFO) -> Info:
-    raw = INFO.unpack(sock.getsockopt(SOL_SO_CRYPT, which, INFO.size))
+def info(sock: socket.socket) -> Info:
+    raw = INFO.unpack(sock.getsockopt(SOL_SO_CRYPT, SO_CRYPT_INFO, INFO.size))
     return Info(raw[0].split(b"\0")[0].decode(), *raw[1:])
 
 

@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
 /*
- * SO_CRYPT: a TCP socket whose sent bytes are encrypted by the kernel, and whose
- * received bytes are deciphered; each direction is an option of its own.
+ * SO_CRYPT: a TCP socket whose sent bytes are encrypted by the kernel.
  *
- * RESEARCH USE.  No authentication, no records, no key exchange: a receiver cannot
- * tell altered data from good data, and seldom truncated data.
+ * RESEARCH USE.  Transmit side only; no authentication, no records, no key
+ * exchange: a receiver cannot tell altered or truncated data from good data.
  *
  *	setsockopt(fd, IPPROTO_TCP, TCP_ULP, "so_crypt", sizeof("so_crypt"));
  *	setsockopt(fd, SOL_SO_CRYPT, SO_CRYPT_SET, &set, sizeof(set));
  *	sendfile(fd, file, NULL, size);		or send(), write(), splice(), ...
- *
- *	setsockopt(fd, SOL_SO_CRYPT, SO_CRYPT_SET_RX, &set, sizeof(set));
- *	splice(fd, NULL, pipe, NULL, size, 0);	or recv(), read(), ...
  *
  * TCP_ULP fails with
  *	ENOENT		the module is not loaded (CAP_NET_ADMIN loads it on demand)
@@ -23,9 +19,7 @@
  * out first; what was sent until then stays clear even if still queued.  From
  * SO_CRYPT_SET on the bytes of all calls are one stream, encrypted as if by one
  * call of the cipher, wherever the calls begin and end.  There is no way back.
- *
- * Until SO_CRYPT_SET_RX the socket receives as before.  What was not read until then
- * is cipher text, also if it has arrived.
+ * What is received is left alone.
  *
  * A call's bytes go to the cipher when a request's worth (@chunk) is collected,
  * and at the end of each call without MSG_MORE.  A last partial block of a
@@ -56,19 +50,6 @@
  * shutdown() during another thread's send() waits until the cipher has answered: what
  * that call has taken goes out, its count is short, and the next one fails with EPIPE.
  * A process killed in that wait has not shut down: the end is left to close().
- *
- * recv() and the like take what TCP has, decipher whole blocks of it, and wait for the
- * rest of a block; ctr has no blocks to wait for.  They return 0 when the peer's end
- * has come in order and all before it was whole; with SO_CRYPT_PAD_PKCS7 the last
- * block's padding is taken off, and therefore a block is told only when another follows
- * or none.  They fail as on any TCP socket, and with
- *	EBADMSG		the end came within a block or (SO_CRYPT_PAD_PKCS7) with a wrong
- *			padding or none; the peer sent urgent data
- *	EIO		the cipher or its device failed
- *	ENOMEM		for now: nothing is lost
- *	EOPNOTSUPP	MSG_OOB; getsockopt(TCP_ZEROCOPY_RECEIVE)
- * The first two, and a reset, come again in each further call, after what was good has
- * been read.  poll() may say POLLIN for a part of a block, until recv() has taken it.
  */
 #ifndef _UAPI_SO_CRYPT_H
 #define _UAPI_SO_CRYPT_H
@@ -80,8 +61,6 @@
 /* options of SOL_SO_CRYPT */
 #define SO_CRYPT_SET	1	/* set: struct so_crypt_set, once */
 #define SO_CRYPT_INFO	2	/* get: struct so_crypt_info, at any time */
-#define SO_CRYPT_SET_RX	3	/* set: struct so_crypt_set, once: what is received */
-#define SO_CRYPT_INFO_RX 4	/* get: struct so_crypt_info of what is received */
 
 /* so_crypt_set.pad: what the end of the stream does with a partial last block */
 enum {
@@ -94,7 +73,7 @@ enum {
 #define SO_CRYPT_CHUNK_MAX	131072
 
 /**
- * struct so_crypt_set - the cipher of a socket's direction (160 bytes)
+ * struct so_crypt_set - the cipher of a socket (160 bytes)
  * @alg:    NUL-terminated name of an skcipher as in /proc/crypto: an algorithm,
  *	    "cbc(aes)", for the driver of highest priority, or one driver,
  *	    "virtio_crypto_aes_cbc"; modes ecb, cbc and ctr
@@ -113,7 +92,7 @@ enum {
  * cbc(des), ctr(aes), ecb(aes) and ecb(cipher_null): no driver by name, and no other
  * module is loaded.
  *
- * SO_CRYPT_SET and SO_CRYPT_SET_RX fail with
+ * SO_CRYPT_SET fails with
  *	EPERM		without these
  *	EINVAL		a wrong size of the structure or of key or IV, @alg empty or
  *			not terminated, @chunk or @pad out of range
@@ -121,8 +100,8 @@ enum {
  *	ENOENT		no such algorithm or driver
  *	EOPNOTSUPP	a mode that cannot be carried on from request to request
  *	ENOKEY		@keylen is 0 and the cipher needs a key
- *	EBUSY		set before, or another thread is sending (receiving) clear text
- *	ENOTCONN	the sending side (the connection) is closed
+ *	EBUSY		set before, or another thread is sending clear text
+ *	ENOTCONN	the sending side is closed
  *	ENOMEM, EINTR, and what the cipher's driver returns
  * ENOPROTOOPT: an option that does not exist.
  */
@@ -138,11 +117,7 @@ struct so_crypt_set {
 
 /**
  * struct so_crypt_info - what the socket has done (168 bytes)
- *
- * Of SO_CRYPT_INFO; of SO_CRYPT_INFO_RX @bytes_in are cipher bytes taken from TCP,
- * @bytes_out plain bytes handed to callers, @pending cipher bytes of a partial block.
- *
- * @driver:    the driver at work, as in /proc/crypto; empty before the option is set
+ * @driver:    the driver at work, as in /proc/crypto; empty before SO_CRYPT_SET
  * @async:     1 if it is an asynchronous one (cards are)
  * @blocksize: bytes of a block; 1 for ctr and for the null cipher
  * @bytes_in:  plain bytes taken from callers, without padding
@@ -153,7 +128,7 @@ struct so_crypt_set {
  * The numbers are a snapshot without a lock: exact while no call is under way.
  * A later version may add members at the end; callers get what fits in their
  * buffer and getsockopt() returns how much that was.
- * Both fail with EINVAL (buffer below 168 bytes) or EFAULT.
+ * SO_CRYPT_INFO fails with EINVAL (buffer below 168 bytes) or EFAULT.
  */
 struct so_crypt_info {
 	char  driver[128];
