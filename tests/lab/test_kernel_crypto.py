@@ -115,14 +115,20 @@ def test_each_driver_that_is_offered_is_timed_beside_the_kernel_s_choice(
 
 
 def test_a_driver_that_queues_is_timed_at_every_depth(opened: OpenTestbed, cryptd: str, tmp_path: Path) -> None:
-    """Beside the one that it wraps, which answers before it returns. ``any`` is either of them."""
+    """Beside the one that it wraps, which answers before it returns. ``any`` is either of them.
+
+    A guest has one processor: cryptd's worker may answer a request of /dev/crypto before the next one is handed over.
+    Then nothing was queued, and the cell says so.
+    """
     wrapped = cryptd.removeprefix("cryptd(").removesuffix(")")
     drivers = ["any", cryptd, wrapped]
     asked = crypto("aes128cbc", drivers=drivers, depths=[1, 4, 64], interfaces=EITHER)
     done = run(opened, profile_of(asked), tmp_path)
     for cell in done.head.cells:
         queues = "cryptd(" in (cell.driver_found or "")
-        assert cell.outcome == ("measured" if queues or cell.depth == 1 else "unsupported"), cell.reason
+        overtaken = "was never seen with a second request under way" in (cell.reason or "")
+        if not (queues and overtaken and cell.interface == "/dev/crypto"):
+            assert cell.outcome == ("measured" if queues or cell.depth == 1 else "unsupported"), cell.reason
         samples = [sample for sample in done.samples if sample.cell == cell.id]
         assert counting(samples) == (2 if cell.outcome == "measured" else 0)
         for sample in samples:
@@ -135,7 +141,7 @@ def test_a_driver_that_queues_is_timed_at_every_depth(opened: OpenTestbed, crypt
                 assert sample.witness["submission"] == ("asynchronous" if by_module else "threads")
                 shown = sample.witness["later_per_operation" if by_module else "sleeps_per_operation"]
                 assert float(shown or 0) > 0.5
-    assert {cell.outcome for cell in rows(done, driver=cryptd)} == {"measured"}
+    assert {cell.outcome for cell in rows(done, driver=cryptd) if cell.interface == "AF_ALG"} == {"measured"}
     (reason,) = {cell.reason for cell in rows(done, driver=wrapped) if cell.depth != 1}
     assert reason == (
         f"{wrapped} is not asynchronous: it answers each request before it returns, so nothing is ever queued and this "
