@@ -8,8 +8,8 @@ from harness.api.prices import Asked, PriceSource, price_of
 from harness.api.steps import Price
 from harness.ciphers.interfaces import DEVCRYPTO, INTERFACES
 from harness.servers import ours
-from harness.servers.ours import Role
 from hosts.onhost.agent.values import Costs, CryptoInterface
+from hosts.roles import Role
 
 HASH_SECONDS = 0.2
 HASHES = {"sha1": "sha1_generic", "sha256": "sha256_generic"}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from harness.api.bench import Bench
 from harness.api.parameters import Parameters
 from harness.servers import requirements
 from hosts.facts import Facts
 from hosts.remote import changes
+from hosts.roles import Role
 
 
 def lacking(module: str, sender: Facts) -> str | None:
@@ -30,9 +29,6 @@ def unsupported(module: str, parameters: Parameters, sender: Facts, receiver: Fa
     modules = parameters.cipher.kernel_modules if parameters.cipher else ()
     missing = requirements.missing(sender, receiver, sender_programs=("cc", "modprobe"), sender_modules=modules)
     return requirements.together(missing, requirements.not_approved(parameters, sender))
-
-
-Role = Literal["sender", "receiver"]
 
 
 def insert(bench: Bench, module: str, role: Role = "sender") -> None:

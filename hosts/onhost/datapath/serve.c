@@ -409,24 +409,13 @@ static void say_summary(struct server *s)
 	json_end(&j);
 }
 
-/* A connection, its file, what AF_ALG needs, a pipe. */
-static void need_descriptors(unsigned int n)
-{
-	struct rlimit r;
-
-	if (getrlimit(RLIMIT_NOFILE, &r))
-		die(EXIT_RUNTIME, "getrlimit: %s", strerror(errno));
-	r.rlim_cur = r.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur < n)
-		die(EXIT_RUNTIME, "%u descriptors are needed, and %llu may be had", n, (unsigned long long)r.rlim_cur);
-}
-
 static void prepare(struct server *s)
 {
 	struct epoll_event e = { .events = EPOLLIN };
 	unsigned int i;
 
 	n_conns = (s->connections > 1 ? s->connections : 0) + MORE_CONNS;
+	/* Of each: a connection, its file, what AF_ALG needs, a pipe. */
 	if (s->connections > 1)
 		need_descriptors(5 * n_conns + 64);
 	conns = calloc(n_conns, sizeof(*conns));

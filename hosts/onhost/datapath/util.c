@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -217,4 +218,15 @@ void json_end(struct json *j)
 			die(EXIT_RUNTIME, "stdout: %s", strerror(errno));
 		done += (size_t)n;
 	}
+}
+
+void need_descriptors(unsigned int n)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r))
+		die(EXIT_RUNTIME, "getrlimit: %s", strerror(errno));
+	r.rlim_cur = r.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur < n)
+		die(EXIT_RUNTIME, "%u descriptors are needed, and %llu may be had", n, (unsigned long long)r.rlim_cur);
 }

@@ -10,6 +10,8 @@
 #define EXIT_RUNTIME	1
 #define EXIT_USAGE	2
 
+/* Lift the limit of open files as far as it goes; end with a message where fewer than @n may be open. */
+void need_descriptors(unsigned int n);
 void die(int status, const char *fmt, ...) __attribute__((noreturn, format(printf, 2, 3)));
 uint64_t now_ns(void);
 void count(uint64_t n);					/* work in user mode: no look at the clock, no system call */

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 static const char *const reuses[] = { "new", "resumed", "kept", NULL };
 
@@ -103,18 +102,6 @@ static void take_tls(struct load *l, const struct options *o)
 	l->tls->setup(&w);
 }
 
-/* A slot, what waits to be closed, and a few. */
-static void need_descriptors(unsigned int n)
-{
-	struct rlimit r;
-
-	if (getrlimit(RLIMIT_NOFILE, &r))
-		die(EXIT_RUNTIME, "getrlimit: %s", strerror(errno));
-	r.rlim_cur = r.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur < n)
-		die(EXIT_RUNTIME, "%u descriptors are needed, and %llu may be had", n, (unsigned long long)r.rlim_cur);
-}
-
 static void prepare(struct load *l, const struct options *o)
 {
 	unsigned int reuse = 0;
@@ -140,6 +127,7 @@ static void prepare(struct load *l, const struct options *o)
 	l->window_ns = (uint64_t)(o->seconds * 1e9);
 	l->patience_ns = (uint64_t)(o->patience * 1e9);
 	take_address(l, o);
+	/* A slot, what waits to be closed, and a few. */
 	need_descriptors(2 * l->connections + 64);
 	l->slots = calloc(l->connections, sizeof(*l->slots));
 	l->free_slots = calloc(l->connections, sizeof(*l->free_slots));
