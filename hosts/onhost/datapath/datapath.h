@@ -171,6 +171,8 @@ bool transfer_alive(struct transfer *t);
 /* Whether to make a call that came back with r once more. Sets errno to ETIME when the watchdog says no. */
 bool transfer_waits(struct transfer *t, ssize_t r);
 ssize_t tx_read(struct transfer *t, void *buf, size_t n);
+/* The next chunk of a body of which @left bytes are to come, the last with its padding: its bytes, or -1. */
+ssize_t tx_read_chunk(struct transfer *t, char *buf, uint64_t left);
 int tx_send(struct transfer *t, const void *buf, size_t n, bool more);
 int tx_sendfile(struct transfer *t, uint64_t n);
 int tx_alg_open(struct transfer *t);

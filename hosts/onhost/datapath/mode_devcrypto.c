@@ -71,23 +71,15 @@ static void setup(struct server *s)
 static int encrypt_chunk(struct transfer *t, uint32_t ses, uint64_t left)
 {
 	struct server *s = t->server;
-	size_t n = left < s->chunk ? (size_t)left : s->chunk;
-	bool last = n == left;
+	bool last = left <= s->chunk;
 	char *buf = t->room->buf;
+	ssize_t n = tx_read_chunk(t, buf, left);
 
-	if (n && tx_read(t, buf, n) < 0)
+	if (n <= 0)
+		return (int)n;
+	if (tx_devcrypto(t, ses, left == t->plain, buf, (size_t)n))
 		return -1;
-	if (last) {
-		size_t pad = (size_t)(t->padded - t->plain);
-
-		memset(buf + n, (int)pad, pad);
-		n += pad;
-	}
-	if (!n)
-		return 0;
-	if (tx_devcrypto(t, ses, left == t->plain, buf, n))
-		return -1;
-	return tx_send(t, buf, n, !last);
+	return tx_send(t, buf, (size_t)n, !last);
 }
 
 /* The witness: the module's account of the session must be what the path promises. */

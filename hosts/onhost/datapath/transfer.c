@@ -124,6 +124,21 @@ ssize_t tx_read(struct transfer *t, void *buf, size_t n)
 	return stalled(t) ? -1 : (ssize_t)got;
 }
 
+ssize_t tx_read_chunk(struct transfer *t, char *buf, uint64_t left)
+{
+	size_t n = left < t->server->chunk ? (size_t)left : t->server->chunk;
+
+	if (n && tx_read(t, buf, n) < 0)
+		return -1;
+	if (n == left) {
+		size_t pad = (size_t)(t->padded - t->plain);
+
+		memset(buf + n, (int)pad, pad);
+		n += pad;
+	}
+	return (ssize_t)n;
+}
+
 int tx_send(struct transfer *t, const void *buf, size_t n, bool more)
 {
 	size_t done = 0;
