@@ -28,25 +28,23 @@ static bool ulp_loaded(const char *name)
 	return false;
 }
 
-static void say_host(void)
+/* Looks at the interface asked for and no other: a look at AF_ALG loads its module. */
+static void say_host(unsigned int by)
 {
-	int fd = socket(AF_ALG, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), err = -errno, device = devcrypto_open();
+	int fd = by == BY_AF_ALG ? socket(AF_ALG, SOCK_SEQPACKET | SOCK_CLOEXEC, 0) : devcrypto_open(), err = -errno;
 	struct utsname u;
 	struct json j;
 
 	json_begin(&j, "probe");
 	json_str(&j, "kernel", uname(&u) ? "" : u.release);
-	json_bool(&j, "af_alg", fd >= 0);
+	json_bool(&j, by == BY_AF_ALG ? "af_alg" : "devcrypto", fd >= 0);
 	if (fd < 0)
-		json_str(&j, "reason", alg_explain(err));
-	json_bool(&j, "devcrypto", device >= 0);
+		json_str(&j, "reason", by == BY_AF_ALG ? alg_explain(err) : devcrypto_explain(fd));
 	json_bool(&j, "so_crypt_compiled_in", so_crypt_compiled_in());
 	json_bool(&j, "so_crypt_loaded", ulp_loaded("so_crypt"));
 	json_end(&j);
 	if (fd >= 0)
 		close(fd);
-	if (device >= 0)
-		close(device);
 }
 
 static void say_sizes(struct json *j, const struct cipher *c)
@@ -147,7 +145,7 @@ int probe(const struct cipher *like, unsigned int by, char *const *names, int n)
 		die(EXIT_USAGE, "--cipher is needed");
 	on_signal(SIGALRM, ignore_signal);			/* a trial that hangs is interrupted, and failed */
 	every_ms(5000);
-	say_host();
+	say_host(by);
 	for (i = 0; i < n; i++)
 		say_cipher(like, by, names[i]);
 	return 0;
