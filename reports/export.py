@@ -57,7 +57,8 @@ def frames(run: Run) -> dict[str, pd.DataFrame]:
     fields = {name: _kind(field.annotation) for name, field in Verdict.model_fields.items()}
     verdicts = pd.DataFrame([verdict.model_dump() for verdict in run.head.verdicts], columns=list(fields))
     # a column keeps its type where a record knows nothing for it
-    kinds = dict.fromkeys(cells.columns, "float64") | frame.COLUMNS | {"samples": "int64", "unproven": "str"}
+    kinds = dict.fromkeys(cells.columns, "float64") | frame.COLUMNS | {"samples": "int64"}
+    kinds |= dict.fromkeys(("unproven", *frame.LINKS), "str")
     return {
         "samples": samples,
         "cells": cells.astype({name: kinds[name] for name in cells.columns}),

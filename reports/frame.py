@@ -8,6 +8,7 @@ arithmetic mean, where the clock was fine enough for every sample. Intervals are
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,14 @@ from scipy.special import stdtrit
 from harness.ciphers import interfaces
 from harness.record import Cell, Run
 from harness.samples import Sample, cpu_seconds_per_gb
-from hosts.roles import Role
+from hosts.roles import ROLES, Role
 
 LEVEL = 0.95
 CELL_FIELDS = (
     *("suite", "path", "cipher", "driver", "driver_found", "size_bytes", "buffer_bytes", "depth"),
     *("connections", "rate_share", "interface", "outcome"),
 )
+LINKS = tuple(f"{role}_link" for role in ROLES)
 QUANTITIES = (
     "seconds",
     "goodput_bits_per_second",
@@ -92,16 +94,21 @@ def cells(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
     for cell in run.head.cells:
         mine = groups.get(cell.id, np.array([], dtype=np.intp))
         row: dict[str, Any] = {"cell": cell.id} | _fields(cell)
-        row |= {"reason": cell.reason or "", "unproven": cell.unproven or "", "samples": len(mine)}
+        row |= {"reason": cell.reason or "", "unproven": cell.unproven or ""}
+        row |= {f"{role}_link": _link(cell.links.get(role)) for role in ROLES} | {"samples": len(mine)}
         for name, values in columns.items():
             known = values[mine]
             if name in CPU and np.isnan(known).any():
                 known = known[:0]  # those that could be measured are no fair sample of all
             row[name], row[f"{name}_low"], row[f"{name}_high"] = interval(known, name in GEOMETRIC)
         rows.append(row)
-    names = ["cell", *CELL_FIELDS, "reason", "unproven", "samples"]
+    names = ["cell", *CELL_FIELDS, "reason", "unproven", *LINKS, "samples"]
     names += [name + end for name in QUANTITIES for end in ("", "_low", "_high")]
     return pd.DataFrame(rows, columns=names)
+
+
+def _link(link: Mapping[str, Any] | None) -> str:
+    return json.dumps(link, sort_keys=True) if link else ""
 
 
 def interval(values: NDArray[np.float64], geometric: bool) -> tuple[float, float, float]:

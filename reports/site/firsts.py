@@ -9,6 +9,7 @@ from harness.record import Head, Verdict
 from reports import words
 from reports.facts import Row
 from reports.findings import costs
+from reports.findings.links import Links
 from reports.site.sections import Section
 
 STANDING = {
@@ -31,7 +32,9 @@ def contents(head: Head, sections: Sequence[Section], absent: set[str]) -> list[
     return [*first, *made, *((key, title) for key, title in STANDING.items() if key not in absent)]
 
 
-def firsts(head: Head, counts: dict[str, int], spoken: int, facts: dict[str, list[Row]]) -> dict[str, str]:
+def firsts(
+    head: Head, counts: dict[str, int], spoken: int, facts: dict[str, list[Row]], links: Links
+) -> dict[str, str]:
     """The first sentence of each part that stands on every page. ``spoken``: how many sentences the run has."""
     return {
         "sentences": f"{words.count(spoken, 'sentence says', 'sentences say')} what each suite found, with intervals.",
@@ -40,7 +43,7 @@ def firsts(head: Head, counts: dict[str, int], spoken: int, facts: dict[str, lis
         "unmeasured": _unmeasured(head),
         "cells": f"{counts['measured']} of {words.count(counts['cells'], 'cell')} gave a number.",
         "samples": f"{counts['counted']} of {words.count(counts['samples'], 'sample')} count.",
-        "link": _link(head),
+        "link": f"{_link(head)}{_interfaces(links)}",
         "hosts": _hosts(head, facts),
         "profile": f"The profile {head.profile.name} says what was measured.",
         "notes": f"The run left {words.count(len(head.notes), 'note')}." if head.notes else "The run left no note.",
@@ -74,6 +77,20 @@ def _link(head: Head) -> str:
         return "The record says nothing of the link's speed."
     low, high = (words.rate(float(f"{rate:.3g}")) for rate in (rates[0], rates[-1]))
     return f"The link carried {low}." if low == high else f"The link carried {low} to {high}."
+
+
+def _interfaces(links: Links) -> str:
+    if not links.cells:
+        return ""
+    what = (
+        "1 setting of its interfaces was"
+        if links.differing == 1
+        else f"{links.differing} settings of its interfaces were"
+    )
+    if not links.differing:
+        what = "The settings of its interfaces were"
+    rest = "the same" if not links.differing else "not the same"
+    return f" {what} {rest} for all {links.cells} cells."
 
 
 def _hosts(head: Head, facts: dict[str, list[Row]]) -> str:

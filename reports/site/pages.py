@@ -21,7 +21,7 @@ from harness.verdicts import stats
 from reports import facts, frame, words
 from reports.drawing import figures, strip
 from reports.drawing import gain as gain_picture
-from reports.findings import answer, costs, gain, headline, kernel_crypto
+from reports.findings import answer, costs, gain, headline, kernel_crypto, links
 from reports.site import firsts, packing
 from reports.site import sections as parts
 from reports.table import Table, table
@@ -103,7 +103,7 @@ def render(run: Run) -> Page:
     model = gain.model(run)
     said = [headline.headline(run, told), *headline.brief(head, told)]
     hosts = facts.side_by_side(head.hosts.get("sender", {}), head.hosts.get("receiver", {}))
-    counted = counts(run, samples)
+    counted, linked = counts(run, samples), links.of_run(head)
     priced = [suite for suite in head.suites if suite.prices]
     missing = unmeasured(head)
     absent = {key for key, found in (("prices", priced), ("unmeasured", missing)) if not found}
@@ -115,7 +115,7 @@ def render(run: Run) -> Page:
         gain=model if isinstance(model, str) else gain_picture.picture(gain.drawn(model)),
         sentences=said,
         contents=firsts.contents(head, sections, absent),
-        firsts=firsts.firsts(head, counted, len(said), hosts),
+        firsts=firsts.firsts(head, counted, len(said), hosts, linked),
         standing=firsts.STANDING,
         banners=banners(run),
         counts=counted,
@@ -126,6 +126,8 @@ def render(run: Run) -> Page:
         sections=sections,
         cells=_cell_rows(cells, samples),
         unmeasured=missing,
+        linked=linked,
+        interfaces=facts.side_by_side(*linked.alike),
         hosts=hosts,
         machine=facts.side_by_side(head.testbed.machine),
         machines=facts.machines(head),
