@@ -114,19 +114,20 @@ def not_queued(told: Mapping[str, Any]) -> str | None:
 
     A driver may call itself asynchronous and yet answer before it returns (AES-NI, wherever it may use the vector
     registers). Threads then share the processors between them, but none of them ever sleeps for its answer. /dev/crypto
-    counts the answers that came later than the call returned, by threads or without.
+    counts the answers that came later than the call returned, by threads or without. And a driver's worker that
+    overtakes its caller, on one processor, answers each request later and before the next one comes.
     """
     driver = told["driver"]
     what, sleeps = "sleeps", told["sleeps_per_operation"]
     if "later_per_operation" in told:
         what, sleeps = "later answers", told["later_per_operation"]
-    if told["under_way"] < 2:
-        return f"{driver} was never seen with a second request under way, so this depth is no other measurement"
     if sleeps < MIN_SLEEPS:
         return (
             f"{driver} calls itself asynchronous, but answered before it returned ({sleeps:.2g} {what} a request), "
             "so nothing was queued and this depth is no other measurement"
         )
+    if told["under_way"] < 2:
+        return f"{driver} was never seen with a second request under way, so this depth is no other measurement"
     return None
 
 

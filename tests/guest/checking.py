@@ -84,10 +84,31 @@ def most() -> int:
 
 
 def eventually(what: str, true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
+    """What is not true after so long never will be."""
+    end = time.monotonic() + 20 * PATIENCE
     while not true():
         assert time.monotonic() < end, what
         time.sleep(0.01)
+
+
+def asleep(task: int | None) -> None:
+    """Wait until a process or a thread waits in the kernel: it sleeps, and slept through a turn of everybody else.
+
+    One that only waits for Python's lock gets it meanwhile.
+    """
+
+    def seen() -> tuple[str, ...]:
+        told = Path(f"/proc/{task}/status").read_text()
+        return tuple(re.findall(r"^(?:State|voluntary_ctxt_switches):\s+(\S+)", told, re.MULTILINE))
+
+    before: list[tuple[str, ...]] = [()]
+
+    def slept() -> bool:
+        now = seen()
+        before.append(now)
+        return now[0] in "SD" and now == before[-2]
+
+    eventually("it does not wait", slept)
 
 
 def as_nobody() -> None:

@@ -28,6 +28,7 @@ def test_threads_that_never_slept_queued_nothing(under_way: int, sleeps: float, 
     [
         (1, 1.0, "cbc-x was never seen with a second request under way"),
         (16, 0.0, "answered before it returned (0 later answers a request)"),
+        (0, 0.0, "answered before it returned (0 later answers a request)"),
         (16, 0.97, None),
     ],
 )

@@ -46,6 +46,7 @@ OFFSETS = {
     ("crypt_auth_op", "iv"): 56,
     ("devcrypto_session", "key"): 128,
     ("devcrypto_session", "ses"): 152,
+    ("devcrypto_info", "most"): 156,
     ("devcrypto_info", "requests"): 160,
 }
 

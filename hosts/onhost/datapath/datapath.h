@@ -93,6 +93,7 @@ struct session {
 	bool told, async, mapped;
 	char driver[NAME_LEN];
 	unsigned int block, iv_size;
+	unsigned int most;				/* requests that its driver had at once, after their calls */
 	uint64_t requests, later, failed, bytes, copied_in, copied_out, pinned;
 };
 
@@ -287,7 +288,6 @@ struct job {
 	int fd;						/* of the cipher: bound socket, or /dev/crypto */
 	uint32_t ses;					/* /dev/crypto: the session */
 	uint64_t asked;					/* requests so far; threads' apart (workers.c) */
-	unsigned int most;				/* /dev/crypto, without waiting: under way at once, so far */
 	uint64_t slept;					/* the same: how often the processor was given up to wait */
 	struct {
 		int op;					/* AF_ALG: an operation socket, as each has one IV */
@@ -306,6 +306,7 @@ struct interface {
 	bool (*queues)(const struct job *j);		/* whether it keeps several under way without threads */
 	uint64_t (*batch)(struct job *j, unsigned int requests);	/* by that; see workers_batch() */
 	void (*say)(const struct job *j, uint64_t asked, struct json *out);	/* its witness; dies where it differs */
+	unsigned int (*most)(const struct job *j);	/* under way at once, so far; NULL where only threads can tell */
 	const char *(*explain)(int err);
 	void (*close)(struct job *j);
 };
@@ -319,6 +320,7 @@ struct workers;						/* raw's threads: one for each slot */
 struct workers *workers_open(const struct job *j);
 /* From nothing under way to nothing under way; ns from before the first request until the last answer. */
 uint64_t workers_batch(struct workers *w, unsigned int requests);	/* at least one for each slot */
+unsigned int workers_most(const struct workers *w);	/* in the kernel at once, so far */
 uint64_t workers_say(const struct workers *w, struct json *out);	/* how many requests they have made */
 void workers_close(struct workers *w);
 

@@ -199,6 +199,7 @@ int devcrypto_info(int fd, uint32_t ses, struct session *said)
 		.mapped = info.memory == DEVCRYPTO_MAPPED,
 		.block = info.blocksize,
 		.iv_size = info.ivsize,
+		.most = info.most,
 		.requests = info.requests,
 		.later = info.later,
 		.failed = info.failed,

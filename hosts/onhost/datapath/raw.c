@@ -121,9 +121,9 @@ static uint64_t say_depth(const struct job *j, const struct workers *w, struct j
 	if (j->depth < 2)
 		return j->asked;
 	json_str(out, "submission", w ? "threads" : "asynchronous");
+	json_u64(out, "under_way", j->by->most ? j->by->most(j) : workers_most(w));
 	if (w)
 		return j->asked + workers_say(w, out);
-	json_u64(out, "under_way", j->most);
 	json_num(out, "sleeps_per_operation", (double)j->slept / (double)j->asked);
 	return j->asked;
 }

@@ -189,11 +189,15 @@ uint64_t workers_batch(struct workers *w, unsigned int requests)
 	return start;
 }
 
+unsigned int workers_most(const struct workers *w)
+{
+	return w->most;
+}
+
 uint64_t workers_say(const struct workers *w, struct json *out)
 {
 	uint64_t answered = atomic_load(&w->answered);
 
-	json_u64(out, "under_way", w->most);
 	json_num(out, "sleeps_per_operation", (double)w->sleeps / (double)answered);
 	return answered;
 }

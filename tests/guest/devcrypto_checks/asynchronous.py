@@ -66,7 +66,44 @@ class Depth(Case):
                 same(bytes(part), wanted, f"request {n}")
                 same(bytes(vector), wanted[-16:], f"IV {n}")
             info = self.device.info(session)
-            self.assertEqual((info.requests, info.later, info.bytes), (16, 16, 16 * SIZE))
+            self.assertEqual((info.requests, info.later, info.most, info.bytes), (16, 16, 16, 16 * SIZE))
+
+    def test_as_many_under_way_as_the_driver_had(self) -> None:
+        """Answers that nobody has fetched are under way no more."""
+        session = self.device.named(DELAYED, CIPHER, KEY[:16])
+        data, vector = Memory(64), Memory(IV)
+        for together, most_so_far in ((1, 1), (1, 1), (3, 3), (2, 3)):
+            delayed(hold=1)
+            for _ in range(together):
+                self.device.submit(session, data, vector)
+            self.assertEqual(self.device.info(session).most, most_so_far)
+            before = self.device.info(session).requests
+            delayed(hold=0)
+            eventually("no answers", lambda: self.device.info(session).requests == before + together)  # noqa: B023
+        for _ in range(7):
+            self.device.fetch()
+        self.assertEqual((self.device.info(session).later, self.device.info(session).most), (7, 3))
+
+    def test_a_worker_that_overtakes_its_caller(self) -> None:
+        """On one processor cryptd has many at once if it must wait for it, and never two if it need not."""
+        processors = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(processors)})
+        self.addCleanup(os.sched_setaffinity, 0, processors)
+        self.addCleanup(os.sched_setscheduler, 0, os.SCHED_OTHER, os.sched_param(0))
+        # It outranks what it wraps, and stays: a cipher that nobody else asks for.
+        inner = self.device.info(self.device.named("ecb(des)", CIPHER, KEY[:8])).driver.decode()
+        data, vector = Memory(64), Memory(IV)
+        for policy, priority, had in ((os.SCHED_FIFO, 1, range(2, 17)), (os.SCHED_IDLE, 0, range(2))):
+            session = self.device.named(f"cryptd({inner})", CIPHER, KEY[:8])
+            os.sched_setscheduler(0, policy, os.sched_param(priority))
+            for _ in range(16):
+                self.device.submit(session, data, vector)
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+            for _ in range(16):
+                self.device.fetch()
+            info = self.device.info(session)
+            self.assertEqual((info.requests, info.later), (16, 16))
+            self.assertIn(info.most, had)
 
     def test_there_is_room_for_so_many(self) -> None:
         """POLLOUT ends with the last, and comes again with an answer's fetching; edge-triggered, too."""
@@ -108,7 +145,8 @@ class Depth(Case):
         same(bytes(data), PLAIN[:SIZE], "not before it is fetched")
         self.device.fetch()
         same(bytes(data), openssl("AES-128-CBC", KEY[:16], IV, PLAIN[:SIZE]), "fetched")
-        self.assertEqual(self.device.info(session).later, 0)
+        info = self.device.info(session)
+        self.assertEqual((info.later, info.most), (0, 0))
 
     def test_hashes(self) -> None:
         session = self.device.session(mac=SHA1)

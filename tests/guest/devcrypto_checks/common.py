@@ -103,7 +103,7 @@ class Info(ctypes.Structure):
     _fields_ = (
         ("driver", ctypes.c_char * 128),
         *((name, ctypes.c_uint32) for name in ("ses", "kind", "is_async", "memory")),
-        *((name, ctypes.c_uint32) for name in ("blocksize", "ivsize", "taglen", "pad")),
+        *((name, ctypes.c_uint32) for name in ("blocksize", "ivsize", "taglen", "most")),
         *((name, ctypes.c_uint64) for name in ("requests", "later", "failed", "bytes")),
         *((name, ctypes.c_uint64) for name in ("copied_in", "copied_out", "mapped")),
     )

@@ -352,7 +352,8 @@ struct devcrypto_session {
  * @blocksize:  set: of the cipher or hash
  * @ivsize:     set: 0 for a hash
  * @taglen:     set: of an AEAD; of a hash, its result
- * @pad:        set: 0
+ * @most:       set: most requests of ciphers and AEADs that a driver had at once after
+ *		their calls returned; 0 if it never answered later
  * @requests:   set: requests to the drivers
  * @later:      set: those of them that were answered later, not within the call
  * @failed:     set: those of them that failed
@@ -375,7 +376,7 @@ struct devcrypto_info {
 	__u32 blocksize;
 	__u32 ivsize;
 	__u32 taglen;
-	__u32 pad;
+	__u32 most;
 	__u64 requests;
 	__u64 later;
 	__u64 failed;

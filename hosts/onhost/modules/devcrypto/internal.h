@@ -51,6 +51,7 @@ struct dc_session {
 	bool mapped;
 	bool async;			/* the cipher's driver is an asynchronous one */
 	atomic64_t requests, later, failed, bytes, copied_in, copied_out, pinned;
+	atomic_t waiting, most;		/* for answers after their calls; at once, so far */
 	struct dc_hash hash;
 };
 

@@ -173,14 +173,26 @@ static void dc_request_later(struct crypto_async_request *base, int err)
 	struct dc_request *req = base->data;
 #endif
 
-	if (err != -EINPROGRESS)	/* which says that it has left the backlog */
-		dc_request_answer(req, err);
+	if (err == -EINPROGRESS)	/* which says that it has left the backlog */
+		return;
+	atomic_dec(&req->ses->waiting);
+	dc_request_answer(req, err);
+}
+
+/* An answer may be there before the call returns: waiting is -1 then, and nobody waited. */
+static void dc_request_waits(struct dc_session *ses)
+{
+	int now = atomic_inc_return(&ses->waiting), most = atomic_read(&ses->most);
+
+	while (now > most && !atomic_try_cmpxchg(&ses->most, &most, now))
+		;
+	atomic64_inc(&ses->later);
 }
 
 static void dc_request_called(struct dc_request *req, int err)
 {
 	if (err == -EINPROGRESS || err == -EBUSY)
-		atomic64_inc(&req->ses->later);
+		dc_request_waits(req->ses);
 	else
 		dc_request_answer(req, err);
 }

@@ -293,6 +293,7 @@ int dc_session_info(struct dc_file *file, struct devcrypto_info *info)
 	info->ivsize = ses->ivsize;
 	info->requests = atomic64_read(&ses->requests);
 	info->later = atomic64_read(&ses->later);
+	info->most = atomic_read(&ses->most);
 	info->failed = atomic64_read(&ses->failed);
 	info->bytes = atomic64_read(&ses->bytes);
 	info->copied_in = atomic64_read(&ses->copied_in);
