@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .. import checking
-from ..checking import DELAYED_MODULE, delayed, eventually, most, refused, same
+from ..checking import DELAYED_MODULE, asleep, delayed, eventually, most, refused, same
 from .common import (
     AES,
     CTR,
@@ -171,18 +171,16 @@ class Held(Case):
             delayed(hold=1)
             pid = os.fork()
             if not pid:
+                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))  # the kernel may preempt it otherwise
                 os.sendfile(sender.fileno(), short.fileno(), 0, size + 50000)
                 os._exit(0)
             under_way()  # the first half
             sending = Call(functools.partial(sender.sendall, PLAIN[size : size + more]))
-            time.sleep(0.2)
+            asleep(sending.native_id)
             # The second half overtakes the send that waits, which then gets the lock before the file's end comes.
             delayed(hold=0)
-            end = time.monotonic() + 5
             try:
-                while not os.waitpid(pid, os.WNOHANG)[0]:
-                    self.assertLess(time.monotonic(), end, "it waits for the other call")
-                    time.sleep(0.01)
+                eventually("it waits for the other call", lambda: os.waitpid(pid, os.WNOHANG)[0] == pid)
                 self.assertTrue(sending.is_alive(), "the other call did not wait for room: this tells nothing")
             finally:
                 reader = Reader(receiver)
