@@ -35,7 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options, more = _parser().parse_known_args(argv)
     try:
         if options.command == "kernels":
-            return _kernels(profile.load(options.profile), str(Path(options.results).absolute()), more)
+            wanted = profile.load(options.profile)
+            beds = options.testbeds.split(",") if options.testbeds else wanted.testbeds
+            return _kernels(wanted.name, beds, str(Path(options.results).absolute()), more)
         if more:
             _parser().error(f"unrecognized arguments: {' '.join(more)}")
         if options.command in fleet.COMMANDS:
@@ -47,14 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2 if isinstance(error, ConfigError) else 1
 
 
-def _kernels(wanted: profile.Profile, results: str, more: Sequence[str]) -> int:
-    """Run a profile on each of its testbeds, whatever became of the one before, then make the page of all kernels.
+def _kernels(wanted: str, testbeds: Sequence[str], results: str, more: Sequence[str]) -> int:
+    """Run a profile on each of these testbeds, whatever became of the one before, then make the page of all kernels.
 
     All kernels are had first: one that Debian's archive does not have is told, and its testbed left out.
     """
-    there = [bed for bed in wanted.testbeds if _can_be_had(bed)]
-    became = [_run(wanted.name, bed, results, LONGEST_SECONDS, more) for bed in there]
-    return 1 if _reports("kernels", wanted.name, "--results", results) or any(became) else 0
+    there = [bed for bed in testbeds if _can_be_had(bed)]
+    became = [_run(wanted, bed, results, LONGEST_SECONDS, more) for bed in there]
+    return 1 if _reports("kernels", wanted, "--results", results) or any(became) else 0
 
 
 def _can_be_had(bed: str) -> bool:
@@ -120,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         "kernels", help="a profile on each of its testbeds, then a page of them all; other options go to pytest"
     )
     kernels.add_argument("profile", metavar="PROFILE")
+    kernels.add_argument("--testbeds", metavar="TESTBED,…", help="these instead of the profile's")
     for command in (nightly, kernels):
         command.add_argument("--results", default="results", help="where records and reports are (%(default)s)")
     fleet.add(commands)

@@ -109,6 +109,18 @@ def test_kernels_runs_on_every_testbed_whatever_became_of_the_first_and_makes_th
     assert nightly.main(["kernels", "kernels-3des"]) == 0
 
 
+def test_kernels_runs_on_the_testbeds_that_are_named(stub: Stub) -> None:
+    assert nightly.main(["kernels", "kernels-3des", "--testbeds", "lab,lab-7-3", "--results", "/there", "--quick"]) == 0
+    assert stub.calls == [
+        *(f"-m hosts.lab image --testbed {bed}" for bed in ("lab", "lab-7-3")),
+        *(
+            f"-m pytest suites --profile kernels-3des --testbed {bed} --results /there --quick"
+            for bed in ("lab", "lab-7-3")
+        ),
+        "-m reports kernels kernels-3des --results /there",
+    ]
+
+
 def test_a_kernel_that_nobody_has_any_more_is_left_out_and_told(stub: Stub, capfd: pytest.CaptureFixture[str]) -> None:
     stub.acts(**{"lab-7-2": "echo 'trixie has no linux-source-7.2' >&2; exit 3"})
     assert nightly.main(["kernels", "kernels-3des"]) == 0
