@@ -35,7 +35,8 @@ class LocalAgent:
     """A started agent and its ``client``. ``first`` is its first line, None when it ended without one.
 
     ``python`` is what runs it; None: the one that is found, as on a host. ``environment``: instead of this process's
-    own; ``under``: a command that starts it. Its first line is left to others unless ``hear``.
+    own; ``under``: a command that starts it. Its first line is left to others unless ``hear``. ``send``: what arrives
+    of ``data`` before its input ends. ``late``: nothing of it has arrived yet.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class LocalAgent:
         under: Sequence[str] = (),
         looks: bool = False,
         hear: bool = True,
+        late: bool = False,
     ) -> None:
         whole = agent_zip() if data is None else data
         command = agent_command(whole, lease, "a test", looks)
@@ -64,11 +66,10 @@ class LocalAgent:
         )
         assert self.process.stdin and self.process.stdout
         self._in, self._out = self.process.stdin, self.process.stdout
-        self._in.write(whole if send is None else send)
-        self._in.flush()
+        self.write(b"" if late else whole if send is None else send)
         if send is not None:
             self._in.close()
-        self.first = self._line() if hear else None
+        self.first = self._line() if hear and not late else None
         self.client = Agent("local", self)
         self.worker = children(self.guardian)[0] if self.first and "ready" in self.first and not under else 0
         """The number of the process that answers."""

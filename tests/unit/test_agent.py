@@ -578,6 +578,21 @@ def test_a_second_agent_is_refused_and_leaves_no_trace(agent: LocalAgent) -> Non
     assert agent.directory.is_dir()
 
 
+def test_an_agent_that_is_only_arriving_is_not_taken_for_a_dead_one(machine: None) -> None:
+    """Another one may come before it: from a host that has the same tmpfs, as hosts in namespaces have."""
+    with LocalAgent(late=True) as arriving:
+        for _ in range(2000):
+            if arriving.directory.exists():
+                break
+            time.sleep(0.01)
+        with start() as other:
+            assert other.recovered(arriving) == []
+        assert arriving.directory.exists()
+        arriving.write(agent_zip())
+        assert "ready" in json.loads(arriving.read_line())
+    assert not arriving.directory.exists()
+
+
 @pytest.mark.parametrize("damage", ["truncated", "damaged", "empty"])
 def test_an_agent_that_does_not_arrive_whole_leaves_nothing(damage: str) -> None:
     data = agent_zip()

@@ -4,8 +4,12 @@ Run by ``find-python`` as ``python3 -I -c TEXT SIZE SHA256 TOKEN LEASE USER RUN 
 on standard input. The run's directory is on tmpfs, private to the user, and gone again if the agent does not arrive
 whole. Of the usual places it is the first from which programs may be run (/dev/shm is mounted noexec on some hosts),
 else the first one.
+
+The directory is locked as soon as it is there, and the lock goes over to the agent: another agent, which may see the
+same tmpfs from a host of its own, takes a directory that nobody holds for what a dead run left.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -27,7 +31,19 @@ if not usable:
     raise SystemExit("there is no tmpfs that this user may write to; looked at " + ", ".join(PLACES))
 runnable = [place for place in usable if not os.statvfs(place).f_flag & os.ST_NOEXEC]
 directory = (runnable + usable)[0] + "/pathproof-" + token
-os.mkdir(directory, 0o700)  # noqa: PTH102
+for _ in range(100):
+    os.mkdir(directory, 0o700)  # noqa: PTH102
+    try:
+        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:  # it was taken for a dead run's before it was locked
+        continue
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    if os.fstat(lock).st_nlink:
+        break
+    os.close(lock)  # so it was
+else:
+    raise SystemExit(directory + " is removed as soon as it is made")
+os.set_inheritable(lock, True)
 try:
     data = b""
     while len(data) < size:

@@ -71,8 +71,8 @@ def main(directory: Path, lease: float, looks: bool = False) -> int:
     os.environ["PATH"] = ":".join([*filter(None, path), *(place for place in SYSTEM_PATH if place not in path)])
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    taken(directory)
-    if not taken(LOCK):
+    taken(directory)  # bootstrap.py has it, and left it to us
+    if taken(LOCK) is None:
         say({"fatal": f"{IN_USE}{holder()}", "next_step": "wait until it ends, or end it there"})
         shutil.rmtree(directory, ignore_errors=True)
         return 3
@@ -116,15 +116,16 @@ def main(directory: Path, lease: float, looks: bool = False) -> int:
     return 1 if problems else 0
 
 
-def taken(directory: str | Path) -> bool:
-    """Take the lock of a directory, kept until this process and its worker have ended; False if another has it."""
+def taken(directory: str | Path) -> int | None:
+    """Take the lock of a directory: a descriptor that keeps it until it is closed, by this process and its worker, or
+    until they have ended; None if another has it."""
     lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
-        return False
-    return True
+        return None
+    return lock
 
 
 def holder() -> str:
@@ -236,25 +237,37 @@ def recover(own: Path, looks: bool = False) -> list[str]:
     for old in sorted(place for parent in PLACES for place in Path(parent).glob(PREFIX + "*")):
         if old == own or not old.is_dir() or old.is_symlink():
             continue
-        if (uid := old.stat().st_uid) != os.getuid():
-            told.append(f"{old.name}: of user {uid}, left alone: a run or restore by that user puts it back")
+        try:
+            uid = old.stat().st_uid
+            lock = taken(old) if uid == os.getuid() else None
+        except FileNotFoundError:  # its agent is ending
             continue
-        if not taken(old):
+        if uid != os.getuid():
+            told.append(f"{old.name}: of user {uid}, left alone: a run or restore by that user puts it back")
+        if lock is None:
             continue
         try:
-            journal = Journal(old)
-        except OSError as error:
-            raise UnreadableError(f"the journal of an earlier run in {old} cannot be read: {error}") from error
-        if journal.damaged:
-            raise UnreadableError(f"the journal of an earlier run, {journal.unreadable()}")
-        if looks:
-            told.append(f"{old.name}: " + ("; ".join(journal.pending) or "nothing but itself"))
-            continue
-        problems = journal.undo()
-        told.append(f"{old.name}: " + ("; ".join(problems) or "put back"))
-        if not problems:
-            shutil.rmtree(old, ignore_errors=True)
+            if os.fstat(lock).st_nlink:  # else its agent has ended since
+                told.append(f"{old.name}: {_recovered(old, looks)}")
+        finally:
+            os.close(lock)  # who has made this directory and comes to lock it waits for us
     return told
+
+
+def _recovered(old: Path, looks: bool) -> str:
+    """What a dead agent left was put back, or how not; of one that only looks, what it would put back."""
+    try:
+        journal = Journal(old)
+    except OSError as error:
+        raise UnreadableError(f"the journal of an earlier run in {old} cannot be read: {error}") from error
+    if journal.damaged:
+        raise UnreadableError(f"the journal of an earlier run, {journal.unreadable()}")
+    if looks:
+        return "; ".join(journal.pending) or "nothing but itself"
+    problems = journal.undo()
+    if not problems:
+        shutil.rmtree(old, ignore_errors=True)
+    return "; ".join(problems) or "put back"
 
 
 def serve(here: Operations, lease: float, recovered: list[str], timer: Timer) -> None:
