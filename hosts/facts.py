@@ -238,9 +238,14 @@ def _card(host: RemoteHost, interface: str) -> Card:
     ipsec = None
     if driver == NETDEVSIM:
         name = host.run(["readlink", device]).stdout.strip().rpartition("/")[2]
-        port = (host.read([f"/sys/class/net/{interface}/phys_port_name"]).popitem()[1] or "").strip().removeprefix("p")
-        ipsec = f"/sys/kernel/debug/netdevsim/{name}/ports/{port or 0}/ipsec"
+        ipsec = played_ipsec(name, host.read([f"/sys/class/net/{interface}/phys_port_name"]).popitem()[1] or "")
     return Card(driver, frozenset(re.findall(r"^ +(\S[^:]*?) *: *\d+$", counted, re.MULTILINE)), ipsec)
+
+
+def played_ipsec(device: str, port: str) -> str:
+    """Where netdevsim tells what it counted of IPsec: ports are named from ``p1`` on, and their files from 0 on."""
+    number = int(port.strip().removeprefix("p") or 1)
+    return f"/sys/kernel/debug/netdevsim/{device}/ports/{number - 1}/ipsec"
 
 
 def clock(host: RemoteHost) -> dict[str, float]:

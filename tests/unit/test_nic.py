@@ -18,7 +18,7 @@ from harness.ciphers.table import CIPHERS
 from harness.servers import ipsec, nic
 from hosts import offloads
 from hosts.errors import Refusal
-from hosts.facts import Card, Facts
+from hosts.facts import Card, Facts, played_ipsec
 from hosts.onhost.agent import xfrm
 from hosts.onhost.agent.values import FileCounter, Observation, StatisticCounter
 from tests.unit.test_paths import PATHS, Noted, associations, bench, facts, nginx_line, seen, tls_line, tls_tx
@@ -223,7 +223,9 @@ def test_the_kernels_silent_fallback_is_refused() -> None:
 
 
 def test_what_only_plays_a_card_proves_nothing() -> None:
-    played = Card("netdevsim", frozenset(), "/sys/kernel/debug/netdevsim/netdevsim1/ports/0/ipsec")
+    file = played_ipsec("netdevsim1", "p1\n")  # phys_port_name as the kernel writes it: of the first port
+    assert file == "/sys/kernel/debug/netdevsim/netdevsim1/ports/0/ipsec" == played_ipsec("netdevsim1", "")
+    played = Card("netdevsim", frozenset(), file)
     counter = nic.esp_counters(sender(played))["tx_ipsec"]
     assert isinstance(counter, FileCounter)
     text = "SA count=2 tx=41\nsa[0] tx ipaddr=0x00000000 00000000 00000000 00000000\n"
