@@ -62,6 +62,22 @@ def load(path: str) -> None:
     subprocess.run(["insmod", path], check=True, capture_output=True)
 
 
+def load_delayed() -> None:
+    """The drivers that answer later, which the kernel has tried: since 6.13 it does not wait for that itself."""
+    load(DELAYED_MODULE)
+
+    def tried() -> bool:
+        entries = [one for one in Path("/proc/crypto").read_text().split("\n\n") if "-aes-delayed\n" in one]
+        return len(entries) == 2 and all(re.search(r"^selftest\s+: passed$", one, re.MULTILINE) for one in entries)
+
+    eventually("the kernel's own tests of them do not end", tried)
+
+
+def has(module: str) -> bool:
+    """Whether this kernel has a module, or the same built in."""
+    return not subprocess.run(["modprobe", "-n", module], capture_output=True, check=False).returncode
+
+
 def unload(name: str) -> None:
     """Also a module that something keeps for up to ten seconds."""
     for _ in range(100):
@@ -91,22 +107,24 @@ def eventually(what: str, true: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def asleep(task: int | None) -> None:
-    """Wait until a process or a thread waits in the kernel: it sleeps, and slept through a turn of everybody else.
+def state(task: int | None) -> tuple[str, str]:
+    """Of a process or a thread: ``S`` or ``D`` where it sleeps, ``Z`` where it died; how often it has slept so far."""
+    told = Path(f"/proc/{task}/status").read_text()
+    found = re.search(r"^State:\s+(\w)(?s:.*)^voluntary_ctxt_switches:\s+(\d+)", told, re.MULTILINE)
+    assert found, told
+    return found[1], found[2]
 
-    One that only waits for Python's lock gets it meanwhile.
+
+def asleep(task: int | None, how: str = "S") -> None:
+    """Wait until a process or a thread waits in the kernel: it sleeps, and slept on while others had a turn.
+
+    One that only waits for Python's lock gets it meanwhile. ``how``: ``S``, or ``D`` for what only its death ends.
     """
-
-    def seen() -> tuple[str, ...]:
-        told = Path(f"/proc/{task}/status").read_text()
-        return tuple(re.findall(r"^(?:State|voluntary_ctxt_switches):\s+(\S+)", told, re.MULTILINE))
-
-    before: list[tuple[str, ...]] = [()]
+    seen = [("", "")]
 
     def slept() -> bool:
-        now = seen()
-        before.append(now)
-        return now[0] in "SD" and now == before[-2]
+        seen.append(state(task))
+        return seen[-1][0] == how and seen[-1] == seen[-2]
 
     eventually("it does not wait", slept)
 

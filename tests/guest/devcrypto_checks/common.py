@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import checking
-from ..checking import DELAYED_MODULE, delayed
+from ..checking import delayed
 
 MODULE = os.environ.get("DEVCRYPTO_MODULE", "devcrypto.ko")
 DELAYED = "cbc-aes-delayed"
@@ -276,7 +276,7 @@ class Case(unittest.TestCase):
         if "devcrypto " not in loaded:
             load()
         if "delayed " not in loaded:
-            checking.load(DELAYED_MODULE)
+            checking.load_delayed()
 
     def setUp(self) -> None:
         delayed(hold=0, fail=0, backlog=0, most=0)

@@ -10,12 +10,11 @@ import signal
 import socket
 import tempfile
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from .. import checking
-from ..checking import DELAYED_MODULE, asleep, delayed, eventually, most, refused, same
+from ..checking import asleep, delayed, eventually, most, refused, same, state
 from .common import (
     AES,
     CTR,
@@ -70,7 +69,7 @@ class Held(Case):
     def setUpClass(cls) -> None:
         super().setUpClass()
         if "delayed " not in Path("/proc/modules").read_text():
-            checking.load(DELAYED_MODULE)
+            checking.load_delayed()
 
     def setUp(self) -> None:
         delayed(hold=0, fail=0, backlog=0, most=0)
@@ -88,8 +87,7 @@ class Held(Case):
                 sending = Call(functools.partial(sender.send, PLAIN[at : at + length]))
                 under_way()
                 ending = Call(functools.partial(sender.shutdown, socket.SHUT_WR))
-                time.sleep(0.1)
-                self.assertTrue(ending.is_alive(), "the shutdown did not wait")
+                asleep(ending.native_id, "D")
                 self.assertGreater(outq(sender), 0, "nothing is queued any more")
                 delayed(hold=0)
                 ending.result()
@@ -111,10 +109,9 @@ class Held(Case):
                 sender.shutdown(socket.SHUT_WR)
                 os._exit(0)
             sender.close()
-            under_way()
-            time.sleep(0.3)
+            asleep(pid, "D")
             os.kill(pid, signal.SIGKILL)
-            time.sleep(0.3)
+            eventually("it does not die", lambda: state(pid)[0] == "Z")
             self.assertFalse(select.select([receiver], [], [], 0)[0], "an end, before the data")
             delayed(hold=0)
             self.assertEqual(os.waitpid(pid, 0)[1], signal.SIGKILL)
@@ -127,7 +124,8 @@ class Held(Case):
                 sender.send(PLAIN[:100])
                 same(receiver.recv(96), expected(AES, 100, PAD_PKCS7)[:96], "before")
                 reading = Call(functools.partial(sender.recv, 1)) if reads else None
-                time.sleep(0.1)
+                if reading:
+                    asleep(reading.native_id)
                 delayed(fail=1)
                 sender.shutdown(socket.SHUT_WR)
                 delayed(fail=0)
