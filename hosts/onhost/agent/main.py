@@ -71,7 +71,6 @@ def main(directory: Path, lease: float, looks: bool = False) -> int:
     os.environ["PATH"] = ":".join([*filter(None, path), *(place for place in SYSTEM_PATH if place not in path)])
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    taken(directory)  # bootstrap.py has it, and left it to us
     if taken(LOCK) is None:
         say({"fatal": f"{IN_USE}{holder()}", "next_step": "wait until it ends, or end it there"})
         shutil.rmtree(directory, ignore_errors=True)
@@ -228,8 +227,8 @@ def _children() -> bool:
 def recover(own: Path, looks: bool = False) -> list[str]:
     """Undo what earlier agents of this user left, who were killed together with their guardians.
 
-    A living agent holds the lock of its directory: none is touched (hosts that share /dev/shm may have them). Other
-    users' are told: to undo what anybody wrote down would be to run it with this user's rights.
+    A living agent holds the lock of its directory, which bootstrap.py took: none is touched (hosts that share /dev/shm
+    may have them). Other users' are told: to undo what anybody wrote down would be to run it with this user's rights.
 
     ``looks``: what would be undone is told only. Raises UnreadableError.
     """
