@@ -182,7 +182,7 @@ sizes = { "15B" = { blocks = 200 } }
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_in_the_middle_of_a_transfer(
     lab: UmlLab, hosts_file: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
