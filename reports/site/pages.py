@@ -127,7 +127,7 @@ def render(run: Run) -> Page:
         cells=_cell_rows(cells, samples),
         unmeasured=missing,
         linked=linked,
-        interfaces=facts.side_by_side(*linked.alike),
+        interfaces={"settings": rows for rows in facts.side_by_side(*linked.alike).values()},
         hosts=hosts,
         machine=facts.side_by_side(head.testbed.machine),
         machines=facts.machines(head),
