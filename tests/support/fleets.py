@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -35,6 +36,14 @@ class MadeUp:
         self.calls.append(f"{errand.profile} on {errand.testbed}")
         told = str(self.seconds.get(errand.profile, 0.0)), self.outcome.get(errand.profile, "complete")
         return [sys.executable, made_up_run.__file__, str(results), run_id, errand.testbed, errand.profile, *told]
+
+
+def begun(log: Path) -> None:
+    """Wait until the made-up run that prints to ``log`` is under way and has a record."""
+    deadline = time.monotonic() + 60
+    while not (log.exists() and log.read_bytes()):
+        assert time.monotonic() < deadline, f"the run of {log} has not begun"
+        time.sleep(0.02)
 
 
 def entry(testbed: str, profile: str, minutes: float = 1.0, priority: int = 0) -> Entry:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from suites.fleet import cluster, reservations
 from suites.fleet.drive import Drive, alone
 from suites.fleet.errand import Site
 from suites.fleet.spool import Errand, Spool
-from tests.support.fleets import MadeUp, drive, entry, night
+from tests.support.fleets import MadeUp, begun, drive, entry, night
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,6 +35,11 @@ ROOT = Path(__file__).parents[2]
 def outcomes(one: Night) -> dict[str, str]:
     """By testbed and profile."""
     return {f"{entry.testbed} {entry.profile}": entry.outcome for entry in one.entries}
+
+
+def log(folder: Path, night: Night, testbed: str, profile: str) -> Path:
+    """What a run prints to, of the first attempt."""
+    return folder / "state" / testbed / f"{night.night}.{profile}.0" / "log"
 
 
 def test_every_row_has_its_outcome_and_every_record_is_home(tmp_path: Path) -> None:
@@ -71,7 +77,7 @@ class Lost(MadeUp):
 
     def __call__(self, *arguments: object) -> list[str]:
         command = super().__call__(*arguments)  # type: ignore[arg-type]
-        return command if len(self.calls) > 1 else ["sh", "-c", 'kill -9 $PPID; exec "$@"', "sh", *command]
+        return command if len(self.calls) > 1 else ["sh", "-c", "kill -9 $PPID; exec sleep 600"]
 
 
 def test_a_lost_run_is_done_once_more_and_both_are_counted(tmp_path: Path) -> None:
@@ -93,6 +99,23 @@ def test_what_was_claimed_is_answered_and_never_run_again(tmp_path: Path) -> Non
     assert first.outcome == "complete" and first.record and began == [first.run_id]
     assert site.run(one, lambda run_id, _: began.append(run_id)) == first
     assert len(made_up.calls) == len(began) == 1
+
+
+def test_a_worker_that_was_killed_before_it_had_claimed_a_run_hinders_nobody(tmp_path: Path) -> None:
+    site = Site("x", "x", tmp_path, MadeUp())
+    one = Errand("tonight", "x", "a", 0, 1.0, datetime.now(UTC) + timedelta(hours=1))
+    site.spool.of(one).mkdir()
+    assert site.run(one, lambda *_: None).outcome == "complete"
+
+
+def test_a_night_that_ends_between_claim_and_begin_leaves_a_run_to_be_done_again(tmp_path: Path) -> None:
+    made_up = MadeUp(seconds={"a": 600.0})
+    site = Site("x", "x", tmp_path, made_up)
+    one = Errand("tonight", "x", "a", 0, 1.0, datetime.now(UTC) + timedelta(hours=1), drive="this")
+    parcel = site.run(one, lambda *_: site.stop("this"))
+    assert (parcel.outcome, parcel.cause, parcel.reason) == ("interrupted", "told", "the night was told to end")
+    assert site.run(replace(one, drive="next"), lambda *_: None) == replace(parcel, errand=replace(one, drive="next"))
+    assert not list(tmp_path.rglob("run.json"))
 
 
 def test_a_reserved_testbed_is_waited_for(tmp_path: Path) -> None:
@@ -126,11 +149,16 @@ def test_ctrl_c_ends_all_in_order_and_the_same_night_goes_on(tmp_path: Path) -> 
     one = night(entry("x", "a"), entry("x", "b"), entry("y", "a"))
     made_up = MadeUp(seconds={"a": 600.0})
     sites = [Site(name, name, tmp_path / "state", made_up) for name in ("x", "y")]
-    stopped: list[threading.Timer] = []
+    stopped: list[threading.Thread] = []
+
+    def stop() -> None:
+        for bed in ("x", "y"):
+            begun(log(tmp_path, one, bed, "a"))
+        signal.raise_signal(signal.SIGINT)
 
     def stop_once_two_run(told: Night) -> None:
         if sum(entry.outcome == "running" for entry in told.entries) == 2 and not stopped:
-            stopped.append(threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]))
+            stopped.append(threading.Thread(target=stop))
             stopped[0].start()
 
     with cluster.local(sites) as client, pytest.raises(KeyboardInterrupt):
@@ -213,6 +241,7 @@ def test_a_killed_worker_s_run_comes_home_interrupted_and_is_done_again(
 
     def kill_once_it_runs(told: Night) -> None:
         if told.entries[0].outcome == "running" and len(workers) == 1:
+            begun(log(tmp_path, one, "lab", "a"))  # it is claimed, and told, before it begins
             workers[0].kill()
             workers.append(worker(tmp_path / "state", scheduler, tls))
 
