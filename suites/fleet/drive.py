@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -268,7 +267,11 @@ class Drive:
 
     def _tell(self, function: Callable[..., None], *arguments: object, workers: list[str] | None = None) -> None:
         """Have workers do something beside their tasks. Those that are gone are not waited for."""
-        run = partial(self.client.run, function, *arguments, workers=workers, on_error="ignore")
+
+        def run() -> None:
+            with suppress(OSError):  # the scheduler is gone: the worker keeps what it has
+                self.client.run(function, *arguments, workers=workers, on_error="ignore")
+
         self._telling.append(threading.Thread(target=run, daemon=True))
         self._telling[-1].start()
 
