@@ -87,8 +87,9 @@ def field(entry: Entry, head: Head | None) -> Field:
     return Field(entry, head, tuple((word, rules.sizes(sizes[word])) for word in rules.ORDER if word in sizes), main)
 
 
-def headline(night: Night, worse: int) -> str:
-    """The night in a sentence. ``worse``: on how many testbeds something changed for the worse."""
+def headline(night: Night, worse: int, judged: bool) -> str:
+    """The night in a sentence. ``worse``: on how many testbeds something changed for the worse; ``judged``: whether one
+    of them has nights enough to tell."""
     entries = night.entries
     beds = {entry.testbed for entry in entries}
     done = sum(entry.outcome == "complete" for entry in entries)
@@ -101,9 +102,23 @@ def headline(night: Night, worse: int) -> str:
         said += (
             f"; {rules.listed(gone[:3])}{f' and {len(gone) - 3} more' if len(gone) > 3 else ''} could not be reached"
         )
+    counts = Counter(entry.outcome for entry in entries)
+    said += "".join(
+        f"; {counts[outcome]} {outcome}" for outcome in ("failed", "interrupted", "not run") if counts[outcome]
+    )
     if worse:
         return f"{said}; something changed for the worse on {words.count(worse, 'testbed')}."
-    return f"{said}; nothing is known to have changed for the worse."
+    return f"{said}; {'nothing changed for the worse' if judged else 'too few nights to tell what changed'}."
+
+
+def asked(fields: Sequence[Field]) -> list[tuple[str, str]]:
+    """Each profile whose records tell it, and its question in words."""
+    found: dict[str, str] = {}
+    for one in fields:
+        about = answer.about(one.head) if one.head else None
+        if about:
+            found.setdefault(one.entry.profile, f"{about.candidate} against {about.baseline}")
+    return list(found.items())
 
 
 def across(profile: str, runs: Mapping[str, Run]) -> Across | None:

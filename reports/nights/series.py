@@ -117,9 +117,14 @@ def _alike(newest: Night, night: Night, suite: str) -> bool:
     return newest.terms.get(suite) == night.terms.get(suite) and (None in links or links[0] == links[1])
 
 
-def level(everything: Sequence[Group]) -> float:
-    """The level of one series' test, so that all of a night's together hold NIGHTLY."""
-    return NIGHTLY / max(1, sum(len(group.series) for group in everything))
+def level(ratios: int) -> float:
+    """The level of one series' test where there are so many, so that all of a night's together hold NIGHTLY."""
+    return NIGHTLY / max(1, ratios)
+
+
+def ratios(everything: Iterable[Group]) -> int:
+    """How many series there are."""
+    return sum(len(group.series) for group in everything)
 
 
 def changes(group: Group, alpha: float, known: Mapping[Key, Sequence[int]]) -> dict[Key, list[Found]]:
