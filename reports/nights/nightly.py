@@ -80,7 +80,7 @@ def report(nights: Sequence[Night], told: Sequence[Told], alpha: float | None = 
     if not everything:
         nothing = "Nothing can be compared: no run in the history is complete."
         return Report(" ".join([nothing, *broken]), UNKNOWN, tuple(told))
-    alpha = level(ratios(everything)) if alpha is None else alpha
+    alpha = level(ratios(nights)) if alpha is None else alpha
     events: list[Event] = []
     keep = list(told)
     for group in everything:
@@ -246,8 +246,9 @@ def _opening(everything: Sequence[Group], bad: int) -> str:
     short = [group for group in everything if len(group.nights) < change.FEWEST]
     good = "nothing changed for the worse" if len(short) < len(everything) else "too early to tell of changes"
     verdict = f"{words.count(bad, 'change')} for the worse" if bad else good
+    series = sum(len(group.series) for group in everything)
     return (
-        f"Night of {_day(newest.nights[-1])}: {verdict}; {words.count(ratios(everything), 'ratio')} in "
+        f"Night of {_day(newest.nights[-1])}: {verdict}; {words.count(series, 'ratio')} in "
         f"{words.count(len(everything), 'profile')} over {_nights(everything, short)}."
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -191,7 +192,7 @@ class _Known:
 
 
 def _ratios(known: _Known) -> int:
-    return trends.ratios(trends.groups(known.nights()))
+    return trends.ratios(known.nights())
 
 
 def _change(known: _Known) -> Change:
@@ -202,7 +203,7 @@ def _change(known: _Known) -> Change:
     if report.told:  # what was there before tonight is no news
         told = nightly.report([one for one in mine if one.folder not in known.runs], (), alpha).told
         report = nightly.report(mine, told, alpha)
-    judged = any(len(group.nights) >= FEWEST for group in trends.groups(mine))
+    judged = max(Counter(one.group for one in mine if one.status == "complete").values(), default=0) >= FEWEST
     return Change(known.testbed, report.paragraph, report.status == nightly.WORSE, judged)
 
 

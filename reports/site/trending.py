@@ -71,7 +71,7 @@ def _counts(
 
 
 def _ratios(results: Path, parts: tuple[str, ...]) -> int:
-    return ratios(groups(dataset.nights(results, parts)))
+    return ratios(dataset.nights(results, parts))
 
 
 def _page(results: Path, asked: _Asked) -> Entry:

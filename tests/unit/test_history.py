@@ -56,7 +56,7 @@ def samples_of(results: Path) -> pd.DataFrame:
 def drawn(nights: Sequence[Night], told: Sequence[nightly.Told]) -> str:
     """The page of trends of some nights."""
     everything = series.groups(nights)
-    return trend.render(everything, told, series.level(series.ratios(everything)), "here")[0]
+    return trend.render(everything, told, series.level(series.ratios(nights)), "here")[0]
 
 
 NOISE = 0.0115
@@ -286,6 +286,19 @@ class TestChange:
         assert [one.place for one in found] == [40]
         assert found[0].factor == pytest.approx(math.exp(0.06), rel=0.01)
         assert one_course(values, 0.005, 1e-4, known=[40]) == []
+
+    def test_series_are_tamed_alike_alone_and_together(self) -> None:
+        rng = np.random.default_rng(5)
+        some = np.concatenate([rng.normal(0, 0.01, (5, 40)), rng.integers(0, 3, (5, 40)) * 0.01])
+        some[2, 20] += 1.0
+        steady, scales = change.tamed(some)
+        for values, mine, scale in zip(some, steady, scales, strict=True):
+            padded = np.pad(values, 2, mode="reflect")
+            usual = np.array([np.median(padded[n : n + 5]) for n in range(40)])
+            assert scale == 1.4826 * np.median(np.abs(values - usual))
+            assert (mine == usual + np.clip(values - usual, -5 * scale, 5 * scale)).all()
+            assert (change.tamed(values)[0] == mine).all()
+        assert steady[2, 20] < 0.2
 
     def test_a_bump_is_two_changes(self) -> None:
         values = np.random.default_rng(2).normal(0, 0.01, 60)
