@@ -35,6 +35,8 @@ class Field:
     """A verdict's word on time, and the sizes that share it."""
     main: Verdict | None = None
     """On time, for the largest size that has one."""
+    main_size: str = ""
+    """That size."""
 
     @property
     def complete(self) -> bool:
@@ -83,8 +85,9 @@ def field(entry: Entry, head: Head | None) -> Field:
     for place in found.places:
         sizes.setdefault(place.word("seconds"), []).append(place.size)
     known = [(place.size, place.time) for place in found.places if place.time and place.time.ratio]
-    main = max(known, key=lambda one: one[0], default=(0, None))[1]
-    return Field(entry, head, tuple((word, rules.sizes(sizes[word])) for word in rules.ORDER if word in sizes), main)
+    size, main = max(known, key=lambda one: one[0], default=(0, None))
+    told = tuple((word, rules.sizes(sizes[word])) for word in rules.ORDER if word in sizes)
+    return Field(entry, head, told, main, words.size(size) if main else "")
 
 
 def headline(night: Night, worse: int, judged: bool) -> str:
@@ -207,7 +210,8 @@ def going(points: Sequence[Point]) -> list[str]:
             *said,
             "That it goes with a fact does not say that the fact is why: testbeds differ in several at once.",
         ]
-    return [f"The gain goes with none of {rules.listed([name for name, _, _ in tested])} so that chance is ruled out."]
+    looked = rules.listed([name for name, _, _ in tested])
+    return [f"No fact goes with the gain so clearly that chance is ruled out; what was looked at: {looked}."]
 
 
 def _tested(points: Sequence[Point]) -> list[tuple[str, str, float]]:
