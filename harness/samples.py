@@ -140,8 +140,7 @@ def cpu_seconds_per_gb(sample: Sample, role: Role = "sender") -> float | None:
     Where one sample of a cell has None, the cell has no number: those that can be measured are no fair sample of all.
     """
     host = sample.sender if role == "sender" else sample.receiver
-    if host.cpu_seconds is None or host.cpu_resolution_seconds is None or not sample.bytes:
+    seconds, step, size = host.cpu_seconds, host.cpu_resolution_seconds, sample.bytes
+    if seconds is None or step is None or not size or seconds < TICKS * step:
         return None
-    if host.cpu_seconds < TICKS * host.cpu_resolution_seconds:
-        return None
-    return host.cpu_seconds / sample.bytes * 1e9
+    return seconds / size * 1e9

@@ -5,6 +5,7 @@ python -m reports kernels PROFILE                    a profile's newest runs on 
 python -m reports night [NIGHT]                      the page of a fleet's night, by default of the newest
 python -m reports compare A B [--html] [--anyway]    what changed from run A to run B (names, paths, latest)
 python -m reports nightly                            what changed in the newest night against the history
+python -m reports history [--again]                  samples of all runs as a partitioned Parquet dataset
 python -m reports export RUN --to DIR                as CSV, Parquet, pytest-benchmark's JSON, JUnit's XML
 
 All take --results DIR (results). compare and nightly end with 0 if nothing got worse, 1 if something did, 2 if nothing
@@ -79,8 +80,8 @@ def _kernels(results: Path, arguments: Sequence[str]) -> int:
 
 def _night(results: Path, arguments: Sequence[str]) -> int:
     from harness import night as nights
-    from reports.findings import fleet
-    from reports.nights import history, nightly
+    from reports.nights import nightly
+    from reports.site import build
     from reports.site import night as view
 
     parser = _parser("night", "A fleet's night: 0 all is complete and nothing got worse, else 1.")
@@ -88,15 +89,15 @@ def _night(results: Path, arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     page = night_page(results, options.night)
     one = nights.read(results / nights.FOLDER / page.parent.name.removeprefix(view.folder("")))
-    worse = view.worse(view.changes(one, history.update(results)))
-    print(textwrap.fill(plain(fleet.headline(one, worse)), WIDTH, break_long_words=False, break_on_hyphens=False))
+    said, worse = build.night_said(results, one.night)
+    print(textwrap.fill(plain(said), WIDTH, break_long_words=False, break_on_hyphens=False))
     print(page.resolve())
     return 1 if worse or any(entry.outcome != "complete" for entry in one.entries) else nightly.UNCHANGED
 
 
 def _compare(results: Path, arguments: Sequence[str]) -> int:
     from reports import compare
-    from reports.nights import history, series
+    from reports.nights import dataset
     from reports.site import compare_view
 
     parser = _parser("compare", "What changed from run A to run B: 0 nothing got worse, 1 something did, 2 unknown.")
@@ -106,8 +107,7 @@ def _compare(results: Path, arguments: Sequence[str]) -> int:
     parser.add_argument("--anyway", action="store_true", help="compare runs that did not measure the same thing")
     options = parser.parse_args(arguments)
     a, b = (compare.find(results, name) for name in (options.a, options.b))
-    nights = series.groups(history.update(results)) if results.is_dir() else []
-    found = compare.compare(compare.side(a), compare.side(b), nights)
+    found = compare.two(a, b, dataset.update(results) if results.is_dir() else None)
     compare_view.show(found)
     if options.html:
         print(compare_page(results, a, b).resolve())
@@ -120,14 +120,14 @@ def _compare(results: Path, arguments: Sequence[str]) -> int:
 
 
 def _nightly(results: Path, arguments: Sequence[str]) -> int:
-    from reports.nights import history, nightly
+    from reports.nights import dataset, nightly
 
     _parser("nightly", "What changed in the newest night: 0 nothing got worse, 1 something did, 2 unknown.").parse_args(
         arguments
     )
     if not results.is_dir():
         raise ReportError(f"there is no results folder {results}", next_step="name it with --results")
-    found = nightly.report(history.update(results), nightly.load(results))
+    found = nightly.report(dataset.update(results).nights(), nightly.load(results))
     print(textwrap.fill(plain(found.paragraph), WIDTH, break_long_words=False, break_on_hyphens=False))
     nightly.save(results, found.told)
     return found.status
@@ -149,11 +149,25 @@ def _export(results: Path, arguments: Sequence[str]) -> int:
     return 0
 
 
+def _history(results: Path, arguments: Sequence[str]) -> int:
+    from reports.nights import dataset
+
+    parser = _parser("history", "Samples of all runs as Parquet, partitioned by profile, testbed and month.")
+    parser.add_argument("--again", action="store_true", help="make it from the records alone")
+    options = parser.parse_args(arguments)
+    if not results.is_dir():
+        raise ReportError(f"there is no results folder {results}", next_step="name it with --results")
+    (dataset.again if options.again else dataset.update)(results)
+    print((results / dataset.FOLDER / dataset.SAMPLES).resolve())
+    return 0
+
+
 COMMANDS: dict[str, Callable[[Path, Sequence[str]], int]] = {
     "kernels": _kernels,
     "night": _night,
     "compare": _compare,
     "nightly": _nightly,
+    "history": _history,
     "export": _export,
 }
 

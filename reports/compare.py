@@ -23,8 +23,10 @@ from harness.verdicts.stats import Mean
 from hosts.errors import Refusal
 from hosts.roles import ROLES
 from reports import facts, words
-from reports.nights.series import Group, Key, spread
-from reports.table import Table, factor, table
+from reports.nights import dataset
+from reports.nights.dataset import History
+from reports.nights.series import Group, Key, groups, spread
+from reports.table import Table, columns, factor, table
 
 LEVEL = 0.05
 """Of all tests of one comparison together."""
@@ -155,7 +157,14 @@ def find(results: Path, name: str) -> Path:
 def side(path: Path) -> Side:
     """Read one run. Raises RecordError."""
     run = records.read(path)
-    return Side(path, run.head, table(run.counted()), run.lost)
+    return Side(path, run.head, table(columns(run)), run.lost)
+
+
+def two(a: Path, b: Path, past: History | None) -> Comparison:
+    """Read and compare two runs; ``past``: of the results folder that B's kind is looked for in. Raises RecordError."""
+    sides = side(a), side(b)
+    of_b = dataset.named(sides[1].head.profile.name, sides[1].head.testbed.name)
+    return compare(*sides, groups(past.nights([of_b])) if past else ())
 
 
 def compare(a: Side, b: Side, history: Sequence[Group] = ()) -> Comparison:

@@ -1,20 +1,38 @@
-"""The samples of a run that count, as numbers by cell and block: what ratios are made of."""
+"""The samples of a run as columns, and those that count as numbers by cell and block: what ratios are made of."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from harness.record import Metric
-from harness.samples import Sample, cpu_seconds_per_gb
+from harness.record import Metric, Run
+from harness.samples import cpu_seconds_per_gb
 from harness.verdicts.stats import FEWEST, Mean, Series, mean
 
 Numbers = NDArray[np.float64]
+COLUMNS = {
+    "run": "object",
+    "cell": "object",
+    "block": "int64",
+    "index": "int64",
+    "round": "int64",
+    "warmup": "bool",
+    "valid": "bool",
+    "counted": "bool",
+    "seconds": "float64",
+    "handshake_seconds": "float64",
+    "bytes": "float64",
+    "sender_cpu_seconds": "float64",
+    "sender_cpu_seconds_per_gb": "float64",
+    "receiver_cpu_seconds": "float64",
+    "receiver_cpu_seconds_per_gb": "float64",
+}
+"""Of a run's samples, with their types; docs/history.md says what they mean."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,18 +62,35 @@ class Table:
         middle: list[float] = ((ranked[each, (counts - 1) // 2] + ranked[each, counts // 2]) / 2).tolist()
         return middle
 
+    @cached_property
+    def _known(self) -> NDArray[np.bool_]:
+        """What has a sample that counts."""
+        return ~np.isnan(self.seconds)
+
+    @cached_property
+    def _whole(self) -> list[bool]:
+        """Whether a cell has one in every block."""
+        return [bool(row.all()) for row in self._known]
+
+    @cached_property
+    def _logs(self) -> dict[Metric, Numbers]:
+        with np.errstate(divide="ignore"):  # a host that was not busy at all: no ratio is finite
+            return {"seconds": np.log(self.seconds), "cpu_seconds_per_gb": np.log(self.busy)}
+
     def series(self, baseline: str, candidate: str, metric: Metric) -> Series:
         """ln(baseline / candidate) of the blocks that both have; none where one of them cannot be measured: the blocks
         that happen to be measurable are no fair sample of all."""
         a, b = self.rows.get(baseline), self.rows.get(candidate)
         if a is None or b is None:
             return Series(())
-        both = ~np.isnan(self.seconds[a]) & ~np.isnan(self.seconds[b])
-        values = self.seconds if metric == "seconds" else self.busy
-        logs = np.log(values[a][both]) - np.log(values[b][both])
+        values = self._logs[metric]
+        logs, rounds = values[a] - values[b], self.rounds
+        if not (self._whole[a] and self._whole[b]):
+            both = self._known[a] & self._known[b]
+            logs, rounds = logs[both], rounds[both]
         if not np.isfinite(logs).all():
             return Series(())
-        return Series(tuple(logs.tolist()), rounds=tuple(self.rounds[both].tolist()))
+        return Series(tuple(logs.tolist()), rounds=tuple(rounds.tolist()))
 
     def mean(self, baseline: str, candidate: str, metric: Metric) -> Mean | None:
         """What these come to, as a run's own verdicts have it; None for fewer than FEWEST."""
@@ -63,26 +98,38 @@ class Table:
         return mean(found) if len(found.logs) >= FEWEST else None
 
 
-def table(counted: Mapping[str, Mapping[int, Sample]]) -> Table:
-    """The samples that count, by cell and block, as ``harness.samples.counted`` gives them."""
-    rows: dict[str, int] = {}
-    columns: dict[int, int] = {}
-    rounds: list[int] = []
-    at: list[tuple[int, int]] = []
-    numbers: list[tuple[float, float]] = []
-    for cell, blocks in counted.items():
-        row = rows.setdefault(cell, len(rows))
-        for block, sample in blocks.items():
-            busy = cpu_seconds_per_gb(sample)
-            if block not in columns:
-                columns[block] = len(columns)
-                rounds.append(sample.round)
-            at.append((row, columns[block]))
-            numbers.append((sample.seconds or math.nan, math.nan if busy is None else busy))
-    both = np.full((2, len(rows), len(columns)), np.nan)
-    if at:
-        both[:, *np.array(at).T] = np.array(numbers).T
-    return Table(rows, both[0], both[1], np.array(rounds, dtype=np.int64))
+def columns(run: Run) -> pd.DataFrame:
+    """All samples of a run as COLUMNS, in the order they were taken; NaN where a number is missing.
+
+    Raises OverflowError for a block that is no number of 64 bits.
+    """
+    counted = {id(sample) for blocks in run.counted().values() for sample in blocks.values()}
+    rows = [
+        (
+            run.path.name, one.cell, one.block, one.index, one.round, one.warmup, one.valid, id(one) in counted,
+            one.seconds, one.handshake_seconds, one.bytes,
+            one.sender.cpu_seconds, cpu_seconds_per_gb(one),
+            one.receiver.cpu_seconds, cpu_seconds_per_gb(one, "receiver"),
+        )
+        for one in run.samples
+    ]  # fmt: skip
+    each = zip(*rows, strict=True) if rows else [()] * len(COLUMNS)
+    made = {name: np.array(some, kind) for (name, kind), some in zip(COLUMNS.items(), each, strict=True)}
+    return pd.DataFrame(made, copy=False)
+
+
+def table(samples: pd.DataFrame) -> Table:
+    """The samples of one run that count, by cell and block."""
+    wanted = ("cell", "block", "round", "seconds", "sender_cpu_seconds_per_gb")
+    kept = samples["counted"].to_numpy()
+    cell, block, number, seconds, busy = (samples[name].to_numpy()[kept] for name in wanted)
+    cells, names = pd.factorize(cell)
+    blocks, numbers = pd.factorize(block)
+    both = np.full((2, len(names), len(numbers)), np.nan)
+    both[:, cells, blocks] = seconds, busy
+    rounds = np.zeros(len(numbers), dtype=np.int64)
+    rounds[blocks] = number
+    return Table({str(name): row for row, name in enumerate(names)}, both[0], both[1], rounds)
 
 
 def factor(log: float) -> float:

@@ -133,10 +133,14 @@ def told(one: Night, folder: Path, took: float, ideal: float) -> dict[str, objec
         "attempts": len(attempts),
         "interrupted": sum(attempt.outcome == "interrupted" for attempt in attempts),
         "run and not counted": len(claimed - known),
+        "run to its end more than once": sum(
+            sum(attempt.outcome == "complete" for attempt in entry.attempts) > 1 for entry in one.entries
+        ),
         "complete and not home": len({e.run_id for e in one.entries if e.outcome == "complete"} - home),
         "seconds": round(took, 1),
         "ideal seconds": ideal,
-        "median seconds from a run's begin to the next one's": round(statistics.median(gaps), 2) if gaps else None,
+        "seconds from a run's begin to the next one's, median": round(statistics.median(gaps), 2) if gaps else None,
+        "and the longest": round(max(gaps), 2) if gaps else None,
         "peak MiB of scheduler and driver": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "processor seconds of scheduler and driver": round(time.process_time(), 1),
     }

@@ -1,22 +1,30 @@
 """How often the nightly rule is wrong, what it finds, how long the site of a year takes: figures of docs/history.md.
 
 ``python -m simulations.history alarms`` simulates nights in memory; ``python -m simulations.history site DIR`` makes a
-year of records in DIR (about 800 MB) and builds their site, then one more night. No number in them was measured.
+year of records in DIR (about 800 MB) and builds their site, then one more night. ``--testbeds 50`` has the same year on
+so many: their records differ by their names, and share one file of samples for each night. No number was measured.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 
-from reports.nights import change, series
+from harness import night as fleet_nights
+from harness import records
+from harness.night import Attempt, Entry, Night
+from harness.record import Head
+from reports.nights import change, dataset, series
 from simulations import nights
 
 CELLS, NIGHTS, SEEDS, MISSING = 200, 90, 10, 44
@@ -104,28 +112,87 @@ def _seen(
     return change.find(courses, series.NIGHTLY / cells)
 
 
-def site(folder: Path, count: int) -> None:
-    """Print how long the site of ``count`` nights takes, and of one more night."""
+def site(folder: Path, count: int, testbeds: int) -> None:
+    """Print how long the history and the site of ``count`` nights on so many testbeds take, and of one more night."""
     results = folder / "results"
     nights.write(results, count, CELLS, 20)
-    _timed(f"site of {count} nights of {CELLS} cells x 20 samples", results)
+    for path in records.list_runs(results):
+        _elsewhere(path, testbeds)
+    print(f"{testbeds} testbeds, {count} nights, {CELLS} cells, 20 samples: {count * testbeds} runs", flush=True)
+    _timed("history from the records", results, "history", "--again")
+    _timed("site from the history", results)
     _timed("again, nothing changed", results)
-    nights.write_night(results, count + 1, np.random.default_rng(2), wanted=nights.cells(CELLS), samples=20)
+    path = nights.write_night(results, count + 1, np.random.default_rng(2), wanted=nights.cells(CELLS), samples=20)
+    tonight = [path.name, *_elsewhere(path, testbeds)]
     _timed("one night more, with a night missing before it", results)
+    _fleet(results, tonight)
+    _timed("the page of that night", results, "night")
+    size = sum(one.stat().st_size for one in (results / dataset.FOLDER).rglob("*") if one.is_file())
+    print(f"size of the history: {size / 1e6:.0f} MB", flush=True)
 
 
-def _timed(what: str, results: Path) -> None:
-    """Build the site in a process of its own, as a person would."""
+def _elsewhere(path: Path, testbeds: int) -> list[str]:
+    """The same record from all but the first testbed; their folders."""
+    text = (path / "run.json").read_text()
+    names = [path.name.replace("made-up", f"made-up-bed-{n:02d}") for n in range(1, testbeds)]
+    for n, name in enumerate(names, 1):
+        (path.parent / name).mkdir()
+        there = text.replace(path.name, name).replace('"name": "lab"', f'"name": "bed-{n:02d}"', 1)
+        (path.parent / name / "run.json").write_text(there)
+        (path.parent / name / "samples.jsonl").hardlink_to(path / "samples.jsonl")
+    return names
+
+
+def _fleet(results: Path, runs: Sequence[str]) -> None:
+    """A fleet's night of these runs."""
+    heads = [records.read_head(results / run) for run in runs]
+    night = Night(
+        night=f"{heads[0].started:%Y%m%d-%H%M%S}-made-up",
+        fleet="made-up",
+        started=heads[0].started,
+        finished=heads[0].finished,
+        ends=heads[0].started + timedelta(hours=8),
+        entries=[_entry(head) for head in heads],
+    )
+    fleet_nights.write(results / fleet_nights.FOLDER / night.night, night)
+
+
+def _entry(head: Head) -> Entry:
+    attempt = Attempt(run_id=head.run_id, started=head.started, outcome="complete", sha256="0" * 64, home=True)
+    return Entry(
+        testbed=head.testbed.name, profile=head.profile.name, minutes=60, outcome="complete", attempts=[attempt]
+    )
+
+
+def _timed(what: str, results: Path, *arguments: str) -> None:
+    """Run a command of the reports in processes of its own, as a person would; what it took of all of them."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.monotonic()
-    command = [sys.executable, "-m", "reports", "--results", str(results)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=1800)
+    command = [sys.executable, "-m", "reports", *arguments, "--results", str(results)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, _memory(process.pid))
+        time.sleep(0.1)
+    elapsed = time.monotonic() - started
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(
-        f"{what}: {time.monotonic() - started:.1f} s, processor {busy:.1f} s, memory {after.ru_maxrss / 1024:.0f} MiB",
-        flush=True,
-    )
+    print(f"{what}: {elapsed:.1f} s, processor {busy:.1f} s, memory {peak / 1024:.0f} MiB", flush=True)
+
+
+def _memory(session: int) -> int:
+    """KiB that all processes of a session have, what they share counted once."""
+    total = 0
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.getsid(int(path.name)) == session:
+                found = re.search(r"^Pss: +(\d+)", (path / "smaps_rollup").read_text(), re.MULTILINE)
+                total += int(found[1]) if found else 0
+        except OSError:
+            continue  # it has just ended
+    return total
 
 
 def main() -> None:
@@ -136,13 +203,14 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=CELLS, help="of the simulated nights")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--nights", type=int, default=365, help="of the site")
+    parser.add_argument("--testbeds", type=int, default=1, help="of the site")
     options = parser.parse_args()
     if options.what == "alarms":
         alarms(options.cells, options.seeds)
     elif options.folder is None:
         parser.error("site needs a folder")
     else:
-        site(options.folder, options.nights)
+        site(options.folder, options.nights, options.testbeds)
 
 
 if __name__ == "__main__":

@@ -80,7 +80,8 @@ def about(head: Head) -> Answer | None:
     cells = {cell.id: cell for cell in head.cells}
     known = [verdict for verdict in head.verdicts if verdict.candidate in cells and verdict.baseline in cells]
     if head.question is None:
-        first = min(known, key=lambda verdict: _rank(head, cells, verdict), default=None)
+        places = {suite.name: n for n, suite in reversed(list(enumerate(head.suites)))}
+        first = min(known, key=lambda verdict: _rank(head, cells, places, verdict), default=None)
         if first is None:
             return None
         sides = _side(first.candidate), _side(first.baseline)
@@ -208,9 +209,9 @@ def crossings_saved(crossings: Sequence[Crossing], paths: tuple[str, str]) -> tu
     return (each, calls[0] - calls[1]) if each > 0.01 else None
 
 
-def _rank(head: Head, cells: dict[str, Cell], verdict: Verdict) -> tuple[object, ...]:
+def _rank(head: Head, cells: dict[str, Cell], places: dict[str, int], verdict: Verdict) -> tuple[object, ...]:
     cell, base = cells[verdict.candidate], cells[verdict.baseline]
-    place = next((n for n, suite in enumerate(head.suites) if suite.name == cell.suite), len(head.suites))
+    place = places.get(cell.suite, len(head.suites))
     figure = head.suites[place].figure if place < len(head.suites) else None
     words = head.paths.get(cell.path)
     order = words.order if words else 100

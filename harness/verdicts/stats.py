@@ -59,6 +59,8 @@ class Series:
     @property
     def by_round(self) -> list[list[float]]:
         """The log ratios of each round."""
+        if len(set(self.rounds)) < 2:
+            return [list(self.logs)]
         found: dict[int, list[float]] = {}
         for log, number in zip(self.logs, self.rounds or (0,) * len(self.logs), strict=True):
             found.setdefault(number, []).append(log)

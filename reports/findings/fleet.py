@@ -35,6 +35,8 @@ class Field:
     """A verdict's word on time, and the sizes that share it."""
     main: Verdict | None = None
     """On time, for the largest size that has one."""
+    main_size: str = ""
+    """That size."""
 
     @property
     def complete(self) -> bool:
@@ -83,12 +85,14 @@ def field(entry: Entry, head: Head | None) -> Field:
     for place in found.places:
         sizes.setdefault(place.word("seconds"), []).append(place.size)
     known = [(place.size, place.time) for place in found.places if place.time and place.time.ratio]
-    main = max(known, key=lambda one: one[0], default=(0, None))[1]
-    return Field(entry, head, tuple((word, rules.sizes(sizes[word])) for word in rules.ORDER if word in sizes), main)
+    size, main = max(known, key=lambda one: one[0], default=(0, None))
+    told = tuple((word, rules.sizes(sizes[word])) for word in rules.ORDER if word in sizes)
+    return Field(entry, head, told, main, words.size(size) if main else "")
 
 
-def headline(night: Night, worse: int) -> str:
-    """The night in a sentence. ``worse``: on how many testbeds something changed for the worse."""
+def headline(night: Night, worse: int, judged: bool) -> str:
+    """The night in a sentence. ``worse``: on how many testbeds something changed for the worse; ``judged``: whether one
+    of them has nights enough to tell."""
     entries = night.entries
     beds = {entry.testbed for entry in entries}
     done = sum(entry.outcome == "complete" for entry in entries)
@@ -101,9 +105,23 @@ def headline(night: Night, worse: int) -> str:
         said += (
             f"; {rules.listed(gone[:3])}{f' and {len(gone) - 3} more' if len(gone) > 3 else ''} could not be reached"
         )
+    counts = Counter(entry.outcome for entry in entries)
+    said += "".join(
+        f"; {counts[outcome]} {outcome}" for outcome in ("failed", "interrupted", "not run") if counts[outcome]
+    )
     if worse:
         return f"{said}; something changed for the worse on {words.count(worse, 'testbed')}."
-    return f"{said}; nothing is known to have changed for the worse."
+    return f"{said}; {'nothing changed for the worse' if judged else 'too few nights to tell what changed'}."
+
+
+def asked(fields: Sequence[Field]) -> list[tuple[str, str]]:
+    """Each profile whose records tell it, and its question in words."""
+    found: dict[str, str] = {}
+    for one in fields:
+        about = answer.about(one.head) if one.head else None
+        if about:
+            found.setdefault(one.entry.profile, f"{about.candidate} against {about.baseline}")
+    return list(found.items())
 
 
 def across(profile: str, runs: Mapping[str, Run]) -> Across | None:
@@ -192,7 +210,8 @@ def going(points: Sequence[Point]) -> list[str]:
             *said,
             "That it goes with a fact does not say that the fact is why: testbeds differ in several at once.",
         ]
-    return [f"The gain goes with none of {rules.listed([name for name, _, _ in tested])} so that chance is ruled out."]
+    looked = rules.listed([name for name, _, _ in tested])
+    return [f"No fact goes with the gain so clearly that chance is ruled out; what was looked at: {looked}."]
 
 
 def _tested(points: Sequence[Point]) -> list[tuple[str, str, float]]:

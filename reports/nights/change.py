@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtr
 
@@ -80,19 +79,32 @@ class _Proposal:
 
 def find(courses: Sequence[Course], alpha: float) -> list[list[Change]]:
     """New changes of each of the series, by place. The series are of the same runs; ``alpha`` is the level of each."""
-    proposals = [_propose(course, alpha) for course in courses]
+    proposals = [_propose(course, alpha, *steady) for course, steady in zip(courses, _all_tamed(courses), strict=True)]
     lag = _shared_lag(proposals, [one.cuts for one in proposals])
     found = [_decided(proposal, alpha, lag) for proposal in proposals]
     lag = max(lag, _shared_lag(proposals, [[one.place for one in some] for some in found]))
     return [_decided(proposal, alpha, lag) for proposal in proposals]
 
 
-def _propose(course: Course, alpha: float) -> _Proposal:
+def _all_tamed(courses: Sequence[Course]) -> list[tuple[Values, float]]:
+    """The courses ``tamed``, those of one length together; as they are where they are too short to be tested."""
+    found = [(course.values, 0.0) for course in courses]
+    lengths: dict[int, list[int]] = {}
+    for n, course in enumerate(courses):
+        lengths.setdefault(len(course.values), []).append(n)
+    for length, mine in lengths.items():
+        if length >= FEWEST:
+            steady, scales = tamed(np.stack([courses[n].values for n in mine]))
+            for n, values, scale in zip(mine, steady, scales, strict=True):
+                found[n] = values, float(scale)
+    return found
+
+
+def _propose(course: Course, alpha: float, steady: Values, scale: float) -> _Proposal:
     count = len(course.values)
     if count < FEWEST:
         return _Proposal(course.values, (), (), 0.0)
     floor = float(np.mean(np.square(course.errors)))
-    steady, scale = tamed(course.values)
     scale = max(scale, math.sqrt(floor))
     fixed = sorted({0, count, *(place for place in course.known if 0 < place < count)})
     price = float(ndtri(alpha / (2 * count))) ** 2
@@ -116,14 +128,24 @@ def _decided(proposal: _Proposal, alpha: float, lag: float) -> list[Change]:
     return []
 
 
-def tamed(values: Values) -> tuple[Values, float]:
-    """The series with nights that stand out from their neighbours brought nearer, and the deviation of a usual night.
+def tamed(values: Values) -> tuple[Values, Values]:
+    """Series with nights that stand out from their neighbours brought nearer, and the deviation of a usual night.
 
-    A lasting change stays as it is.
+    A lasting change stays as it is. ``values``: nights along the last axis, which the deviations lack.
     """
-    usual = np.median(sliding_window_view(np.pad(values, 2, mode="reflect"), 5), axis=1)
-    scale = 1.4826 * float(np.median(np.abs(values - usual)))
-    return usual + np.clip(values - usual, -OUTLYING * scale, OUTLYING * scale), scale
+    usual = _median_of_five(np.pad(values, [(0, 0)] * (values.ndim - 1) + [(2, 2)], mode="reflect"))
+    scale = 1.4826 * np.median(np.abs(values - usual), axis=-1)
+    most = OUTLYING * scale[..., np.newaxis]
+    return usual + np.clip(values - usual, -most, most), scale
+
+
+def _median_of_five(padded: Values) -> Values:
+    """Of each night and two on either side, by comparisons alone: of five, the least and the greatest fall out of two
+    pairs, and the median of what is left is that of all."""
+    a, b, c, d, e = (padded[..., n : padded.shape[-1] - 4 + n] for n in range(5))
+    low = np.maximum(np.minimum(a, b), np.minimum(c, d))
+    high = np.minimum(np.maximum(a, b), np.maximum(c, d))
+    return np.maximum(np.minimum(low, high), np.minimum(np.maximum(low, high), e))
 
 
 def _proposed(stretch: Values, price: float) -> list[int]:

@@ -1,7 +1,4 @@
-"""What became of every cell in every run, in one file that is read at once: ``results/history.jsonl``.
-
-The file only spares reading the records again. It is made from them when it is missing, its lines that no longer
-belong to their record are replaced, and nothing in it is believed that does not parse.
+"""What became of every cell in a run: what pages, trends and verdicts on nights need of it (``dataset.py`` keeps it).
 
 For each pair that a run compared (the pairs of its verdicts) a night holds the mean of the log ratios baseline /
 candidate of the blocks that both measured, with its standard error, both as the run's own verdicts have them. Absolute
@@ -11,22 +8,21 @@ times are kept to be shown: they differ by factors from boot to boot and are nev
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+import pandas as pd
 
-from harness import record, records
+from harness import record
 from harness.record import Head, Metric, Run
 from hosts.errors import HarnessError
-from hosts.progress import Progress, silent
 from reports import words
 from reports.table import Table, table
 
-FILE = "history.jsonl"
-VERSION = 5
-"""Of what a line of the file means."""
+VERSION = 6
+"""Of what is kept of a run."""
 
 
 class Ratio(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):
@@ -97,66 +93,16 @@ class Night(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
 
 def key(path: Path) -> str:
     """Changes when the record does."""
-    parts = [str(VERSION)]
-    for name in ("run.json", "samples.jsonl"):
-        try:
-            stat = (path / name).stat()
-            parts.append(f"{stat.st_mtime_ns}-{stat.st_size}")
-        except OSError:
-            parts.append("missing")
-    return " ".join(parts)
+    return " ".join([str(VERSION), *(stamp(path / name) for name in ("run.json", "samples.jsonl"))])
 
 
-def load(results: Path) -> dict[str, Night]:
-    """Nights of the file by folder, whether or not they still belong to their records; none where it is damaged."""
+def stamp(path: Path) -> str:
+    """Changes when a file does."""
     try:
-        nights = msgspec.json.Decoder(Night).decode_lines((results / FILE).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return {one.folder: one for one in nights if _sound(one)}
-
-
-def _sound(one: Night) -> bool:
-    """Whether a line that parses also makes sense."""
-    places = range(len(one.cells))
-    try:
-        dated = one.problem is not None or datetime.fromisoformat(one.started).tzinfo is not None
-    except ValueError:
-        return False
-    return dated and all(ratio.baseline in places and ratio.candidate in places for ratio in one.ratios)
-
-
-def save(results: Path, nights: Iterable[Night]) -> None:
-    """Replace the file. Raises OSError."""
-    new = results / f".{FILE}.new"
-    new.write_bytes(msgspec.json.Encoder().encode_lines(list(nights)))
-    new.replace(results / FILE)
-
-
-def update(results: Path, progress: Progress = silent) -> list[Night]:
-    """The nights of all records, oldest first; reads the records that are new or changed and writes the file.
-
-    A file that cannot be written is no hindrance: it is made again the next time.
-    """
-    past, nights = load(results), []
-    runs = records.list_runs(results)
-    for n, path in enumerate(runs):
-        known = past.get(path.name)
-        if known is None or known.key != key(path):
-            progress(f"history: {path.name}", n / len(runs))
-            known = night(path)
-        nights.append(known)
-    if stale(nights, past):
-        try:
-            save(results, [one for one in nights if one.key])
-        except OSError:
-            pass
-    return in_order(nights)
-
-
-def stale(nights: Sequence[Night], past: dict[str, Night]) -> bool:
-    """Whether the file says something else than ``nights``."""
-    return len(nights) != len(past) or any(past.get(one.folder) is not one for one in nights)
+        stat = path.stat()
+    except OSError:
+        return "missing"
+    return f"{stat.st_mtime_ns}-{stat.st_size}"
 
 
 def in_order(nights: Iterable[Night]) -> list[Night]:
@@ -172,26 +118,20 @@ def moment(one: Night) -> str:
     return f"{digits[:4]}-{digits[4:6]}-{digits[6:8]}T{digits[8:10]}:{digits[10:12]}:{digits[12:14]}"
 
 
-def night(path: Path) -> Night:
-    """A record as a night; one with a ``problem`` where it cannot be read. A run that goes on is not kept: no key."""
-    stamp = key(path)
-    try:
-        run = records.read(path)
-        return of(path, "" if run.head.status == "running" else stamp, run)
-    except (HarnessError, ArithmeticError) as error:  # a date can be beyond what a calendar holds
-        return unreadable(path, error)
-
-
 def unreadable(path: Path, error: Exception) -> Night:
     """A record that cannot be read, or holds what could not be foreseen."""
+    return Night(key=key(path), folder=path.name, problem=told(error))
+
+
+def told(error: Exception) -> str:
+    """An error in a line."""
     reason = str(error).split("\n")[0]
-    told = reason if isinstance(error, HarnessError) else f"{type(error).__name__}: {reason}"
-    return Night(key=key(path), folder=path.name, problem=told)
+    return reason if isinstance(error, HarnessError) else f"{type(error).__name__}: {reason}"
 
 
-def of(path: Path, stamp: str, run: Run) -> Night:
-    """A record that was read, as a night."""
-    head, numbers = run.head, table(run.counted())
+def of(path: Path, key: str, run: Run, samples: pd.DataFrame) -> Night:
+    """A record that was read, with its ``samples`` (``reports/table.py``), as a night."""
+    head, numbers = run.head, table(samples)
     places = {cell.id: n for n, cell in enumerate(head.cells) if cell.outcome == "measured"}
     ratios: list[Ratio] = []
     for a, b, metric in dict.fromkeys((v.baseline, v.candidate, v.metric) for v in head.verdicts):
@@ -199,7 +139,7 @@ def of(path: Path, stamp: str, run: Run) -> Night:
         if mean:
             ratios.append(Ratio(places[a], places[b], metric, _short(mean.mean), _short(mean.error), mean.blocks))
     return Night(
-        key=stamp,
+        key=key,
         folder=path.name,
         started=_utc(head.started).isoformat(),
         profile=head.profile.name,

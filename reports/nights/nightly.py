@@ -19,7 +19,7 @@ from hosts.errors import Refusal
 from reports import table, words
 from reports.nights import change, history
 from reports.nights.history import Night
-from reports.nights.series import NEAR, RECENT, Found, Group, Key, Series, changes, groups, level
+from reports.nights.series import NEAR, RECENT, Found, Group, Key, Series, changes, groups, level, ratios
 
 FILE = "told.jsonl"
 UNCHANGED, WORSE, UNKNOWN = 0, 1, 2
@@ -80,7 +80,7 @@ def report(nights: Sequence[Night], told: Sequence[Told], alpha: float | None = 
     if not everything:
         nothing = "Nothing can be compared: no run in the history is complete."
         return Report(" ".join([nothing, *broken]), UNKNOWN, tuple(told))
-    alpha = level(everything) if alpha is None else alpha
+    alpha = level(ratios(nights)) if alpha is None else alpha
     events: list[Event] = []
     keep = list(told)
     for group in everything:

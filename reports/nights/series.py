@@ -82,16 +82,24 @@ class Found:
 
 def groups(nights: Iterable[Night]) -> list[Group]:
     """Complete runs by profile and testbed, in the order of their names."""
+    return [Group(name, tuple(some), tuple(_series(some))) for name, some in sorted(_complete(nights).items())]
+
+
+def ratios(nights: Iterable[Night]) -> int:
+    """How many series their groups have."""
+    return sum(len(_wanted(some)) for some in _complete(nights).values())
+
+
+def _complete(nights: Iterable[Night]) -> dict[tuple[str, str, str], list[Night]]:
     kept: dict[tuple[str, str, str], list[Night]] = {}
     for night in nights:
         if night.status == "complete" and night.problem is None:
             kept.setdefault(night.group, []).append(night)
-    return [Group(name, tuple(some), tuple(_series(some))) for name, some in sorted(kept.items())]
+    return kept
 
 
-def _series(nights: Sequence[Night]) -> Iterable[Series]:
-    """Pairs of the last RECENT nights; a night is of a pair's series if its suite's terms and links are those of the
-    newest. A night that does not tell its links is of the series of those that do."""
+def _wanted(nights: Sequence[Night]) -> dict[Key, tuple[Measured, Measured, Night]]:
+    """Pairs of the last RECENT nights, each with the newest that has it."""
     wanted: dict[Key, tuple[Measured, Measured, Night]] = {}
     for night in reversed(nights[-RECENT:]):
         for ratio in night.ratios:
@@ -99,12 +107,26 @@ def _series(nights: Sequence[Night]) -> Iterable[Series]:
             key = (baseline.cell, cell.cell, ratio.metric)
             if key not in wanted:
                 wanted[key] = baseline, cell, night
+    return wanted
+
+
+def _series(nights: Sequence[Night]) -> Iterable[Series]:
+    """A night is of a pair's series if its suite's terms and links are those of the newest. A night that does not tell
+    its links is of the series of those that do."""
+    wanted = _wanted(nights)
     points: dict[Key, list[tuple[int, float, float]]] = {key: [] for key in wanted}
     for place, night in enumerate(nights):
         names = [cell.cell for cell in night.cells]
+        alike: dict[tuple[str, str], bool] = {}
         for ratio in night.ratios:
             key = (names[ratio.baseline], names[ratio.candidate], ratio.metric)
-            if key in wanted and _alike(wanted[key][2], night, night.cells[ratio.candidate].suite):
+            if key not in wanted:
+                continue
+            _, cell, newest = wanted[key]
+            both = newest.folder, cell.suite
+            if both not in alike:
+                alike[both] = _alike(newest, night, cell.suite)
+            if alike[both]:
                 points[key].append((place, ratio.log_ratio, ratio.error))
     for key, (baseline, cell, _) in wanted.items():
         places, values, errors = zip(*points[key], strict=True)
@@ -117,9 +139,9 @@ def _alike(newest: Night, night: Night, suite: str) -> bool:
     return newest.terms.get(suite) == night.terms.get(suite) and (None in links or links[0] == links[1])
 
 
-def level(everything: Sequence[Group]) -> float:
-    """The level of one series' test, so that all of a night's together hold NIGHTLY."""
-    return NIGHTLY / max(1, sum(len(group.series) for group in everything))
+def level(ratios: int) -> float:
+    """The level of one series' test where there are so many, so that all of a night's together hold NIGHTLY."""
+    return NIGHTLY / max(1, ratios)
 
 
 def changes(group: Group, alpha: float, known: Mapping[Key, Sequence[int]]) -> dict[Key, list[Found]]:

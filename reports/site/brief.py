@@ -11,17 +11,17 @@ from markupsafe import Markup, escape
 
 from harness.record import Run, Verdict
 from reports import words
-from reports.findings import answer, headline
+from reports.findings import headline
 from reports.site import pages
 
 
-def render(run: Run) -> str:
-    """The page of a record whose samples need not have been kept."""
+def render(run: Run, answered: str) -> str:
+    """The page of a record whose samples need not have been kept. ``answered``: its answer in a sentence."""
     head = run.head
     return pages.environment().get_template("brief.html.j2").render(
         head=head,
         folder=run.path.name,
-        headline=answer.sentence(head),
+        headline=answered,
         sentence=headline.headline(run),
         banners=pages.banners(run),
         measured=sum(1 for cell in head.cells if cell.outcome == "measured"),

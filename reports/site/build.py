@@ -8,18 +8,20 @@ hundreds of runs is made in seconds.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from harness import night as fleet_nights
 from harness import records
 from harness.record import Run
 from hosts.errors import HarnessError, Refusal
-from hosts.progress import Progress, silent
-from reports import compare
-from reports.nights import history, nightly
+from hosts.progress import Progress, part, silent
+from reports import compare, parallel
+from reports.nights import dataset, history
+from reports.nights.dataset import History
 from reports.nights.history import Night
-from reports.nights.series import Group, groups
-from reports.site import brief, compare_view, kernels, manifest, pages, trend
+from reports.site import brief, compare_view, kernels, manifest, pages, trend, trending
 from reports.site import night as night_view
 from reports.site.manifest import Entry
 
@@ -48,33 +50,24 @@ def build_site(
     that is to have its page, as the newest one has.
     """
     site = results / "site"
+    past = dataset.update(results, part(progress, 0.0, 0.5))
     try:
         site.mkdir(parents=True, exist_ok=True)
         manifest.assets(site)
-        before, past = manifest.load(site), history.load(results)
-        runs = records.list_runs(results)
-        long = _long(runs, wanted, every)
-        after: dict[str, Entry] = {}
-        nights: list[Night] = []
-        for n, path in enumerate(runs):
-            progress(f"report of {path.name}", n / len(runs))
-            after[path.name], made = _run(site, path, before.get(path.name), past.get(path.name), path.name in long)
-            nights.append(made)
-        if history.stale(nights, past):
-            history.save(results, [one for one in nights if one.key])
+        before = manifest.load(site)
+        after = _runs(results, past, before, _long(results, past, wanted, every), part(progress, 0.5, 1.0))
         rows = sorted((entry["row"] for entry in after.values()), key=_newest, reverse=True)
         kept = set(after)
         apart = _kernels(results, after, before)
-        ordered = history.in_order(nights)
-        everything = groups(ordered)
-        held = _compared(site, everything, before, kept, pair)
-        trends = _trends(results, everything, before, kept)
-        fleets = _fleets(results, ordered, before, kept, night)
+        held = _compared(site, past, before, kept, pair)
+        trends = trending.entries(results, past, before, kept)
+        fleets = _fleets(results, past, before, kept, night)
         after |= apart | held | trends | fleets
         for name in before.keys() - after.keys():
             manifest.forget(site / name)
         index = site / PAGE
-        shown = [[entry["row"] for entry in some.values()] for some in (apart, held, trends, fleets)]
+        front = {name: entry for name, entry in trends.items() if name == trend.FOLDER}
+        shown = [[entry["row"] for entry in some.values()] for some in (apart, held, front, fleets)]
         manifest.write(index, pages.render_index(rows, *shown))
         manifest.save(site, after)
     except OSError as error:
@@ -122,49 +115,82 @@ def _known(names: list[str]) -> str:
     return f"the newest are {', '.join(names[:-4:-1])}" if names else "make one with pytest suites"
 
 
-def _long(runs: Sequence[Path], wanted: str | None, every: bool) -> set[str]:
+def _long(results: Path, past: History, wanted: str | None, every: bool) -> set[str]:
     """The runs that are to have a long page."""
+    runs = sorted(past.index.runs)
     if every:
-        return {path.name for path in runs}
-    found, total = {path.name for path in runs[-1:]}, 0
-    for path in reversed(runs):
-        samples = path / "samples.jsonl"
+        return set(runs)
+    found, total = set(runs[-1:]), 0
+    for name in reversed(runs):
+        samples = results / name / "samples.jsonl"
         total += samples.stat().st_size if samples.exists() else 0
         if total > LONG_BYTES:
             break
-        found.add(path.name)
+        found.add(name)
     return found | ({wanted} if wanted else set())
 
 
-def _run(site: Path, path: Path, before: Entry | None, past: Night | None, long: bool) -> tuple[Entry, Night]:
-    """A run's entry in the manifest and its night in the history; its page is written if anything changed."""
-    key, stamp = manifest.key(path), history.key(path)
-    folder = site / path.name
-    made = before is not None and before.get("key") == key
-    if made and before and before["row"]["status"] != "damaged":
-        made = (folder / PAGE).exists() and (bool(before.get("long")) or not long)
-    known = past if past and past.key == stamp else None
-    if made and before and known:
-        return before, known
+@dataclass(frozen=True)
+class _Asked:
+    """A run whose page is to be made. ``part``: where the history has its night; ``key``: of the entry."""
+
+    name: str
+    part: str
+    key: str
+    long: bool
+
+
+def _runs(
+    results: Path, past: History, before: dict[str, Entry], long: set[str], progress: Progress
+) -> dict[str, Entry]:
+    """Entries of all runs, in the order of their names; their pages are made where anything changed."""
+    found: dict[str, Entry | None] = {}
+    asked: dict[str, list[_Asked]] = {}
+    for name, known in sorted(past.index.runs.items()):
+        key, entry = manifest.key(known.key), before.get(name)
+        made = entry is not None and entry.get("key") == key and known.key != ""
+        if made and entry and entry["row"]["status"] != "damaged":
+            made = (results / "site" / name / PAGE).exists() and (bool(entry.get("long")) or name not in long)
+        found[name] = entry if made else None
+        if not made:
+            asked.setdefault(known.part, []).append(_Asked(name, known.part, key if known.key else "", name in long))
+    batches = [some for part in asked.values() for some in _split(part)]
+    made_of = 0
+    for entries in parallel.each(partial(_pages, results), batches):
+        progress(f"report of {next(iter(entries))}", made_of / sum(map(len, batches)))
+        found |= entries
+        made_of += len(entries)
+    return {name: entry for name, entry in found.items() if entry}
+
+
+def _split(asked: Sequence[_Asked]) -> list[list[_Asked]]:
+    """In parts for processes: a long page takes as long as many short ones."""
+    long = [[one] for one in asked if one.long]
+    short = [one for one in asked if not one.long]
+    return long + [short[n : n + dataset.TOGETHER] for n in range(0, len(short), dataset.TOGETHER)]
+
+
+def _pages(results: Path, asked: Sequence[_Asked]) -> dict[str, Entry]:
+    """Make pages of runs of one part; their entries."""
+    nights = {night.folder: night for night in dataset.nights(results, [asked[0].part])}
+    return {one.name: _run(results, one, nights[one.name]) for one in asked}
+
+
+def _run(results: Path, asked: _Asked, night: Night) -> Entry:
+    """Make a run's page; its entry in the manifest."""
+    path, folder = results / asked.name, results / "site" / asked.name
     try:
-        run = _read(path, known, whole=long and not made)
-        night = known or history.of(path, "" if run.head.status == "running" else stamp, run)
-        entry = before if made and before else _page(folder, run, key, long)
+        if night.problem is not None:
+            raise Refusal(night.problem)
+        head = records.read_head(path)
+        # a short page is made from verdicts alone
+        run = records.with_samples(path, head) if asked.long else Run(path, head, [], night.lost)
+        return _page(folder, run, asked.key, asked.long)
     except OSError:
         raise
     except Exception as error:  # a record may hold what no page was made for: its row says so, the others stand
         manifest.forget(folder)
-        night = history.unreadable(path, error)
-        return {"key": key, "row": manifest.damaged(path, f"Cannot be read: {night.problem}")}, night
-    return entry, night
-
-
-def _read(path: Path, known: Night | None, whole: bool) -> Run:
-    """A record: without its samples where neither its page (``whole``) nor its night needs them."""
-    head = records.read_head(path)
-    if known and not whole and head.status == "complete":
-        return Run(path, head, [], known.lost)
-    return records.with_samples(path, head)
+        return {"key": asked.key, "row": manifest.damaged(path, f"Cannot be read: {history.told(error)}")}
 
 
 def _page(folder: Path, run: Run, key: str, long: bool) -> Entry:
@@ -175,11 +201,12 @@ def _page(folder: Path, run: Run, key: str, long: bool) -> Entry:
         page = pages.render(run)
         manifest.put(folder, page)
         return entry | {"row": page.row}
-    html = brief.render(run)
+    row = pages.index_row(run)
+    html = brief.render(run, row["headline"])
     manifest.forget(folder)
     folder.mkdir(exist_ok=True)
     manifest.write(folder / PAGE, html)
-    return entry | {"row": pages.index_row(run)}
+    return entry | {"row": row}
 
 
 def _kernels(results: Path, runs: dict[str, Entry], before: dict[str, Entry]) -> dict[str, Entry]:
@@ -202,21 +229,21 @@ def _kernels(results: Path, runs: dict[str, Entry], before: dict[str, Entry]) ->
 
 
 def _compared(
-    site: Path, everything: Sequence[Group], before: dict[str, Entry], taken: set[str], pair: tuple[Path, Path] | None
+    site: Path, past: History, before: dict[str, Entry], taken: set[str], pair: tuple[Path, Path] | None
 ) -> dict[str, Entry]:
     """Entries of the pages that compare two runs: the one asked for, and earlier ones whose runs are still there."""
     pairs = [tuple(map(Path, entry["of"])) for entry in before.values() if len(entry.get("of", [])) == 2]
     found: dict[str, Entry] = {}
     for a, b in dict.fromkeys([*pairs, *([pair] if pair else [])]):
         name = compare_view.folder(a, b)
-        key = f"{manifest.key(a)} {manifest.key(b)}"
+        key = " ".join(manifest.key(history.key(path)) for path in (a, b))
         if name in taken:
             continue
         if before.get(name, {}).get("key") == key and (site / name / PAGE).exists():
             found[name] = before[name]
             continue
         try:
-            html, row = compare_view.render(compare.compare(compare.side(a), compare.side(b), everything))
+            html, row = compare_view.render(compare.two(a, b, past))
         except HarnessError:
             if (a, b) == pair:
                 raise
@@ -227,28 +254,8 @@ def _compared(
     return found
 
 
-def _trends(results: Path, everything: Sequence[Group], before: dict[str, Entry], taken: set[str]) -> dict[str, Entry]:
-    """The entry of the page of trends, written where something changed."""
-    name = trend.FOLDER
-    if not everything or name in taken:
-        return {}
-    try:
-        told = nightly.load(results)
-    except HarnessError:
-        told = []  # ``reports nightly`` says so
-    keys = [night.key for group in everything for night in group.nights]
-    key = manifest.digest([*keys, *(f"{one.group} {one.key} {one.since}" for one in told)])
-    folder = results / "site" / name
-    if before.get(name, {}).get("key") == key and (folder / PAGE).exists():
-        return {name: before[name]}
-    folder.mkdir(exist_ok=True)
-    manifest.write(folder / PAGE, trend.render(everything, told))
-    row = dict.fromkeys(manifest.NAMES, "") | {"folder": name, "status": "trends", "headline": trend.title(everything)}
-    return {name: {"key": key, "row": row}}
-
-
 def _fleets(
-    results: Path, past: Sequence[Night], before: dict[str, Entry], taken: set[str], wanted: str | None
+    results: Path, past: History, before: dict[str, Entry], taken: set[str], wanted: str | None
 ) -> dict[str, Entry]:
     """Entries of the pages of a fleet's nights, newest first. The newest one's is written where anything changed, and
     that of the one asked for; others stay as they are."""
@@ -272,10 +279,16 @@ def _fleets(
         if known and known.get("key") == key:
             found[name] = known
             continue
-        page = night_view.render(results, one, past)
+        page, worse = night_view.render(results, one, past)
         manifest.put(results / "site" / name, page)
-        found[name] = {"key": key, "row": page.row}
+        found[name] = {"key": key, "row": page.row, "worse": worse}
     return found
+
+
+def night_said(results: Path, name: str) -> tuple[str, int]:
+    """What the page of a night says in a sentence, and on how many testbeds something changed for the worse."""
+    entry = manifest.load(results / "site")[night_view.folder(name)]
+    return entry["row"]["headline"], entry["worse"]
 
 
 def night_page(results: Path, name: str | None) -> Path:

@@ -12,7 +12,6 @@ from typing import Any
 
 from harness import record
 from reports import export
-from reports.nights import history
 from reports.site import pages
 
 FILE = "built.json"
@@ -25,7 +24,8 @@ KEPT = ("", ".", "..", "assets")
 
 Entry = dict[str, Any]
 """A page: ``key`` of what it was made from, its ``row`` in the index, ``long`` for a run's long page, ``of`` for the
-folders of the runs that a comparison is of."""
+folders of the runs that a comparison is of; of trends ``of_key`` of the runs, ``ratios``, and ``summaries``; of a
+fleet's night, on how many testbeds something got ``worse``."""
 
 
 def load(site: Path) -> dict[str, Entry]:
@@ -47,6 +47,8 @@ def _sound(name: str, entry: Entry) -> bool:
         and all(isinstance(value, str) for value in row.values())
         and isinstance(of, list)
         and all(isinstance(path, str) for path in of)
+        and all(isinstance(entry.get(name, 0), int) for name in ("ratios", "worse"))
+        and isinstance(entry.get("summaries", []), list)
     )
 
 
@@ -55,9 +57,9 @@ def save(site: Path, entries: dict[str, Entry]) -> None:
     write(site / FILE, json.dumps(entries, indent=0, sort_keys=True))
 
 
-def key(path: Path) -> str:
-    """Changes when the record or the code that renders it does."""
-    return f"{code()} {history.key(path)}"
+def key(record: str) -> str:
+    """Changes when the record, by its key in the history, or the code that renders it does."""
+    return f"{code()} {record}"
 
 
 @cache

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,22 @@ from harness import records
 from harness.night import Entry, Night
 from harness.record import Head, Run
 from hosts.errors import HarnessError
-from reports import words
+from reports import parallel, words
 from reports.drawing import testbeds
 from reports.findings import fleet
 from reports.findings.fleet import Field
-from reports.nights import history, nightly
+from reports.nights import dataset, history, nightly
 from reports.nights import series as trends
+from reports.nights.change import FEWEST
+from reports.nights.dataset import History
 from reports.site import packing, pages
 
 LOG_LINES = 40
 """The last ones of a run's log are on the page."""
 READING = (
     "A word is the run's own verdict on time, of its question: it holds for the whole run in 95 of 100. Where sizes "
-    "differ, each has its word; the number is the ratio for the largest.",
+    "differ, each has its word. The number is the ratio for the largest size, with its interval: above 1 the first of "
+    "the two that are compared is quicker.",
     "Whether something changed is decided from all nights of a testbed, not from two: in fewer than twenty-five, "
     "chance makes steps that look like a change. Words that differ from the last night's are listed, and not judged.",
 )
@@ -69,8 +73,8 @@ def key(results: Path, night: Night) -> str:
     return " ".join(parts)
 
 
-def render(results: Path, night: Night, past: Sequence[history.Night]) -> pages.Page:
-    """The page of a night. ``past``: the nights of all records, oldest first."""
+def render(results: Path, night: Night, past: History) -> tuple[pages.Page, int]:
+    """The page of a night, and on how many testbeds something changed for the worse."""
     last = before(results, night)
     fields = [fleet.field(entry, _head(results, entry)) for entry in night.entries]
     earlier = {(one.entry.testbed, one.entry.profile): one for one in _fields(results, last)}
@@ -79,12 +83,13 @@ def render(results: Path, night: Night, past: Sequence[history.Night]) -> pages.
     told = changes(night, past)
     across = _across(results, fields, profiles)
     figures = [testbeds.figure(f"across-{n}", one) for n, one in enumerate(across, 1)]
-    sentence = fleet.headline(night, worse(told))
+    sentence = fleet.headline(night, worse(told), any(one.judged for one in told))
     html = pages.environment().get_template("night.html.j2").render(
         night=night,
         headline=sentence,
         beds=[_bed(bed, [one for one in fields if one.entry.testbed == bed]) for bed in beds],
         profiles=profiles,
+        asked=fleet.asked(fields),
         fields={(one.entry.testbed, one.entry.profile): one for one in fields},
         before=last,
         changes=together(told),
@@ -105,12 +110,24 @@ def render(results: Path, night: Night, past: Sequence[history.Night]) -> pages.
         "headline": sentence,
         "verdict": "",
     }
-    return pages.Page(html, {"night.csv": _frame(fields)}, row)
+    return pages.Page(html, {"night.csv": _frame(fields)}, row), worse(told)
 
 
-def worse(told: Sequence[tuple[str, str, int]]) -> int:
+@dataclass(frozen=True)
+class Change:
+    """What the history's rules tell of testbeds tonight."""
+
+    testbed: str
+    said: str
+    """A paragraph."""
+    worse: bool
+    judged: bool
+    """Whether there are nights enough to tell of changes."""
+
+
+def worse(told: Sequence[Change]) -> int:
     """On how many testbeds something changed for the worse."""
-    return sum(status == nightly.WORSE for _, _, status in told)
+    return sum(one.worse for one in told)
 
 
 def _head(results: Path, entry: Entry) -> Head | None:
@@ -139,35 +156,64 @@ def _bed(name: str, fields: Sequence[Field]) -> dict[str, Any]:
     }
 
 
-def changes(night: Night, past: Sequence[history.Night]) -> list[tuple[str, str, int]]:
-    """By testbed: what the history's rules tell of tonight, in a paragraph, and its status.
+def changes(night: Night, past: History) -> list[Change]:
+    """By testbed: what the history's rules tell of tonight.
 
     A testbed's nights are those of the names that its records have; tonight is what was made in this night.
     """
-    tonight = {entry.run_id for entry in night.entries if entry.run_id}
-    newest = max((one.started for one in past if one.folder in tonight), default="")
-    known = [one for one in past if one.started <= newest]
-    alpha = trends.level(trends.groups(known))
-    found = []
-    for bed in dict.fromkeys(entry.testbed for entry in night.entries):
-        runs = {entry.run_id for entry in night.entries if entry.testbed == bed and entry.run_id}
-        groups = {one.group for one in known if one.folder in runs}
-        mine = [one for one in known if one.group in groups]
-        if not mine:
-            found.append((bed, "No record came home tonight.", nightly.UNKNOWN))
-            continue
-        told = nightly.report([one for one in mine if one.folder not in runs], (), alpha).told
+    beds: dict[str, set[str]] = {}
+    for entry in night.entries:
+        beds.setdefault(entry.testbed, set()).update([entry.run_id] if entry.run_id else [])
+    parts = past.parts()
+    known = [
+        _Known(bed, past.results, runs, tuple(part for one in sorted(past.of(runs)) for part in parts[one]))
+        for bed, runs in beds.items()
+    ]
+    alpha = trends.level(sum(parallel.each(_ratios, known)))
+    return list(parallel.each(_change, [replace(one, alpha=alpha) for one in known], "ruptures"))
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A testbed's runs of a night, the parts of the history that they are compared with, and at what level."""
+
+    testbed: str
+    results: Path
+    runs: set[str]
+    parts: tuple[str, ...]
+    alpha: float = 1.0
+
+    def nights(self) -> list[history.Night]:
+        """The runs, and those before them that they are compared with."""
+        near = dataset.nights(self.results, self.parts)
+        groups = {one.group for one in near if one.folder in self.runs}
+        newest = max((one.started for one in near if one.folder in self.runs), default="")
+        return [one for one in near if one.group in groups and one.started <= newest]
+
+
+def _ratios(known: _Known) -> int:
+    return trends.ratios(known.nights())
+
+
+def _change(known: _Known) -> Change:
+    mine, alpha = known.nights(), known.alpha
+    if not mine:
+        return Change(known.testbed, "No record came home tonight.", worse=False, judged=False)
+    report = nightly.report(mine, (), alpha)
+    if report.told:  # what was there before tonight is no news
+        told = nightly.report([one for one in mine if one.folder not in known.runs], (), alpha).told
         report = nightly.report(mine, told, alpha)
-        found.append((bed, report.paragraph, report.status))
-    return found
+    judged = max(Counter(one.group for one in mine if one.status == "complete").values(), default=0) >= FEWEST
+    return Change(known.testbed, report.paragraph, report.status == nightly.WORSE, judged)
 
 
-def together(told: Sequence[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
-    """The same with the testbeds in one row of which the same is to be said."""
-    beds: dict[tuple[str, int], list[str]] = {}
-    for bed, said, status in told:
-        beds.setdefault((said, status), []).append(bed)
-    return [(", ".join(names), said, status) for (said, status), names in beds.items()]
+def together(told: Sequence[Change]) -> list[Change]:
+    """The same with the testbeds together of which the same is to be said; those that got worse come first."""
+    beds: dict[str, list[Change]] = {}
+    for one in told:
+        beds.setdefault(one.said, []).append(one)
+    rows = [replace(some[0], testbed=", ".join(one.testbed for one in some)) for some in beds.values()]
+    return sorted(rows, key=lambda one: not one.worse)
 
 
 def differing(fields: Sequence[Field], earlier: Mapping[tuple[str, str], Field]) -> list[tuple[str, str, str, str]]:

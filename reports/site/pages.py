@@ -24,7 +24,7 @@ from reports.drawing import gain as gain_picture
 from reports.findings import answer, costs, gain, headline, kernel_crypto, links
 from reports.site import firsts, packing
 from reports.site import sections as parts
-from reports.table import Table, table
+from reports.table import Table, columns, table
 
 TEMPLATES = Path(__file__).parent / "templates"
 ASSETS = TEMPLATES / "assets"
@@ -93,7 +93,7 @@ def render(run: Run) -> Page:
     head = run.head
     samples = frame.samples(run)
     cells = frame.cells(run, samples)
-    numbers = table(run.counted())
+    numbers = table(columns(run))
     crypto = kernel_crypto.of_run(head, samples, cells)
     told = kernel_crypto.sentences(crypto)
     sections = parts.sections(run, samples, cells, crypto)

@@ -1,4 +1,5 @@
-"""Every ratio over the nights as a page of small drawings: what changed, and where a night is missing."""
+"""Every ratio over the nights as small drawings: what changed, and where a night is missing. A page for each profile on
+each testbed, and one over all of them."""
 
 from __future__ import annotations
 
@@ -7,13 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 from statistics import median
+from urllib.parse import quote
 
 import numpy as np
 
 from reports import words
+from reports.nights import dataset
 from reports.nights.change import FEWEST, Change
 from reports.nights.nightly import Told, places
-from reports.nights.series import Found, Group, Series, changes, level
+from reports.nights.series import Found, Group, Series, changes
 from reports.site import pages
 from reports.table import factor
 
@@ -97,35 +100,85 @@ class Section:
         return [row for row in self.rows if row.marks]
 
 
-def title(nights: Sequence[Group]) -> str:
-    """What the page holds, for the index."""
-    most = max(len(group.nights) for group in nights)
-    ratios = sum(len(group.series) for group in nights)
+@dataclass(frozen=True)
+class Summary:
+    """What the page over all says of a section."""
+
+    title: str
+    label: str
+    nights: int
+    last: str
+    """When the newest night began."""
+    ratios: int
+    changed: int
+    """How many of the ratios changed,"""
+    since: str
+    """and the day of the last change; empty without one."""
+    better: int
+    """Changes for the better,"""
+    worse: int
+    """and for the worse."""
+    folder: str
+    """Of the section's page."""
+    id: str
+    """Its place there."""
+
+
+def folder(partition: str) -> str:
+    """Where the page of a profile on a testbed is, below the site."""
+    return f"{FOLDER}-{'+'.join(quote(name, safe='') for name in dataset.names(partition))}"
+
+
+def title(of: Sequence[Summary]) -> str:
+    """What there is, for the index."""
+    ratios, most = sum(one.ratios for one in of), max((one.nights for one in of), default=0)
     return f"{words.count(ratios, 'ratio')} over {words.count(most, 'night')}"
 
 
-def headline(sections: Sequence[Section]) -> str:
+def headline(of: Sequence[Summary]) -> str:
     """What all the nights say, in one sentence."""
-    ratios = words.count(sum(len(section.rows) for section in sections), "ratio")
-    most = max((section.nights for section in sections), default=0)
+    ratios = words.count(sum(one.ratios for one in of), "ratio")
+    most = max((one.nights for one in of), default=0)
     over = words.count(most, "night")
     if most < FEWEST:
         return f"{ratios} over {over}: changes are told from {FEWEST} nights on."
-    changed = [row for section in sections for row in section.changed]
+    changed = sum(one.changed for one in of)
     if not changed:
         return f"No change in {ratios} over {over}."
-    last = max(mark.since for row in changed for mark in row.marks)
-    return f"{len(changed)} of {ratios} changed in {over}, the last on {last}."
+    return f"{changed} of {ratios} changed in {over}, the last on {max(one.since for one in of)}."
 
 
-def render(nights: Sequence[Group], told: Sequence[Told]) -> str:
-    """The page of all groups."""
-    alpha = level(nights)
+def render(nights: Sequence[Group], told: Sequence[Told], alpha: float, folder: str) -> tuple[str, list[Summary]]:
+    """The page in ``folder`` of some groups, and what it says in short. ``alpha``: the level of one series' test."""
     sections = [_section(n, group, alpha, told) for n, group in enumerate(nights)]
-    return (
-        pages.environment()
-        .get_template("trends.html.j2")
-        .render(headline=headline(sections), sections=sections, reading=READING, width=WIDTH, height=HEIGHT)
+    summaries = [_summary(section, folder) for section in sections]
+    page = pages.environment().get_template("trends.html.j2").render(
+        headline=headline(summaries), sections=sections, reading=READING, width=WIDTH, height=HEIGHT, front=FOLDER
+    )  # fmt: skip
+    return page, summaries
+
+
+def render_front(summaries: Sequence[Summary]) -> str:
+    """The page over all: the newest changes first."""
+    ordered = sorted(summaries, key=lambda one: (one.since, one.changed), reverse=True)
+    template = pages.environment().get_template("trends-front.html.j2")
+    return template.render(headline=headline(summaries), summaries=ordered, fewest=FEWEST)
+
+
+def _summary(section: Section, folder: str) -> Summary:
+    marks = [mark for row in section.changed for mark in row.marks]
+    return Summary(
+        title=section.title,
+        label=section.label,
+        nights=section.nights,
+        last=section.last,
+        ratios=len(section.rows),
+        changed=len(section.changed),
+        since=max((mark.since for mark in marks), default=""),
+        better=sum(mark.better for mark in marks),
+        worse=sum(not mark.better for mark in marks),
+        folder=folder,
+        id=section.id,
     )
 
 

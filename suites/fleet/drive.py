@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +31,10 @@ LATE_SECONDS = 300.0
 """After the night's end: what is still under way then is no longer waited for."""
 STOP_SECONDS = 26.0
 """What is under way when the night is told to end has this long to come home."""
-TELL_SECONDS = 3.0
-"""The end of a night waits so long for each word to a worker."""
+TELL_SECONDS = 30.0
+"""The end of a night waits so long for its words to workers."""
+SHORT_TELL_SECONDS = 3.0
+"""The same of a night that was told to end, or lost its scheduler."""
 LOST = 5
 """So often an errand is asked for whose worker was lost; the workers themselves see to it that it runs once."""
 Said = Callable[[Night], None]
@@ -89,7 +90,7 @@ class Drive:
         self.night.finished = None
         self.client.subscribe_topic(errand.TOPIC, self._news.put)
         try:
-            for entry in rules.to_do(self.night):
+            for entry in rules.to_do(self.night, datetime.now(UTC)):
                 self._ask(entry)
             self._save()
             looked = time.monotonic()
@@ -104,8 +105,9 @@ class Drive:
         finally:
             if self.client.status == "running":
                 self.client.unsubscribe_topic(errand.TOPIC)
+            until = time.monotonic() + (SHORT_TELL_SECONDS if self._stopping or self._asked else TELL_SECONDS)
             for telling in self._telling:
-                telling.join(TELL_SECONDS)
+                telling.join(max(0.0, until - time.monotonic()))
         self.night.finished = datetime.now(UTC)
         self._save()
 
@@ -265,7 +267,11 @@ class Drive:
 
     def _tell(self, function: Callable[..., None], *arguments: object, workers: list[str] | None = None) -> None:
         """Have workers do something beside their tasks. Those that are gone are not waited for."""
-        run = partial(self.client.run, function, *arguments, workers=workers, on_error="ignore")
+
+        def run() -> None:
+            with suppress(OSError):  # the scheduler is gone: the worker keeps what it has
+                self.client.run(function, *arguments, workers=workers, on_error="ignore")
+
         self._telling.append(threading.Thread(target=run, daemon=True))
         self._telling[-1].start()
 

@@ -147,7 +147,9 @@ class Site(WorkerPlugin):  # type: ignore[misc]
         ]
         with self._guard:
             if errand.drive in self._stopped or self._closing.is_set():
-                return  # it was claimed and never began: interrupted
+                cause = "told" if errand.drive in self._stopped else "worker"
+                keeper.put(folder / "ended.json", None, cause, seconds)  # it was claimed and never began
+                return
             self._keeper = subprocess.Popen(
                 kept, cwd=ROOT, stdin=subprocess.PIPE, pass_fds=[lock], start_new_session=True
             )

@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
         child.terminate()
         _end(child, min(grace, SHORT_GRACE) if cause == "told" else grace)
     _kill(child)
-    _put(folder / "ended.json", child.wait(), cause, seconds)
+    put(folder / "ended.json", child.wait(), cause, seconds)
     return 0
 
 
@@ -84,7 +84,8 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
         pass
 
 
-def _put(path: Path, status: int, cause: str | None, seconds: float) -> None:
+def put(path: Path, status: int | None, cause: str | None, seconds: float) -> None:
+    """Say how a run ended that had so many seconds. ``status``: None of one that never began."""
     reason = {
         "told": "the night was told to end",
         "worker": "its worker ended",

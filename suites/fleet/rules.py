@@ -27,10 +27,14 @@ def again(entry: Entry, ends: datetime, now: datetime) -> bool:
     return last == "worker" and len(lost) < ATTEMPTS and seconds_left(entry.minutes, ends, now) is not None
 
 
-def to_do(night: Night) -> list[Entry]:
-    """What a night that starts, or starts again, has to do: what is open, what was stopped with the night, and what
-    could not be reached then."""
-    return [entry for entry in night.entries if entry.open or entry.outcome == "unreachable" or stopped(entry)]
+def to_do(night: Night, now: datetime) -> list[Entry]:
+    """What a night that starts, or starts again, has to do: what is open, what was stopped with the night, what could
+    not be reached then, and what was lost with its worker while the night was ending."""
+    return [
+        entry
+        for entry in night.entries
+        if entry.open or entry.outcome == "unreachable" or stopped(entry) or again(entry, night.ends, now)
+    ]
 
 
 def stopped(entry: Entry) -> bool:

@@ -96,12 +96,16 @@ class Spool:
     def claim(self, errand: Errand, run_id: str) -> Claim | None:
         """Claim an errand for a run; None where it was claimed before. It is on disk when this returns."""
         folder = self.of(errand)
+        folder.mkdir(exist_ok=True)  # of a worker that was killed before it had claimed it, it is there
+        made = Claim(run_id, datetime.now(UTC))
+        new = folder / f"{run_id}.claim"
+        put(new, asdict(made) | {"started": made.started.isoformat(), "errand": errand.name})
         try:
-            folder.mkdir()
+            os.link(new, folder / "claim.json")
         except FileExistsError:
             return None
-        made = Claim(run_id, datetime.now(UTC))
-        put(folder / "claim.json", asdict(made) | {"started": made.started.isoformat(), "errand": errand.name})
+        finally:
+            new.unlink()
         return made
 
     def claimed(self, errand: Errand) -> Claim | None:

@@ -48,6 +48,10 @@ def open_(page: Page, results: Path, name: str) -> None:
 def test_trends_are_drawn_filtered_and_sorted(page: Page, results: Path) -> None:
     page.goto((results / "site" / "index.html").as_uri())
     page.get_by_role("link", name="Trends").click()
+    groups = page.locator('table[data-table="groups"]')
+    expect(groups.locator("tbody tr")).to_have_count(1)
+    expect(groups).to_contain_text("▼ 2")
+    groups.get_by_role("link", name="made-up on").click()
     table = page.locator("table.trends").first
     rows = table.locator("tbody tr")
     expect(rows).to_have_count(16)
@@ -76,6 +80,7 @@ def test_two_runs_side_by_side(page: Page, results: Path) -> None:
 def test_nothing_runs_off_the_page(page: Page, results: Path, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
     runs = records.list_runs(results)
-    for name in ("trends", runs[0].name, reports.compare_page(results, runs[0], runs[-1]).parent.name):
+    of_lab = next((results / "site").glob("trends-*")).name
+    for name in ("trends", of_lab, runs[0].name, reports.compare_page(results, runs[0], runs[-1]).parent.name):
         open_(page, results, name)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name

@@ -1,18 +1,23 @@
 """Nights of a fleet whose runs are made up (``tests/support/made_up_run.py``), for tests of how errands travel.
 
 ``python -m tests.support.fleets worker SCHEDULER TLS STATE SECONDS``: a worker that offers the testbed ``lab``; a run
-of the profile ``a`` takes so many seconds. ``drive FOLDER SECONDS``: goes on with the night that was begun there.
+of the profile ``a`` takes so many seconds the first time. ``drive FOLDER SECONDS``: goes on with the night that was
+begun there.
+``schedule PORT TLS``: a scheduler by itself; it says its port (0: any) and lives until it is ended.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+
+from distributed import Scheduler
 
 from harness import night as nights
 from harness.night import Entry, Night
@@ -25,7 +30,7 @@ from tests.support import made_up_run
 
 @dataclass
 class MadeUp:
-    """What a worker runs in a profile's place. ``seconds`` and ``outcome`` by profile."""
+    """What a worker runs in a profile's place. ``outcome`` and ``seconds``, those of a first attempt, by profile."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     outcome: dict[str, str] = field(default_factory=dict)
@@ -33,8 +38,17 @@ class MadeUp:
 
     def __call__(self, errand: Errand, source: str, run_id: str, results: Path) -> list[str]:
         self.calls.append(f"{errand.profile} on {errand.testbed}")
-        told = str(self.seconds.get(errand.profile, 0.0)), self.outcome.get(errand.profile, "complete")
+        seconds = 0.0 if errand.attempt else self.seconds.get(errand.profile, 0.0)
+        told = str(seconds), self.outcome.get(errand.profile, "complete")
         return [sys.executable, made_up_run.__file__, str(results), run_id, errand.testbed, errand.profile, *told]
+
+
+def begun(log: Path) -> None:
+    """Wait until the made-up run that prints to ``log`` is under way and has a record."""
+    deadline = time.monotonic() + 60
+    while not (log.exists() and log.read_bytes()):
+        assert time.monotonic() < deadline, f"the run of {log} has not begun"
+        time.sleep(0.02)
 
 
 def entry(testbed: str, profile: str, minutes: float = 1.0, priority: int = 0) -> Entry:
@@ -62,9 +76,21 @@ def main(what: str, *told: str) -> None:
         begun = nights.read(nights.folders(folder / "results")[-1])
         drive(begun, folder, MadeUp(seconds={"a": float(told[1])}), sorted({one.testbed for one in begun.entries}))
         return
+    if what == "schedule":
+        asyncio.run(schedule(int(told[0]), Path(told[1])))
+        return
     address, tls, state, seconds = told
     site = partial(Site, "lab", "lab", Path(state), MadeUp(seconds={"a": float(seconds)}))
     asyncio.run(cluster.serve(address, cluster.security(Path(tls)), [site], print))
+
+
+async def schedule(port: int, tls: Path) -> None:
+    """Be a scheduler, until this process ends."""
+    security = cluster.security(tls)
+    one = Scheduler(host="127.0.0.1", port=port, protocol="tls://", security=security, dashboard=False)
+    await one
+    print(one.port, flush=True)
+    await one.finished()
 
 
 if __name__ == "__main__":

@@ -36,8 +36,8 @@ def main(results: Path, run_id: str, testbed: str, profile: str, seconds: float,
         (path / "run.json").write_text(json.dumps(head | more))
 
     put()
-    print("it began", flush=True)
     try:
+        print("it began", flush=True)
         time.sleep(seconds)
     except KeyboardInterrupt:
         put(status="interrupted", reason="stopped by SIGTERM", finished=finished)

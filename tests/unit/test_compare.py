@@ -21,7 +21,7 @@ from harness.verdicts.stats import Mean, Series, mean
 from reports import compare
 from reports.__main__ import main
 from reports.nights import series
-from reports.nights.history import update
+from reports.nights.dataset import update
 from reports.site import compare_view
 from simulations import nights as maker
 from tests.support.pages import HOSTILE, edit
@@ -336,7 +336,7 @@ class TestHistory:
         wanted = maker.cells(10)
         for night in range(30):
             maker.write_night(tmp_path, night, rng, wanted=wanted, samples=12, noise=0.01, between=0.03, boots=6)
-        history = series.groups(update(tmp_path))
+        history = series.groups(update(tmp_path).nights())
         sides = [compare.side(path) for path in records.list_runs(tmp_path)]
         pairs = list(zip(sides[::2], sides[1::2], strict=True))
 

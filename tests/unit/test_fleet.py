@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,7 +22,7 @@ from suites.__main__ import main
 from suites.fleet import keeper, reservations, rules, spec, spool, terminal
 from suites.fleet.spool import Errand, Spool
 from tests.support import made_up_run
-from tests.support.fleets import entry, night
+from tests.support.fleets import begun, entry, night
 
 NOW = datetime(2026, 11, 30, 22, 0, tzinfo=UTC)
 ENDS = NOW + timedelta(hours=8)
@@ -124,13 +123,16 @@ def test_an_attempt_of_which_nothing_is_known_is_asked_for_again_and_counted_onc
 
 
 def test_a_night_that_starts_again_does_what_is_left() -> None:
-    one = night(*(entry("lab", name) for name in "abcdef"))
-    outcomes: list[nights.Outcome] = ["complete", "failed", "waiting", "running", "interrupted", "interrupted"]
+    one = night(*(entry("lab", name) for name in "abcdefgh"))
+    outcomes: list[nights.Outcome] = ["complete", "failed", "waiting", "running", *["interrupted"] * 4]  # type: ignore[list-item]
     for each, outcome in zip(one.entries, outcomes, strict=True):
         each.outcome = outcome
     one.entries[4].attempts = [lost("told")]
     one.entries[5].attempts = [lost("time")]
-    assert [each.profile for each in rules.to_do(one)] == ["c", "d", "e"]
+    one.entries[6].attempts = [lost("worker")]
+    one.entries[7].attempts = [lost("worker"), lost("worker")]
+    assert [each.profile for each in rules.to_do(one, one.started)] == ["c", "d", "e", "g"]
+    assert [each.profile for each in rules.to_do(one, one.ends)] == ["c", "d", "e"]
     later = one.started + timedelta(minutes=5)
     assert rules.continued([one], "made-up", later) is one
     assert rules.continued([one], "other", later) is None
@@ -163,21 +165,13 @@ def kept(
     return subprocess.Popen(command, stdin=subprocess.PIPE)
 
 
-def begun(folder: Path) -> None:
-    """Wait until the run is under way."""
-    deadline = time.monotonic() + 30
-    while not ((folder / "log").exists() and (folder / "log").read_bytes()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 @pytest.mark.parametrize(
     ("word", "became", "cause"),
     [(keeper.TOLD, "complete", "told"), (b"", "complete", "worker"), (b"", "stubborn", "worker")],
 )
 def test_a_run_ends_with_its_worker_and_when_it_is_told(tmp_path: Path, word: bytes, became: str, cause: str) -> None:
     process = kept(tmp_path, 600, became, grace=0.2 if became == "stubborn" else 20)
-    begun(tmp_path)
+    begun(tmp_path / "log")
     assert process.stdin
     process.stdin.write(word)
     process.stdin.close()

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import paramiko
 import pytest
 
 pytest.importorskip("distributed")
@@ -21,12 +26,13 @@ from distributed import Client, Scheduler, SpecCluster
 from harness import night as nights
 from harness import records
 from harness.night import Night
-from hosts.errors import ConfigError
+from hosts.errors import ConfigError, Refusal
 from suites.fleet import cluster, reservations
 from suites.fleet.drive import Drive, alone
-from suites.fleet.errand import Site
+from suites.fleet.errand import Site, pytest_command
 from suites.fleet.spool import Errand, Spool
-from tests.support.fleets import MadeUp, drive, entry, night
+from tests.support import commands
+from tests.support.fleets import MadeUp, begun, drive, entry, night
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,6 +40,11 @@ ROOT = Path(__file__).parents[2]
 def outcomes(one: Night) -> dict[str, str]:
     """By testbed and profile."""
     return {f"{entry.testbed} {entry.profile}": entry.outcome for entry in one.entries}
+
+
+def log(folder: Path, night: Night, testbed: str, profile: str) -> Path:
+    """What a run prints to, of the first attempt."""
+    return folder / "state" / testbed / f"{night.night}.{profile}.0" / "log"
 
 
 def test_every_row_has_its_outcome_and_every_record_is_home(tmp_path: Path) -> None:
@@ -60,7 +71,14 @@ def test_every_row_has_its_outcome_and_every_record_is_home(tmp_path: Path) -> N
 def test_on_one_testbed_one_run_at_a_time_those_of_higher_priority_first(tmp_path: Path) -> None:
     made_up = MadeUp(seconds=dict.fromkeys("abcd", 0.2))
     one = night(*(entry("x", name, priority=n) for n, name in enumerate("abcd")))
-    drive(one, tmp_path, made_up, ["x"])
+    locks = [Spool(tmp_path / "state", "x").lock()]
+
+    def begin_once_all_are_asked(_: Night) -> None:
+        while lock := locks.pop() if locks else None:
+            os.close(lock)
+
+    with cluster.local([Site("x", "x", tmp_path / "state", made_up)]) as client:
+        Drive(client, one, tmp_path / "results", 60, begin_once_all_are_asked).run()
     times = sorted((a.started, a.ended, e.profile) for e in one.entries for a in e.attempts)
     assert [name for _, _, name in times][1:] == ["d", "c", "b"] or [name for *_, name in times] == ["d", "c", "b", "a"]
     assert set(outcomes(one).values()) == {"complete"}
@@ -71,7 +89,7 @@ class Lost(MadeUp):
 
     def __call__(self, *arguments: object) -> list[str]:
         command = super().__call__(*arguments)  # type: ignore[arg-type]
-        return command if len(self.calls) > 1 else ["sh", "-c", 'kill -9 $PPID; exec "$@"', "sh", *command]
+        return command if len(self.calls) > 1 else ["sh", "-c", "kill -9 $PPID; exec sleep 600"]
 
 
 def test_a_lost_run_is_done_once_more_and_both_are_counted(tmp_path: Path) -> None:
@@ -93,6 +111,23 @@ def test_what_was_claimed_is_answered_and_never_run_again(tmp_path: Path) -> Non
     assert first.outcome == "complete" and first.record and began == [first.run_id]
     assert site.run(one, lambda run_id, _: began.append(run_id)) == first
     assert len(made_up.calls) == len(began) == 1
+
+
+def test_a_worker_that_was_killed_before_it_had_claimed_a_run_hinders_nobody(tmp_path: Path) -> None:
+    site = Site("x", "x", tmp_path, MadeUp())
+    one = Errand("tonight", "x", "a", 0, 1.0, datetime.now(UTC) + timedelta(hours=1))
+    site.spool.of(one).mkdir()
+    assert site.run(one, lambda *_: None).outcome == "complete"
+
+
+def test_a_night_that_ends_between_claim_and_begin_leaves_a_run_to_be_done_again(tmp_path: Path) -> None:
+    made_up = MadeUp(seconds={"a": 600.0})
+    site = Site("x", "x", tmp_path, made_up)
+    one = Errand("tonight", "x", "a", 0, 1.0, datetime.now(UTC) + timedelta(hours=1), drive="this")
+    parcel = site.run(one, lambda *_: site.stop("this"))
+    assert (parcel.outcome, parcel.cause, parcel.reason) == ("interrupted", "told", "the night was told to end")
+    assert site.run(replace(one, drive="next"), lambda *_: None) == replace(parcel, errand=replace(one, drive="next"))
+    assert not list(tmp_path.rglob("run.json"))
 
 
 def test_a_reserved_testbed_is_waited_for(tmp_path: Path) -> None:
@@ -126,11 +161,16 @@ def test_ctrl_c_ends_all_in_order_and_the_same_night_goes_on(tmp_path: Path) -> 
     one = night(entry("x", "a"), entry("x", "b"), entry("y", "a"))
     made_up = MadeUp(seconds={"a": 600.0})
     sites = [Site(name, name, tmp_path / "state", made_up) for name in ("x", "y")]
-    stopped: list[threading.Timer] = []
+    stopped: list[threading.Thread] = []
+
+    def stop() -> None:
+        for bed in ("x", "y"):
+            begun(log(tmp_path, one, bed, "a"))
+        signal.raise_signal(signal.SIGINT)
 
     def stop_once_two_run(told: Night) -> None:
         if sum(entry.outcome == "running" for entry in told.entries) == 2 and not stopped:
-            stopped.append(threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]))
+            stopped.append(threading.Thread(target=stop))
             stopped[0].start()
 
     with cluster.local(sites) as client, pytest.raises(KeyboardInterrupt):
@@ -187,10 +227,101 @@ def scheduler(tls: Path) -> Iterator[str]:
         yield one.scheduler_address
 
 
+def scheduling(port: int, tls: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """A scheduler's own process, and its port; 0 for any."""
+    command = [sys.executable, "-m", "tests.support.fleets", "schedule", str(port), str(tls)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
+    assert process.stdout
+    with process.stdout:
+        return process, int(process.stdout.readline())
+
+
+@pytest.fixture
+def stranger() -> Iterator[int]:
+    """A port of this machine on which an SSH server answers that nobody knows, until the test ends."""
+    key = paramiko.ECDSAKey.generate()
+    with socket.create_server(("127.0.0.1", 0)) as first:
+        port = int(first.getsockname()[1])
+        with socket.create_server(("127.0.0.2", port)) as second:
+            for listening in (first, second):
+                threading.Thread(target=answer, args=(listening, key), daemon=True).start()
+            yield port
+
+
+def answer(listening: socket.socket, key: paramiko.PKey) -> None:
+    """Shake hands with whoever comes, until the socket is closed."""
+    with contextlib.suppress(OSError):
+        while True:
+            transport = paramiko.Transport(listening.accept()[0])
+            transport.add_server_key(key)
+            with contextlib.suppress(paramiko.SSHException, EOFError):
+                transport.start_server(server=paramiko.ServerInterface())
+
+
 def worker(state: Path, address: str, tls: Path, seconds: float = 0.0) -> subprocess.Popen[bytes]:
     """A worker's own process, as at a site, whose runs are made up."""
     command = [sys.executable, "-m", "tests.support.fleets", "worker", address, str(tls), str(state), str(seconds)]
     return subprocess.Popen(command, cwd=ROOT)
+
+
+def test_a_night_whose_scheduler_was_killed_goes_on_where_it_stopped(
+    tmp_path: Path, tls: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers live on: they end their runs, keep the records, and offer their testbeds to the next scheduler."""
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 10)  # a client looks for its scheduler so long before it closes
+    one = night(entry("lab", "b", priority=1), entry("lab", "a"))
+    folder = tmp_path / "results" / "nights" / one.night
+    first, port = scheduling(0, tls)
+    address = f"tls://127.0.0.1:{port}"
+    started = [first, worker(tmp_path / "state", address, tls, 600)]
+
+    def kill_once_it_runs(told: Night) -> None:
+        if told.entries[1].outcome == "running" and first.poll() is None:
+            begun(log(tmp_path, one, "lab", "a"))
+            first.kill()
+            first.wait()
+
+    try:
+        with cluster.remote(address, tls) as client, pytest.raises(Refusal, match="the scheduler was lost"):
+            Drive(client, one, tmp_path / "results", 120, kill_once_it_runs).run()
+        again = nights.read(folder)
+        assert outcomes(again) == {"lab b": "complete", "lab a": "running"} and again.finished is None
+        started.append(scheduling(port, tls)[0])
+        with cluster.remote(address, tls) as client:
+            Drive(client, again, tmp_path / "results", 120, lambda _: None).run()
+    finally:
+        for process in started[1:]:
+            process.terminate()
+            process.wait(60)
+    assert outcomes(again) == {"lab b": "complete", "lab a": "complete"} and again.finished
+    assert [[a.outcome for a in entry.attempts] for entry in again.entries] == [
+        ["complete"], ["interrupted", "complete"],
+    ]  # fmt: skip
+    lost = again.entries[1].attempts[0]
+    assert (lost.cause, lost.reason) == ("worker", "its worker ended") and lost.sha256, "its record came home"
+    assert len(records.list_runs(tmp_path / "results")) == 3
+    claims = list((tmp_path / "state").glob("*/*/claim.json"))
+    assert len(claims) == 3, "nothing was run that was not counted"
+
+
+def test_a_testbed_whose_host_key_changed_is_a_row_with_its_reason(tmp_path: Path, stranger: int) -> None:
+    """A real run of a profile, on hosts that answer with another key than the one that is known."""
+    known = tmp_path / "known_hosts"
+    key = paramiko.ECDSAKey.generate()
+    known.write_text("".join(f"[127.0.0.{n}]:{stranger} {key.get_name()} {key.get_base64()}\n" for n in (1, 2)))
+    file = tmp_path / "pair-7.toml"
+    file.write_text(commands.HOSTS.format(port=stranger, known=known, more=""))
+    one = night(entry("pair-7", "servers", minutes=5), entry("x", "a"))
+    sites = [
+        Site("pair-7", str(file), tmp_path / "state", pytest_command),
+        Site("x", "x", tmp_path / "state", MadeUp()),
+    ]
+    with cluster.local(sites) as client:
+        Drive(client, one, tmp_path / "results", 60, lambda _: None).run()
+    assert outcomes(one) == {"pair-7 servers": "unreachable", "x a": "complete"}
+    row = one.entries[0]
+    assert row.reason and "the host's key is not the one in known_hosts" in row.reason
+    assert row.attempts[0].log and len(row.attempts) == 1, "it is not done again: nothing was lost"
 
 
 def test_a_client_without_the_certificate_gets_nothing(tmp_path: Path, scheduler: str, tls: Path) -> None:
@@ -213,6 +344,7 @@ def test_a_killed_worker_s_run_comes_home_interrupted_and_is_done_again(
 
     def kill_once_it_runs(told: Night) -> None:
         if told.entries[0].outcome == "running" and len(workers) == 1:
+            begun(log(tmp_path, one, "lab", "a"))  # it is claimed, and told, before it begins
             workers[0].kill()
             workers.append(worker(tmp_path / "state", scheduler, tls))
 

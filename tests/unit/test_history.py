@@ -5,27 +5,32 @@ from __future__ import annotations
 import html
 import json
 import math
+import os
 import re
 import shutil
 from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reports
 from harness import record, records
+from harness.record import Head, Run
 from harness.records import Writer
-from harness.samples import Sample, counted
+from harness.samples import Sample
 from harness.verdicts import judging
-from reports import table
+from hosts.errors import Refusal
+from reports import parallel, table
 from reports.__main__ import main
-from reports.nights import change, history, nightly, series
+from reports.nights import change, dataset, history, nightly, series
 from reports.nights.history import Measured, Night, Ratio
 from reports.site import build as site
 from reports.site import pages, trend
@@ -34,6 +39,25 @@ from tests.support import record_maker
 from tests.support.pages import HOSTILE, edit
 from tests.support.record_maker import MB, make_run
 from tests.unit.test_record import head
+
+
+def night_of(path: Path) -> Night:
+    """A record as the history has it."""
+    run = records.read(path)
+    return history.of(path, "key", run, table.columns(run))
+
+
+def samples_of(results: Path) -> pd.DataFrame:
+    """All samples of a results folder's dataset."""
+    found = [dataset.samples(results, one) for one in dataset.update(results).partitions()]
+    return pd.concat(found, ignore_index=True)
+
+
+def drawn(nights: Sequence[Night], told: Sequence[nightly.Told]) -> str:
+    """The page of trends of some nights."""
+    everything = series.groups(nights)
+    return trend.render(everything, told, series.level(series.ratios(nights)), "here")[0]
+
 
 NOISE = 0.0115
 """Of a night's log ratio: about what six blocks with samples that vary by 2 % give."""
@@ -109,10 +133,10 @@ def test_the_links_of_a_suite_are_told_by_path(tmp_path: Path) -> None:
     for cell in head["cells"]:
         cell["links"] = {"sender": {"mtu": 1500 if cell["path"] == "so-crypt" else 9000}}
     edit(path, cells=head["cells"])
-    found = history.night(path).links
+    found = night_of(path).links
     assert found.keys() == {cell["suite"] for cell in head["cells"]}
     assert all(json.loads(text)[0][1] == ["so-crypt"] for text in found.values() if "so-crypt" in text)
-    assert history.night(make_run(tmp_path, seed=2)).links == {}
+    assert night_of(make_run(tmp_path, seed=2)).links == {}
 
 
 class TestAlarms:
@@ -263,6 +287,19 @@ class TestChange:
         assert found[0].factor == pytest.approx(math.exp(0.06), rel=0.01)
         assert one_course(values, 0.005, 1e-4, known=[40]) == []
 
+    def test_series_are_tamed_alike_alone_and_together(self) -> None:
+        rng = np.random.default_rng(5)
+        some = np.concatenate([rng.normal(0, 0.01, (5, 40)), rng.integers(0, 3, (5, 40)) * 0.01])
+        some[2, 20] += 1.0
+        steady, scales = change.tamed(some)
+        for values, mine, scale in zip(some, steady, scales, strict=True):
+            padded = np.pad(values, 2, mode="reflect")
+            usual = np.array([np.median(padded[n : n + 5]) for n in range(40)])
+            assert scale == 1.4826 * np.median(np.abs(values - usual))
+            assert (mine == usual + np.clip(values - usual, -5 * scale, 5 * scale)).all()
+            assert (change.tamed(values)[0] == mine).all()
+        assert steady[2, 20] < 0.2
+
     def test_a_bump_is_two_changes(self) -> None:
         values = np.random.default_rng(2).normal(0, 0.01, 60)
         values[30:40] += 0.08
@@ -308,7 +345,7 @@ class TestIndex:
     def test_ratios_are_those_of_the_verdicts(self, tmp_path: Path) -> None:
         path = make_run(tmp_path, blocks=5, outcomes={"schemes/so-crypt/3des/any/1MB": ("failed", "no")})
         run = records.read(path)
-        night = history.night(path)
+        night = night_of(path)
         found = {(night.cells[r.baseline].cell, night.cells[r.candidate].cell, r.metric): r for r in night.ratios}
         compared = 0
         for suite in run.head.suites:
@@ -327,55 +364,114 @@ class TestIndex:
         lines = [json.loads(line) for line in (path / "samples.jsonl").read_text().splitlines()]
         lines[-1]["sender"]["cpu_resolution_seconds"] = 10.0
         (path / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        metrics = {r.metric for r in history.night(path).ratios
-                   if history.night(path).cells[r.candidate].cell == lines[-1]["cell"]}  # fmt: skip
+        metrics = {r.metric for r in night_of(path).ratios
+                   if night_of(path).cells[r.candidate].cell == lines[-1]["cell"]}  # fmt: skip
         assert metrics == {"seconds"}
 
     def test_it_is_made_again_from_the_records(self, tmp_path: Path) -> None:
         for seed in (1, 2, 3):
             make_run(tmp_path, seed=seed, blocks=3)
-        first = history.update(tmp_path)
-        text = (tmp_path / history.FILE).read_bytes()
-        for damage in (b"", b"{", text[: len(text) // 2], text.replace(b'"seconds"', b'"second"', 1), b"\xff"):
-            (tmp_path / history.FILE).write_bytes(damage)
-            assert history.update(tmp_path) == first
-            assert (tmp_path / history.FILE).read_bytes() == text
-        (tmp_path / history.FILE).unlink()
-        assert history.update(tmp_path) == first
-
-    def test_places_out_of_range_are_not_believed(self, tmp_path: Path) -> None:
-        make_run(tmp_path, blocks=3)
-        first = history.update(tmp_path)
-        strange = _with(first[0], ratios=[Ratio(0, 10_000, "seconds", 0.0, 0.0, 3)])
-        history.save(tmp_path, [strange])
-        assert history.update(tmp_path) == first
+        first, rows = dataset.update(tmp_path).nights(), samples_of(tmp_path)
+        files = [
+            path for path in (tmp_path / dataset.FOLDER).rglob("*") if path.suffix in (".json", ".jsonl", ".parquet")
+        ]
+        assert len(files) == 3
+        for path in files:
+            whole = path.read_bytes()
+            for damage in (b"", b"{", whole[: len(whole) // 2], b"\xff"):
+                path.write_bytes(damage)
+                assert dataset.update(tmp_path).nights() == first
+                pd.testing.assert_frame_equal(samples_of(tmp_path), rows)
+            path.unlink()
+            assert dataset.update(tmp_path).nights() == first
+        assert dataset.again(tmp_path).nights() == first
 
     def test_only_what_changed_is_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         one, two = (make_run(tmp_path, seed=seed, blocks=3) for seed in (1, 2))
-        history.update(tmp_path)
+        dataset.update(tmp_path)
         read: list[str] = []
-        night = history.night
+        reader = records.read
 
-        def seen(path: Path) -> Night:
+        def seen(path: Path) -> record.Run:
             read.append(path.name)
-            return night(path)
+            return reader(path)
 
-        monkeypatch.setattr(history, "night", seen)
-        history.update(tmp_path)
+        monkeypatch.setattr(records, "read", seen)
+        dataset.update(tmp_path)
         assert read == []
         with (two / "samples.jsonl").open("a") as file:
             file.write('{"cell": "cut off')
-        made = history.update(tmp_path)
+        made = dataset.update(tmp_path).nights()
         assert read == [two.name]
         assert [bool(night.lost) for night in made] == [False, True]
         shutil.rmtree(one)
-        assert [night.folder for night in history.update(tmp_path)] == [two.name]
+        assert [night.folder for night in dataset.update(tmp_path).nights()] == [two.name]
+        assert set(samples_of(tmp_path)["run"]) == {two.name}
+        assert read == [two.name]
+
+    def test_an_update_that_was_stopped_leaves_nothing_twice(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        paths = [make_run(tmp_path, seed=seed, blocks=3) for seed in (1, 2)]
+        dataset.update(tmp_path)
+        paths.append(make_run(tmp_path, seed=3, blocks=3))
+        replace = dataset._replace
+
+        def full(path: Path, content: bytes) -> None:
+            if path.name == dataset.INDEX:
+                raise OSError(28, "No space left on device")
+            replace(path, content)
+
+        with monkeypatch.context() as patch, pytest.raises(Refusal, match=r"cannot write the history in .*No space"):
+            patch.setattr(dataset, "_replace", full)
+            dataset.update(tmp_path)
+        assert [night.folder for night in dataset.update(tmp_path).nights()] == [path.name for path in paths]
+        assert len(samples_of(tmp_path)) == sum(len(records.read(path).samples) for path in paths)
+
+    def test_samples_are_read_by_column_and_partition(self, tmp_path: Path) -> None:
+        paths = [make_run(tmp_path, seed=seed, blocks=3) for seed in (1, 2, 3)]
+        _head(paths[1], testbed={"name": "pair 7/a", "kind": "hosts"})
+        _head(paths[2], started="2026-12-24T20:15:00+02:00")
+        past = dataset.update(tmp_path)
+        profile = past.nights()[0].profile
+        assert sorted(past.partitions()) == [f"profile={profile}/testbed={name}" for name in ("lab", "pair%207%2Fa")]
+        assert [dataset.names(one)[1] for one in past.partitions()] == ["lab", "pair 7/a"]
+        assert past.of([paths[1].name]) == {f"profile={profile}/testbed=pair%207%2Fa"}
+        months = {path.parent.name for path in (tmp_path / dataset.FOLDER / dataset.SAMPLES).rglob(dataset.FILE)}
+        assert len(months) == 2 and "month=2026-12" in months
+        found = dataset.samples(tmp_path, dataset.named(profile, "lab"), ["run", "cell", "seconds"])
+        assert list(found.columns) == ["run", "cell", "seconds"]
+        for path in (paths[0], paths[2]):
+            mine, run = found[found["run"] == path.name], records.read(path)
+            assert mine["cell"].tolist() == [sample.cell for sample in run.samples]
+            assert mine["seconds"].tolist() == [sample.seconds for sample in run.samples]
+        assert not len(dataset.samples(tmp_path, dataset.named(profile, "none"), ["seconds"]))
+
+    def test_what_counts_and_what_is_missing_is_told_of_each_sample(self, tmp_path: Path) -> None:
+        path = make_run(tmp_path, blocks=4, sizes=[MB])
+        lines = [json.loads(line) for line in (path / "samples.jsonl").read_text().splitlines()]
+        lines[-1] |= {"seconds": None, "valid": False, "bytes": None}
+        lines[-2]["sender"]["cpu_resolution_seconds"] = 10.0
+        (path / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        dataset.update(tmp_path)
+        rows, run = samples_of(tmp_path), records.read(path)
+        assert {name: str(kind) for name, kind in rows.dtypes.items()} == table.COLUMNS
+        taken = {id(sample) for blocks in run.counted().values() for sample in blocks.values()}
+        assert rows["counted"].tolist() == [id(sample) in taken for sample in run.samples]
+        assert rows["seconds"].isna().sum() == rows["bytes"].isna().sum() == 1
+        assert math.isnan(rows["sender_cpu_seconds_per_gb"].iloc[-2]) and rows["sender_cpu_seconds"].iloc[-2] > 0
+
+    def test_every_column_is_documented(self) -> None:
+        text = (Path(__file__).parents[2] / "docs" / "history.md").read_text()
+        listed = re.findall(r"^\| `(\w+)` \| (\w+)", text[text.index("samples.parquet") :], re.MULTILINE)
+        kinds = {"text": "object", "integer": "int64", "boolean": "bool", "double": "float64"}
+        assert {name: kinds[kind] for name, kind in listed} == table.COLUMNS
 
     def test_a_run_that_goes_on_is_read_again(self, tmp_path: Path) -> None:
         writer = Writer(tmp_path, head("r"))
-        assert [night.status for night in history.update(tmp_path)] == ["running"]
+        assert [night.status for night in dataset.update(tmp_path).nights()] == ["running"]
         writer.finish("complete")
-        assert [night.status for night in history.update(tmp_path)] == ["complete"]
+        assert [night.status for night in dataset.update(tmp_path).nights()] == ["complete"]
 
     def test_numbers_at_the_edge_of_what_can_be_held(self, tmp_path: Path) -> None:
         path = make_run(tmp_path, blocks=4, sizes=[MB])
@@ -384,7 +480,7 @@ class TestIndex:
             line["seconds"] = 1e308 if n % 2 else 1e-308
             line["block"] *= 10**15
         (path / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        night = history.night(path)
+        night = night_of(path)
         assert all(math.isfinite(ratio.log_ratio) for ratio in night.ratios)
         assert nightly.report([night], ()).status == nightly.UNCHANGED
         assert main(["--results", str(tmp_path)]) == 0
@@ -395,7 +491,7 @@ class TestTable:
     def test_means_are_those_of_the_verdicts(self, tmp_path: Path) -> None:
         for number, rounds in enumerate((1, 3), 1):
             run = records.read(make_run(tmp_path, seed=number, blocks=6, rounds=rounds))
-            numbers, night = table.table(run.counted()), history.night(run.path)
+            numbers, night = table.table(table.columns(run)), night_of(run.path)
             shown = {(night.cells[r.baseline].cell, night.cells[r.candidate].cell, r.metric): r for r in night.ratios}
             told = [v for v in run.head.verdicts if v.ratio]
             assert len(told) == len(shown) > 0
@@ -413,7 +509,12 @@ class TestTable:
 
         rows = [one("a", n) for n in range(4)] + [one("b", n, seconds=1.0) for n in range(1, 4)]
         rows += [one("b", 0, warmup=True), one("c", 0, seconds=None, valid=False), one("a", 9, valid=False)]
-        numbers = table.table(counted(rows, "abc"))
+
+        def numbers_of(rows: list[Sample]) -> table.Table:
+            head = SimpleNamespace(measured=set("abc"))
+            return table.table(table.columns(Run(Path("r"), cast(Head, head), rows)))
+
+        numbers = numbers_of(rows)
         assert list(numbers.series("a", "b", "seconds").logs) == pytest.approx([math.log(2)] * 3)
         for a, b in (("a", "b"), ("a", "c"), ("x", "y")):
             assert numbers.series(a, b, "cpu_seconds_per_gb").logs == ()
@@ -421,10 +522,10 @@ class TestTable:
         assert numbers.series("a", "c", "seconds").logs == ()
         assert [numbers.median_seconds(name) for name in "abc"] == [2.0, 1.0, None]
         more = [*rows, one("a", 10, seconds=5.0), one("a", 11, seconds=9.0), one("a", 12, seconds=9.0)]
-        assert table.table(counted(more, "abc")).median_seconds("a") == 2.0
+        assert numbers_of(more).median_seconds("a") == 2.0
         rising = [one("a", n, seconds=n + 1.0) for n in range(4)]
-        assert table.table(counted(rising, "a")).median_seconds("a") == 2.5
-        assert table.table({}).mean("a", "b", "seconds") is None
+        assert numbers_of(rising).median_seconds("a") == 2.5
+        assert numbers_of([]).mean("a", "b", "seconds") is None
 
 
 class TestCommand:
@@ -447,7 +548,7 @@ class TestCommand:
         assert "\n\n" not in said and max(map(len, said.splitlines())) <= 100, "one paragraph"
         assert main(["nightly", "--results", str(results)]) == nightly.UNCHANGED
         (results / nightly.FILE).unlink()
-        (results / history.FILE).unlink()
+        shutil.rmtree(results / dataset.FOLDER)
         assert main(["nightly", "--results", str(results)]) == nightly.WORSE, "forgotten: told again"
 
     def test_a_cell_that_is_no_longer_measured(self, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -587,7 +688,7 @@ class TestDamage:
             assert main(["--results", str(tmp_path), *arguments]) == expected, arguments
         assert "\x1b" not in capsys.readouterr().out
         made = list((tmp_path / "site").glob("*/index.html"))
-        assert len(made) == 4
+        assert len(made) == 5
         for page in made:
             assert "<script>alert" not in page.read_text() and "<img src=x" not in page.read_text()
         cut = "cut off" in (tmp_path / "site" / bad.name / "index.html").read_text()
@@ -618,11 +719,11 @@ class TestTrends:
 
     def test_a_lab_is_called_what_its_record_says(self) -> None:
         nights = [_with(one, kind="small", label="emulated") for one in made_up(np.random.default_rng(3), 12)]
-        assert '<span class="tag emulated">emulated</span>' in trend.render(series.groups(nights), ())
+        assert '<span class="tag emulated">emulated</span>' in drawn(nights, ())
 
     def test_the_page_shows_gaps_changes_and_grey_times(self) -> None:
         nights = made_up(np.random.default_rng(1), 40, change_at=30, factor=1 / 1.1, missing=(12,))
-        page = trend.render(series.groups(nights), ())
+        page = drawn(nights, ())
         assert "39\u2009nights" in page.replace(" nights", "\u2009nights") and "1 gap" in page
         assert page.count('class="line"') == 4 and page.count('class="grey"') == 4
         assert page.count('class="worse"') == 2, "both sizes of one path"
@@ -637,23 +738,23 @@ class TestTrends:
             (40, 30, "2 of 4 ratios changed in 40 nights, the last on 2026-"),
         ):
             nights = made_up(np.random.default_rng(1), count, change_at=change_at, factor=1 / 1.1)
-            assert said in html.unescape(trend.render(series.groups(nights), ())).replace("\N{NO-BREAK SPACE}", " ")
+            assert said in html.unescape(drawn(nights, ())).replace("\N{NO-BREAK SPACE}", " ")
 
     def test_ratios_that_changed_come_first(self) -> None:
         nights = made_up(np.random.default_rng(1), 40, change_at=30, factor=1 / 1.1)
-        page = trend.render(series.groups(nights), ())
+        page = drawn(nights, ())
         rows = re.findall(r"<tr><td><span.*?</tr>", page, re.DOTALL)
         assert ['class="worse"' in row for row in rows] == [True, True, False, False]
 
     def test_names_are_text(self) -> None:
         nights = made_up(np.random.default_rng(2), 12, pairs=[(HOSTILE, "1MB")], testbed=HOSTILE)
-        page = trend.render(series.groups(nights), ())
+        page = drawn(nights, ())
         assert "<script>alert" not in page and "<img" not in page
 
     def test_told_changes_stay_marked(self) -> None:
         nights = made_up(np.random.default_rng(3), 40, change_at=30, factor=1 / 1.1)
         told = nightly.report(nights, ()).told
-        assert trend.render(series.groups(nights), told).count('class="worse"') == 2
+        assert drawn(nights, told).count('class="worse"') == 2
 
 
 class TestSite:
@@ -693,13 +794,54 @@ class TestSite:
         make_run(tmp_path, blocks=3)
         text = reports.build_site(tmp_path).read_text()
         assert '<a href="trends/index.html">Trends</a>' in text
-        page = tmp_path / "site" / "trends" / "index.html"
-        page.write_text("old")
+        made = [path / "index.html" for path in sorted((tmp_path / "site").glob("trends*"))]
+        assert [page.parent.name for page in made] == ["trends", "trends-gigabit-3des+lab"]
+        assert 'href="../trends-gigabit-3des%2Blab/index.html' in made[0].read_text()
+        for page in made:
+            page.write_text("old")
         reports.build_site(tmp_path)
-        assert page.read_text() == "old", "only what changed is made again"
+        assert {page.read_text() for page in made} == {"old"}, "only what changed is made again"
         make_run(tmp_path, seed=2, blocks=3)
         reports.build_site(tmp_path)
-        assert page.read_text() != "old"
+        assert all(page.read_text() != "old" for page in made)
+
+    def test_trends_of_each_profile_on_each_testbed_have_a_page(self, tmp_path: Path) -> None:
+        paths = [make_run(tmp_path, seed=seed, blocks=3) for seed in (1, 2)]
+        _head(paths[1], testbed={"name": HOSTILE, "kind": "hosts"})
+        reports.build_site(tmp_path)
+        lab, other = sorted((tmp_path / "site").glob("trends-*/index.html"), key=lambda path: "+lab" not in str(path))
+        front = (tmp_path / "site" / "trends" / "index.html").read_text()
+        assert front.count("<tr><td>") == 2 and "<script>alert" not in front + other.read_text()
+        for page in (lab, other):
+            page.write_text("old")
+        _head(paths[1], notes=["changed"])
+        reports.build_site(tmp_path)
+        assert lab.read_text() == "old" and other.read_text() != "old"
+        shutil.rmtree(paths[1])
+        reports.build_site(tmp_path)
+        assert len(list((tmp_path / "site").glob("trends-*"))) == 1
+
+    def test_several_processes_make_the_same_site(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        here: set[int] = set()
+
+        def noted(task: Callable[[Any], Any], items: Sequence[Any], needs: str | None = None) -> list[Any]:
+            here.add(len(items))
+            return [task(item) for item in items]
+
+        for number in range(9):
+            path = make_run(tmp_path / "one", seed=number, blocks=3, sizes=[MB])
+            _head(path, testbed={"name": f"pair-{number}", "kind": "hosts"})
+        shutil.copytree(tmp_path / "one", tmp_path / "two")
+        monkeypatch.setattr(site, "LONG_BYTES", 0)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+        reports.build_site(tmp_path / "one")
+        with monkeypatch.context() as patch:
+            patch.setattr(parallel, "each", noted)
+            reports.build_site(tmp_path / "two")
+        assert max(here) == 9, "enough for processes"
+        made = [sorted((tmp_path / which / "site").rglob("*.html")) for which in ("one", "two")]
+        assert len(made[0]) == 20
+        assert [path.read_text() for path in made[0]] == [path.read_text() for path in made[1]]
 
     def test_without_a_complete_run_there_are_no_trends(self, tmp_path: Path) -> None:
         folder = make_run(tmp_path, blocks=3)

@@ -57,6 +57,18 @@ def test_the_word_that_differs_from_the_night_before_is_listed_and_not_judged(tm
     assert "fewer than the 25 that are needed" in text
 
 
+def test_a_night_says_what_each_profile_compares_and_what_came_of_the_others(tmp_path: Path) -> None:
+    failed, stopped = (Entry(testbed=bed, profile=PROFILE, minutes=30) for bed in ("c", "d"))
+    rules.note(failed, 0, Attempt(outcome="failed", reason="no space left", home=True))
+    rules.note(stopped, 0, Attempt(outcome="interrupted", reason="its worker ended", cause="worker", home=True))
+    made(tmp_path, 1, {"a": {}}, failed, stopped)
+    text = reports.night_page(tmp_path, None).read_text().replace("\N{NO-BREAK SPACE}", " ")
+    said = "1 of 3 runs on 3 testbeds complete; 1 failed; 1 interrupted; too few nights to tell what changed."
+    assert f"<h1>{said}</h1>" in text.replace("\N{WORD JOINER}", "")
+    assert f"<li><b>{PROFILE}</b>: SO_CRYPT against the traditional scheme</li>" in text
+    assert text.count("No record came home tonight.") == 1 and "<b>c, d</b>: No record" in text
+
+
 def test_an_unfinished_night_says_so(tmp_path: Path) -> None:
     made(tmp_path, 1, {"a": {}}, Entry(testbed="b", profile=PROFILE, minutes=30), finished=False)
     text = reports.night_page(tmp_path, None).read_text()

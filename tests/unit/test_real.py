@@ -13,7 +13,7 @@ import pytest
 
 from harness import records
 from reports import compare, frame
-from reports.nights import history
+from reports.nights import dataset
 from reports.site import pages
 from tests.support import real, shrink
 from tests.support.commands import ROOT
@@ -105,7 +105,7 @@ class TestRuns:
     def test_its_nights_are_in_the_history(self, tmp_path: Path) -> None:
         for number in (1, 2, 3):
             real.written(tmp_path, real.night(number))
-        nights = history.update(tmp_path)
+        nights = dataset.update(tmp_path).nights()
         assert len(nights) == 3
         ratios = {(night.cells[one.candidate].cell, one.metric) for night in nights for one in night.ratios}
         assert (f"schemes/so-crypt/3des/any/{real.SIZE}", "seconds") in ratios

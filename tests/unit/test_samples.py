@@ -18,7 +18,7 @@ from harness.record import Cell, Run
 from harness.samples import Sample, counted
 from harness.verdicts import judging
 from reports import compare, export
-from reports.nights import history
+from reports.nights import dataset
 from reports.site import pages
 from tests.support.record_maker import make_run
 
@@ -81,7 +81,7 @@ def test_every_reader_counts_the_same_samples(spoiled: tuple[Path, dict[str, set
     assert benchmarks == {cell: sorted(values) for cell, values in times.items()}
 
     side = compare.side(path)
-    night = history.night(path)
+    [night] = dataset.update(path.parent).nights()
     assert {cell.cell for cell in night.cells if cell.seconds is not None} == set(due)
     for cell in night.cells:
         if cell.cell in due:

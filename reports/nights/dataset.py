@@ -1,0 +1,277 @@
+"""All samples of all runs, and what each night says, in parts that are read alone: ``results/history``.
+
+``samples/profile=P/testbed=T/month=M/samples.parquet``: a row for each sample (``reports/table.py``), partitioned as
+Hive names folders, so that other programs read it by column and partition. ``nights/…/M.jsonl``: a line for each run of
+the same month (``reports/nights/history.py``), which is what pages and trends are made from. ``index.json``: which run
+is where.
+
+All of it is made from the records: a run that is new, changed or gone is read again or left out, and so is every run of
+a part that is not as it was left. Texts are plain: fastparquet takes the categories of one file for those of all.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+import msgspec
+import pandas as pd
+
+from harness import records
+from hosts.errors import HarnessError, Refusal
+from hosts.progress import Progress, silent
+from reports import parallel, table
+from reports.nights import history
+from reports.nights.history import Night
+
+FOLDER = "history"
+SAMPLES, NIGHTS, INDEX = "samples", "nights", "index.json"
+FILE = "samples.parquet"
+UNREAD = "unread"
+"""In the place of a partition: nights of records that cannot be read."""
+TOGETHER = 31
+"""Runs that one process reads and puts down at once: about a month of one profile on one testbed."""
+COMPRESSION = "ZSTD"
+
+
+class Known(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A run that the dataset has. ``key``: of its record, empty while it goes on. ``part``: where it is."""
+
+    key: str
+    part: str
+
+
+class Index(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is where. ``runs`` by folder; ``parts``: by name, how their files were left."""
+
+    runs: dict[str, Known] = {}
+    parts: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class History:
+    """The dataset of a results folder, as it was brought up to date."""
+
+    results: Path
+    index: Index
+
+    def nights(self, partitions: Iterable[str] | None = None) -> list[Night]:
+        """The nights of some partitions, or all, oldest first."""
+        wanted = None if partitions is None else set(partitions)
+        return nights(self.results, [part for part in self.index.parts if wanted is None or partition(part) in wanted])
+
+    def parts(self) -> dict[str, tuple[str, ...]]:
+        """The parts of each partition."""
+        found: dict[str, tuple[str, ...]] = {}
+        for part in self.index.parts:
+            found[partition(part)] = (*found.get(partition(part), ()), part)
+        return found
+
+    def partitions(self) -> dict[str, list[str]]:
+        """The keys of the runs of each partition: where one changes, so did what the partition says."""
+        found: dict[str, list[str]] = {}
+        for folder, known in sorted(self.index.runs.items()):
+            if known.part != UNREAD:
+                found.setdefault(partition(known.part), []).append(f"{folder} {known.key}")
+        return dict(sorted(found.items()))
+
+    def of(self, runs: Iterable[str]) -> set[str]:
+        """The partitions of runs, by folder."""
+        known = (self.index.runs.get(run) for run in runs)
+        return {partition(one.part) for one in known if one and one.part != UNREAD}
+
+
+def named(profile: str, testbed: str) -> str:
+    """The partition of a profile on a testbed."""
+    return f"profile={quote(profile, safe='')}/testbed={quote(testbed, safe='')}"
+
+
+def names(partition: str) -> tuple[str, str]:
+    """The profile and the testbed of a partition."""
+    profile, testbed = (unquote(one.partition("=")[2]) for one in partition.split("/")[:2])
+    return profile, testbed
+
+
+def partition(part: str) -> str:
+    """The partition that a part is of."""
+    return part.rpartition("/month=")[0] or part
+
+
+def nights(results: Path, parts: Iterable[str]) -> list[Night]:
+    """The nights of some parts, oldest first."""
+    return history.in_order(night for part in parts for night in _nights(results / FOLDER, part))
+
+
+def samples(results: Path, partition: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Samples of all runs of a partition, oldest month first; only these ``columns``."""
+    import fastparquet  # takes a while to load
+
+    folder = results / FOLDER / SAMPLES / partition
+    wanted = list(columns) if columns else list(table.COLUMNS)
+    frames = [fastparquet.ParquetFile(str(path)).to_pandas(columns=wanted) for path in sorted(folder.glob(f"*/{FILE}"))]
+    empty = pd.DataFrame(columns=wanted).astype({name: table.COLUMNS[name] for name in wanted})
+    return pd.concat(frames, ignore_index=True) if frames else empty
+
+
+def update(results: Path, progress: Progress = silent) -> History:
+    """Bring the dataset up to date with the records. Raises Refusal where it cannot be written."""
+    try:
+        return _update(results, results / FOLDER, progress)
+    except OSError as error:
+        raise Refusal(
+            f"cannot write the history in {results / FOLDER}: {error.strerror or error}",
+            next_step="free some space or choose another --results folder",
+        ) from error
+
+
+def _update(results: Path, folder: Path, progress: Progress) -> History:
+    runs = {path.name: path for path in records.list_runs(results)}
+    keys = {name: history.key(path) for name, path in runs.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    with _held(folder / "lock"):
+        index = _load(folder)
+        sound = {part for part, stamp in index.parts.items() if stamp == _stamp(folder, part)}
+        stay = {name: one for name, one in index.runs.items() if one.part in sound and one.key == keys.get(name)}
+        if len(stay) == len(index.runs) == len(runs) and sound == index.parts.keys() == _parts(folder):
+            return History(results, index)
+        for part in {one.part for name, one in index.runs.items() if name not in stay} | (_parts(folder) - sound):
+            _keep(folder, part, {name for name, one in stay.items() if one.part == part})
+        fresh = [path for name, path in runs.items() if name not in stay]
+        read = 0
+        for found in parallel.each(partial(_take, folder), _batches(fresh), "fastparquet"):
+            stay |= found
+            progress(f"history: {next(iter(found))}", read / len(fresh))
+            read += len(found)
+        index = Index(stay, {part: _stamp(folder, part) for part in sorted({one.part for one in stay.values()})})
+        _replace(folder / INDEX, msgspec.json.encode(index))
+    (results / "history.jsonl").unlink(missing_ok=True)  # of earlier versions
+    return History(results, index)
+
+
+def again(results: Path, progress: Progress = silent) -> History:
+    """Make the dataset from nothing. Raises Refusal as ``update``."""
+    shutil.rmtree(results / FOLDER, ignore_errors=True)
+    return update(results, progress)
+
+
+def _load(folder: Path) -> Index:
+    """The index; an empty one where there is none that can be read."""
+    try:
+        return msgspec.json.decode((folder / INDEX).read_bytes(), type=Index)
+    except (OSError, ValueError):
+        return Index()
+
+
+def _nights(folder: Path, part: str) -> list[Night]:
+    return msgspec.json.Decoder(Night).decode_lines((folder / NIGHTS / f"{part}.jsonl").read_bytes())
+
+
+def _parts(folder: Path) -> set[str]:
+    """The parts that there are on disk."""
+    below = folder / NIGHTS
+    return {str(path.relative_to(below).with_suffix("")) for path in below.rglob("*.jsonl")}
+
+
+def _stamp(folder: Path, part: str) -> str:
+    """Changes when a part's files do."""
+    return " ".join(history.stamp(path) for path in (folder / NIGHTS / f"{part}.jsonl", folder / SAMPLES / part / FILE))
+
+
+def _batches(paths: Sequence[Path]) -> list[list[Path]]:
+    """Runs that are probably of one part together, by their names."""
+    alike: dict[str, list[Path]] = {}
+    for path in paths:  # 20261130-221500-gigabit-3des-lab-1f2e
+        alike.setdefault(f"{path.name[:6]}{path.name[15:].rpartition('-')[0]}", []).append(path)
+    return [some[n : n + TOGETHER] for some in alike.values() for n in range(0, len(some), TOGETHER)]
+
+
+def _take(folder: Path, paths: Sequence[Path]) -> dict[str, Known]:
+    """Read records and put down what they hold; where each went."""
+    parts: dict[str, list[tuple[Night, pd.DataFrame | None]]] = {}
+    found: dict[str, Known] = {}
+    for path in paths:
+        night, frame = _read(path)
+        part = UNREAD if frame is None else f"{named(night.profile, night.testbed)}/month={night.started[:7]}"
+        parts.setdefault(part, []).append((night, frame))
+        found[path.name] = Known(night.key, part)
+    with _held(folder / "parts.lock"):
+        for part, some in parts.items():
+            _add(folder, part, [night for night, _ in some], [frame for _, frame in some if frame is not None])
+    return found
+
+
+def _read(path: Path) -> tuple[Night, pd.DataFrame | None]:
+    """A record as a night and its samples; no samples of one that cannot be read."""
+    stamp = history.key(path)
+    try:
+        run = records.read(path)
+        frame = table.columns(run)
+        return history.of(path, "" if run.head.status == "running" else stamp, run, frame), frame
+    except (HarnessError, ArithmeticError) as error:  # a date can be beyond what a calendar holds
+        return history.unreadable(path, error), None
+
+
+def _add(folder: Path, part: str, nights: Sequence[Night], frames: Sequence[pd.DataFrame]) -> None:
+    """Add runs that a part does not have."""
+    lines = folder / NIGHTS / f"{part}.jsonl"
+    lines.parent.mkdir(parents=True, exist_ok=True)
+    before = lines.read_bytes() if lines.exists() else b""
+    _replace(lines, before + msgspec.json.Encoder().encode_lines(list(nights)))
+    if some := [frame for frame in frames if len(frame)]:
+        _append(folder / SAMPLES / part / FILE, pd.concat(some, ignore_index=True))
+
+
+def _append(path: Path, frame: pd.DataFrame) -> None:
+    """Add rows to a Parquet file, as a group of rows of their own."""
+    import fastparquet
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}")
+    there = path.exists()
+    if there:
+        shutil.copyfile(path, new)
+    fastparquet.write(
+        str(new), frame, compression=COMPRESSION, object_encoding="utf8", has_nulls=True, write_index=False,
+        row_group_offsets=[0], append=there,
+    )  # fmt: skip
+    new.replace(path)
+
+
+def _keep(folder: Path, part: str, names: set[str]) -> None:
+    """Leave only these runs in a part; nothing of it where there are none."""
+    import fastparquet
+
+    lines, path = folder / NIGHTS / f"{part}.jsonl", folder / SAMPLES / part / FILE
+    nights = [night for night in _nights(folder, part) if night.folder in names] if names else []
+    frame = None
+    if nights and path.exists():
+        frame = fastparquet.ParquetFile(str(path)).to_pandas()
+        frame = frame[frame["run"].isin(names)].astype(table.COLUMNS)
+    for old in (path, lines):  # where the lines are gone, nothing is left
+        old.unlink(missing_ok=True)
+    if nights:
+        _add(folder, part, nights, [] if frame is None else [frame])
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Wait for a lock, and hold it: two programs may make pages of one results folder at once."""
+    fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    new = path.with_name(f".{path.name}")
+    new.write_bytes(content)
+    new.replace(path)
