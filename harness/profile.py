@@ -20,11 +20,14 @@ from hosts.testbed import explain
 PROFILES = Path(__file__).parent.parent / "suites" / "profiles"
 UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 QUESTIONS = ("large-files", "schemes", "small-files", "kernel-crypto", "load")
-COMMON = ("cipher", "link_rate", "tls", "integrity")
+COMMON = ("cipher", "link_rate", "rtt", "loss", "mtu", "tls", "integrity")
 """What may stand at the top of a profile for all its suites that transfer files and do not say it themselves."""
 FEWEST_ROUNDS = 5
 """Rounds of the question before its verdicts are looked at, and in a quick run: fewer tell little."""
 MOST_CONNECTIONS = 4096
+LONGEST_RTT_MS = 2000
+WHOLE_PACKETS = ("tcp-segmentation-offload", "generic-segmentation-offload", "generic-receive-offload")
+"""Offloads by which what is lost would be many packets at once."""
 RATES = {"kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
 
 
@@ -51,6 +54,13 @@ def _rate(text: object) -> object:
     if not match:
         raise ValueError(f"{text!r} is not a rate like 100mbit or 1gbit, nor unshaped")
     return int(match[1]) * RATES[match[2]]
+
+
+def _milliseconds(text: object) -> object:
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*ms", str(text))
+    if not match or not 0 < float(match[1]) <= LONGEST_RTT_MS:
+        raise ValueError(f"{text!r} is no time like 20ms, of at most {LONGEST_RTT_MS} ms")
+    return float(match[1]) / 1e3
 
 
 def _sizes(value: object) -> object:
@@ -150,6 +160,12 @@ class TransferSuite(_Model):
     """Of load: rates of an open loop besides, as shares of what the baseline's closed loop gives in the same run."""
     link_rate: Annotated[int | None, BeforeValidator(_rate)]
     """Bits per second; None for a link that is not shaped."""
+    rtt: Annotated[float | None, BeforeValidator(_milliseconds)] = None
+    """Seconds that a round trip takes longer than the hosts' own way."""
+    loss: Annotated[float | None, Field(gt=0, le=0.5)] = None
+    """The share of packets that are lost on their way to the receiver."""
+    mtu: Annotated[int | None, Field(ge=576, le=9000)] = None
+    """Bytes, of both data interfaces; as they have it where it is not said."""
     baseline: Name
     """The path that others are compared with."""
     paths: Annotated[tuple[Name, ...], Field(min_length=1)]
@@ -314,6 +330,9 @@ class Profile(_Model):
         if self.question:
             for name in self.question.suites:
                 self.question.asked_of(next((suite for suite in self.suites if suite.name == name), None), name)
+        lossy = any(isinstance(suite, TransferSuite) and suite.loss for suite in self.suites)
+        if lossy and (kept := [name for name in WHOLE_PACKETS if self.offloads.get(name) is not False]):
+            raise ValueError(f"loss is of single packets: the profile's offloads must have {', '.join(kept)} = false")
         return self
 
     def quickened(self) -> Profile:

@@ -192,10 +192,13 @@ class SuiteEntry(_Model):
     """Which of the paper's it answers."""
     link_rate_bits_per_second: int | None
     """None where the link is not shaped."""
+    conditions: str | None = None
+    """What the way was made like beyond its rate, in words: round trip, loss, MTU; None where it is as it is."""
     baseline: str
     """The path that others are compared with."""
     link: dict[str, float | None] = {}
-    """What measuring the link gave: ``seconds_1mb`` and ``goodput_bits_per_second``."""
+    """What measuring the link gave: ``seconds_1mb`` and ``goodput_bits_per_second``; under conditions also
+    ``rtt_seconds``, ``lost_share`` and ``far_bits_per_second``."""
     prices: dict[str, float] = {}
     """What steps cost on the sender, where a ratio was predicted: ``{step}_call_ns``, ``{step}_byte_ns``.
 

@@ -340,6 +340,8 @@ def _suites(a: Head, b: Head) -> Iterable[Difference]:
             yield Difference(f"suite {suite.name}: {name}", in_a, in_b, "refuse")
         in_a, in_b = (words.rate(entry.link_rate_bits_per_second) for entry in (suite, other))
         yield Difference(f"suite {suite.name}: link rate", in_a, in_b, "warn")
+        far_a, far_b = (entry.conditions or "as it is" for entry in (suite, other))
+        yield Difference(f"suite {suite.name}: the way beyond its rate", far_a, far_b, "warn")
         x, y = (entry.link.get("goodput_bits_per_second") for entry in (suite, other))
         if x and y and abs(x - y) > LINK_NEAR * max(x, y):
             yield Difference(f"suite {suite.name}: goodput of the link", words.rate(x), words.rate(y), "warn")

@@ -19,7 +19,7 @@ from harness.costs.prediction import Prediction
 from harness.events import Events, Note
 from harness.load import generator
 from harness.load.generator import Asked
-from harness.measuring import link, loading, sampling
+from harness.measuring import conditions, link, loading, sampling
 from harness.measuring.crossings import NotThisPath
 from harness.measuring.opened import OpenTestbed
 from harness.measuring.proof import Batch
@@ -102,6 +102,9 @@ class Transfers:
             self.outcomes.writer.head.suites.append(self.entry)
         rate, earlier = self.suite.link_rate, self.entry.link or None
         self.entry.link = link.prepare(bench, rate, opened.may_shape, opened.links, earlier)
+        if (far := conditions.asked(self.suite)) and opened.may_shape:
+            self.entry.link = self.entry.link | conditions.prepare(bench, far, rate, seen=earlier is not None)
+            opened.links[str(far)] = {"goodput_bits_per_second": self.entry.link["far_bits_per_second"]}
         if self.suite.connections:
             generator.compiled(bench)
         self._deploy(opened, bench, live)
@@ -132,6 +135,7 @@ class Transfers:
             name=self.suite.name,
             figure=self.suite.figure,
             link_rate_bits_per_second=rate,
+            conditions=str(far) if (far := conditions.asked(self.suite)) and opened.may_shape else None,
             baseline=self.suite.baseline,
             question=self.suite.question,
             integrity=self.suite.integrity if authenticated else None,

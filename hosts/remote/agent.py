@@ -207,9 +207,9 @@ class Agent:
 
     # the link and transfers
 
-    def give(self, address: str, port: int, size_bytes: int, timeout: float) -> None:
-        """Let one connection in and send bytes down it."""
-        self._ask(protocol.Give(address, port, size_bytes, timeout), timeout + SLACK_SECONDS)
+    def give(self, address: str, port: int, size_bytes: int, timeout: float) -> values.Given:
+        """Let one connection in and send bytes down it; what TCP tells of it once all has arrived."""
+        return self._ask(protocol.Give(address, port, size_bytes, timeout), timeout + SLACK_SECONDS)
 
     def pull(self, address: str, port: int, size_bytes: int, timeout: float) -> float:
         """Take bytes from such a giver, who is waited for as long as for the bytes; seconds."""

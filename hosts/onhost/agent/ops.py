@@ -35,7 +35,7 @@ from .journal import Journal
 from .protocol import Operation
 from .small import SmallFiles
 from .trace import Trace
-from .values import Costs, Decipher, Digested, Fetched, Observation, Result, SystemCalls, Tallied
+from .values import Costs, Decipher, Digested, Fetched, Given, Observation, Result, SystemCalls, Tallied
 from .wire import decode, encode
 
 
@@ -205,8 +205,8 @@ def observe(here: Operations, asked: protocol.Observe) -> Observation:
 
 
 @serves(protocol.Give)
-def give(here: Operations, asked: protocol.Give) -> None:
-    link.give(asked.address, asked.port, asked.size_bytes, asked.timeout_seconds)
+def give(here: Operations, asked: protocol.Give) -> Given:
+    return link.give(asked.address, asked.port, asked.size_bytes, asked.timeout_seconds)
 
 
 @serves(protocol.Pull)

@@ -196,8 +196,8 @@ class Observe(Operation[values.Observation]):
 
 
 @dataclass(frozen=True)
-class Give(Operation[None]):
-    """Let one connection in and send bytes down it."""
+class Give(Operation[values.Given]):
+    """Let one connection in and send bytes down it; what TCP tells of it once all has arrived."""
 
     address: str
     port: int

@@ -347,6 +347,16 @@ class SystemCalls:
 
 
 @dataclass(frozen=True)
+class Given:
+    """What a sender's TCP tells of a connection (tcp(7), TCP_INFO)."""
+
+    min_rtt_seconds: float
+    segments: int
+    """Sent, those sent again among them."""
+    retransmitted: int
+
+
+@dataclass(frozen=True)
 class Timed:
     """What is usual of many tries with one size: the lower quartile."""
 
