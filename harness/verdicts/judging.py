@@ -234,7 +234,7 @@ def remarks(rows: Sequence[Verdict], samples: Iterable[Sample]) -> list[str]:
             usual = math.exp(statistics.median(logs))
             far = ", ".join(f"{blocks[place]} (x{math.exp(logs[place]):.3g})" for place in places)
             lines.append(f"{row.comparison}, {row.metric}: far from the median of x{usual:.3g}: block {far}; counted")
-    roles = {HOST[row.metric] for row in rows if row.metric in HOST}
+    roles: set[Role] = {HOST[row.metric] for row in rows if row.metric in HOST} or {"sender"}
     shares = [(one.sender if role == "sender" else one.receiver).cpu_elsewhere for role in roles for one in taken]
     if missing := [share for share in shares if share is not None and not placed(share)]:
         lines.append(
