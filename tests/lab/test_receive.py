@@ -90,18 +90,17 @@ def _flip_byte(bench: Bench, _deployed: dict[str, Deployed]) -> None:
 
 
 PROXY = """
-import socket, sys
+import socket, sys, threading
 here, port, to = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-listener = socket.create_server((here, port))
-listener.settimeout(60)
-print("ready", flush=True)
-import threading
+
+def back(client, server):
+    while data := client.recv(65536):
+        server.sendall(data)
+    server.shutdown(socket.SHUT_WR)
+
 def one(client):
     server = socket.create_connection((here, to))
-    def back():
-        while data := client.recv(65536):
-            server.sendall(data)
-    threading.Thread(target=back, daemon=True).start()
+    threading.Thread(target=back, args=(client, server), daemon=True).start()
     passed = 0
     while data := bytearray(server.recv(65536)):
         if passed <= 400_000 < passed + len(data):
@@ -109,25 +108,68 @@ def one(client):
         passed += len(data)
         client.sendall(data)
     client.close()
-try:
-    while True:
-        one(listener.accept()[0])
-except OSError:
-    pass
+
+listener = socket.create_server((here, port))
+while True:
+    threading.Thread(target=one, args=(listener.accept()[0],), daemon=True).start()
 """
-PROXY_PORT = 18119
+KEY_UPDATE = """
+import ctypes, re, socket, sys
+here, port, size, place = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+conf = open(place + "/https/nginx.conf").read()
+ssl = ctypes.CDLL("libssl.so.3")
+for name in ("TLS_server_method", "SSL_CTX_new", "SSL_new"):
+    getattr(ssl, name).restype = ctypes.c_void_p
+pointer = ctypes.c_void_p
+context = pointer(ssl.SSL_CTX_new(pointer(ssl.TLS_server_method())))
+for name, key in (("certificate", "ssl_certificate"), ("PrivateKey", "ssl_certificate_key")):
+    path = re.search(key + " (.*);", conf)[1].encode()
+    assert getattr(ssl, f"SSL_CTX_use_{name}_file")(context, path, 1) == 1
+listener = socket.create_server((here, port))
+while True:
+    connection = listener.accept()[0]
+    secured = pointer(ssl.SSL_new(context))
+    ssl.SSL_set_fd(secured, connection.fileno())
+    if ssl.SSL_accept(secured) == 1:
+        head = b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % size
+        ssl.SSL_write(secured, head + b"x" * 1000, len(head) + 1000)
+        ssl.SSL_key_update(secured, 0)
+        for _ in range(size // 1000 - 1):
+            if ssl.SSL_write(secured, b"x" * 1000, 1000) != 1000:
+                break
+    connection.close()
+"""
+PORT = 18119
+
+
+def _instead(way: str, what: str, script: str, *arguments: str) -> Callable[[Bench, Deployed], Deployed]:
+    """A way's deployment with a server of this script's between, or in place of its own."""
+
+    def act(bench: Bench, right: Deployed) -> Deployed:
+        at = right.client.index("--port") + 1
+        path = bench.sender.put(script.encode(), f"{what}.py")
+        words = [word.format(port=right.client[at], place=f"{bench.directory}-{way}") for word in arguments]
+        argv = ["python3", path, str(bench.address), str(PORT), *words]
+        bench.on_sender.serve(what, argv, str(bench.address), PORT, what)
+        return replace(right, client=(*right.client[:at], str(PORT), *right.client[at + 1 :]))
+
+    return act
 
 
 def _flipped_on_the_way(way: str) -> Sabotage:
     """One bit of one record changes between both ends, behind TLS's back."""
 
     def act(bench: Bench, deployed: dict[str, Deployed]) -> None:
-        right = deployed[way]
-        at = right.client.index("--port") + 1
-        script = bench.sender.put(PROXY.encode(), "proxy.py")
-        argv = ["python3", script, str(bench.address), str(PROXY_PORT), right.client[at]]
-        bench.on_sender.serve("a proxy that flips a bit", argv, str(bench.address), PROXY_PORT, "proxy")
-        deployed[way] = replace(right, client=(*right.client[:at], str(PROXY_PORT), *right.client[at + 1 :]))
+        deployed[way] = _instead(way, "flips", PROXY, "{port}")(bench, deployed[way])
+
+    return act
+
+
+def _key_update(way: str) -> Sabotage:
+    """Another server answers, which changes its keys in the middle."""
+
+    def act(bench: Bench, deployed: dict[str, Deployed]) -> None:
+        deployed[way] = _instead(way, "changes", KEY_UPDATE, str(SIZE), "{place}")(bench, deployed[way])
 
     return act
 
@@ -138,30 +180,6 @@ MASKED = "/etc/modprobe.d/pathproof-test.conf"
 def _no_module(bench: Bench, _deployed: dict[str, Deployed]) -> None:
     """The module goes, and the kernel cannot load it again."""
     bench.receiver.check(["sh", "-c", f"echo install tls /bin/false >{MASKED}; rmmod tls"])
-
-
-KEY_UPDATE = """
-c=$(sed -n 's/.*ssl_certificate \\(.*\\);/\\1/p' $1/https/nginx.conf)
-k=$(sed -n 's/.*ssl_certificate_key \\(.*\\);/\\1/p' $1/https/nginx.conf)
-while sleep 0.2; do
-    (printf 'HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\nxxxxx' $2; sleep 0.5; echo k; sleep 0.5
-     head -c 9999 /dev/zero; sleep 3) |
-    timeout 20 openssl s_server -accept $3 -naccept 1 -tls1_3 -cert $c -key $k >/dev/null 2>&1
-done
-"""
-
-
-def _key_update(way: str) -> Sabotage:
-    """Another server, which changes its keys in the middle of an answer."""
-
-    def act(bench: Bench, deployed: dict[str, Deployed]) -> None:
-        right = deployed[way]
-        at = right.client.index("--port") + 1
-        argv = ["sh", "-c", KEY_UPDATE, "sh", f"{bench.directory}-{way}", str(SIZE), str(PROXY_PORT)]
-        bench.on_sender.serve("a server that changes its keys", argv, str(bench.address), PROXY_PORT, "changes")
-        deployed[way] = replace(right, client=(*right.client[:at], str(PROXY_PORT), *right.client[at + 1 :]))
-
-    return act
 
 
 def became(opened: OpenTestbed, tmp_path: Path, way: str, act: Sabotage) -> tuple[str, str]:

@@ -84,7 +84,7 @@ def test_another_package_adds_a_way_but_takes_no_name_away(monkeypatch: pytest.M
     with pytest.raises(ConfigError, match="'https' is the name of a data path and of a way of receiving"):
         receiving.beside(paths.discover())
     entries[:] = [Entry("no way")]
-    with pytest.raises(ConfigError, match="no way is no way of receiving|elsewhere:WAY is no way of receiving"):
+    with pytest.raises(ConfigError, match="elsewhere:WAY is no way of receiving"):
         receiving.discover()
 
 
@@ -337,7 +337,7 @@ def test_the_verdict_is_about_the_receiver() -> None:
     assert cpu.ratio == pytest.approx(2.0, rel=0.05)
     run = head().model_copy(update={"cells": cells, "verdicts": [time, cpu], "paths": WORDS, "status": "complete"})
     said = answer.sentence(run)
-    assert "Kernel TLS on receipt with splice is as fast as deciphering in user space" in said
+    assert "kernel TLS on receipt with splice is as fast as deciphering in user space" in said
     assert "costs the receiver less CPU" in said
     assert "sender" not in said
     told = narrowing.so_far([time, cpu], cells)
@@ -393,9 +393,7 @@ def command(tmp_path: Path) -> list[str]:
     return [sys.executable, str(script)]
 
 
-def test_a_client_stays_from_one_transfer_to_the_next_and_ends_with_the_last(
-    command: list[str], tmp_path: Path
-) -> None:
+def test_a_client_stays_from_one_transfer_to_the_next_and_ends_at_the_end(command: list[str], tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.write_bytes(bytes(100))
     some = Clients()
