@@ -107,18 +107,17 @@ def received(bench: Bench, by: By, parameters: Parameters, sent: Deployed) -> De
 
     The witness of ``sent`` comes first. Raises Refusal.
     """
-    base = sent.url("")
-    port = re.sub(r"/$", "", base).rpartition(":")[2]
+    in_kernel = sent.tls is not None and by != "library"
+    if in_kernel and parameters.cipher:
+        load(bench.receiver, bench.on_receiver, "tls", *parameters.cipher.modules)
+    port = sent.url("").rstrip("/").rpartition(":")[2]
     command = [bench.program(bench.receiver, NAME, program), "--way", by]
     command += ["--address", str(bench.address), "--port", port]
-    in_kernel = sent.tls is not None and by != "library"
     if sent.tls:
         if sent.tls.openssl is None:
             raise Refusal("our client speaks TLS by OpenSSL, which has not the path's cipher suite")
         command += ["--tls", "openssl", "--ca", sent.tls.ca, "--tls-version", sent.tls.version]
         command += ["--suite", sent.tls.openssl]
-    if in_kernel and parameters.cipher:
-        load(bench.receiver, bench.on_receiver, "tls", *parameters.cipher.modules)
 
     def verify(seen: Observed) -> Witness:
         said = sent.verify(seen)
