@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define ROOM_OF_PIPE	(1024 * 1024)
+#define MOST_FRAGMENTS	17	/* of what one splice takes from a socket: MAX_SKB_FRAGS, each a page of the pipe's */
 #define MOST_BYTES	1000000000000000ull
 
 static const char *const ways[WAYS] = { "library", "recv", "splice" };
@@ -108,6 +109,7 @@ static void prepare(struct receive *r, const struct options *o)
 	if (pipe2(r->pipe, O_CLOEXEC))
 		die(EXIT_RUNTIME, "pipe2: %s", strerror(errno));
 	(void)fcntl(r->pipe[1], F_SETPIPE_SZ, ROOM_OF_PIPE);	/* a smaller one takes more calls */
+	r->most_spliced = fcntl(r->pipe[1], F_GETPIPE_SZ) / (int)sysconf(_SC_PAGESIZE) / MOST_FRAGMENTS;
 }
 
 static void say(const struct fetch *f)

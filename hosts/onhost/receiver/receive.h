@@ -32,6 +32,7 @@ struct receive {
 	socklen_t place_len;
 	const struct tls *tls;					/* NULL: none */
 	int pipe[2];						/* of SPLICE */
+	int most_spliced;					/* calls that surely fit into the pipe */
 };
 
 enum call { RECVMSG, WRITE, SPLICED, LIBRARY_READ, CALLS };

@@ -198,16 +198,21 @@ static ssize_t spliced(struct fetch *f, int from, int to, size_t len, unsigned i
 	return n;
 }
 
-/* The pipe is filled with what there is, then emptied into the file. */
+/*
+ * The pipe is filled with what there is, then emptied into the file. There is always room in it for a whole record: of
+ * one that does not fit, kernels (6.12 is one) lose the rest (tls_sw_splice_read).
+ */
 static void by_splice(struct fetch *f)
 {
 	while (f->taken < f->size) {
 		size_t in = 0, left = f->size - f->taken;
-		ssize_t n = spliced(f, f->fd, f->r->pipe[1], left, 0);
+		ssize_t n;
+		int calls = 0;
 
-		for (; n > 0 && in + (size_t)n < left; n = spliced(f, f->fd, f->r->pipe[1], left - in, SPLICE_F_NONBLOCK))
-			in += (size_t)n;
-		in += n > 0 ? (size_t)n : 0;
+		do {
+			n = spliced(f, f->fd, f->r->pipe[1], left - in, in ? SPLICE_F_NONBLOCK : 0);
+			in += n > 0 ? (size_t)n : 0;
+		} while (n > 0 && in < left && ++calls < f->r->most_spliced);
 		if (!in && !n)
 			ended_early(f);
 		if (n < 0 && errno == EINVAL && !in)
