@@ -74,9 +74,10 @@ class Server:
                     secured = self.context.wrap_socket(connection, server_side=True) if self.context else connection
                     with secured:
                         got = b""
-                        while not got.endswith(b"\r\n\r\n"):
-                            got += secured.recv(4096)
-                        self.answer(secured)
+                        while (piece := secured.recv(4096)) and not (got := got + piece).endswith(b"\r\n\r\n"):
+                            pass
+                        if piece:
+                            self.answer(secured)
 
     def stop(self) -> None:
         self.listener.shutdown(socket.SHUT_RDWR)
