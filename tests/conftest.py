@@ -20,12 +20,13 @@ from harness.measuring.opened import OpenTestbed
 from harness.servers import datapath, ipsec
 from hosts import testbed
 from hosts.errors import HarnessError
-from hosts.lab import qemu, uml
+from hosts.lab import uml
 from hosts.remote.changes import Scope
 from tests.support.lab import connected, place_modules
-from tests.support.machine import inhabitants, namespace_of, soon
 
-MARKS = {"lab": ("lab",), "guest": ("lab",), "unit": (), "browser": ("browser",), "userland": ("lab",)}
+MARKS = {
+    "lab": ("lab",), "guest": ("lab",), "unit": (), "browser": ("browser",), "userland": ("lab",), "qemu": ("lab",),
+}  # fmt: skip
 """The marks of a test by its folder, in the order in which the folders are begun: what takes longest first."""
 
 
@@ -132,32 +133,6 @@ def esp_modules(opened: OpenTestbed) -> Iterator[None]:
             load(host, scope, *ipsec.RANDOM, sticky=True)
             load(host, scope, *dict.fromkeys(modules))
         yield
-
-
-@pytest.fixture(scope="module")
-def qemu_parts() -> Iterator[qemu.QemuParts]:
-    """What the lab of QEMU guests is booted from."""
-    spec = testbed.load("lab-qemu")
-    assert isinstance(spec, qemu.QemuTestbed)
-    with contextlib.ExitStack() as stack:
-        try:
-            parts = stack.enter_context(qemu.obtain(spec))
-        except HarnessError as error:
-            pytest.skip(f"the lab of QEMU guests cannot be had here: {error}")
-        yield parts
-
-
-@pytest.fixture(scope="module")
-def qemu_lab(qemu_parts: qemu.QemuParts) -> Iterator[qemu.QemuLab]:
-    """The embedded lab of QEMU guests, booted once for a file: emulating two processors would slow down all others."""
-    with contextlib.ExitStack() as stack:
-        try:
-            booted = stack.enter_context(qemu_parts.boot())
-        except HarnessError as error:
-            pytest.skip(f"the lab of QEMU guests does not boot here: {error}")
-        inside = namespace_of(booted.pid)
-        yield booted
-    assert soon(lambda: inhabitants(inside) == []), inhabitants(inside)
 
 
 @pytest.fixture

@@ -25,20 +25,28 @@ from hosts.remote.agent import AgentError
 from hosts.remote.changes import Scope
 from tests.support.runs import PATHS, profile_of, suite
 
+ATTEMPTS = 4
+"""The interfaces are asked one after the other: somebody else's work may fall upon one of them, but not every time."""
+
 
 @pytest.mark.parametrize("name", ["hmac(sha1)", "hmac(sha256)", "sha256"])
 def test_the_kernel_s_hash_is_timed_for_few_bytes_and_many(opened: OpenTestbed, name: str) -> None:
     """By either interface: what a byte costs is the hash's own, and no figure of the interface."""
-    bytes_ns = {}
+    ratios = []
     with Scope(opened.sender) as scope:
         load(opened.sender, scope, "algif_hash", "hmac", "sha1_generic", "sha256_generic")
         scope.apply(changes.insmod("devcrypto", opened.sender_facts.built["devcrypto"]))
-        for interface in ("/dev/crypto", "AF_ALG"):
-            told = opened.sender.agent.hash_cost(name, 0.2, interface)
-            assert (told.small.size_bytes, told.large.size_bytes) == (256, 16384)
-            assert 0 < told.small.usual_ns < told.large.usual_ns
-            bytes_ns[interface] = price_of(told).byte_ns
-    assert 0.5 < bytes_ns["/dev/crypto"] / bytes_ns["AF_ALG"] < 2
+        for _ in range(ATTEMPTS):
+            bytes_ns = {}
+            for interface in ("/dev/crypto", "AF_ALG"):
+                told = opened.sender.agent.hash_cost(name, 0.2, interface)
+                assert (told.small.size_bytes, told.large.size_bytes) == (256, 16384)
+                assert 0 < told.small.usual_ns < told.large.usual_ns
+                bytes_ns[interface] = price_of(told).byte_ns
+            ratios.append(bytes_ns["/dev/crypto"] / bytes_ns["AF_ALG"])
+            if 0.5 < ratios[-1] < 2:
+                return
+    raise AssertionError(f"the interfaces never agree: {ratios}")
 
 
 def test_a_hash_that_the_kernel_does_not_have_is_named(opened: OpenTestbed) -> None:

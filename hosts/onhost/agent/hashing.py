@@ -6,7 +6,7 @@ import os
 import socket
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from . import afalg, devcrypto
@@ -24,7 +24,7 @@ Digest = Callable[[bytes], object]
 def cost(interface: CryptoInterface, name: str, seconds: float) -> Costs:
     """What a digest takes of 256 and of 16384 random bytes by the kernel's ``name``: the lower quartile.
 
-    Each is tried for half of ``seconds``, 20 times at least. A keyed hash (``hmac(sha1)``) gets a random key. The
+    Both take turns for ``seconds``, 20 times at least. A keyed hash (``hmac(sha1)``) gets a random key. The
     system calls (two of AF_ALG, one of /dev/crypto) and what Python adds are the same for both sizes, so that they are
     in what is left at no bytes. Raises ValueError where the kernel has no such hash, or refuses.
     """
@@ -33,7 +33,7 @@ def cost(interface: CryptoInterface, name: str, seconds: float) -> Costs:
     key = os.urandom(KEY_BYTES) if "(" in name else b""
     try:
         with _by_af_alg(name, key) if interface == "AF_ALG" else devcrypto.hashing(name, key) as digest:
-            return Costs(_typical(digest, SMALL, seconds / 2), _typical(digest, LARGE, seconds / 2))
+            return Costs(*_typical(digest, (SMALL, LARGE), seconds))
     except OSError as error:
         raise ValueError(f"{name}: the kernel says: {error.strerror}") from error
 
@@ -56,12 +56,16 @@ def _by_af_alg(name: str, key: bytes) -> Iterator[Digest]:
             yield digest
 
 
-def _typical(digest: Digest, size: int, seconds: float) -> Timed:
-    text, clock = os.urandom(size), time.perf_counter_ns
-    taken: list[int] = []
+def _typical(digest: Digest, sizes: Sequence[int], seconds: float) -> list[Timed]:
+    """In turn, so that whatever slows the host down for a while slows all sizes."""
+    texts, clock = {size: os.urandom(size) for size in sizes}, time.perf_counter_ns
+    taken: dict[int, list[int]] = {size: [] for size in sizes}
     end = time.monotonic() + seconds
-    while len(taken) < FEWEST or (len(taken) < MOST and time.monotonic() < end):
-        started = clock()
-        digest(text)
-        taken.append(clock() - started)
-    return Timed(size, float(statistics.quantiles(taken, n=4)[0]))
+    for turn in range(MOST):
+        if turn >= FEWEST and time.monotonic() >= end:
+            break
+        for size, text in texts.items():
+            started = clock()
+            digest(text)
+            taken[size].append(clock() - started)
+    return [Timed(size, float(statistics.quantiles(times, n=4)[0])) for size, times in taken.items()]

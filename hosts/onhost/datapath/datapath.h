@@ -2,12 +2,12 @@
 /*
  * datapath: one file server, several ways of getting an encrypted file from the disk to the network.
  *
- * Reading order: datapath.c (command line, table of modes), serve.c (connections), lanes.c and serve_workers.c (many at
- * once), request.c (one request), mode_*.c (how the bytes of a body move: one file per mode), transfer.c (every system
- * call a mode may make, counted), dearer.c (a body made dearer on purpose), cipher.c (/proc/crypto, sizes, keys),
- * devcrypto.c (/dev/crypto), alg.c (AF_ALG), aead.c (what AEADs need beyond that), probe.c, costs.c, raw.c (the other
- * commands), raw_alg.c, raw_devcrypto.c (raw's requests by each interface), workers.c (side by side), http.c, util.c
- * and util.h (what our other programs share).
+ * Reading order: datapath.c (command line, table of modes), serve.c (connections), listener.c, lanes.c and
+ * serve_workers.c (many at once), request.c (one request), mode_*.c (how the bytes of a body move: one file per mode),
+ * transfer.c (every system call a mode may make, counted), dearer.c (a body made dearer on purpose), cipher.c
+ * (/proc/crypto, sizes, keys), devcrypto.c (/dev/crypto), alg.c (AF_ALG), aead.c (what AEADs need beyond that),
+ * probe.c, costs.c with prices.c and bench.c, raw.c (the other commands), raw_alg.c, raw_devcrypto.c (raw's requests
+ * by each interface), workers.c (side by side), http.c, util.c and util.h (what our other programs share).
  */
 #ifndef DATAPATH_H
 #define DATAPATH_H
@@ -221,7 +221,7 @@ void lane_wait(struct lane *l);				/* within work: gives way until it is resumed
 struct room *lane_room(struct lane *l);
 void lanes_close(void);
 
-/* --- serve.c, serve_workers.c, request.c ------------------------------------------------------------------------ */
+/* --- serve.c, listener.c, serve_workers.c, request.c -------------------------------------------------------------- */
 
 struct totals {
 	uint64_t connections, requests, failed, bytes, plain_bytes, crossing, copied, crypto_requests;
@@ -253,6 +253,7 @@ void open_listener(struct server *s, bool listens);
 void serve_alone(struct server *s);			/* what one process does, until a signal */
 int serve_by_workers(struct server *s);
 void say_listening(struct server *s);
+void say_summary(struct server *s);
 int open_beneath(int root, const char *path);		/* descriptor or -errno */
 
 struct asked {						/* one request */
