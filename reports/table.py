@@ -13,21 +13,23 @@ from numpy.typing import NDArray
 from harness.record import Metric
 from harness.samples import Sample, cpu_seconds_per_gb
 from harness.verdicts.stats import FEWEST, Mean, Series, mean
+from hosts.roles import Role
 
 Numbers = NDArray[np.float64]
+HOSTS: dict[Metric, Role] = {"cpu_seconds_per_gb": "sender", "receiver_cpu_seconds_per_gb": "receiver"}
+"""Whose CPU a metric is."""
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
     """A row for each cell, a column for each block; NaN where nothing counts.
 
-    ``seconds``: as sampled. ``busy``: the sender's busy seconds for each 10^9 bytes, NaN too where its clock is too
-    coarse for the sample. ``rounds``: of each block, the boot or deployment it was taken in.
+    ``values``: by metric, seconds as sampled, and busy seconds of a host for each 10^9 bytes, NaN too where its clock
+    is too coarse for the sample. ``rounds``: of each block, the boot or deployment it was taken in.
     """
 
     rows: dict[str, int]
-    seconds: Numbers
-    busy: Numbers
+    values: Mapping[Metric, Numbers]
     rounds: NDArray[np.int64]
 
     def median_seconds(self, cell: str) -> float | None:
@@ -38,7 +40,7 @@ class Table:
     @cached_property
     def _medians(self) -> list[float]:
         """Of every row; each has at least one number."""
-        ranked = np.sort(self.seconds, axis=1)  # NaN last
+        ranked = np.sort(self.values["seconds"], axis=1)  # NaN last
         counts = (~np.isnan(ranked)).sum(axis=1)
         each = np.arange(len(ranked))
         middle: list[float] = ((ranked[each, (counts - 1) // 2] + ranked[each, counts // 2]) / 2).tolist()
@@ -50,8 +52,8 @@ class Table:
         a, b = self.rows.get(baseline), self.rows.get(candidate)
         if a is None or b is None:
             return Series(())
-        both = ~np.isnan(self.seconds[a]) & ~np.isnan(self.seconds[b])
-        values = self.seconds if metric == "seconds" else self.busy
+        seconds, values = self.values["seconds"], self.values[metric]
+        both = ~np.isnan(seconds[a]) & ~np.isnan(seconds[b])
         logs = np.log(values[a][both]) - np.log(values[b][both])
         if not np.isfinite(logs).all():
             return Series(())
@@ -69,20 +71,21 @@ def table(counted: Mapping[str, Mapping[int, Sample]]) -> Table:
     columns: dict[int, int] = {}
     rounds: list[int] = []
     at: list[tuple[int, int]] = []
-    numbers: list[tuple[float, float]] = []
+    numbers: list[list[float]] = []
     for cell, blocks in counted.items():
         row = rows.setdefault(cell, len(rows))
         for block, sample in blocks.items():
-            busy = cpu_seconds_per_gb(sample)
             if block not in columns:
                 columns[block] = len(columns)
                 rounds.append(sample.round)
             at.append((row, columns[block]))
-            numbers.append((sample.seconds or math.nan, math.nan if busy is None else busy))
-    both = np.full((2, len(rows), len(columns)), np.nan)
+            busy = (cpu_seconds_per_gb(sample, role) for role in HOSTS.values())
+            numbers.append([sample.seconds or math.nan, *(math.nan if one is None else one for one in busy)])
+    every = np.full((1 + len(HOSTS), len(rows), len(columns)), np.nan)
     if at:
-        both[:, *np.array(at).T] = np.array(numbers).T
-    return Table(rows, both[0], both[1], np.array(rounds, dtype=np.int64))
+        every[:, *np.array(at).T] = np.array(numbers).T
+    metrics: list[Metric] = ["seconds", *HOSTS]
+    return Table(rows, dict(zip(metrics, every, strict=True)), np.array(rounds, dtype=np.int64))
 
 
 def factor(log: float) -> float:

@@ -67,7 +67,8 @@ class Panel:
         shown = f"answers Figure {self.suite.figure} of the paper; " if self.suite.figure else ""
         limit = self.suite.link_rate_bits_per_second
         far = f", {self.suite.conditions}" if self.suite.conditions else ""
-        return f"Suite {self.suite.name}; {shown}link rate {words.rate(limit)}{far}"
+        sent = f"; sent by {self.suite.sent_by}" if self.suite.sent_by else ""
+        return f"Suite {self.suite.name}; {shown}link rate {words.rate(limit)}{far}{sent}"
 
     @property
     def cells(self) -> list[Cell]:

@@ -30,6 +30,7 @@ from . import (
     protocol,
 )
 from . import fetch as receiver
+from .clients import Clients
 from .errors import ChangeError
 from .journal import Journal
 from .protocol import Operation
@@ -50,6 +51,7 @@ class Operations:
         self.journal = Journal(directory)
         self.trace: Trace | None = None
         self.large = receiver.Receiver(directory)
+        self.clients = Clients()
         self.small = SmallFiles()
         self.masked = False
         """Whether variables were set before a TLS library was loaded."""
@@ -232,6 +234,19 @@ def make_room(here: Operations, asked: protocol.MakeRoom) -> None:
 @serves(protocol.Fetch)
 def fetch(here: Operations, asked: protocol.Fetch) -> Fetched:
     return here.large.fetch(asked.url, asked.out, asked.size_bytes, asked.timeout_seconds, asked.tls)
+
+
+@serves(protocol.HaveClients)
+def have_clients(here: Operations, asked: protocol.HaveClients) -> None:
+    here.clients.have(asked.commands)
+
+
+@serves(protocol.FetchBy)
+def fetch_by(here: Operations, asked: protocol.FetchBy) -> Fetched:
+    into = here.large.room(asked.out, asked.size_bytes)
+    into.spoil()
+    file = here.directory / asked.out
+    return here.clients.fetch(asked.command, asked.path, file, asked.size_bytes, asked.timeout_seconds)
 
 
 @serves(protocol.Prime)

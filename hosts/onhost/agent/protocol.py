@@ -259,6 +259,28 @@ class Fetch(Operation[values.Fetched]):
 
 
 @dataclass(frozen=True)
+class HaveClients(Operation[None]):
+    """Have these clients of ours running and ready, by their commands, and no others any more.
+
+    Asked for ahead, so that no start of a process is part of a transfer. One that does not start says so when it is to
+    fetch.
+    """
+
+    commands: list[list[str]]
+
+
+@dataclass(frozen=True)
+class FetchBy(Operation[values.Fetched]):
+    """As ``Fetch``, by a client of ours: ``path`` is the URL's, of the server that its command names."""
+
+    command: list[str]
+    path: str
+    out: str
+    size_bytes: int
+    timeout_seconds: float
+
+
+@dataclass(frozen=True)
 class Prime(Operation[Optional[str]]):
     """Make the TLS session that the next FetchMany of this file, ``resumed``, begins with; None, or why not.
 
