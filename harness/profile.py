@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,44 +12,20 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from harness.api.parameters import Connection, Parameters
 from harness.ciphers.table import CIPHERS, Cipher, Integrity, TlsVersion
+from harness.units import parse_delay, parse_rate, parse_size, size_name
 from hosts.errors import ConfigError
 from hosts.onhost.agent.values import CryptoInterface
 from hosts.testbed import explain
 
 PROFILES = Path(__file__).parent.parent / "suites" / "profiles"
-UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
-QUESTIONS = ("large-files", "schemes", "small-files", "kernel-crypto", "load")
-COMMON = ("cipher", "link_rate", "tls", "integrity")
+QUESTIONS = ("large-files", "schemes", "small-files", "kernel-crypto", "load", "receive")
+COMMON = ("cipher", "link_rate", "rtt", "loss", "mtu", "tls", "integrity")
 """What may stand at the top of a profile for all its suites that transfer files and do not say it themselves."""
 FEWEST_ROUNDS = 5
 """Rounds of the question before its verdicts are looked at, and in a quick run: fewer tell little."""
 MOST_CONNECTIONS = 4096
-RATES = {"kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
-
-
-def parse_size(text: object) -> int:
-    """``"10MB"`` -> 10000000 (bytes; MB is 10^6). Raises ValueError."""
-    match = re.fullmatch(r"([0-9]+)\s*(B|kB|MB|GB)", str(text))
-    if not match:
-        raise ValueError(f"{text!r} is not a size like 15B, 1MB or 100MB")
-    return int(match[1]) * UNITS[match[2]]
-
-
-def size_name(size: int) -> str:
-    """10000000 -> ``"10MB"``: the largest unit that divides it."""
-    for unit in ("GB", "MB", "kB"):
-        if size and size % UNITS[unit] == 0:
-            return f"{size // UNITS[unit]}{unit}"
-    return f"{size}B"
-
-
-def _rate(text: object) -> object:
-    if text == "unshaped":
-        return None
-    match = re.fullmatch(r"([1-9][0-9]*)\s*(kbit|mbit|gbit)", str(text))
-    if not match:
-        raise ValueError(f"{text!r} is not a rate like 100mbit or 1gbit, nor unshaped")
-    return int(match[1]) * RATES[match[2]]
+WHOLE_PACKETS = ("tcp-segmentation-offload", "generic-segmentation-offload", "generic-receive-offload")
+"""Offloads by which what is lost would be many packets at once."""
 
 
 def _sizes(value: object) -> object:
@@ -90,7 +65,7 @@ Sizes = Annotated[dict[int, Span], BeforeValidator(_sizes), Field(min_length=1)]
 
 
 class Question(_Model):
-    """What a profile is about: one path against another, time and the sender's CPU. It is measured first.
+    """What a profile is about: one path against another, time and CPU. It is measured first.
 
     After half of its rounds a size is let go whose verdicts are decided, or known to ``precision``.
     """
@@ -126,7 +101,7 @@ class TransferSuite(_Model):
     """One question: paths compared with a baseline, for one cipher, on one link."""
 
     name: Name
-    question: Literal["large-files", "schemes", "small-files", "load"]
+    question: Literal["large-files", "schemes", "small-files", "load", "receive"]
     """The test file that asks it."""
     figure: int | None = None
     """Which of the paper's it answers."""
@@ -148,8 +123,16 @@ class TransferSuite(_Model):
     """How long a sample of load is measured."""
     rates: tuple[Annotated[float, Field(gt=0, le=10)], ...] = ()
     """Of load: rates of an open loop besides, as shares of what the baseline's closed loop gives in the same run."""
-    link_rate: Annotated[int | None, BeforeValidator(_rate)]
+    link_rate: Annotated[int | None, BeforeValidator(parse_rate)]
     """Bits per second; None for a link that is not shaped."""
+    rtt: Annotated[float | None, BeforeValidator(parse_delay)] = None
+    """Seconds that a round trip takes longer than the hosts' own way."""
+    loss: Annotated[float | None, Field(gt=0, le=0.5)] = None
+    """The share of packets that are lost on their way to the receiver."""
+    mtu: Annotated[int | None, Field(ge=576, le=9000)] = None
+    """Bytes, of both data interfaces; as they have it where it is not said."""
+    sent_by: Name | None = None
+    """Of receive, the path that sends: its ``paths`` are then ways of receiving."""
     baseline: Name
     """The path that others are compared with."""
     paths: Annotated[tuple[Name, ...], Field(min_length=1)]
@@ -179,6 +162,10 @@ class TransferSuite(_Model):
             raise ValueError("rates are for the question load")
         if self.connections and self.requests > 1:
             raise ValueError("requests are transfers one after the other: load has connections instead")
+        if (self.question == "receive") != bool(self.sent_by):
+            raise ValueError('sent_by = "PATH" is what the question receive holds constant, and no other')
+        if self.sent_by and (self.requests > 1 or self.connection != "new"):
+            raise ValueError("ways of receiving are compared by single files, each over a connection of its own")
         if any(len(set(some)) != len(some) for some in (self.connections, self.rates)):
             raise ValueError("a number of connections, or a rate, is named twice")
 
@@ -195,6 +182,7 @@ class TransferSuite(_Model):
             self.connection,
             requests=self.requests,
             at_once=max(self.connections, default=None),
+            sent_by=self.sent_by,
         )
 
     def fewer(self, quick: Quick) -> TransferSuite:
@@ -314,6 +302,9 @@ class Profile(_Model):
         if self.question:
             for name in self.question.suites:
                 self.question.asked_of(next((suite for suite in self.suites if suite.name == name), None), name)
+        lossy = any(isinstance(suite, TransferSuite) and suite.loss for suite in self.suites)
+        if lossy and (kept := [name for name in WHOLE_PACKETS if self.offloads.get(name) is not False]):
+            raise ValueError(f"loss is of single packets: the profile's offloads must have {', '.join(kept)} = false")
         return self
 
     def quickened(self) -> Profile:

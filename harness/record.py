@@ -24,7 +24,8 @@ from hosts.roles import Role
 SCHEMA = 1
 Outcome = Literal["measured", "unsupported", "failed", "invalid"]
 Status = Literal["running", "complete", "interrupted", "failed"]
-Metric = Literal["seconds", "cpu_seconds_per_gb"]
+Metric = Literal["seconds", "cpu_seconds_per_gb", "receiver_cpu_seconds_per_gb"]
+"""Of CPU, that of the sender, or of the receiver where ways of receiving are compared."""
 VerdictWord = Literal["same", "faster", "slower", "cannot_tell"]
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -192,10 +193,15 @@ class SuiteEntry(_Model):
     """Which of the paper's it answers."""
     link_rate_bits_per_second: int | None
     """None where the link is not shaped."""
+    conditions: str | None = None
+    """What the way was made like beyond its rate, in words: round trip, loss, MTU; None where it is as it is."""
     baseline: str
     """The path that others are compared with."""
+    sent_by: str | None = None
+    """The path that sends, where its paths are ways of receiving; a way that only one path can send has that one's."""
     link: dict[str, float | None] = {}
-    """What measuring the link gave: ``seconds_1mb`` and ``goodput_bits_per_second``."""
+    """What measuring the link gave: ``seconds_1mb`` and ``goodput_bits_per_second``; under conditions also
+    ``rtt_seconds``, ``lost_share`` and ``far_bits_per_second``."""
     prices: dict[str, float] = {}
     """What steps cost on the sender, where a ratio was predicted: ``{step}_call_ns``, ``{step}_byte_ns``.
 

@@ -26,6 +26,10 @@ OPTIONS = {
     "esp4_offload": "INET_ESP_OFFLOAD",
     "esp6_offload": "INET6_ESP_OFFLOAD",
     "sch_netem": "NET_SCH_NETEM",
+    "sch_ingress": "NET_SCH_INGRESS",
+    "ifb": "IFB",
+    "act_mirred": "NET_ACT_MIRRED",
+    "cls_matchall": "NET_CLS_MATCHALL",
 }
 """What a kernel is configured with to have a module, by the module's name."""
 TLS_DEVICE = "TLS_DEVICE"

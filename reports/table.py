@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -33,19 +34,24 @@ COLUMNS = {
     "receiver_cpu_seconds_per_gb": "float64",
 }
 """Of a run's samples, with their types; docs/history.md says what they mean."""
+OF_METRIC: dict[Metric, str] = {
+    "seconds": "seconds",
+    "cpu_seconds_per_gb": "sender_cpu_seconds_per_gb",
+    "receiver_cpu_seconds_per_gb": "receiver_cpu_seconds_per_gb",
+}
+"""The column that a metric is in."""
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
     """A row for each cell, a column for each block; NaN where nothing counts.
 
-    ``seconds``: as sampled. ``busy``: the sender's busy seconds for each 10^9 bytes, NaN too where its clock is too
-    coarse for the sample. ``rounds``: of each block, the boot or deployment it was taken in.
+    ``values``: by metric, seconds as sampled, and busy seconds of a host for each 10^9 bytes, NaN too where its clock
+    is too coarse for the sample. ``rounds``: of each block, the boot or deployment it was taken in.
     """
 
     rows: dict[str, int]
-    seconds: Numbers
-    busy: Numbers
+    values: Mapping[Metric, Numbers]
     rounds: NDArray[np.int64]
 
     def median_seconds(self, cell: str) -> float | None:
@@ -56,7 +62,7 @@ class Table:
     @cached_property
     def _medians(self) -> list[float]:
         """Of every row; each has at least one number."""
-        ranked = np.sort(self.seconds, axis=1)  # NaN last
+        ranked = np.sort(self.values["seconds"], axis=1)  # NaN last
         counts = (~np.isnan(ranked)).sum(axis=1)
         each = np.arange(len(ranked))
         middle: list[float] = ((ranked[each, (counts - 1) // 2] + ranked[each, counts // 2]) / 2).tolist()
@@ -65,7 +71,7 @@ class Table:
     @cached_property
     def _known(self) -> NDArray[np.bool_]:
         """What has a sample that counts."""
-        return ~np.isnan(self.seconds)
+        return ~np.isnan(self.values["seconds"])
 
     @cached_property
     def _whole(self) -> list[bool]:
@@ -75,7 +81,7 @@ class Table:
     @cached_property
     def _logs(self) -> dict[Metric, Numbers]:
         with np.errstate(divide="ignore"):  # a host that was not busy at all: no ratio is finite
-            return {"seconds": np.log(self.seconds), "cpu_seconds_per_gb": np.log(self.busy)}
+            return {metric: np.log(values) for metric, values in self.values.items()}
 
     def series(self, baseline: str, candidate: str, metric: Metric) -> Series:
         """ln(baseline / candidate) of the blocks that both have; none where one of them cannot be measured: the blocks
@@ -120,16 +126,16 @@ def columns(run: Run) -> pd.DataFrame:
 
 def table(samples: pd.DataFrame) -> Table:
     """The samples of one run that count, by cell and block."""
-    wanted = ("cell", "block", "round", "seconds", "sender_cpu_seconds_per_gb")
     kept = samples["counted"].to_numpy()
-    cell, block, number, seconds, busy = (samples[name].to_numpy()[kept] for name in wanted)
+    cell, block, number = (samples[name].to_numpy()[kept] for name in ("cell", "block", "round"))
     cells, names = pd.factorize(cell)
     blocks, numbers = pd.factorize(block)
-    both = np.full((2, len(names), len(numbers)), np.nan)
-    both[:, cells, blocks] = seconds, busy
+    every = np.full((len(OF_METRIC), len(names), len(numbers)), np.nan)
+    every[:, cells, blocks] = [samples[name].to_numpy()[kept] for name in OF_METRIC.values()]
     rounds = np.zeros(len(numbers), dtype=np.int64)
     rounds[blocks] = number
-    return Table({str(name): row for row, name in enumerate(names)}, both[0], both[1], rounds)
+    rows = {str(name): row for row, name in enumerate(names)}
+    return Table(rows, dict(zip(OF_METRIC, every, strict=True)), rounds)
 
 
 def factor(log: float) -> float:

@@ -29,7 +29,11 @@ UNMASKED = (
 UNENCRYPTED = ("none", "", "-")
 VERDICTS = {"faster": "▲ faster", "slower": "▼ slower", "same": "= same", "cannot_tell": "? cannot tell"}
 CPU_VERDICTS = {"faster": "▲ cheaper", "slower": "▼ dearer", "same": "= same", "cannot_tell": "? cannot tell"}
-METRICS = {"seconds": "time", "cpu_seconds_per_gb": "CPU per GB"}
+METRICS = {
+    "seconds": "time",
+    "cpu_seconds_per_gb": "CPU per GB",
+    "receiver_cpu_seconds_per_gb": "receiver CPU per GB",
+}
 FIGURES = {
     4: "Kernel cryptography by buffer size",
     5: "Large files: plain, TLS, IPsec",

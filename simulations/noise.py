@@ -23,8 +23,8 @@ from harness.events import Events
 from harness.measuring import link, sampling
 from harness.measuring.opened import OpenTestbed, Wanted, open_testbed
 from harness.measuring.proof import Batch
-from harness.profile import parse_size
 from harness.samples import Sample
+from harness.units import parse_size
 from hosts import testbed
 from hosts.lab import best
 

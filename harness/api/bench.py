@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
@@ -14,6 +14,7 @@ from hosts.errors import Refusal
 from hosts.facts import Facts
 from hosts.onhost.agent.kinds import needed
 from hosts.onhost.agent.values import Decipher
+from hosts.programs import Program, in_image, on_host
 from hosts.remote import changes
 from hosts.remote.changes import Scope
 from hosts.remote.host import RemoteHost
@@ -57,7 +58,7 @@ class Carried:
     deciphered: dict[tuple[Decipher, str], str] = field(default_factory=dict)
     """The SHA-256 of a plain text, by how to decipher it and the SHA-256 of its cipher text."""
     programs: dict[str, bytes] = field(default_factory=dict)
-    """Those compiled for the sender, by name."""
+    """Those compiled for their hosts, by name."""
     image: Path | None = None
     """What a lab's sender was booted from: programs are compiled there, and not on it."""
 
@@ -132,11 +133,23 @@ class Bench:
         with changes.scopes(self.sender, self.receiver) as (on_sender, on_receiver):
             yield replace(self, on_sender=on_sender, on_receiver=on_receiver)
 
-    def beside(self) -> Bench:
-        """The same bench with a folder of its own, for a second deployment of what the first one has."""
-        other = replace(self, folder=f"{self.folder}-again")
+    def beside(self, name: str = "again") -> Bench:
+        """The same bench with a folder of its own, for another deployment of what the first one has."""
+        other = replace(self, folder=f"{self.folder}-{name}")
         self.on_sender.apply(changes.directory(other.directory))
         return other
+
+    def program(self, host: RemoteHost, name: str, made: Callable[[], Program]) -> str:
+        """A program of ours on a host, compiled once a run, for a lab once for its image; its path.
+
+        Raises Refusal where it cannot be compiled.
+        """
+        if name not in self.shared:
+            known, image = self.carried.programs, self.carried.image
+            if name not in known:
+                known[name] = in_image(image, made()) if image else on_host(host, made())
+            self.shared[name] = host.put(known[name], name, 0o700)
+        return self.shared[name]
 
     def in_environment(self, more: Mapping[str, str] | None = None) -> list[str]:
         """What stands before a command to start it with the bench's environment, and ``more``."""

@@ -60,6 +60,8 @@ class Observed:
     """The same of the receiver."""
     load: Loaded | None = None
     """Where requests came from many connections at once; else they came one after the other."""
+    client: dict[str, Any] | None = None
+    """What our own client told of the transfer, where it was that one's."""
 
     @property
     def connections_due(self) -> int:
@@ -98,6 +100,8 @@ class Deployed:
     """What proves that a sample's bytes took this path, or the reason why nothing does."""
     tls: Tls | None = None
     """What the client offers; None where it does not speak TLS."""
+    client: tuple[str, ...] = ()
+    """The command of our own client that receives it (``hosts/onhost/receiver``); empty for the ordinary receiver."""
     asks_cipher_suite: bool = False
     """Whether the cipher suite has to be asked for after a sample."""
     decipher: Decipher | None = field(default=None, repr=False)
@@ -134,6 +138,10 @@ class DataPath(ABC):
     """How it is called in a terminal and in reports."""
     clear: bool = False
     """True where nothing is encrypted: the suite's cipher does not apply."""
+    receives: bool = False
+    """True of a way of receiving (``harness/receiving``), which the question ``receive`` compares, and no other."""
+    speaks_tls: bool = False
+    """Whether it is TLS by OpenSSL's cipher suites, so that our own client can receive it."""
     speaks_esp: bool = False
     """Whether its packets are ESP, which a firewall may drop: a check tries whether they pass."""
     builds: tuple[str, ...] = ()

@@ -26,7 +26,6 @@ PAPER = (
     "The paper: about 27 % (x1.27 or x1.37).",
     "The paper: x1.27 or x1.37.",
 )
-METRICS: dict[Metric, str] = {"seconds": "time", "cpu_seconds_per_gb": "sender CPU"}
 REASON, SHORT = 60, 35
 """Characters of a reason, where there is room and where there is little."""
 
@@ -79,17 +78,20 @@ def fitted(parts: Sequence[Part], room: int) -> list[str]:
 
 
 def _rows(found: Answer) -> Part:
-    """The intervals of each suite: a line of times, and one of the sender's CPU."""
+    """The intervals of each suite: a line of times, and one of the CPU of the host that is compared."""
+    cpu = f"{found.host} CPU"
+    named: dict[Metric, str] = dict(zip(answer.METRICS, ("time", cpu), strict=True))
     suites = list(dict.fromkeys(place.suite for place in found.places))
+    several = len(suites) > 1
 
     def rows(interval: Callable[[Verdict], str]) -> list[str]:
         each = [
             (suite, metric, [place for place in found.places if place.suite == suite and place.verdict(metric)])
             for suite in suites
-            for metric in METRICS
+            for metric in named
         ]
         return [
-            (f"{METRICS[metric].rpartition(' ')[2]}, {suite}: " if len(suites) > 1 else f"{METRICS[metric]:<10} ")
+            (f"{named[metric].removeprefix('sender ')}, {suite}: " if several else f"{named[metric]:<{len(cpu)}} ")
             + ", ".join(_interval(place, metric, interval) for place in mine)
             for suite, metric, mine in each
             if mine
@@ -139,7 +141,7 @@ def _expected(head: Head, found: Answer) -> Part:
 
 def _undecided(found: Answer) -> tuple[str, str]:
     """What would have been found where a verdict cannot tell, in two lengths; empty where all can."""
-    verdicts = [place.verdict(metric) for place in found.places for metric in METRICS]
+    verdicts = [place.verdict(metric) for place in found.places for metric in answer.METRICS]
     rows = [verdict for verdict in verdicts if verdict and verdict.verdict == "cannot_tell"]
     known = [verdict.detectable * 100 for verdict in rows if verdict.detectable]
     if not rows:

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from harness import paths, profile
+from harness import paths, profile, receiving
 from harness.cli import abilities, check, deprovision, restore
 from harness.cli.console import Reporter
 from harness.events import Chosen, Events
@@ -70,7 +70,7 @@ def _check(options: argparse.Namespace) -> int:
         events.subscribers.append(reporter)
         asked = testbed.load(options.testbed, options.provision)
         spec = best.settled(asked, lambda why: events(Chosen(why)), events.progress)
-        told = check.check(spec, profiles, paths.discover(), events)
+        told = check.check(spec, profiles, receiving.beside(paths.discover()), events)
     print("\n".join(check.lines(told, _run(options))))
     return check.status(told)
 
@@ -85,7 +85,7 @@ def _run(options: argparse.Namespace) -> str:
 
 def _abilities(options: argparse.Namespace) -> int:
     profiles = _profiles(options)
-    found = paths.discover()
+    found = receiving.beside(paths.discover())
     builds = frozenset(module for one in profiles for module in answers.built(one, found))
     events = Events()
     lines = []

@@ -11,7 +11,7 @@ from harness.costs import prediction
 from harness.load import generator, latency
 from harness.record import Cell, Head, SuiteEntry, Verdict
 from harness.samples import Sample, counted
-from harness.verdicts import linefit
+from harness.verdicts import answer, linefit
 
 NO_INTERVAL = "[no interval]"
 CPU_WORDS = {"faster": "cheaper", "slower": "dearer", "same": "same", "cannot_tell": "cannot tell"}
@@ -44,7 +44,7 @@ def _title(suite: SuiteEntry) -> str:
 
 def _verdict(verdict: Verdict) -> str:
     timed = verdict.metric == "seconds"
-    what = "time" if timed else "sender CPU per GB"
+    what = "time" if timed else f"{answer.cpu_host(verdict)} CPU per GB"
     word = verdict.verdict.replace("_", " ") if timed else CPU_WORDS[verdict.verdict]
     limit = f", limited by the {verdict.bottleneck}" if verdict.bottleneck else ""
     if (fits := prediction.agrees(verdict)) is not None:

@@ -23,9 +23,10 @@ from harness.measuring import crossings
 from harness.measuring.crossings import NotThisPath
 from harness.measuring.opened import OpenTestbed
 from harness.plan import CellPlan
-from harness.profile import Profile, TransferSuite, size_name
+from harness.profile import Profile, TransferSuite
 from harness.record import Metric, Rehearsal, SuiteEntry
 from harness.servers import datapath
+from harness.units import size_name
 from hosts.errors import Refusal
 
 ENOUGH_ROUNDS = 5

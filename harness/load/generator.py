@@ -17,7 +17,7 @@ from harness.servers import requirements
 from hosts.errors import Refusal
 from hosts.facts import Facts
 from hosts.onhost.agent.values import Tls
-from hosts.programs import Program, in_image, on_host
+from hosts.programs import Program
 
 ONHOST = Path(hosts.__file__).parent / "onhost"
 NAME = "load"
@@ -66,12 +66,7 @@ def compiled(bench: Bench) -> str:
 
     Raises Refusal where it cannot be compiled.
     """
-    if NAME not in bench.shared:
-        programs, image = bench.carried.programs, bench.carried.image
-        if NAME not in programs:
-            programs[NAME] = in_image(image, program()) if image else on_host(bench.receiver, program())
-        bench.shared[NAME] = bench.receiver.put(programs[NAME], NAME, 0o700)
-    return bench.shared[NAME]
+    return bench.program(bench.receiver, NAME, program)
 
 
 def unsupported(sender: Facts, receiver: Facts) -> str | None:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from harness.api.bench import LINK_PORT, Bench, load
 from harness.measuring import way
 from hosts.errors import Refusal
+from hosts.onhost.agent.values import Given
 from hosts.remote import changes
 from hosts.remote.changes import Scope
 
@@ -70,7 +71,7 @@ def measure(bench: Bench, rate: int | None, times: tuple[int, int] = (5, 2)) -> 
     """
     carried = way.counting(bench.sender, bench.receiver)
     first = _pull(bench, SHORT, SLOW_SECONDS if rate is None else deadline(SHORT, {rate: at(rate)}))
-    found = {rate: at(SHORT * 8 / first)}
+    found: dict[int | str | None, Measured] = {rate: at(SHORT * 8 / first)}
     tries, size = (times[0] - 1 if first < 1 else 1), min(LONG, max(SHORT, int(SHORT / first * LONG_SECONDS)))
     short = min([first, *(_pull(bench, SHORT, deadline(SHORT, found)) for _ in range(tries))])
     long = min(_pull(bench, size, deadline(size, found)) for _ in range(times[1]))
@@ -85,7 +86,7 @@ def at(rate: float) -> Measured:
     return {"seconds_1mb": SHORT * 8 / rate, "goodput_bits_per_second": rate}
 
 
-def deadline(size: int, known: Mapping[int | None, Measured]) -> float:
+def deadline(size: int, known: Mapping[int | str | None, Measured]) -> float:
     """Seconds within which so many bytes come, on links that were measured to be like this: four times what they need
     on the slowest."""
     goodputs = [goodput for each in known.values() if (goodput := each["goodput_bits_per_second"])]
@@ -109,7 +110,7 @@ def prepare(
     bench: Bench,
     rate: int | None,
     may_shape: bool,
-    known: dict[int | None, Measured],
+    known: dict[int | str | None, Measured],
     earlier: Measured | None = None,
 ) -> Measured:
     """Shape where asked and allowed, then measure. ``known``: what was measured at which rates between these hosts
@@ -143,10 +144,13 @@ def _at(bench: Bench, rate: int, *, seen: bool) -> Measured:
     )
 
 
-def _pull(bench: Bench, size: int, timeout: float) -> float:
-    """Seconds from the start of connect to the last byte, as the receiver sees them."""
+def pulled(bench: Bench, size: int, timeout: float) -> tuple[float, Given]:
+    """Seconds from the start of connect to the last byte, as the receiver sees them; what the sender's TCP tells."""
     with ThreadPoolExecutor(1) as pool:
         serving = pool.submit(bench.sender.agent.give, str(bench.address), LINK_PORT, size, timeout)
         seconds = bench.receiver.agent.pull(str(bench.address), LINK_PORT, size, timeout)
-        serving.result()
-    return seconds
+        return seconds, serving.result()
+
+
+def _pull(bench: Bench, size: int, timeout: float) -> float:
+    return pulled(bench, size, timeout)[0]

@@ -69,8 +69,8 @@ class OpenTestbed:
     """What paths made once for these hosts, by name."""
     environment: dict[str, str]
     """What servers in user space are started with."""
-    links: dict[int | None, dict[str, float | None]] = field(default_factory=dict)
-    """What the link was measured to be at its rates (bit/s; None as it is)."""
+    links: dict[int | str | None, dict[str, float | None]] = field(default_factory=dict)
+    """What the link was measured to be at its rates (bit/s; None as it is), and under conditions, by their words."""
     carried: Carried = field(default_factory=Carried)
     """What outlives it, for the next one of its kind."""
     priced: dict[Known, Price] = field(default_factory=dict)

@@ -162,6 +162,7 @@ def _verified(
             connections=made.got.connections,
             sender_states=states["sender"],
             receiver_states=states["receiver"],
+            client=json.loads(made.got.told) if made.got.told else None,
         )
     )
     if witness.reason and (wrong := looking.went_back(made.deployed, before, after)):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 from harness.api.bench import Payload
 from harness.api.path import Deployed
@@ -49,6 +50,8 @@ def take(
     outs = [f"{place}.{OUT}" if apart else OUT for place in range(len(cells))]
     if batch.requests == 1:
         opened.receiver.agent.make_room(sorted(set(outs)), payload.size)
+    if clients := [one.client for one in several if one.client]:
+        opened.receiver.agent.have_clients(clients)
     _prime(opened, several, payload, batch)
     transfers: list[Transfer] = []
     seen: Look | None = None
@@ -108,6 +111,8 @@ def _fetch(opened: OpenTestbed, deployed: Deployed, payload: Payload, batch: Bat
     """What came of a transfer. Raises HostLost."""
     agent, url, timeout = opened.receiver.agent, deployed.url(payload.name), _timeout(opened, payload, batch)
     try:
+        if deployed.client:
+            return agent.fetch_by(deployed.client, urlsplit(url).path, out, payload.size, timeout)
         if batch.requests == 1:
             return agent.fetch(url, out, payload.size, timeout, deployed.tls)
         size, sha256 = payload.size, payload.sha256

@@ -25,6 +25,7 @@ class Https(DataPath):
         order=50,
         order_over_clear=0,
     )
+    speaks_tls = True
     buffers = (4096,)
     prices = (datapath.PRICES, openssl.PRICES, gnutls.PRICES)
 

@@ -27,6 +27,7 @@ class HttpsQat(DataPath):
         subject="Encrypting TLS in user space by the QAT engine (https-qat)",
         short="HTTPS on QAT",
     )
+    speaks_tls = True
     prices = (datapath.PRICES, qat_engine.PRICES, gnutls.PRICES)
 
     def impossible(self, parameters: Parameters) -> str | None:

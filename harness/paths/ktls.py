@@ -22,6 +22,7 @@ class Ktls(DataPath):
         order=30,
         model="scheme",
     )
+    speaks_tls = True
     prices = (datapath.PRICES, gnutls.PRICES)
     impossible = staticmethod(ktls.impossible)
     unsupported = staticmethod(ktls.in_software)

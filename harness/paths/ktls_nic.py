@@ -22,6 +22,7 @@ class KtlsNic(DataPath):
         short="kernel TLS by the network card",
         order=80,
     )
+    speaks_tls = True
 
     def impossible(self, parameters: Parameters) -> str | None:
         if parameters.driver != "any":

@@ -21,6 +21,7 @@ class KtlsWrite(DataPath):
         short="kernel TLS with write",
         order=70,
     )
+    speaks_tls = True
     buffers = (4096,)
     prices = (datapath.PRICES, gnutls.PRICES)
     impossible = staticmethod(ktls.impossible)

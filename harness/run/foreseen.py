@@ -16,7 +16,7 @@ from harness.ciphers.interfaces import INTERFACES
 from harness.ciphers.table import CIPHERS
 from harness.costs.explanation import Explanation
 from harness.events import Events
-from harness.measuring import asked, link, quieting
+from harness.measuring import asked, conditions, link, quieting
 from harness.measuring.opened import OpenTestbed
 from harness.profile import CryptoSuite, Profile, TransferSuite
 from harness.run import answers, feasible
@@ -119,6 +119,8 @@ def _transfers(
         if why := requirements.no_programs(("tc",), opened.sender_facts, opened.receiver_facts):
             raise Refusal(f"the link cannot be put to its rate: {why}")
         link.shape(bench, suite.link_rate)
+    if (far := conditions.asked(suite)) and opened.may_shape:
+        conditions.make(bench, far, suite.link_rate)
     explanation = Explanation(profile, suite, dict(paths), Events())
     for name in suite.paths:
         path = paths[name]

@@ -13,7 +13,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from harness import paths, plan
+from harness import paths, plan, receiving
 from harness.api.path import DataPath
 from harness.events import Chosen, Event, Events, Note
 from harness.measuring.opened import Fresh, OpenTestbed, Wanted, testbeds
@@ -57,7 +57,8 @@ class Session:
     ) -> None:
         self.profile, self.testbed, self.results, self.events = profile, testbed, results, events
         self.run_id = run_id
-        self.paths, self.explain = paths.discover() | dict(twins or {}), explain
+        self.paths = receiving.beside(paths.discover() | dict(twins or {}))
+        self.explain = explain
         self.never = _never(profile, self.paths)
         clear = frozenset(name for name, path in self.paths.items() if path.clear)
         self.cells = {cell.id: cell for cell in plan.cells(profile, clear)}
@@ -310,6 +311,12 @@ def _never(profile: Profile, known: dict[str, DataPath]) -> list[str]:
             raise ConfigError(
                 f"{where}: no data path is called {', '.join(unknown)}",
                 next_step=f"name some of: {', '.join(sorted(known))}",
+            )
+        asked = suite.question == "receive"
+        if other := next((name for name in suite.paths if known[name].receives != asked), None):
+            raise ConfigError(
+                f"{where}: {other} is {'no' if asked else 'a'} way of receiving",
+                next_step="compare ways of receiving, and nothing else, by the question receive",
             )
         for name in suite.paths:
             parameters = replace(suite.parameters, cipher=None) if known[name].clear else suite.parameters

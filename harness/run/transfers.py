@@ -19,16 +19,17 @@ from harness.costs.prediction import Prediction
 from harness.events import Events, Note
 from harness.load import generator
 from harness.load.generator import Asked
-from harness.measuring import link, loading, sampling
+from harness.measuring import conditions, link, loading, sampling
 from harness.measuring.crossings import NotThisPath
 from harness.measuring.opened import OpenTestbed
 from harness.measuring.proof import Batch
 from harness.plan import CellPlan
-from harness.profile import Profile, TransferSuite, size_name
+from harness.profile import Profile, TransferSuite
 from harness.record import Cell, Metric, SuiteEntry, Verdict
 from harness.run import feasible
 from harness.run.suite import Began, Group, Outcomes, Spans, TakeBlock, one_by_one
 from harness.samples import Sample
+from harness.units import size_name
 from harness.verdicts import judging
 from hosts import offloads
 from hosts.errors import Refusal
@@ -64,8 +65,9 @@ class Transfers:
         self.profile, self.suite = profile, suite
         self.paths, self.outcomes, self.events = paths, outcomes, events
         self.sabotage = sabotage
-        # of small files, handshakes are the cost, of load what all connections share: no price is known
-        self.explain = explain and suite.requests == 1 and not suite.connections
+        # of small files, handshakes are the cost, of load what all connections share, of ways of receiving what the
+        # receiver does: no price is known
+        self.explain = explain and suite.requests == 1 and not suite.connections and not suite.sent_by
         self.explanation = Explanation(profile, suite, paths, events)
         self.opened: OpenTestbed | None = None
         self.deployed: dict[str, Deployed] = {}
@@ -102,6 +104,9 @@ class Transfers:
             self.outcomes.writer.head.suites.append(self.entry)
         rate, earlier = self.suite.link_rate, self.entry.link or None
         self.entry.link = link.prepare(bench, rate, opened.may_shape, opened.links, earlier)
+        if (far := conditions.asked(self.suite)) and opened.may_shape:
+            self.entry.link = self.entry.link | conditions.prepare(bench, far, rate, seen=earlier is not None)
+            opened.links[str(far)] = {"goodput_bits_per_second": self.entry.link["far_bits_per_second"]}
         if self.suite.connections:
             generator.compiled(bench)
         self._deploy(opened, bench, live)
@@ -132,7 +137,9 @@ class Transfers:
             name=self.suite.name,
             figure=self.suite.figure,
             link_rate_bits_per_second=rate,
+            conditions=str(far) if (far := conditions.asked(self.suite)) and opened.may_shape else None,
             baseline=self.suite.baseline,
+            sent_by=self.suite.sent_by,
             question=self.suite.question,
             integrity=self.suite.integrity if authenticated else None,
             connection=self.suite.connection if self.suite.requests > 1 or self.suite.connections else None,
@@ -255,8 +262,15 @@ class Transfers:
             cells = compared[size, connections]
             limits, predictions = self._limits(size, cells), partial(self._predicted, size)
             asked = next((cell.path for cell in cells if plan.of_question(self.profile, cell)), None)
-            found += judging.rows(cells, self.suite.baseline, self.profile.margin, limits, predictions, asked)
+            found += judging.rows(
+                cells, self.suite.baseline, self.profile.margin, limits, predictions, asked, self._judged
+            )
         return found
+
+    @property
+    def _judged(self) -> Role:
+        """The host whose CPU its question is about."""
+        return "receiver" if self.suite.sent_by else "sender"
 
     def _predicted(self, size: int, metric: Metric, path: str) -> Prediction | None:
         return judging.combined(self.explanation.predict(size, metric, path))

@@ -23,7 +23,7 @@ from harness.servers import cards, ours, requirements
 from hosts.errors import Refusal
 from hosts.facts import Facts
 from hosts.onhost.agent.values import Decipher, LogTail
-from hosts.programs import Program, in_image, on_host
+from hosts.programs import Program
 
 ONHOST = Path(hosts.__file__).parent / "onhost"
 SHARED = "datapath"
@@ -44,12 +44,7 @@ def compiled(bench: Bench) -> str:
 
     Raises Refusal where it cannot be compiled.
     """
-    if SHARED not in bench.shared:
-        programs, image = bench.carried.programs, bench.carried.image
-        if SHARED not in programs:
-            programs[SHARED] = in_image(image, program()) if image else on_host(bench.sender, program())
-        bench.shared[SHARED] = bench.sender.put(programs[SHARED], SHARED, 0o700)
-    return bench.shared[SHARED]
+    return bench.program(bench.sender, SHARED, program)
 
 
 def padded(cipher: Cipher | None, size: int) -> int:

@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 
 from harness.ciphers.table import CIPHERS
 from harness.record import Cell, Crossing, Head, Metric, Verdict
+from harness.units import size_words
 
 METRICS: tuple[Metric, ...] = ("seconds", "cpu_seconds_per_gb")
+"""The second stands for the CPU of whichever host is compared."""
 WORDS = 30
 """The answer has at most so many."""
 LISTED = 4
@@ -22,8 +24,8 @@ CLEAR = ("none", "", "-")
 ORDER = ("faster", "slower", "same", "cannot_tell", "missing")
 TIME = {"faster": "faster", "slower": "slower", "same": "same", "cannot_tell": "undecided", "missing": "unmeasured"}
 CPU = TIME | {"faster": "cheaper", "slower": "dearer"}
-BOTH = {"faster": "costs less CPU", "slower": "costs more CPU", "same": "costs the same CPU"}
-"""What follows of the sender's CPU where it has the same verdicts as time."""
+BOTH = {"faster": "less CPU", "slower": "more CPU", "same": "the same CPU"}
+"""What it costs, where CPU has the same verdicts as time."""
 LOWER = ("no answer", "this run")
 """What a sentence may begin with that is no name."""
 UNFINISHED = {"running": "so far", "interrupted": "interrupted", "failed": "run failed"}
@@ -66,9 +68,19 @@ class Answer:
     places: tuple[Place, ...]
 
     @property
+    def host(self) -> str:
+        """Whose CPU is compared."""
+        return next((cpu_host(place.cpu) for place in self.places if place.cpu), "sender")
+
+    @property
     def compared(self) -> bool:
         """Whether anything was."""
         return any(place.time or place.cpu for place in self.places)
+
+
+def cpu_host(verdict: Verdict) -> str:
+    """Whose CPU a verdict is about."""
+    return "receiver" if verdict.metric == "receiver_cpu_seconds_per_gb" else "sender"
 
 
 def about(head: Head) -> Answer | None:
@@ -144,7 +156,7 @@ def ratio(value: float) -> str:
 
 def sizes(values: Iterable[int]) -> str:
     """Sizes in decimal units that are told once: ``1, 10 and 100 MB``. Whole KiB below 1 MB are KiB."""
-    pairs = [_size(value) for value in dict.fromkeys(values)]
+    pairs = [size_words(value) for value in dict.fromkeys(values)]
     if len(pairs) > LISTED:
         return f"{len(pairs)} sizes"
     last = len(pairs) - 1
@@ -312,14 +324,13 @@ def _plain(answer: Answer, kind: str, times: Callable[[float], str] | None) -> s
     }
     further = {"slower": "slower", "same": "as fast", "cannot_tell": "undecided", "missing": "not measured"}
     if len(time) > 1 and time == cpu:  # both say the same everywhere: told once
-        both = {word: f"{text} and {BOTH[word]}" if word in BOTH else text for word, text in said.items()}
+        costs_it = "costs" if answer.host == "sender" else f"costs the {answer.host}"
+        both = {word: f"{text} and {costs_it} {BOTH[word]}" if word in BOTH else text for word, text in said.items()}
         return _clauses(time, both, further | {"slower": "slower and dearer"}, "seconds", everywhere, times)
     text = _clauses(time, said, further, "seconds", everywhere, times)
     costs = {
-        "faster": "costs the sender less CPU",
-        "slower": "costs the sender more CPU",
-        "same": "costs the sender the same CPU",
-        "cannot_tell": "the sender's CPU is undecided",
+        **{word: f"costs the {answer.host} {spent}" for word, spent in BOTH.items()},
+        "cannot_tell": f"the {answer.host}'s CPU is undecided",
     }
     more = {"slower": "more", "same": "the same", "cannot_tell": "undecided", "missing": "not measured"}
     spent = _clauses(cpu, costs, more, "cpu_seconds_per_gb", "", times)
@@ -367,7 +378,8 @@ def _span(places: Iterable[Place], metric: Metric, times: Callable[[float], str]
 
 
 def _compact(answer: Answer, where: Callable[[dict[str, list[Place]], dict[str, str]], str]) -> str:
-    found = {"time": (_groups(answer, "seconds"), TIME), "CPU": (_groups(answer, "cpu_seconds_per_gb"), CPU)}
+    cpu = "CPU" if answer.host == "sender" else f"{answer.host} CPU"
+    found = {"time": (_groups(answer, "seconds"), TIME), cpu: (_groups(answer, "cpu_seconds_per_gb"), CPU)}
     return "; ".join(f"{what} {where(groups, words)}" for what, (groups, words) in found.items() if groups)
 
 
@@ -387,12 +399,3 @@ def _number(groups: dict[str, list[Place]], words: dict[str, str]) -> str:
 def bytes_of(cell: Cell) -> int:
     """Of its file, or of kernel crypto's buffer."""
     return cell.size_bytes if cell.size_bytes is not None else cell.buffer_bytes or 0
-
-
-def _size(value: int) -> tuple[str, str]:
-    if value and value % 1024 == 0 and value < 2**20:
-        return f"{value // 1024}", "KiB"
-    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if value >= factor:
-            return f"{value / factor:g}", unit
-    return f"{value}", "B"

@@ -11,7 +11,7 @@ from harness.costs.prediction import Predicted, Prediction
 from harness.record import Cell, Metric, Verdict
 from harness.samples import ELSEWHERE, Sample, counted, cpu_seconds_per_gb, placed
 from harness.verdicts import stats
-from hosts.roles import ROLES
+from hosts.roles import ROLES, Role
 
 TIMER_SECONDS = 1e-6
 """The step of the receiver's timer: libcurl tells whole microseconds. Samples by another clock tell its step."""
@@ -24,13 +24,19 @@ PREDICTION_MISSES = 0.05
 METRICS: dict[Metric, Callable[[Sample], float | None]] = {
     "seconds": lambda sample: sample.seconds,
     "cpu_seconds_per_gb": cpu_seconds_per_gb,
+    "receiver_cpu_seconds_per_gb": partial(cpu_seconds_per_gb, role="receiver"),
 }
+HOST: dict[Metric, Role] = {"cpu_seconds_per_gb": "sender", "receiver_cpu_seconds_per_gb": "receiver"}
+"""Whose CPU it is."""
+JUDGED: dict[Role, tuple[Metric, ...]] = {role: ("seconds", metric) for metric, role in HOST.items()}
+"""What is compared, by the host that the question is about."""
 
 
 def step(sample: Sample, metric: Metric) -> float:
     """The step of the clock that measured this metric, as a fraction of what it measured."""
-    if metric == "cpu_seconds_per_gb":
-        return (sample.sender.cpu_resolution_seconds or 0.0) / (sample.sender.cpu_seconds or math.inf)
+    if metric in HOST:
+        host = sample.sender if HOST[metric] == "sender" else sample.receiver
+        return (host.cpu_resolution_seconds or 0.0) / (host.cpu_seconds or math.inf)
     operations, clock_step = (sample.witness.get(name) for name in ("operations", "clock_step_seconds"))
     batch = operations if isinstance(operations, int) and operations > 1 else 1
     clock = clock_step if isinstance(clock_step, float) else TIMER_SECONDS
@@ -62,12 +68,13 @@ def rows(
     limits: Mapping[str, str | None],
     prediction: Callable[[Metric, str], Prediction | None],
     question: str | None = None,
+    judged: Role = "sender",
 ) -> list[Verdict]:
     """Every measured cell of one suite and size against the first measured one whose path is ``baseline``.
 
     Cells of one path that is listed twice are compared like others. ``prediction`` of a metric and a candidate's path:
     the ratio that prices allow, None where there is none. ``question``: the path whose comparison with the baseline the
-    run's question asks for. Still without numbers: ``settled`` gives them.
+    run's question asks for. ``judged``: whose CPU is compared. Still without numbers: ``settled`` gives them.
     """
     measured = [cell for cell in cells if cell.outcome == "measured"]
     base = next((cell for cell in measured if cell.path == baseline), None)
@@ -78,7 +85,13 @@ def rows(
         for cell in measured
         if cell is not base
         for row in against(
-            base, cell, margin, partial(_of_path, prediction, cell.path), limits.get(cell.id), cell.path == question
+            base,
+            cell,
+            margin,
+            partial(_of_path, prediction, cell.path),
+            limits.get(cell.id),
+            cell.path == question,
+            JUDGED[judged],
         )
     ]
 
@@ -99,6 +112,7 @@ def against(
     prediction: Callable[[Metric], Prediction | None] = lambda _metric: None,
     bottleneck: str | None = None,
     of_question: bool = False,
+    metrics: Sequence[Metric] = JUDGED["sender"],
 ) -> list[Verdict]:
     """One cell against another, a verdict for each metric, still without numbers: ``settled`` gives them."""
     return [
@@ -120,7 +134,7 @@ def against(
             ceiling_high=predicted.high if predicted else None,
             bottleneck=bottleneck,
         )
-        for metric, predicted in ((metric, prediction(metric)) for metric in METRICS)
+        for metric, predicted in ((metric, prediction(metric)) for metric in metrics)
     ]
 
 
@@ -220,7 +234,8 @@ def remarks(rows: Sequence[Verdict], samples: Iterable[Sample]) -> list[str]:
             usual = math.exp(statistics.median(logs))
             far = ", ".join(f"{blocks[place]} (x{math.exp(logs[place]):.3g})" for place in places)
             lines.append(f"{row.comparison}, {row.metric}: far from the median of x{usual:.3g}: block {far}; counted")
-    shares = [sample.sender.cpu_elsewhere for sample in taken]
+    roles: set[Role] = {HOST[row.metric] for row in rows if row.metric in HOST} or {"sender"}
+    shares = [(one.sender if role == "sender" else one.receiver).cpu_elsewhere for role in roles for one in taken]
     if missing := [share for share in shares if share is not None and not placed(share)]:
         lines.append(
             f"the CPU of {len(missing)} of {len(shares)} samples is missing: of the busy time there "

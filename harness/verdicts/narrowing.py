@@ -25,6 +25,6 @@ def so_far(verdicts: Iterable[Verdict], cells: Iterable[Cell]) -> Narrowed:
 
 
 def _where(verdict: Verdict, cell: Cell, several: bool) -> str:
-    what = "time" if verdict.metric == "seconds" else "CPU"
+    what = {"seconds": "time", "cpu_seconds_per_gb": "CPU"}.get(verdict.metric, "receiver CPU")
     at = spots([Place(cell.suite, cell.cipher, bytes_of(cell), None, None, cell.connections)])
     return f"{what} at {at}{f' ({cell.suite})' if several else ''}"

@@ -24,6 +24,8 @@ USUAL_SECONDS = 30.0
 TALLY_SECONDS = 120.0
 """What counting a long log may take beyond waiting for it."""
 SLACK_SECONDS = 15.0
+CLIENTS_SECONDS = 200.0
+"""For as many clients as a suite has, each of which may take its time to start."""
 """So much later than its own timeout an operation must have answered."""
 
 
@@ -207,9 +209,9 @@ class Agent:
 
     # the link and transfers
 
-    def give(self, address: str, port: int, size_bytes: int, timeout: float) -> None:
-        """Let one connection in and send bytes down it."""
-        self._ask(protocol.Give(address, port, size_bytes, timeout), timeout + SLACK_SECONDS)
+    def give(self, address: str, port: int, size_bytes: int, timeout: float) -> values.Given:
+        """Let one connection in and send bytes down it; what TCP tells of it once all has arrived."""
+        return self._ask(protocol.Give(address, port, size_bytes, timeout), timeout + SLACK_SECONDS)
 
     def pull(self, address: str, port: int, size_bytes: int, timeout: float) -> float:
         """Take bytes from such a giver, who is waited for as long as for the bytes; seconds."""
@@ -230,6 +232,14 @@ class Agent:
     def fetch(self, url: str, out: str, size_bytes: int, timeout: float, tls: values.Tls | None) -> values.Fetched:
         """One transfer of a payload of ``size_bytes`` into a file below the run's directory."""
         return self._ask(protocol.Fetch(url, out, size_bytes, timeout, tls), timeout + SLACK_SECONDS)
+
+    def have_clients(self, commands: Sequence[Sequence[str]]) -> None:
+        """Have these clients of ours ready to fetch, and no others."""
+        self._ask(protocol.HaveClients([list(command) for command in commands]), CLIENTS_SECONDS)
+
+    def fetch_by(self, command: Sequence[str], path: str, out: str, size_bytes: int, timeout: float) -> values.Fetched:
+        """One transfer of a payload of ``size_bytes`` by a client of ours."""
+        return self._ask(protocol.FetchBy(list(command), path, out, size_bytes, timeout), timeout + SLACK_SECONDS)
 
     def prime(self, url: str, timeout: float, size_bytes: int, sha256: str, tls: values.Tls) -> str | None:
         """The TLS session for the next ``resumed`` batch of this file; else why not."""

@@ -17,7 +17,8 @@ TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 
 ROW = 23
 LONGEST = 24
 """Characters of a candidate's name that there is room for."""
-METRICS = (("seconds", "time", "circle", 0.17), ("cpu_seconds_per_gb", "CPU per GB", "diamond-open", -0.17))
+METRICS = (("seconds", "circle", 0.17), ("cpu_seconds_per_gb", "diamond-open", -0.17))
+"""The second stands for the CPU of whichever host is compared."""
 
 
 def forest(panel: Panel) -> Figure | None:
@@ -29,7 +30,7 @@ def forest(panel: Panel) -> Figure | None:
     left = min(left, 150)
     lines, notes, height = _rows(panel, left)
     low, high = _range(panel)
-    traces = [trace for metric in METRICS for trace in _trace(panel, metric, lines, low, high, notes)]
+    traces = [trace for metric in metrics(panel) for trace in _trace(panel, metric, lines, low, high, notes)]
     predicted = _predictions(panel, lines, low, high)
     traces += [predicted] if predicted else []
     margin = next(iter(panel.verdicts.values())).margin
@@ -77,11 +78,18 @@ def forest(panel: Panel) -> Figure | None:
             else ""
         ),
         spec=spec,
-        legend=[(label, -1 - n, "") for n, (_, label, _, _) in enumerate(METRICS)]
+        legend=[(words.METRICS[name], -1 - n, "") for n, (name, _, _) in enumerate(metrics(panel))]
         + ([("predicted", -3, "from the measured prices")] if predicted else []),
         columns=["candidate", "size", "metric", "ratio", "low", "high", "verdict", "blocks", "predicted"],
         rows=_table(panel, lines),
     )
+
+
+def metrics(panel: Panel) -> list[tuple[str, str, float]]:
+    """What a panel's verdicts are of, each with its symbol and its place in a row: CPU is that of one host."""
+    names = {name for _, name in panel.verdicts}
+    own = [name for name in words.METRICS if name in names and name != "seconds"]
+    return [METRICS[0], *((name, *METRICS[1][1:]) for name in own or [METRICS[1][0]])]
 
 
 Lines = dict[tuple[int, int], int]
@@ -137,13 +145,14 @@ def _range(panel: Panel) -> tuple[float, float]:
 
 def _trace(
     panel: Panel,
-    metric: tuple[str, str, str, float],
+    metric: tuple[str, str, float],
     lines: Lines,
     low: float,
     high: float,
     notes: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:
-    name, label, symbol, shift = metric
+    name, symbol, shift = metric
+    label = words.METRICS[name]
     x, y, up, down, hover, colours = [], [], [], [], [], []
     for (s, g), line in lines.items():
         verdict = panel.verdicts.get((panel.slots[(s, g)].id, name))
@@ -196,7 +205,7 @@ def _predictions(panel: Panel, lines: Lines, low: float, high: float) -> dict[st
         verdict = panel.verdicts.get((panel.slots[(s, g)].id, "seconds"))
         if verdict and verdict.ceiling and low <= verdict.ceiling <= high:
             x.append(verdict.ceiling)
-            y.append(-line + METRICS[0][3])
+            y.append(-line + METRICS[0][2])
             hover.append(f"predicted from the measured prices: {words.ratio(verdict.ceiling)}<br>{costs.fits(verdict)}")
     if not x:
         return None
@@ -210,9 +219,9 @@ def _predictions(panel: Panel, lines: Lines, low: float, high: float) -> dict[st
 def _table(panel: Panel, lines: Lines) -> list[list[Any]]:
     rows: list[list[Any]] = []
     for s, g in lines:
-        for name, label, _, _ in METRICS:
+        for name, _, _ in metrics(panel):
             verdict = panel.verdicts.get((panel.slots[(s, g)].id, name))
-            start: list[Any] = [panel.series[s].label, panel.groups[g], label]
+            start: list[Any] = [panel.series[s].label, panel.groups[g], words.METRICS[name]]
             if verdict is None:
                 if name == "seconds":
                     rows.append([*start, None, None, None, unmeasured(panel, panel.slots[(s, g)]), None, None])

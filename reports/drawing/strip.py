@@ -23,7 +23,7 @@ ROWS, FOLDED_ROWS = 16, 12
 WIDEST, WIDE = 2.5, 1.4
 """How far beyond its ratio an interval may widen the axis: of a question's picture, and of a part's."""
 PAPER_LINES = ("paper", "paper-time")
-SYMBOLS = {"seconds": "time", "cpu_seconds_per_gb": "cpu"}
+SYMBOLS = {"seconds": "time", "cpu_seconds_per_gb": "cpu", "receiver_cpu_seconds_per_gb": "cpu"}
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def question(head: Head, found: Answer) -> Strip:
     for n, (place, metric) in enumerate(every[:ROWS]):
         verdict, size = place.verdict(metric), words.size(place.size)
         size += words.over(place.connections)
-        named = words.METRICS[metric]
+        named = words.METRICS[verdict.metric if verdict else metric]
         heading = f"{named[0].upper()}{named[1:]}" if not n or every[n - 1][1] != metric else ""
         label = f"{words.cipher(place.cipher)} {size}" if several else size
         state = verdict.verdict if verdict and verdict.ratio else "missing"

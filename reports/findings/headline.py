@@ -74,7 +74,7 @@ def _suites(head: Head) -> defaultdict[str, tuple[bool, bool, int]]:
 
 
 def sentence(head: Head, verdict: Verdict) -> str:
-    """One comparison in words: its times, and what it cost the sender."""
+    """One comparison in words: its times, and what it cost the host that is compared."""
     cells = _cells(head)
     cell, base = cells[verdict.candidate], cells[verdict.baseline]
     subject = words.path(head, cell.path).subject or f"Using {cell.path}"
@@ -118,25 +118,26 @@ def sentence(head: Head, verdict: Verdict) -> str:
 
 
 def cost(verdict: Verdict) -> str:
-    """A comparison of the sender's CPU time per GB in words; its ratio must be known."""
+    """A comparison of a host's CPU time per GB in words; its ratio must be known."""
+    host = answer.cpu_host(verdict)
     if not verdict.ratio:
         raise ValueError(f"{verdict.comparison} has no ratio")
     sure = f"({span(verdict)})"
     if verdict.verdict == "faster":
-        return f"The sender needed {words.percent(1 - 1 / verdict.ratio)} less CPU per GB {sure}."
+        return f"The {host} needed {words.percent(1 - 1 / verdict.ratio)} less CPU per GB {sure}."
     if verdict.verdict == "slower":
         times = 1 / verdict.ratio
         more = f"{words.percent(times - 1)} more" if times < 2 else f"{words.ratio(times)} times the"
-        return f"The sender needed {more} CPU per GB {sure}."
+        return f"The {host} needed {more} CPU per GB {sure}."
     if verdict.verdict == "same":
-        return f"The sender needed the same CPU per GB within ±{words.percent(verdict.margin)} {sure}."
-    return f"Whether the sender needed less CPU per GB cannot be told {sure}."
+        return f"The {host} needed the same CPU per GB within ±{words.percent(verdict.margin)} {sure}."
+    return f"Whether the {host} needed less CPU per GB cannot be told {sure}."
 
 
 def _cpu(head: Head, verdict: Verdict) -> Verdict | None:
-    """What the comparison of times ``verdict`` found of the sender's CPU; None where that was not compared."""
-    pair = (verdict.candidate, verdict.baseline, "cpu_seconds_per_gb")
-    found = (other for other in head.verdicts if (other.candidate, other.baseline, other.metric) == pair)
+    """What the comparison of times ``verdict`` found of a host's CPU; None where that was not compared."""
+    pair = (verdict.candidate, verdict.baseline)
+    found = (v for v in head.verdicts if (v.candidate, v.baseline) == pair and v.metric != "seconds")
     return next((other for other in found if other.ratio), None)
 
 

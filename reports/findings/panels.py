@@ -66,7 +66,9 @@ class Panel:
         """Where the panel comes from and over which link."""
         shown = f"answers Figure {self.suite.figure} of the paper; " if self.suite.figure else ""
         limit = self.suite.link_rate_bits_per_second
-        return f"Suite {self.suite.name}; {shown}link rate {words.rate(limit)}"
+        far = f", {self.suite.conditions}" if self.suite.conditions else ""
+        sent = f"; sent by {self.suite.sent_by}" if self.suite.sent_by else ""
+        return f"Suite {self.suite.name}; {shown}link rate {words.rate(limit)}{far}{sent}"
 
     @property
     def cells(self) -> list[Cell]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from harness import paths, records
+from harness import paths, receiving, records
 from harness.api.parameters import Parameters
 from harness.ciphers.table import CIPHERS
 from harness.record import Head, Outcome, Run, Status
@@ -113,7 +113,7 @@ def by_devcrypto(run: Run) -> None:
     """The baseline is the traditional scheme by /dev/crypto; the record says its words and steps, as today's do."""
     text = run.head.model_dump_json(by_alias=True).replace("afalg-copy", "devcrypto-copy")
     head = run.head = Head.model_validate_json(text.replace("alg_send_", "devcrypto_copy_"))
-    known = paths.discover()
+    known = receiving.beside(paths.discover())
     head.paths |= {cell.path: known[cell.path].words for cell in head.cells if cell.path in known}
     for entry in head.suites:
         cells = [cell for cell in head.cells if cell.suite == entry.name and cell.path in known]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness import paths, plan, record, records
+from harness import paths, plan, receiving, record, records
 from harness.api.bench import Bench
 from harness.api.path import Deployed
 from harness.events import Event, Events
@@ -25,7 +25,7 @@ from harness.samples import Sample
 from harness.verdicts import judging
 from hosts.remote.host import RemoteHost
 
-PATHS = paths.discover()
+PATHS = receiving.beside(paths.discover())
 CLEAR = frozenset(name for name, path in PATHS.items() if path.clear)
 MB = 10**6
 Sabotage = transfers.Sabotage

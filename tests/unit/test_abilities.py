@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import paths, profile
+from harness import paths, profile, receiving
 from harness.ciphers.table import CIPHERS
 from harness.cli import abilities
 from harness.run.answers import KERNEL_CRYPTO, Answer
@@ -36,7 +36,7 @@ def able(role: str, **changed: object) -> Facts:
 
 
 def answers(sender: Facts, built: bool = False, name: str = "gigabit-3des") -> dict[tuple[str, str], Answer]:
-    found = answers_of(profile.load(name), paths.discover(), sender, able("receiver"), built)
+    found = answers_of(profile.load(name), receiving.beside(paths.discover()), sender, able("receiver"), built)
     return {(answer.suite, answer.path): answer for answer in found}
 
 
@@ -82,7 +82,7 @@ def test_what_is_missing_is_said_path_by_path() -> None:
 
 def test_a_profile_is_told_suite_by_suite() -> None:
     wanted = profile.load("gigabit-3des")
-    found = answers_of(wanted, paths.discover(), able("sender"), able("receiver"), built=False)
+    found = answers_of(wanted, receiving.beside(paths.discover()), able("sender"), able("receiver"), built=False)
     lines = abilities.of_profile(wanted, found)
     later = sum(bool(answer.unbuilt) for answer in found)
     now = sum(str(answer) == "can run" for answer in found)

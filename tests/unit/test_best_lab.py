@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from harness import paths, profile
+from harness import paths, profile, receiving
 from harness.run import settling
 from hosts import testbed
 from hosts.errors import ConfigError, Refusal
@@ -21,7 +21,7 @@ from tests.unit.test_abilities import able
 
 AUTO = cast(AutoTestbed, testbed.load("auto"))
 KVM = cast(KvmTestbed, testbed.load("lab-kvm"))
-PATHS = paths.discover()
+PATHS = receiving.beside(paths.discover())
 
 
 @pytest.fixture

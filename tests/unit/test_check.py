@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import paths, profile
+from harness import paths, profile, receiving
 from harness.cli import check
 from harness.measuring import way
 from harness.measuring.way import BYTES, Carried
@@ -32,7 +32,9 @@ def without(role: str, *absent: str) -> Facts:
 
 
 def lacking(sender: Facts, receiver: Facts, name: str = "gigabit-3des", builds: bool = True) -> dict[str, set[str]]:
-    found = answers.lacking([profile.load(name)], paths.discover(), sender, receiver, shapes=True, builds=builds)
+    found = answers.lacking(
+        [profile.load(name)], receiving.beside(paths.discover()), sender, receiver, shapes=True, builds=builds
+    )
     return {role: set(names) for role, names in found.items()}
 
 
@@ -57,7 +59,7 @@ def test_what_was_said_to_be_lacking_is_enough(name: str) -> None:
     found = lacking(sender, receiver, name)
     given = answers.supposed(sender, found["sender"]), answers.supposed(receiver, found["receiver"])
     assert lacking(*given, name) == {"sender": set(), "receiver": set()}
-    for answer in answers.answers(profile.load(name), paths.discover(), *given, built=False):
+    for answer in answers.answers(profile.load(name), receiving.beside(paths.discover()), *given, built=False):
         assert "apt-get" not in str(answer)
 
 
@@ -81,7 +83,7 @@ def test_packages_are_named_as_the_distribution_does() -> None:
 def test_what_can_run_now_and_what_once_packages_are_there() -> None:
     wanted = profile.load("gigabit-3des")
     now, then = (
-        answers.answers(wanted, paths.discover(), sender, without("receiver"), built=False)
+        answers.answers(wanted, receiving.beside(paths.discover()), sender, without("receiver"), built=False)
         for sender in (without("sender", "lighttpd", "nginx"), without("sender"))
     )
     lines = check.of_profile(wanted, now, then)
@@ -99,7 +101,7 @@ def test_what_can_run_now_and_what_once_packages_are_there() -> None:
 def test_whether_its_question_can_be_answered_is_told_with_what_is_missing() -> None:
     wanted = profile.load("gigabit-3des")
     sender = replace(without("sender"), modules=frozenset())
-    found = answers.answers(wanted, paths.discover(), sender, without("receiver"), built=True)
+    found = answers.answers(wanted, receiving.beside(paths.discover()), sender, without("receiver"), built=True)
     said = "  its question, so-crypt against devcrypto-copy, CANNOT be answered there: devcrypto-copy cannot run"
     assert check.of_profile(wanted, found, found)[1].startswith(said.partition(":")[0])
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import paths, plan, profile, records
+from harness import paths, plan, profile, receiving, records
 from tests.support.commands import HOSTS, PATIENCE, ROOT, Done, command
 
 
@@ -163,7 +163,7 @@ def items(done: Done) -> list[str]:
 
 def planned(wanted: profile.Profile) -> list[str]:
     """Names of the cells that a profile asks for: those of its question alone first, then by suite file."""
-    clear = frozenset(name for name, path in paths.discover().items() if path.clear)
+    clear = frozenset(name for name, path in receiving.beside(paths.discover()).items() if path.clear)
     cells = plan.cells(wanted, clear)
     suites = {suite.name: suite.question for suite in wanted.suites}
     by_file = [cell for question in sorted(set(suites.values())) for cell in cells if suites[cell.suite] == question]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import paths, records
+from harness import paths, receiving, records
 from harness.api.parameters import Parameters
 from harness.ciphers.table import CIPHERS
 from harness.cli import closing, summary
@@ -19,7 +19,7 @@ from hosts.lab import kinds
 from tests.support.record_maker import crossings, kernel_crypto_part, make_run, small_parts
 
 MB = 10**6
-PATHS = paths.discover()
+PATHS = receiving.beside(paths.discover())
 WORDS = {name: path.words for name, path in PATHS.items()}
 ASKED = QuestionEntry(
     candidate="so-crypt", baseline="afalg-copy", suites=["schemes"], sizes_bytes=[1 * MB, 10 * MB, 100 * MB]

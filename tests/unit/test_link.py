@@ -82,7 +82,7 @@ def test_a_passing_disturbance_is_forgiven(calls: dict[str, Any]) -> None:
 
 def test_a_link_is_measured_once_at_a_rate_and_put_to_it_every_time(calls: dict[str, Any]) -> None:
     calls["measured"] = [at(10**9), at(54321), at(2 * 10**9)]
-    known: dict[int | None, link.Measured] = {}
+    known: dict[int | str | None, link.Measured] = {}
     for rate, due in ((10**9, 10**9), (10**9, 10**9), (None, 54321), (2 * 10**9, 2 * 10**9), (None, 54321)):
         assert link.prepare(NO_BENCH, rate, True, known) == at(due)
     assert calls["measured"] == []
@@ -109,7 +109,7 @@ def test_a_link_without_a_rate_is_measured_in_the_first_round_only(calls: dict[s
 
 
 def test_a_link_that_was_wrong_is_not_known(calls: dict[str, Any]) -> None:
-    known: dict[int | None, link.Measured] = {}
+    known: dict[int | str | None, link.Measured] = {}
     calls["measured"] = [at(10**9, 1.0, 0.5)] * len(link.PAUSES)
     with pytest.raises(HarnessError):
         link.prepare(NO_BENCH, 10**9, True, known)

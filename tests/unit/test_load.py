@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from harness import paths, plan
+from harness import paths, plan, receiving
 from harness.load import generator
 from harness.load.generator import Asked, Told
 from harness.profile import TransferSuite
@@ -80,7 +80,7 @@ def test_servers_are_told_the_most_connections() -> None:
 
 
 def test_a_so_crypt_socket_cannot_be_kept_and_lighttpd_not_be_proven() -> None:
-    known = paths.discover()
+    known = receiving.beside(paths.discover())
     kept = loaded(cipher="3des", connection="kept").parameters
     assert "cannot go back to clear text" in str(known["so-crypt"].impossible(kept))
     assert so_crypt.impossible(loaded(cipher="3des").parameters) is None

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from harness import profile
+from harness import profile, units
 from harness.api.parameters import Parameters
 from harness.ciphers.table import CIPHERS
 from harness.profile import FEWEST_ROUNDS, CryptoSuite, Profile, Question, Quick, Span, TransferSuite
@@ -199,18 +199,18 @@ def test_an_unknown_profile_is_answered_with_the_known_ones(tmp_path: Path, name
 
 @given(st.integers(0, 10**12))
 def test_a_size_and_its_name_are_each_others_inverse(size: int) -> None:
-    assert profile.parse_size(profile.size_name(size)) == size
+    assert units.parse_size(units.size_name(size)) == size
 
 
 @given(st.integers(1, 999), st.sampled_from(["B", "kB", "MB", "GB"]), st.sampled_from(["", " "]))
 def test_a_size_is_named_as_people_write_it(number: int, unit: str, space: str) -> None:
-    assert profile.size_name(profile.parse_size(f"{number}{space}{unit}")) == f"{number}{unit}"
+    assert units.size_name(units.parse_size(f"{number}{space}{unit}")) == f"{number}{unit}"
 
 
 @given(st.text())
 def test_what_is_no_size_is_refused_with_its_text(text: str) -> None:
     try:
-        size = profile.parse_size(text)
+        size = units.parse_size(text)
     except ValueError as error:
         assert repr(text) in str(error)
     else:
@@ -534,7 +534,7 @@ def test_the_reference_lists_every_key_with_its_default(heading: str) -> None:
             assert not fields[name].is_required() and fields[name].default is None, name
         elif said.startswith("`"):
             value = tomllib.loads(f"x = {said.strip('`')}")["x"]
-            value = profile.parse_size(value) if name == "largest" else tuple(value) if type(value) is list else value
+            value = units.parse_size(value) if name == "largest" else tuple(value) if type(value) is list else value
             assert value == fields[name].default, name
         else:
             assert name in ("name", "tls", "question", "quick"), name

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import paths, record, records
+from harness import paths, receiving, record, records
 from harness.events import Interval
 from harness.record import Head, QuestionEntry
 from harness.verdicts import answer, narrowing
@@ -19,7 +19,7 @@ from tests.support.record_maker import default_suites, make_run
 MB = 10**6
 SIZES = [1 * MB, 10 * MB, 100 * MB]
 ASKED = QuestionEntry(candidate="so-crypt", baseline="devcrypto-copy", suites=["schemes"], sizes_bytes=SIZES)
-WORDS = {name: path.words for name, path in paths.discover().items()}
+WORDS = {name: path.words for name, path in receiving.beside(paths.discover()).items()}
 SUITES = default_suites(ASKED.baseline)
 VERDICTS = ("faster", "slower", "same", "cannot_tell")
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from harness import paths, plan, profile, records
+from harness import paths, plan, profile, receiving, records
 from harness.ciphers.table import CIPHERS
 from harness.events import Chosen, Event, Events, Narrowed
 from harness.measuring.opened import Fresh
@@ -35,7 +35,7 @@ from hosts.testbed import AutoTestbed, LabTestbed
 from tests.support.made import Bed, Made, Place, Step
 from tests.unit.test_record import head
 
-PATHS = paths.discover()
+PATHS = receiving.beside(paths.discover())
 
 
 def suite_of(*names: str, **more: Any) -> dict[str, Any]:

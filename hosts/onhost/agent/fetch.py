@@ -40,9 +40,9 @@ class Receiver:
         for name in self._rooms.keys() - set(files):
             self._rooms.pop(name).close()
         for name in files:
-            self._room(name, size)
+            self.room(name, size)
 
-    def _room(self, name: str, size: int) -> Room:
+    def room(self, name: str, size: int) -> Room:
         """Room for ``size`` bytes in a file: what is there, or more of it."""
         found = self._rooms.get(name)
         if found and found.size >= size + SPARE:
@@ -57,7 +57,7 @@ class Receiver:
 
         ``size`` is the payload's; room for it is made now where there is none. Raises OSError without libcurl.
         """
-        into = self._room(out, size)
+        into = self.room(out, size)
         into.empty()
         cpu_before = cpu()
         with Handle(url, timeout, tls, into) as handle:

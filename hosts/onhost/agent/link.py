@@ -5,19 +5,31 @@ from __future__ import annotations
 import errno
 import select
 import socket
+import struct
 import time
 
 from .evp import CHUNK
+from .values import Given
+
+RETRANSMITTED, SEGMENTS, MIN_RTT = 100, 136, 148
+"""Where struct tcp_info (include/uapi/linux/tcp.h) has tcpi_total_retrans, tcpi_segs_out, tcpi_min_rtt (µs)."""
 
 
-def give(address: str, port: int, size: int, timeout: float) -> None:
-    """Let one connection in and send ``size`` bytes down it."""
+def give(address: str, port: int, size: int, timeout: float) -> Given:
+    """Let one connection in and send ``size`` bytes down it; what TCP tells of it once all has arrived."""
     with socket.create_server((address, port), family=_family(address)) as server:
         server.settimeout(timeout)
         connection, _ = server.accept()
         with connection:
             connection.settimeout(timeout)
             connection.sendall(bytes(size))
+            connection.shutdown(socket.SHUT_WR)
+            connection.recv(1)  # the other end closes when it has all
+            told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+    retransmitted, segments, microseconds = (
+        struct.unpack_from("=I", told, offset)[0] for offset in (RETRANSMITTED, SEGMENTS, MIN_RTT)
+    )
+    return Given(microseconds / 1e6, segments, retransmitted)
 
 
 def pull(address: str, port: int, size: int, timeout: float) -> float:

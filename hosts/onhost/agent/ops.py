@@ -30,12 +30,13 @@ from . import (
     protocol,
 )
 from . import fetch as receiver
+from .clients import Clients
 from .errors import ChangeError
 from .journal import Journal
 from .protocol import Operation
 from .small import SmallFiles
 from .trace import Trace
-from .values import Costs, Decipher, Digested, Fetched, Observation, Result, SystemCalls, Tallied
+from .values import Costs, Decipher, Digested, Fetched, Given, Observation, Result, SystemCalls, Tallied
 from .wire import decode, encode
 
 
@@ -50,6 +51,7 @@ class Operations:
         self.journal = Journal(directory)
         self.trace: Trace | None = None
         self.large = receiver.Receiver(directory)
+        self.clients = Clients()
         self.small = SmallFiles()
         self.masked = False
         """Whether variables were set before a TLS library was loaded."""
@@ -205,8 +207,8 @@ def observe(here: Operations, asked: protocol.Observe) -> Observation:
 
 
 @serves(protocol.Give)
-def give(here: Operations, asked: protocol.Give) -> None:
-    link.give(asked.address, asked.port, asked.size_bytes, asked.timeout_seconds)
+def give(here: Operations, asked: protocol.Give) -> Given:
+    return link.give(asked.address, asked.port, asked.size_bytes, asked.timeout_seconds)
 
 
 @serves(protocol.Pull)
@@ -232,6 +234,19 @@ def make_room(here: Operations, asked: protocol.MakeRoom) -> None:
 @serves(protocol.Fetch)
 def fetch(here: Operations, asked: protocol.Fetch) -> Fetched:
     return here.large.fetch(asked.url, asked.out, asked.size_bytes, asked.timeout_seconds, asked.tls)
+
+
+@serves(protocol.HaveClients)
+def have_clients(here: Operations, asked: protocol.HaveClients) -> None:
+    here.clients.have(asked.commands)
+
+
+@serves(protocol.FetchBy)
+def fetch_by(here: Operations, asked: protocol.FetchBy) -> Fetched:
+    into = here.large.room(asked.out, asked.size_bytes)
+    into.spoil()
+    file = here.directory / asked.out
+    return here.clients.fetch(asked.command, asked.path, file, asked.size_bytes, asked.timeout_seconds)
 
 
 @serves(protocol.Prime)

@@ -196,8 +196,8 @@ class Observe(Operation[values.Observation]):
 
 
 @dataclass(frozen=True)
-class Give(Operation[None]):
-    """Let one connection in and send bytes down it."""
+class Give(Operation[values.Given]):
+    """Let one connection in and send bytes down it; what TCP tells of it once all has arrived."""
 
     address: str
     port: int
@@ -256,6 +256,28 @@ class Fetch(Operation[values.Fetched]):
     size_bytes: int
     timeout_seconds: float
     tls: Optional[values.Tls]
+
+
+@dataclass(frozen=True)
+class HaveClients(Operation[None]):
+    """Have these clients of ours running and ready, by their commands, and no others any more.
+
+    Asked for ahead, so that no start of a process is part of a transfer. One that does not start says so when it is to
+    fetch.
+    """
+
+    commands: list[list[str]]
+
+
+@dataclass(frozen=True)
+class FetchBy(Operation[values.Fetched]):
+    """As ``Fetch``, by a client of ours: ``path`` is the URL's, of the server that its command names."""
+
+    command: list[str]
+    path: str
+    out: str
+    size_bytes: int
+    timeout_seconds: float
 
 
 @dataclass(frozen=True)

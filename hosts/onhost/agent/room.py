@@ -78,6 +78,10 @@ class Room:
         getattr(self._libc, "__fpurge")(self.stream)
         self._libc.clearerr(self.stream)
 
+    def spoil(self) -> None:
+        """Write over a byte of each page: what lies there is no payload until somebody writes one."""
+        self.memory[:: mmap.PAGESIZE] = bytes(-(-self.size // mmap.PAGESIZE))
+
     def close(self) -> None:
         """Close the stream and let go of the memory."""
         self.empty()

@@ -262,7 +262,7 @@ class Fetched:
     """A transfer, or a batch of them; what only one of both tells is None for the other."""
 
     error: Optional[str]
-    """libcurl's number and words, or what was wrong with a request of a batch."""
+    """libcurl's number and words, what a client of ours said, or what was wrong with a request of a batch."""
     seconds: float
     """From the start of connect to the last payload byte; wall time of a whole batch."""
     received_bytes: int
@@ -276,6 +276,8 @@ class Fetched:
     """Opened by a batch."""
     sha256_ok: Optional[bool]
     """Of a batch: all bodies right, one wrong, or None when too few came."""
+    told: Optional[str] = None
+    """The line of JSON that a client of ours told of it; None of libcurl."""
 
 
 @dataclass(frozen=True)
@@ -344,6 +346,16 @@ class SystemCalls:
     """Sent on within the kernel."""
     uncounted: list[str]
     """Calls that may have carried bytes which no result tells."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a sender's TCP tells of a connection (tcp(7), TCP_INFO)."""
+
+    min_rtt_seconds: float
+    segments: int
+    """Sent, those sent again among them."""
+    retransmitted: int
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The head of an answer: status, length, whether the connection ends. An answer without a length is none to count. */
-#include "load.h"
+#define _GNU_SOURCE		/* memmem */
+
+#include "answer.h"
 
 #include <string.h>
 #include <strings.h>

@@ -90,7 +90,8 @@ static void take_address(struct load *l, const struct options *o)
 
 static void take_tls(struct load *l, const struct options *o)
 {
-	struct tls_wanted w = { o->ca, o->version, o->suite, o->address, l->reuse == RESUMED };
+	struct tls_wanted w = { .ca = o->ca, .version = o->version, .suite = o->suite, .host = o->address,
+				.resumes = l->reuse == RESUMED };
 
 	if (!o->tls)
 		return;

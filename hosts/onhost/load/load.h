@@ -15,10 +15,11 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
+#include "answer.h"
+#include "tls.h"
 #include "util.h"
 
 #define MAX_CONNECTIONS	8192
-#define HEAD_ROOM	4096
 #define READ_ROOM	(256 * 1024)
 #define NAME_ROOM	96
 #define MAX_ERRORS	100	/* one is enough to spoil a run; a hundred end it */
@@ -36,47 +37,6 @@ struct latency {
 unsigned int latency_bucket(uint64_t ns);
 void latency_add(struct latency *l, uint64_t ns);
 void latency_say(struct json *j, const char *key, const struct latency *l);
-
-/* --- answer.c: the head of an answer; pure ------------------------------------------------------------------ */
-
-struct answer {
-	int status;
-	uint64_t length;					/* Content-Length */
-	bool closes;
-};
-
-/* Length of the whole head in buf, 0 if more is needed, -1 if it is no answer that can be counted. */
-int answer_parse(const char *buf, size_t len, struct answer *out);
-
-/* --- tls.c, and a file for each library: loaded when asked for, so that compiling needs no headers ------------- */
-
-enum io { IO_DONE, IO_READ, IO_WRITE, IO_END, IO_FAILED };	/* IO_READ, IO_WRITE: what is waited for */
-
-struct tls_wanted {
-	const char *ca, *version, *suite, *host;		/* suite: in the library's own words */
-	bool resumes;
-};
-
-/* A library. Sessions are kept in *kept of the connection that got them, until a newer one comes. */
-struct tls {
-	const char *name;
-	void (*setup)(const struct tls_wanted *w);		/* dies with a reason */
-	void *(*open)(int fd, void **kept);			/* NULL: no memory; resumes *kept where there is one */
-	enum io (*handshake)(void *c);
-	enum io (*read)(void *c, void *buf, size_t room, size_t *n);
-	enum io (*write)(void *c, const void *buf, size_t len, size_t *n);
-	bool (*resumed)(void *c);
-	void (*describe)(void *c, char *version, char *suite, size_t room);
-	void (*close)(void *c);
-	void (*forget)(void *kept);
-	void (*why)(void *c, char *out, size_t room);		/* the last failure */
-};
-
-extern const struct tls tls_openssl;
-const struct tls *tls_named(const char *name);
-void *tls_library(const char *const *names);			/* the first that loads; dies where none does */
-void *tls_function(void *library, const char *name);		/* dies where it has none */
-#define TAKE(library, name) (*(void **)&name = tls_function(library, #name))
 
 /* --- slot.c: one connection --------------------------------------------------------------------------------- */
 

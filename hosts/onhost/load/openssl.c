@@ -3,7 +3,8 @@
  * TLS by OpenSSL 1.1.1 or newer. What is declared here is what its manual pages say; numbers are those of openssl/ssl.h,
  * which it does not change within a version of the library's name.
  */
-#include "load.h"
+#include "tls.h"
+#include "util.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -15,6 +16,7 @@ typedef struct ssl_st SSL;
 typedef struct ssl_session_st SSL_SESSION;
 typedef struct ssl_cipher_st SSL_CIPHER;
 typedef struct ssl_method_st SSL_METHOD;
+typedef struct bio_st BIO;
 typedef struct X509_VERIFY_PARAM_st X509_VERIFY_PARAM;
 
 #define SSL_VERIFY_PEER			1
@@ -27,6 +29,7 @@ typedef struct X509_VERIFY_PARAM_st X509_VERIFY_PARAM;
 #define SSL_CTRL_SET_MAX_PROTO_VERSION	124
 #define SSL_SESS_CACHE_CLIENT		0x1
 #define SSL_SESS_CACHE_NO_INTERNAL	0x300
+#define SSL_OP_ENABLE_KTLS		(1u << 3)
 #define SSL_SENT_SHUTDOWN		1
 #define SSL_RECEIVED_SHUTDOWN		2
 #define TLS1_2_VERSION			0x303
@@ -35,6 +38,7 @@ typedef struct X509_VERIFY_PARAM_st X509_VERIFY_PARAM;
 static const SSL_METHOD *(*TLS_client_method)(void);
 static SSL_CTX *(*SSL_CTX_new)(const SSL_METHOD *);
 static long (*SSL_CTX_ctrl)(SSL_CTX *, int, long, void *);
+static uint64_t (*SSL_CTX_set_options)(SSL_CTX *, uint64_t);
 static int (*SSL_CTX_set_cipher_list)(SSL_CTX *, const char *);
 static int (*SSL_CTX_set_ciphersuites)(SSL_CTX *, const char *);
 static int (*SSL_CTX_load_verify_locations)(SSL_CTX *, const char *, const char *);
@@ -51,6 +55,9 @@ static void *(*SSL_get_ex_data)(const SSL *, int);
 static int (*SSL_connect)(SSL *);
 static int (*SSL_read)(SSL *, void *, int);
 static int (*SSL_write)(SSL *, const void *, int);
+static int (*SSL_has_pending)(const SSL *);
+static BIO *(*SSL_get_rbio)(const SSL *);
+static uint64_t (*BIO_number_read)(BIO *);
 static int (*SSL_get_error)(const SSL *, int);
 static int (*SSL_set_session)(SSL *, SSL_SESSION *);
 static int (*SSL_session_reused)(const SSL *);
@@ -74,6 +81,7 @@ static void take_all(void)
 	TAKE(l, TLS_client_method);
 	TAKE(l, SSL_CTX_new);
 	TAKE(l, SSL_CTX_ctrl);
+	TAKE(l, SSL_CTX_set_options);
 	TAKE(l, SSL_CTX_set_cipher_list);
 	TAKE(l, SSL_CTX_set_ciphersuites);
 	TAKE(l, SSL_CTX_load_verify_locations);
@@ -90,6 +98,9 @@ static void take_all(void)
 	TAKE(l, SSL_connect);
 	TAKE(l, SSL_read);
 	TAKE(l, SSL_write);
+	TAKE(l, SSL_has_pending);
+	TAKE(l, SSL_get_rbio);
+	TAKE(l, BIO_number_read);
 	TAKE(l, SSL_get_error);
 	TAKE(l, SSL_set_session);
 	TAKE(l, SSL_session_reused);
@@ -156,9 +167,12 @@ static void setup(const struct tls_wanted *w)
 	must(SSL_CTX_load_verify_locations(context, w->ca, NULL) == 1, "certificate", w->ca);
 	must(X509_VERIFY_PARAM_set1_ip_asc(SSL_CTX_get0_param(context), w->host), "address", w->host);
 	SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
-	/* fewer system calls for each byte: what carries the load must not be what limits it */
-	SSL_CTX_ctrl(context, SSL_CTRL_SET_READ_AHEAD, 1, NULL);
-	SSL_CTX_set_default_read_buffer_len(context, 65536);
+	if (w->hands_over) {		/* what it had read ahead by then would be lost to the kernel */
+		SSL_CTX_set_options(context, SSL_OP_ENABLE_KTLS);
+	} else {			/* fewer system calls for each byte: what reads must not be what limits */
+		SSL_CTX_ctrl(context, SSL_CTRL_SET_READ_AHEAD, 1, NULL);
+		SSL_CTX_set_default_read_buffer_len(context, 65536);
+	}
 	if (w->resumes) {
 		SSL_CTX_ctrl(context, SSL_CTRL_SET_SESS_CACHE_MODE, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL, NULL);
 		SSL_CTX_sess_set_new_cb(context, got_session);
@@ -230,6 +244,16 @@ static bool resumed(void *c)
 	return SSL_session_reused(c);
 }
 
+static bool holds(void *c)
+{
+	return SSL_has_pending(c);
+}
+
+static uint64_t took(void *c)
+{
+	return BIO_number_read(SSL_get_rbio(c));
+}
+
 static void describe(void *c, char *version, char *suite, size_t room)
 {
 	const SSL_CIPHER *cipher = SSL_get_current_cipher(c);
@@ -254,6 +278,8 @@ const struct tls tls_openssl = {
 	.read = read_some,
 	.write = write_some,
 	.resumed = resumed,
+	.holds = holds,
+	.took = took,
 	.describe = describe,
 	.close = close_it,
 	.forget = forget,

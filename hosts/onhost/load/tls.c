@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The TLS libraries by name. They are loaded from this host, so that compiling needs no headers of theirs. */
-#include "load.h"
+#include "tls.h"
+#include "util.h"
 
 #include <dlfcn.h>
 #include <stddef.h>

@@ -1,0 +1,43 @@
+"""The contract of a way of receiving: what its file provides as ``WAY``.
+
+It is the other half of a data path: what some path sends, taken from the socket into a file. Like a path it never falls
+back; it says before anything starts why it can run nowhere or not on these hosts, and proves each transfer.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from harness.api.bench import Bench
+from harness.api.parameters import Parameters
+from harness.api.path import Deployed
+from harness.api.words import Words
+from hosts.facts import Facts
+
+
+class Receiving(ABC):
+    """What a way's file provides as ``WAY``: an instance of a class that says its name and how it receives."""
+
+    name: str
+    words: Words = Words()
+    """How it is called in a terminal and in reports."""
+    sent_by: str | None = None
+    """The one path whose bytes it receives, whatever the suite's other ways have; None: the path that the suite
+    names."""
+    takes_tls: bool = True
+    """Whether what it receives is TLS; else it is the kernel below the socket that deciphers."""
+
+    def impossible(self, parameters: Parameters) -> str | None:
+        """Why this can run on no host at all, or None. Pure."""
+        return None
+
+    def unsupported(self, parameters: Parameters, sender: Facts, receiver: Facts) -> str | None:
+        """Why what is possible cannot be received on this receiver, or None. Pure."""
+        return None
+
+    @abstractmethod
+    def receive(self, bench: Bench, parameters: Parameters, sent: Deployed) -> Deployed:
+        """What is sent, received this way: with a client, counters, and a witness of its own beside that of ``sent``.
+
+        Changes go through the bench's scopes. Raises HostLost, Refusal.
+        """
