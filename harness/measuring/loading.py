@@ -143,11 +143,11 @@ def _run(
         scope.apply(changes.process("the generator of load", argv, out, err))
         said = agent.lines([LogTail(out, 0, 1)], asked.longest_seconds)[0]  # the window begins
         spending = beside.submit(_count, opened, asked.seconds)
+        _look(opened, seen)  # a canary on busy hosts may outlast the window
         while _goes_on(said) and len(canaries) < CANARIES:
             got = agent.fetch(deployed.url(payload.name), outs[len(canaries)], payload.size, timeout, deployed.tls)
             canaries.append(Canary(outs[len(canaries)], got.received_bytes, got.error))
-            for counter, value in opened.sender.agent.observe(NOW).values.items():
-                seen[counter] = max(seen.get(counter, 0), value or 0)
+            _look(opened, seen)
             said = agent.lines([LogTail(out, 0, 2)], NEXT_SHARE * asked.seconds)[0]
         if _goes_on(said):
             said = agent.lines([LogTail(out, 0, 2)], asked.longest_seconds + timeout)[0]
@@ -155,6 +155,12 @@ def _run(
         why = (opened.receiver.read([err])[err] or "").strip()
         raise Refusal(f"the generator of load told nothing: {why or 'it took too long'}", host=opened.receiver.name)
     return Ran(generator.parse(said[-1]), tuple(canaries), seen, spending.result())
+
+
+def _look(opened: OpenTestbed, seen: dict[str, int]) -> None:
+    """What of the sender is so now; the most of it is kept."""
+    for counter, value in opened.sender.agent.observe(NOW).values.items():
+        seen[counter] = max(seen.get(counter, 0), value or 0)
 
 
 def _goes_on(said: Sequence[str]) -> bool:
