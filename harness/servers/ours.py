@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.api.bench import Bench
+from harness.api.bench import Bench, load
 from harness.api.parameters import Parameters
 from harness.servers import requirements
 from hosts.facts import Facts
@@ -32,8 +32,16 @@ def unsupported(module: str, parameters: Parameters, sender: Facts, receiver: Fa
 
 
 def insert(bench: Bench, module: str, role: Role = "sender") -> None:
-    """Load it on a host, unless this suite did already. Raises Refusal, HostLost."""
-    scope, facts = (bench.on_sender, bench.facts) if role == "sender" else (bench.on_receiver, bench.receiver_facts)
-    if (role, module) not in bench.loaded:
-        scope.apply(changes.insmod(module, facts.built[module]))
-        bench.loaded.add((role, module))
+    """Load it on a host with what it needs, unless this suite did already. Raises Refusal, HostLost.
+
+    Parts of the kernel's crypto are modules in some kernels; insmod(8) loads nothing besides.
+    """
+    if (role, module) in bench.loaded:
+        return
+    sends = role == "sender"
+    host, scope = (bench.sender, bench.on_sender) if sends else (bench.receiver, bench.on_receiver)
+    built = (bench.facts if sends else bench.receiver_facts).built[module]
+    needs = host.look(["modinfo", "-F", "depends", built]).stdout.strip()
+    load(host, scope, *filter(None, needs.split(",")))
+    scope.apply(changes.insmod(module, built))
+    bench.loaded.add((role, module))

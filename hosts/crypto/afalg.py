@@ -125,8 +125,11 @@ def seen(
 
 
 def _privileged(status: str, uid_map: str) -> bool:
-    """Whether a process has one of the two capabilities where they count (proc_pid_status(5), CapEff)."""
+    """Whether a process has one of the two capabilities where they count (proc_pid_status(5), CapEff).
+
+    A kernel without user namespaces has no uid_map, and everybody is in the first.
+    """
     found = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
     held = int(found[1], 16) if found else 0
-    first = " ".join(uid_map.split()) == FIRST_NAMESPACE
+    first = " ".join(uid_map.split()) in ("", FIRST_NAMESPACE)
     return first and bool(held >> CAP_NET_ADMIN & 1 or held >> CAP_SYS_ADMIN & 1)

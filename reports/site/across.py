@@ -156,7 +156,7 @@ def _why(kernel: Kernel, wanted: Cell) -> str:
     for base in kernel.run.head.cells:
         alike = (base.suite, base.size_bytes, base.cipher) == (cell.suite, cell.size_bytes, cell.cipher)
         if alike and base.path == suite.baseline and base.outcome != "measured":
-            return f"its baseline was {_became(base)}"
+            return f"its baseline {'' if base.outcome == 'failed' else 'was '}{_became(base)}"
     return "too few blocks or no baseline"
 
 

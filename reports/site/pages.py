@@ -127,7 +127,7 @@ def render(run: Run) -> Page:
         cells=_cell_rows(cells, samples),
         unmeasured=missing,
         linked=linked,
-        interfaces={"settings": rows for rows in facts.side_by_side(*linked.alike).values()},
+        interfaces={"settings": facts.side_by_side(*linked.alike).get("", [])},
         hosts=hosts,
         machine=facts.side_by_side(head.testbed.machine),
         machines=facts.machines(head),

@@ -53,6 +53,8 @@ def seen(**more: Any) -> AfAlg:
         ({"status": NET_ADMIN}, (TRIPLE, "xts(aes)"), (NULL,)),
         ({"status": USER}, ("xts(aes)",), (TRIPLE, "cbc(aes)", NULL)),
         ({"uid_map": LATER}, ("xts(aes)",), (TRIPLE, "cbc(aes)", NULL)),
+        ({"uid_map": ""}, (TRIPLE, "xts(aes)"), (NULL,)),
+        ({"uid_map": "", "status": USER}, ("xts(aes)",), (TRIPLE, "cbc(aes)", NULL)),
         ({"restrict": "0\n"}, (TRIPLE, NULL, "cbc(des3_ede-generic)"), ()),
         ({"restrict": "2\n"}, (), (TRIPLE, "xts(aes)")),
         # the file comes with the module: before that a new kernel's default is all there is

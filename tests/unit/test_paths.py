@@ -19,7 +19,7 @@ from harness.api.parameters import Connection, Parameters
 from harness.api.path import Deployed, Observed, Witness
 from harness.ciphers.table import CIPHERS, Cipher, Integrity, TlsVersion
 from harness.paths import afalg_copy, afalg_splice, http, plain
-from harness.servers import cards, certificates, datapath, devcrypto, ipsec, nginx, request_log, so_crypt
+from harness.servers import cards, certificates, datapath, devcrypto, ipsec, nginx, ours, request_log, so_crypt
 from hosts.crypto.qat import LISTED, Engine
 from hosts.errors import ConfigError, HarnessError
 from hosts.facts import PROGRAMS, Facts
@@ -1019,6 +1019,17 @@ def test_paths_of_a_suite_load_a_module_of_ours_once_and_say_why_it_could_not_be
             f"the sender's kernel takes signed modules only (Secure Boot): sign {module} with"
         )
     assert [change.path for change in host.applied if change.kind == "insmod"] == [f"/{module}.ko"]
+
+
+def test_what_a_module_of_ours_needs_is_loaded_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """crypto_hash is a module in some kernels, and insmod loads nothing besides."""
+    where, host = bench()
+    listed = host.look
+    told = type("Done", (), {"stdout": "crypto_hash\n"})
+    monkeypatch.setattr(host, "look", lambda argv: told if argv[0] == "modinfo" else listed(argv))
+    ours.insert(where, "devcrypto")
+    assert [change.kind for change in host.applied] == ["module", "insmod"]
+    assert "crypto_hash" in host.applied[0].what
 
 
 # what all have in common
