@@ -12,10 +12,12 @@ import pytest
 from harness.api.bench import Bench, load
 from harness.api.path import Deployed
 from harness.measuring.opened import OpenTestbed
+from harness.run import foreseen
 from harness.servers import receiver
 from hosts.lab import uml
+from hosts.onhost.agent.values import ModuleChange
 from hosts.programs import in_image
-from tests.support.runs import Sabotage, by_path, counting, profile_of, reconfigured, run, samples_of, suite
+from tests.support.runs import PATHS, Sabotage, by_path, counting, profile_of, reconfigured, run, samples_of, suite
 
 pytestmark = pytest.mark.usefixtures("esp_modules")
 WAYS = {"user": 0, "ktls-rx": 1, "ktls-rx-splice": 1, "esp-rx": 0, "esp-rx-splice": 0}
@@ -41,7 +43,12 @@ def receiving(*ways: str, cipher: str = "aes128gcm", tls: str = "1.3", sent_by: 
 def test_every_way_receives_and_says_how(
     opened: OpenTestbed, tmp_path: Path, version: str, cipher: str, sender: str
 ) -> None:
-    done = run(opened, profile_of(receiving(*WAYS, cipher=cipher, tls=version, sent_by=sender)), tmp_path)
+    wanted = profile_of(receiving(*WAYS, cipher=cipher, tls=version, sent_by=sender))
+    planned = foreseen.plan([wanted], PATHS, opened)
+    loads = [name for one in planned.receiver if isinstance(one.change, ModuleChange) for name in one.change.names]
+    assert not planned.failing
+    assert "tls" in loads, "a check tells what the receiver would load"
+    done = run(opened, wanted, tmp_path)
     for way, cell in by_path(done).items():
         assert cell.outcome == "measured", (way, cell.reason)
         samples = samples_of(done, way)
