@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from harness.blocks import BlockFacts
 from harness.record import SCHEMA, Head, Run, Status
-from harness.samples import Sample
+from harness.samples import Sample, good
 from hosts.errors import Refusal
 
 DECODER = msgspec.json.Decoder(Sample)
@@ -202,7 +202,7 @@ def _lines(name: Path, decoder: msgspec.json.Decoder[_Line], what: str) -> tuple
 def _lost(run: Run, cut_off: list[str]) -> str | None:
     """What the samples on disk lack: a measured cell without one means that the file was changed afterwards."""
     measured = run.head.measured
-    bare = len(measured - run.counted().keys())
+    bare = len(measured - {sample.cell for sample in run.samples if good(sample)})
     missing = [f"the last {what} on disk was cut off in the middle and is left out" for what in cut_off]
     if bare:
         missing.append(

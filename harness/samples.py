@@ -122,14 +122,19 @@ def placed(elsewhere: float | None) -> bool:
     return elsewhere is None or elsewhere <= ELSEWHERE
 
 
+def good(sample: Sample) -> bool:
+    """Whether a sample may count: valid, no warm-up, with a time."""
+    return sample.valid and not sample.warmup and bool(sample.seconds)
+
+
 def counted(samples: Iterable[Sample], measured: Container[str]) -> dict[str, dict[int, Sample]]:
-    """The samples that count, by cell and block: valid, no warm-up, with a time, of a ``measured`` cell.
+    """The samples that count, by cell and block: ``good``, of a ``measured`` cell.
 
     Of several in one cell and block, the last.
     """
     by_cell: dict[str, dict[int, Sample]] = {}
     for sample in samples:
-        if sample.valid and not sample.warmup and sample.seconds and sample.cell in measured:
+        if good(sample) and sample.cell in measured:
             by_cell.setdefault(sample.cell, {})[sample.block] = sample
     return by_cell
 

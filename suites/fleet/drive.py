@@ -193,6 +193,11 @@ class Drive:
             rules.finish(entry, Attempt(outcome="unreachable", reason=reason, ended=datetime.now(UTC)))
 
     def _connected(self) -> None:
+        """Wait while the connection is being made again; what was asked for is asked for again then, as if its worker
+        was lost."""
+        deadline = time.monotonic() + cluster.CONNECT_SECONDS
+        while self.client.status == "connecting" and time.monotonic() < deadline:
+            time.sleep(0.1)
         if self.client.status != "running":
             raise Refusal(
                 "the scheduler was lost; what runs is ended by its workers, which keep the records",

@@ -49,9 +49,9 @@ def test_trends_are_drawn_filtered_and_sorted(page: Page, results: Path) -> None
     page.goto((results / "site" / "index.html").as_uri())
     page.get_by_role("link", name="Trends").click()
     groups = page.locator('table[data-table="groups"]')
-    expect(groups.locator("tbody tr")).to_have_count(1)
-    expect(groups).to_contain_text("▼ 2")
-    groups.get_by_role("link", name="made-up on").click()
+    expect(groups.locator("tbody tr")).to_have_count(2)
+    expect(groups).to_contain_text("▼ 4")
+    groups.get_by_role("link", name="made-up on lab").click()
     table = page.locator("table.trends").first
     rows = table.locator("tbody tr")
     expect(rows).to_have_count(16)

@@ -304,6 +304,27 @@ def test_a_night_whose_scheduler_was_killed_goes_on_where_it_stopped(
     assert len(claims) == 3, "nothing was run that was not counted"
 
 
+def test_a_connection_that_is_lost_for_a_moment_ends_no_night(tmp_path: Path, scheduler: str, tls: Path) -> None:
+    one = night(entry("lab", "a"), entry("lab", "b"))
+    working, cut = worker(tmp_path / "state", scheduler, tls, 3), threading.Event()
+
+    try:
+        with cluster.remote(scheduler, tls) as client:
+
+            def cut_once_it_runs(told: Night) -> None:
+                if told.entries[0].outcome == "running" and not cut.is_set():
+                    cut.set()
+                    client.loop.add_callback(client.scheduler_comm.comm.abort)
+
+            Drive(client, one, tmp_path / "results", 120, cut_once_it_runs).run()
+    finally:
+        working.terminate()
+        working.wait(60)
+    assert cut.is_set() and outcomes(one) == {"lab a": "complete", "lab b": "complete"}
+    assert [len(entry.attempts) for entry in one.entries] == [1, 1], "nothing is done twice"
+    assert len(list((tmp_path / "state").glob("*/*/claim.json"))) == 2
+
+
 def test_a_testbed_whose_host_key_changed_is_a_row_with_its_reason(tmp_path: Path, stranger: int) -> None:
     """A real run of a profile, on hosts that answer with another key than the one that is known."""
     known = tmp_path / "known_hosts"
