@@ -35,7 +35,7 @@ def test_a_long_way_is_seen_by_tcp_and_gone_afterwards(lab: UmlLab, tmp_path: Pa
 
 @pytest.mark.parametrize("what", ["ingress", "clsact"])
 def test_a_queue_of_somebody_else_is_left_alone(lab: UmlLab, tmp_path: Path, what: str) -> None:
-    small = {"sizes": {"100kB": {"blocks": 1}}}
+    small = {"sizes": {"100kB": {"blocks": 2}}}
     far = runs.profile_of(runs.suite("http", cipher="aes128gcm", rtt="30ms", **small))
     shell(lab.testbed.receiver, f"tc qdisc add dev vec1 {what}")
     try:
