@@ -96,7 +96,7 @@ def _fields(column: pd.Series[Any]) -> list[Any]:
 
 def to_parquet(table: pd.DataFrame, path: Path) -> None:
     """A data frame as a Parquet file. Raises OSError."""
-    import fastparquet  # takes a while to load
+    from reports.parquet import fastparquet
 
     texts = {name: "object" for name in table.columns if not pd.api.types.is_numeric_dtype(table[name].dtype)}
     plain = table.astype(texts).where(table.notna(), None) if texts else table

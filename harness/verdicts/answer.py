@@ -132,8 +132,7 @@ def sentence(head: Head, times: Callable[[float], str] | None = None) -> str:
     """
     before = opening(head)
     found = about(head)
-    known = found is not None and found.compared
-    forms = list(_forms(found, times or ratio) if found and known else _nothing(head, found))
+    forms = list(_forms(found, times or ratio) if found and found.compared else _nothing(head, found))
     chosen = next((form for form in forms if len((before + form).split()) <= WORDS), forms[-1])
     return before + chosen if before or not chosen.startswith(LOWER) else chosen[0].upper() + chosen[1:]
 

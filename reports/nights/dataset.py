@@ -111,7 +111,7 @@ def nights(results: Path, parts: Iterable[str]) -> list[Night]:
 
 def samples(results: Path, partition: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Samples of all runs of a partition, oldest month first; only these ``columns``."""
-    import fastparquet  # takes a while to load
+    from reports.parquet import fastparquet
 
     folder = results / FOLDER / SAMPLES / partition
     wanted = list(columns) if columns else list(table.COLUMNS)
@@ -145,7 +145,7 @@ def _update(results: Path, folder: Path, progress: Progress) -> History:
             _keep(folder, part, {name for name, one in stay.items() if one.part == part})
         fresh = [path for name, path in runs.items() if name not in stay]
         read = 0
-        for found in parallel.each(partial(_take, folder), _batches(fresh), "fastparquet"):
+        for found in parallel.each(partial(_take, folder), _batches(fresh), "reports.parquet"):
             stay |= found
             progress(f"history: {next(iter(found))}", read / len(fresh))
             read += len(found)
@@ -230,7 +230,7 @@ def _add(folder: Path, part: str, nights: Sequence[Night], frames: Sequence[pd.D
 
 def _append(path: Path, frame: pd.DataFrame) -> None:
     """Add rows to a Parquet file, as a group of rows of their own."""
-    import fastparquet
+    from reports.parquet import fastparquet
 
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}")
@@ -246,7 +246,7 @@ def _append(path: Path, frame: pd.DataFrame) -> None:
 
 def _keep(folder: Path, part: str, names: set[str]) -> None:
     """Leave only these runs in a part; nothing of it where there are none."""
-    import fastparquet
+    from reports.parquet import fastparquet
 
     lines, path = folder / NIGHTS / f"{part}.jsonl", folder / SAMPLES / part / FILE
     nights = [night for night in _nights(folder, part) if night.folder in names] if names else []
