@@ -95,12 +95,7 @@ static void take_tls(struct load *l, const struct options *o)
 
 	if (!o->tls)
 		return;
-	l->tls = tls_named(o->tls);
-	if (!l->tls || !o->ca || !o->version || !o->suite)
-		die(EXIT_USAGE, "--tls needs openssl, --ca, --tls-version and --suite");
-	if (strcmp(o->version, "1.2") && strcmp(o->version, "1.3"))
-		die(EXIT_USAGE, "--tls-version %s: wanted 1.2 or 1.3", o->version);
-	l->tls->setup(&w);
+	l->tls = tls_set_up(o->tls, &w);
 }
 
 static void prepare(struct load *l, const struct options *o)

@@ -7,9 +7,16 @@
 #include <stddef.h>
 #include <string.h>
 
-const struct tls *tls_named(const char *name)
+const struct tls *tls_set_up(const char *name, const struct tls_wanted *w)
 {
-	return strcmp(name, tls_openssl.name) ? NULL : &tls_openssl;
+	const struct tls *found = strcmp(name, tls_openssl.name) ? NULL : &tls_openssl;
+
+	if (!found || !w->ca || !w->version || !w->suite)
+		die(EXIT_USAGE, "--tls needs openssl, --ca, --tls-version and --suite");
+	if (strcmp(w->version, "1.2") && strcmp(w->version, "1.3"))
+		die(EXIT_USAGE, "--tls-version %s: wanted 1.2 or 1.3", w->version);
+	found->setup(w);
+	return found;
 }
 
 void *tls_library(const char *const *names)

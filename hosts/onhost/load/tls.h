@@ -33,7 +33,8 @@ struct tls {
 };
 
 extern const struct tls tls_openssl;
-const struct tls *tls_named(const char *name);
+/* The library of this name, set up; dies with a reason, as where something that it needs is not wanted. */
+const struct tls *tls_set_up(const char *name, const struct tls_wanted *w);
 void *tls_library(const char *const *names);			/* the first that loads; dies where none does */
 void *tls_function(void *library, const char *name);		/* dies where it has none */
 #define TAKE(library, name) (*(void **)&name = tls_function(library, #name))

@@ -85,12 +85,7 @@ static void take_tls(struct receive *r, const struct options *o)
 			die(EXIT_USAGE, "--way library needs --tls: without it there is no library to take the bytes");
 		return;
 	}
-	r->tls = tls_named(o->tls);
-	if (!r->tls || !o->ca || !o->version || !o->suite)
-		die(EXIT_USAGE, "--tls needs openssl, --ca, --tls-version and --suite");
-	if (strcmp(o->version, "1.2") && strcmp(o->version, "1.3"))
-		die(EXIT_USAGE, "--tls-version %s: wanted 1.2 or 1.3", o->version);
-	r->tls->setup(&w);
+	r->tls = tls_set_up(o->tls, &w);
 }
 
 static void prepare(struct receive *r, const struct options *o)
