@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import socket
@@ -19,10 +18,9 @@ from harness.ciphers.table import CIPHERS
 from harness.measuring.opened import OpenTestbed
 from harness.servers import datapath, ipsec
 from hosts import testbed
-from hosts.errors import HarnessError
 from hosts.lab import uml
 from hosts.remote.changes import Scope
-from tests.support.lab import connected, place_modules
+from tests.support.lab import connected, obtained, place_modules
 
 MARKS = {
     "lab": ("lab",), "guest": ("lab",), "unit": (), "browser": ("browser",), "userland": ("lab",), "qemu": ("lab",),
@@ -87,11 +85,7 @@ def lab_parts() -> Iterator[uml.UmlParts]:
     """What the embedded lab is booted from; skips where it cannot be had."""
     spec = testbed.load("lab")
     assert isinstance(spec, uml.UmlTestbed)
-    with contextlib.ExitStack() as stack:
-        try:
-            parts = stack.enter_context(uml.obtain(spec))
-        except HarnessError as error:
-            pytest.skip(f"the lab cannot be had here: {error}")
+    with obtained(uml.obtain(spec)) as parts:
         yield parts
 
 

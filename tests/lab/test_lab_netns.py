@@ -8,19 +8,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from harness.samples import ELSEWHERE, placed
 from hosts import testbed
-from hosts.errors import HarnessError, Refusal
+from hosts.errors import Refusal
 from hosts.lab import netns, running
 from hosts.processes import children
 from hosts.roles import ROLES
 from hosts.testbed import Host
-from tests.support.lab import shell
+from tests.support.lab import obtained, shell
 from tests.support.machine import LAB, ROOT, inhabitants, namespace_of, soon, traces
 
 WORK = "python3 -c 'import time\nwhile time.process_time() < 0.3: pass'"
@@ -34,11 +33,7 @@ def parts() -> Iterator[netns.NetnsParts]:
     """What the lab is made of; skips where it cannot be had."""
     spec = testbed.load("lab-netns")
     assert isinstance(spec, netns.NetnsTestbed)
-    with ExitStack() as stack:
-        try:
-            found = stack.enter_context(netns.obtain(spec))
-        except HarnessError as error:
-            pytest.skip(str(error))
+    with obtained(netns.obtain(spec)) as found:
         yield found
 
 

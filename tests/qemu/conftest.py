@@ -10,6 +10,7 @@ import pytest
 from hosts import testbed
 from hosts.errors import HarnessError
 from hosts.lab import qemu
+from tests.support.lab import obtained
 from tests.support.machine import inhabitants, namespace_of, soon
 
 
@@ -18,11 +19,7 @@ def qemu_parts() -> Iterator[qemu.QemuParts]:
     """What the lab of QEMU guests is booted from."""
     spec = testbed.load("lab-qemu")
     assert isinstance(spec, qemu.QemuTestbed)
-    with contextlib.ExitStack() as stack:
-        try:
-            parts = stack.enter_context(qemu.obtain(spec))
-        except HarnessError as error:
-            pytest.skip(f"the lab of QEMU guests cannot be had here: {error}")
+    with obtained(qemu.obtain(spec)) as parts:
         yield parts
 
 

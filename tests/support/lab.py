@@ -7,15 +7,21 @@ import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+import pytest
 
 from harness.events import Events
 from harness.measuring.opened import OpenTestbed, open_testbed
 from harness.servers import datapath, ipsec
 from hosts import modules
-from hosts.errors import HostLost
+from hosts.errors import HarnessError, HostLost
 from hosts.lab.kinds import Parts
 from hosts.remote.ssh import Connection
 from hosts.testbed import Host, HostsTestbed
+
+Kept = TypeVar("Kept")
 
 
 @contextlib.contextmanager
@@ -32,6 +38,17 @@ def place_modules(opened: OpenTestbed, parts: Parts) -> None:
     for source in (modules.SO_CRYPT, modules.DEVCRYPTO):
         module = modules.in_image(parts.target, source)
         opened.sender_facts.built[source.name] = opened.sender.put(module.content, f"{source.name}.ko")
+
+
+@contextlib.contextmanager
+def obtained(getting: AbstractContextManager[Kept]) -> Iterator[Kept]:
+    """What a lab is booted from, as its kind's ``obtain`` gets it; skips where it cannot be had."""
+    with contextlib.ExitStack() as stack:
+        try:
+            parts = stack.enter_context(getting)
+        except HarnessError as error:
+            pytest.skip(f"the lab cannot be had here: {error}")
+        yield parts
 
 
 @contextlib.contextmanager
