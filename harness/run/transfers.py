@@ -99,14 +99,16 @@ class Transfers:
         payloads = {size: opened.payload(size, self.profile.seed) for size in sizes}
         stack.enter_context(opened.measuring())
         self.events.progress(f"{self.suite.name}: preparing and measuring the link")
+        far = conditions.asked(self.suite) if opened.may_shape else None
         if self.entry is None:
-            self.entry = self._entry(opened)
+            self.entry = self._entry(opened, far)
             self.outcomes.writer.head.suites.append(self.entry)
         rate, earlier = self.suite.link_rate, self.entry.link or None
-        self.entry.link = link.prepare(bench, rate, opened.may_shape, opened.links, earlier)
-        if (far := conditions.asked(self.suite)) and opened.may_shape:
-            self.entry.link = self.entry.link | conditions.prepare(bench, far, rate, seen=earlier is not None)
-            opened.links[str(far)] = {"goodput_bits_per_second": self.entry.link["far_bits_per_second"]}
+        measured = link.prepare(bench, rate, opened.may_shape, opened.links, earlier)
+        if far:
+            measured = measured | conditions.prepare(bench, far, rate, seen=earlier is not None)
+            opened.links[str(far)] = {"goodput_bits_per_second": measured["far_bits_per_second"]}
+        self.entry.link = measured  # a link or way that was refused is not known in the next round
         if self.suite.connections:
             generator.compiled(bench)
         self._deploy(opened, bench, live)
@@ -127,9 +129,9 @@ class Transfers:
             groups.append(Group(name, cells, spans(cells[0]), take))
         return groups
 
-    def _entry(self, opened: OpenTestbed) -> SuiteEntry:
+    def _entry(self, opened: OpenTestbed, far: conditions.Conditions | None) -> SuiteEntry:
         rate = self.suite.link_rate
-        if rate is not None and not opened.may_shape:
+        if not opened.may_shape and (rate is not None or conditions.asked(self.suite)):
             self.events(Note(f"{self.suite.name}: the testbed does not let its link be shaped; measured as it is"))
             rate = None
         authenticated = self.suite.question != "schemes" and not CIPHERS[self.suite.cipher].aead
@@ -137,7 +139,7 @@ class Transfers:
             name=self.suite.name,
             figure=self.suite.figure,
             link_rate_bits_per_second=rate,
-            conditions=str(far) if (far := conditions.asked(self.suite)) and opened.may_shape else None,
+            conditions=str(far) if far else None,
             baseline=self.suite.baseline,
             sent_by=self.suite.sent_by,
             question=self.suite.question,
