@@ -113,28 +113,28 @@ class Explanation:
             return
         self.events.progress(f"{self.suite.name}: rehearsing paths without their ciphers")
         number, seed = len(self._rounds) - 1, self.profile.seed
+        goodput = entry.link.get("goodput_bits_per_second")
+        pace = 8 / goodput if goodput else 0.0
         with bench.anew() as other:
             stages = {path: self.stage(other, path, steps, known, deployed[path]) for path, steps in possible.items()}
             opening = self._opening(opened, stages, deployed)
             clear = next((path for path, steps in possible.items() if self.clear(path, steps)), None)
-            lengths = rehearsal.sizes(
-                opened, max(stage.work_ns / mine[path].way.chunk for path, stage in stages.items())
-            )
-            for size in lengths:
+            lengths = {path: rehearsal.sizes(opened, mine[path].way, stage.work_ns) for path, stage in stages.items()}
+            for size in {size for some in lengths.values() for size in some}:
                 opened.payload(size, seed)
             # what a server does for the first time, and what the making of files left to do, is in no block either
-            rehearsal.once(opened, stages, seed, lengths[:1])
+            rehearsal.once(opened, stages, seed, {path: some[:1] for path, some in lengths.items()})
             tried: list[dict[str, dict[int, Clear]]] = []
             started = time.monotonic()
             while not tried or (len(tried) < MOST_TIMES and time.monotonic() - started < REHEARSING_SECONDS):
                 tried.append(rehearsal.once(opened, stages, seed, lengths, number + len(tried)))
-            each = len(tried) * len(lengths)
-            counts = {path: (OPENINGS if path in opening else 0) + 1 + each for path in stages}
-            told = {path: some[-each:] for path, some in rehearsal.told(opened, stages, counts).items()}
+            each = {path: len(tried) * len(some) for path, some in lengths.items()}
+            counts = {path: (OPENINGS if path in opening else 0) + 1 + each[path] for path in stages}
+            told = {path: some[-each[path] :] for path, some in rehearsal.told(opened, stages, counts).items()}
         for turn, one in enumerate(tried):
             mine_now = {
                 path: Told(
-                    dict(zip(lengths, some[turn * len(lengths) :], strict=False)),
+                    dict(zip(lengths[path], some[turn * len(lengths[path]) :], strict=False)),
                     stages[path].work_ns,
                     mine[path].way.chunk,
                 )
@@ -142,7 +142,7 @@ class Explanation:
             }
             slowness, work = prediction.work_of(known[datapath.COUNT], mine_now) if mine_now else (1.0, {})
             rehearsed = {path: Rehearsed(one[path], work.get(path, {}), opening.get(path, NONE)) for path in stages}
-            self.takes.append(Take(known, rehearsed, clear, number, slowness))
+            self.takes.append(Take(known, rehearsed, clear, number, slowness, pace))
             entry.rehearsals += [
                 Rehearsal(
                     path=path,
@@ -178,8 +178,12 @@ class Explanation:
         """What paths with TLS take for a file of a byte, beyond their rehearsals: the handshake."""
         own = {path: rehearsal.deployed(deployed[path]) for path in stages if deployed[path].tls}
         length, found = rehearsal.NOTHING, dict[str, Clear]()
+        if not own:
+            return found
         both = {f"rehearsed {path}": stages[path] for path in own} | own
-        tried = [rehearsal.once(opened, both, self.profile.seed, (length,)) for _ in range(OPENINGS)]
+        tried = [
+            rehearsal.once(opened, both, self.profile.seed, dict.fromkeys(both, (length,))) for _ in range(OPENINGS)
+        ]
         for path in own:
             full, without = (
                 prediction.typical(one[name][length] for one in tried) for name in (path, f"rehearsed {path}")

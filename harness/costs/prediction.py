@@ -2,8 +2,9 @@
 
 A path costs a host what its rehearsal costs there (``harness/costs/rehearsal.py``: the same way of feeding TCP, in
 clear, with work in the place of the cipher), and its own steps, less what the rehearsal did in their place. A step is
-paid for each chunk (``times``: system calls, records, packets) and for every byte. Hosts work side by side, so a
-transfer takes as long as the fuller of them, and what its rehearsal waited beyond that.
+paid for each chunk (``times``: system calls, records, packets) and for every byte. Hosts and link work side by side, so
+a transfer takes as long as the fullest of the three, and what its rehearsal waited beyond that: for the first bytes,
+not for each of them.
 
 Rehearsals are taken in turn, and each turn gives a ratio of its own, of transfers that are right after another: what
 slows a host for longer than that cancels. How these ratios differ is what the prediction's interval is made of
@@ -74,6 +75,13 @@ class Rehearsed:
         """The seconds of work among these."""
         return _line(self.worked, size) if self.worked else 0.0
 
+    def waited(self, pace: float) -> float:
+        """Seconds of a transfer in which neither host nor the link, at ``pace`` seconds for each byte, was full.
+
+        The least that was seen: whatever else a machine does only adds to it, and would be taken times the bytes.
+        """
+        return min(one.seconds - max(one.sender_cpu, one.receiver_cpu, size * pace) for size, one in self.took.items())
+
 
 def _line(found: Mapping[int, float], size: int) -> float:
     """The value for ``size`` bytes on the line through those for the fewest and the most bytes; never below nothing."""
@@ -133,20 +141,23 @@ def spent(
     size: int,
     unpaced: Clear | None = None,
     slowness: float = 1.0,
+    pace: float = 0.0,
 ) -> Clear:
     """What a transfer by the path should take. ``unpaced``: what so many bytes take in clear, as fast as they come.
-    ``slowness``: as in Take."""
+    ``slowness`` and ``pace``: as in Take."""
     base, (sender_there, receiver_there) = rehearsed.at(size), path.way.steps()
     own = own_seconds(path.sender, prices, size) - own_seconds(sender_there, prices, size)
     sender = base.sender_cpu - rehearsed.work(size) + slowness * own
     more = own_seconds(path.receiver, prices, size) - own_seconds(receiver_there, prices, size)
-    waited = base.seconds - max(base.sender_cpu, base.receiver_cpu)
+    waited, linked = rehearsed.waited(pace), size * pace
     receiver = base.receiver_cpu + more
     if unpaced and path.way.calls != "packets":
-        receiver = busy_receiver(base, unpaced.receiver_cpu, more, sender + waited)
+        receiver = busy_receiver(base, unpaced.receiver_cpu, more, max(sender, linked) + waited)
     opening = rehearsed.opening
     return Clear(
-        max(sender, receiver) + waited + opening.seconds, sender + opening.sender_cpu, receiver + opening.receiver_cpu
+        max(sender, receiver, linked) + waited + opening.seconds,
+        sender + opening.sender_cpu,
+        receiver + opening.receiver_cpu,
     )
 
 
@@ -175,6 +186,8 @@ class Take:
     round: int = 0
     slowness: float = 1.0
     """So many times as long work took the sender as its price says: how slow it just was."""
+    pace: float = 0.0
+    """Seconds that the link takes for each byte, at least."""
 
     def ratio(self, metric: str, baseline: tuple[str, Steps], candidate: tuple[str, Steps], size: int) -> float | None:
         """The ratio baseline / candidate of elapsed ``seconds`` or of the sender's CPU; None where not all is known."""
@@ -182,7 +195,7 @@ class Take:
         for name, steps in (baseline, candidate):
             if name not in self.rehearsed or not steps.names() <= set(self.prices):
                 return None
-            clear = spent(steps, self.prices, self.rehearsed[name], size, unpaced, self.slowness)
+            clear = spent(steps, self.prices, self.rehearsed[name], size, unpaced, self.slowness, self.pace)
             values.append(clear.seconds if metric == "seconds" else clear.sender_cpu)
         return values[0] / values[1] if min(values) > 0 else None
 

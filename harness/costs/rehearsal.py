@@ -7,7 +7,7 @@ they are, packets, waking up on both hosts, copies. They are untimed in the sens
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.api.bench import Bench, Payload
@@ -20,8 +20,9 @@ from harness.servers import datapath
 from hosts.errors import Refusal
 from hosts.onhost.agent.values import LogTail, Tls
 
-DEAR, CHEAP = (250_000, 10**6), (10**6, 3 * 10**6)
-"""Bytes of the two transfers that a rehearsal is made of. Short ones: so many can be taken, right after another."""
+DEAR, CHEAP = (250_000, 10**6), (10**6, 10**7)
+"""Bytes of the two transfers that a rehearsal is made of, so that both kinds take some 0.1 s: many can be taken, right
+after another. What costs little for each byte costs more of it while TCP still opens its window."""
 MUCH_WORK = 12.0
 """Nanoseconds of work for each byte from which they are the shorter ones."""
 COARSE = 10**7, 3 * 10**7
@@ -75,11 +76,11 @@ def deployed(made: Deployed) -> Stage:
     return Stage(made.url, made.tls, 0.0)
 
 
-def sizes(opened: OpenTestbed, work_ns: float) -> tuple[int, ...]:
-    """Bytes of rehearsals' transfers on these hosts, the dearest of which does ``work_ns`` of work for each byte."""
+def sizes(opened: OpenTestbed, way: Way, work_ns: float) -> tuple[int, ...]:
+    """Bytes of a rehearsal's transfers on these hosts, if it does ``work_ns`` of work for each chunk of its way."""
     if not opened.meter:
         return COARSE
-    return DEAR if work_ns > MUCH_WORK else CHEAP
+    return DEAR if way.calls == "packets" or work_ns / way.chunk > MUCH_WORK else CHEAP
 
 
 def transfer(opened: OpenTestbed, stage: Stage, payload: Payload) -> Clear:
@@ -107,20 +108,22 @@ def _busy(opened: OpenTestbed) -> tuple[list[float], float]:
 
 
 def once(
-    opened: OpenTestbed, stages: Mapping[str, Stage], seed: int, lengths: tuple[int, ...], first: int = 0
+    opened: OpenTestbed, stages: Mapping[str, Stage], seed: int, lengths: Mapping[str, Sequence[int]], first: int = 0
 ) -> dict[str, dict[int, Clear]]:
-    """Each rehearsal once in every length, all side by side; by name and bytes. Raises Refusal, HostLost.
+    """Each rehearsal once in every one of its ``lengths``, as many for all, side by side; by name and bytes.
 
     ``first``: which of them begins, counted round and round, so that no path always comes after the same one.
+    Raises Refusal, HostLost.
     """
     found: dict[str, dict[int, Clear]] = {name: {} for name in stages}
     names = list(stages)
     begins = first % len(names) if names else 0
-    opened.receiver.agent.make_room([OUT], max(lengths))
-    payloads = [opened.payload(size, seed) for size in lengths]
-    for payload in payloads:
+    opened.receiver.agent.make_room([OUT], max(size for some in lengths.values() for size in some))
+    payloads = {size: opened.payload(size, seed) for some in lengths.values() for size in some}
+    for place in range(len(next(iter(lengths.values())))):
         for name in names[begins:] + names[:begins]:
-            found[name][payload.size] = transfer(opened, stages[name], payload)
+            size = lengths[name][place]
+            found[name][size] = transfer(opened, stages[name], payloads[size])
     return found
 
 

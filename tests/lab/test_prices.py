@@ -110,7 +110,7 @@ def test_a_rehearsal_takes_more_of_the_sender_the_more_work_it_is_given(metered:
             for way in ways
             for work in (0.0, work_ns)
         }
-        took = [rehearsal.once(metered, stages, 1, (size,)) for _ in range(3)]
+        took = [rehearsal.once(metered, stages, 1, dict.fromkeys(stages, (size,))) for _ in range(3)]
     for way in ways:
         idle, full = (min(one[f"{way.calls}-{work}"][size].sender_cpu for one in took) for work in (False, True))
         # how fast a busy machine counts is its own affair
