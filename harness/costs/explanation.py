@@ -113,13 +113,15 @@ class Explanation:
             return
         self.events.progress(f"{self.suite.name}: rehearsing paths without their ciphers")
         number, seed = len(self._rounds) - 1, self.profile.seed
-        goodput = entry.link.get("goodput_bits_per_second")
+        goodput = entry.link.get("far_bits_per_second") or entry.link.get("goodput_bits_per_second")
         pace = 8 / goodput if goodput else 0.0
         with bench.anew() as other:
             stages = {path: self.stage(other, path, steps, known, deployed[path]) for path, steps in possible.items()}
             opening = self._opening(opened, stages, deployed)
             clear = next((path for path, steps in possible.items() if self.clear(path, steps)), None)
-            lengths = {path: rehearsal.sizes(opened, mine[path].way, stage.work_ns) for path, stage in stages.items()}
+            lengths = {
+                path: rehearsal.sizes(opened, mine[path].way, stage.work_ns, pace) for path, stage in stages.items()
+            }
             for size in {size for some in lengths.values() for size in some}:
                 opened.payload(size, seed)
             # what a server does for the first time, and what the making of files left to do, is in no block either

@@ -20,9 +20,11 @@ from harness.servers import datapath
 from hosts.errors import Refusal
 from hosts.onhost.agent.values import LogTail, Tls
 
-DEAR, CHEAP = (250_000, 10**6), (10**6, 10**7)
-"""Bytes of the two transfers that a rehearsal is made of, so that both kinds take some 0.1 s: many can be taken, right
-after another. What costs little for each byte costs more of it while TCP still opens its window."""
+DEAR, USUAL, CHEAP = (250_000, 10**6), (10**6, 3 * 10**6), (10**6, 10**7)
+"""Bytes of the two transfers that a rehearsal is made of, so that both take some 0.1 s: many can be taken, right after
+another. What costs little for each byte costs more of it while TCP still opens its window."""
+LONGEST = 0.2
+"""Seconds that those of a cheap path may take the link; on a slower one they are the usual ones."""
 MUCH_WORK = 12.0
 """Nanoseconds of work for each byte from which they are the shorter ones."""
 COARSE = 10**7, 3 * 10**7
@@ -76,11 +78,14 @@ def deployed(made: Deployed) -> Stage:
     return Stage(made.url, made.tls, 0.0)
 
 
-def sizes(opened: OpenTestbed, way: Way, work_ns: float) -> tuple[int, ...]:
-    """Bytes of a rehearsal's transfers on these hosts, if it does ``work_ns`` of work for each chunk of its way."""
+def sizes(opened: OpenTestbed, way: Way, work_ns: float, pace: float) -> tuple[int, ...]:
+    """Bytes of a rehearsal's transfers on these hosts, if it does ``work_ns`` of work for each chunk of its way, and
+    the link takes ``pace`` seconds for each byte."""
     if not opened.meter:
         return COARSE
-    return DEAR if way.calls == "packets" or work_ns / way.chunk > MUCH_WORK else CHEAP
+    if way.calls == "packets" or work_ns / way.chunk > MUCH_WORK:
+        return DEAR
+    return CHEAP if sum(CHEAP) * pace <= LONGEST else USUAL
 
 
 def transfer(opened: OpenTestbed, stage: Stage, payload: Payload) -> Clear:

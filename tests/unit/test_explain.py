@@ -146,6 +146,14 @@ def test_a_round_prices_and_rehearses_and_a_record_has_both(monkeypatch: pytest.
     assert len(found.predict(10**6, "seconds", "so-crypt")) == len(found.takes)
 
 
+def test_a_slow_link_is_not_kept_busy_by_rehearsals(monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts, found, shown = Hosts(monkeypatch), explained(), entry()
+    shown.link = {"goodput_bits_per_second": 1e9, "far_bits_per_second": 1e8}
+    found.price(hosts.opened, cast(Any, Bench()), shown, deployed())
+    assert {one.size_bytes for one in shown.rehearsals if one.path == "plain"} == set(rehearsal.USUAL)
+    assert {one.pace for one in found.takes} == {8e-8}
+
+
 def test_a_card_is_priced_and_not_rehearsed(monkeypatch: pytest.MonkeyPatch) -> None:
     hosts, found, shown = Hosts(monkeypatch), explained("card"), entry()
     found.price(hosts.opened, cast(Any, Bench()), shown, deployed())
