@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,8 @@ MARKS = {
     "lab": ("lab",), "guest": ("lab",), "unit": (), "browser": ("browser",), "userland": ("lab",), "qemu": ("lab",),
 }  # fmt: skip
 """The marks of a test by its folder, in the order in which the folders are begun: what takes longest first."""
+WAY = 10
+"""The nice value of tests beside the lab's."""
 
 
 class OneLab(LoadScopeScheduling):  # type: ignore[misc]
@@ -56,6 +60,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for name in MARKS[item.path.parent.name]:
             item.add_marker(name)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Of two processes, the one beside the lab's gives way to it: the lab is what a run of all tests waits for."""
+    if hasattr(item.config, "workerinput") and item.path.parent.name != "lab":
+        give_way()
+
+
+@cache
+def give_way() -> None:
+    """Take what others leave of the processors, once for this process and all that it starts.
+
+    Where processes of a session are scheduled together (sched(7), "The autogroup feature"), only a session's own nice
+    value counts, so it gets one of its own.
+    """
+    with contextlib.suppress(OSError):
+        os.nice(WAY)
+        os.setsid()
+        Path("/proc/self/autogroup").write_text(str(WAY))
 
 
 @pytest.fixture(scope="session", autouse=True)
