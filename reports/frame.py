@@ -18,7 +18,7 @@ from scipy.special import stdtrit
 
 from harness.ciphers import interfaces
 from harness.record import Cell, Run
-from harness.samples import Sample, cpu_seconds_per_gb
+from harness.samples import Sample, cpu_seconds_per_gb, joules_per_gb
 from hosts.roles import ROLES, Role
 
 LEVEL = 0.95
@@ -82,6 +82,7 @@ def _host(role: Role, sample: Sample) -> dict[str, float | None]:
         f"{role}_cpu_seconds": host.cpu_seconds,
         f"{role}_cpu_resolution_seconds": host.cpu_resolution_seconds,
         f"{role}_cpu_seconds_per_gb": cpu_seconds_per_gb(sample, role),
+        f"{role}_joules_per_gb": joules_per_gb(sample, role),
     }
 
 
@@ -155,9 +156,11 @@ COLUMNS = {
     "sender_cpu_seconds": "float64",
     "sender_cpu_resolution_seconds": "float64",
     "sender_cpu_seconds_per_gb": "float64",
+    "sender_joules_per_gb": "float64",
     "receiver_cpu_seconds": "float64",
     "receiver_cpu_resolution_seconds": "float64",
     "receiver_cpu_seconds_per_gb": "float64",
+    "receiver_joules_per_gb": "float64",
     "latency_p50_us": "float64",
     "latency_p99_us": "float64",
     "sha256_ok": "boolean",

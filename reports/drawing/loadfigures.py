@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from reports import words
@@ -16,7 +17,12 @@ from reports.findings.load import Loaded, Point
 TOLD = ("p50", "p90", "p99", "p99.9")
 COLUMNS = ("Path", "Load", "Requests/s", "Goodput (Mbit/s)", *(f"{name} (ms)" for name in TOLD), "max (ms)",
            "Sender CPU (µs/request)", "Receiver CPU (µs/request)", "Generator (% of a processor)",
+           "Sender energy (J/GB)", "Receiver energy (J/GB)",
            "Requests", "Requests/s low", "Requests/s high")  # fmt: skip
+FULLEST = 8
+"""Processors that are listed by themselves."""
+LEAST_SHARE = 0.01
+"""Of one that is listed."""
 READING = (
     "In a closed loop each connection asks again when it is served: a server that stops for a while is asked less, "
     "and its latencies hide that. In an open loop requests start at a fixed rate, and each one's latency counts from "
@@ -177,6 +183,8 @@ def table(found: Loaded) -> Table:
                         number(p.sender_us),
                         number(p.receiver_us),
                         number(p.generator * 100),
+                        number(p.sender_joules),
+                        number(p.receiver_joules),
                         number(p.responses, 6),
                         number(low, 4),
                         number(high, 4),
@@ -190,9 +198,48 @@ def table(found: Loaded) -> Table:
         notes=[
             READING,
             "Percentiles are of all samples that count together; one is told where a hundred requests were slower.",
+            "Energy is the whole host's, of its processors' packages and memory, where it tells that.",
         ],
-        hidden=frozenset((13, 14)),
+        hidden=frozenset((15, 16)),
     )
+
+
+def processors(found: Loaded) -> Table | None:
+    """How full each processor was, of hosts that have several and told; None where none did."""
+    rows = []
+    for loop in (found.closed, found.open):
+        for s, some in sorted(loop.items()):
+            for p in some:
+                for role, each in p.busy.items():
+                    later = p.softirq.get(role, {})
+                    rows.append(
+                        [
+                            text_value(found.panel.series[s].label),
+                            text_value(words.size(p.size) + words.over(p.connections, p.rate_share)),
+                            text_value(role),
+                            number(len(each), 6),
+                            number(sum(each.values())),
+                            text_value(_fullest(each)),
+                            number(sum(later.values())),
+                            text_value(_fullest(later)),
+                        ]
+                    )
+    if not rows:
+        return None
+    return Table(
+        id=f"{found.panel.key}-processors",
+        title="Processors under load",
+        columns=("Path", "Load", "Host", "Processors", "Busy (processors)", "Busy, by processor (%)",
+                 "Softirq (processors)", "Softirq, by processor (%)"),
+        rows=rows,
+        notes=[f"By processor: its number and the share of the time, the fullest first, {FULLEST} of them at most."],
+    )  # fmt: skip
+
+
+def _fullest(each: Mapping[str, float]) -> str:
+    """The fullest processors and how full they were, as ``3: 97, 0: 12``; those under 1 % are left out."""
+    some = sorted(each.items(), key=lambda one: (-one[1], int(one[0])))[:FULLEST]
+    return ", ".join(f"{number}: {share * 100:.0f}" for number, share in some if share >= LEAST_SHARE) or "–"
 
 
 def _told(point: Point) -> list[float | None]:

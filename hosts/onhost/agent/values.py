@@ -231,6 +231,10 @@ class CpuTime:
     resolution_seconds: float
     each: list[float] = field(default_factory=list)
     """Busy seconds of each processor that is online."""
+    softirq: list[float] = field(default_factory=list)
+    """Of these, the seconds in interrupts' later half."""
+    numbers: list[int] = field(default_factory=list)
+    """What the kernel calls these processors."""
 
 
 @dataclass(frozen=True)
