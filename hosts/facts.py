@@ -119,6 +119,8 @@ class Facts:
     """Files there that tell how long a quota held back what the agent starts."""
     quietness: Quietness = field(default_factory=Quietness)
     """What moves its speed about."""
+    usable: tuple[int, ...] = ()
+    """Its processors that servers may run on, by number."""
     energy: tuple[energy.Zone, ...] = ()
     """What tells the energy that its processors and their memory take."""
     shown: dict[str, Any] = field(default_factory=dict)
@@ -229,6 +231,7 @@ def gather(host: RemoteHost, role: str) -> Facts:
         shared=shared(interface, host.hello.management),
         quotas=tuple(map(str, quotas(text["cgroup"]))),
         quietness=seen,
+        usable=usable(text["status"]),
         energy=zones,
         shown=shown,
     )
@@ -250,6 +253,12 @@ def played_ipsec(device: str, port: str) -> str:
     """Where netdevsim tells what it counted of IPsec: ports are named from ``p1`` on, and their files from 0 on."""
     number = int(port.strip().removeprefix("p") or 1)
     return f"/sys/kernel/debug/netdevsim/{device}/ports/{number - 1}/ipsec"
+
+
+def usable(status: str) -> tuple[int, ...]:
+    """The processors that a process may run on, by its own /proc/self/status (proc_pid_status(5))."""
+    listed = re.search(r"^Cpus_allowed_list:\s*(\S+)$", status, re.MULTILINE)
+    return tuple(quiet.numbers(listed[1])) if listed else ()
 
 
 def clock(host: RemoteHost) -> dict[str, float]:

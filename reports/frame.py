@@ -24,7 +24,7 @@ from hosts.roles import ROLES, Role
 LEVEL = 0.95
 CELL_FIELDS = (
     *("suite", "path", "cipher", "driver", "driver_found", "size_bytes", "buffer_bytes", "depth"),
-    *("connections", "rate_share", "interface", "outcome"),
+    *("connections", "rate_share", "workers", "interface", "outcome"),
 )
 LINKS = tuple(f"{role}_link" for role in ROLES)
 QUANTITIES = (
@@ -142,6 +142,7 @@ COLUMNS = {
     "depth": "Int64",
     "connections": "Int64",
     "rate_share": "float64",
+    "workers": "Int64",
     "interface": "str",
     "outcome": "str",
     "block": "int64",

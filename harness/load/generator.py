@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +42,13 @@ class Asked:
     seconds: float
     rate: float | None = None
     """Requests a second, of an open loop."""
+    workers: int | None = None
+    """That serve, where the suite says how many."""
 
     def over(self, deployed: Deployed) -> Asked:
         """The same for a path: where there is no TLS there is no session to resume, only new connections."""
         if self.reuse == "resumed" and not deployed.tls:
-            return Asked(self.connections, "new", self.seconds, self.rate)
+            return replace(self, reuse="new")
         return self
 
     @property

@@ -33,8 +33,11 @@ CANARIES = 3
 NEXT_SHARE = 0.25
 """How long after one canary the next is sent, as a share of the sample's seconds."""
 LOG_SECONDS = 5.0
-CONNECTION, LEAVE_OUT = ("worker", "connection"), ("seconds", "worked_ns")
+WORKER = "worker"
+CONNECTION, LEAVE_OUT = (WORKER, "connection"), ("seconds", "worked_ns")
 """Fields of a server's line: which connection it is of, and those in which lines differ anyway."""
+SURELY = 16
+"""Connections for each worker, from which on none goes without: the kernel deals them out by a hash of their ports."""
 NOW: dict[str, Counter] = {
     "sender_connections_now": TableCounter("/proc/net/snmp", "Tcp.CurrEstab"),
     "kernel_tls_now": FileCounter("/proc/net/tls_stat", r"^TlsCurrTxSw\s+(\d+)"),
@@ -185,13 +188,24 @@ def _witness(
             load=Loaded(asked.connections, opened, load.resumed, load.canaries),
         )
     )
-    facts = said.facts | {"logged_connections": tallied.connections}
-    reason = said.reason
+    facts = said.facts | {"logged_connections": tallied.connections, "logged_workers": tallied.different[WORKER]}
+    reason = said.reason or _not_by_all(asked, tallied.different[WORKER])
     if not reason and tallied.connections != opened:
         reason = f"the server's log has requests of {tallied.connections} connections, {opened} were made"
     if reason and (back := looking.went_back(deployed, start, end)):
         reason = back
     return Witness(facts, reason or looking.relinked(before, after))
+
+
+def _not_by_all(asked: Asked, logged: int) -> str | None:
+    """Why it were not as many workers that answered as were asked for, or None. Pure.
+
+    Of few connections the kernel may deal a worker none.
+    """
+    due = asked.workers or 1
+    if logged > due or (logged < due and asked.connections >= SURELY * due):
+        return f"{logged} workers answered, not {due}"
+    return None
 
 
 def _checked(

@@ -31,22 +31,21 @@ READING = (
 
 
 def capacity(found: Loaded) -> Figure | None:
-    """Requests a second over connections, a line for each path; a small chart for each size."""
+    """Requests a second over connections, a line for each path; a small chart for each size and number of workers."""
     panel = found.panel
     points = [(s, point) for s, some in sorted(found.closed.items()) for point in some]
     if not points:
         return None
-    sizes = sorted({point.size for _, point in points})
     facets = []
-    for size in sizes:
-        mine = [(s, point) for s, point in points if point.size == size]
+    for size, workers in sorted({(point.size, point.workers or 0) for _, point in points}):
+        mine = [(s, point) for s, point in points if (point.size, point.workers or 0) == (size, workers)]
         ends = [value for _, point in mine for value in point.per_second if not math.isnan(value)]
         traces = [_curve(panel.series[s].label, s, [p for at, p in mine if at == s]) for s in dict(mine)]
         numbers = [point.connections for _, point in mine]
         facets.append(
             Facet(
-                f"{panel.key}-capacity-{size}",
-                words.size(size),
+                f"{panel.key}-capacity-{size}" + (f"-{workers}" if workers else ""),
+                words.size(size) + (f", {words.count(workers, 'worker')}" if workers else ""),
                 lines.small(
                     traces,
                     lines.steps_axis("Connections", numbers, str),
@@ -61,9 +60,16 @@ def capacity(found: Loaded) -> Figure | None:
         "compare two paths use the ratios: they are paired, these intervals are not.",
         spec={},
         legend=figures.legend(panel),
-        columns=["path", "size", "connections", "requests/s", "low", "high", "goodput (Mbit/s)"],
+        columns=["path", "size", "connections", "workers", "requests/s", "low", "high", "goodput (Mbit/s)"],
         rows=[
-            [panel.series[s].label, words.size(p.size), p.connections, *map(_known, p.per_second), _goodput(p)]
+            [
+                panel.series[s].label,
+                words.size(p.size),
+                p.connections,
+                p.workers,
+                *map(_known, p.per_second),
+                _goodput(p),
+            ]
             for s, p in points
         ],
         absent=panels.absent(panel),
@@ -101,8 +107,8 @@ def latencies(found: Loaded) -> Figure | None:
     if not known:
         return None
     facets = []
-    for size, connections in sorted({(p.size, p.connections) for _, p in known}):
-        mine = [(s, p) for s, p in known if (p.size, p.connections) == (size, connections)]
+    for size, workers, connections in sorted({_chart(p) for _, p in known}):
+        mine = [(s, p) for s, p in known if _chart(p) == (size, workers, connections)]
         ends = [value * 1e3 for _, p in mine for name in ("p50", "p99") if (value := p.latencies[name]) is not None]
         traces = [
             trace
@@ -112,8 +118,8 @@ def latencies(found: Loaded) -> Figure | None:
         ]
         facets.append(
             Facet(
-                f"{panel.key}-latency-{size}-{connections}",
-                words.size(size) + words.over(connections),
+                f"{panel.key}-latency-{size}-{connections}" + (f"-{workers}" if workers else ""),
+                words.size(size) + words.over(connections, workers=workers or None),
                 lines.small(
                     traces,
                     axis("Load (% of the baseline's capacity)", tickvals=sorted({_percent(p) for _, p in mine})),
@@ -128,12 +134,13 @@ def latencies(found: Loaded) -> Figure | None:
         "in this run. Solid: the median; dashed: 99 % of requests. A line ends where too few were slower to tell.",
         spec={},
         legend=figures.legend(panel),
-        columns=["path", "size", "connections", "load (%)", *(f"{name} (ms)" for name in TOLD), "max (ms)"],
+        columns=["path", "size", "connections", "workers", "load (%)", *(f"{name} (ms)" for name in TOLD), "max (ms)"],
         rows=[
             [
                 panel.series[s].label,
                 words.size(p.size),
                 p.connections,
+                p.workers,
                 _percent(p),
                 *map(_ms, _told(p)),
                 p.longest * 1e3,
@@ -144,6 +151,11 @@ def latencies(found: Loaded) -> Figure | None:
         facets=facets,
         lines=True,
     )
+
+
+def _chart(p: Point) -> tuple[int, int, int]:
+    """In which chart it is drawn: its size, workers (0: not said) and connections."""
+    return p.size, p.workers or 0, p.connections
 
 
 def _over_load(label: str, s: int, some: list[Point], name: str, dash: str) -> dict[str, Any] | None:
@@ -175,7 +187,7 @@ def table(found: Loaded) -> Table:
                 rows.append(
                     [
                         text_value(panel.series[s].label),
-                        text_value(words.size(p.size) + words.over(p.connections, p.rate_share)),
+                        text_value(words.size(p.size) + words.over(p.connections, p.rate_share, p.workers)),
                         number(mean, 4, span(low, high, 4)),
                         number(_goodput(p), 4),
                         *(number(_ms(value), 4) for value in _told(p)),
@@ -215,7 +227,7 @@ def processors(found: Loaded) -> Table | None:
                     rows.append(
                         [
                             text_value(found.panel.series[s].label),
-                            text_value(words.size(p.size) + words.over(p.connections, p.rate_share)),
+                            text_value(words.size(p.size) + words.over(p.connections, p.rate_share, p.workers)),
                             text_value(role),
                             number(len(each), 6),
                             number(sum(each.values())),

@@ -25,6 +25,8 @@ class Point:
     size: int
     rate_share: float | None
     """None for a closed loop."""
+    workers: int | None
+    """Processes that serve; None where the suite does not say."""
     per_second: tuple[float, float, float]
     """Requests that were answered each second: geometric mean and 95 % interval."""
     latencies: dict[str, float | None]
@@ -56,6 +58,7 @@ class Crossover:
 
     label: str
     size: int
+    workers: int | None
     at: float
     early: float
     late: float | None
@@ -102,6 +105,7 @@ def _point(cell: Cell, samples: Iterable[Sample]) -> Point | None:
         connections=cell.connections or 1,
         size=cell.size_bytes or 0,
         rate_share=cell.rate_share,
+        workers=cell.workers,
         per_second=frame.interval(np.array([load.responses_per_second for load in loads]), geometric=True),
         latencies=latency.told(histogram),
         longest=max(load.longest_seconds for load in loads),
@@ -147,18 +151,18 @@ def _each(told: Iterable[dict[str, float] | None]) -> dict[str, float]:
 
 def _crossovers(panel: Panel) -> Iterable[Crossover]:
     for s, series in enumerate(panel.series):
-        rows: dict[int, list[tuple[int, float, float, float]]] = {}
+        rows: dict[tuple[int, int], list[tuple[int, float, float, float]]] = {}
         for (mine, _), cell in panel.slots.items():
             verdict = panel.verdicts.get((cell.id, "seconds"))
             if mine == s and verdict and verdict.ratio and verdict.ci_low and verdict.ci_high and cell.connections:
                 row = (cell.connections, verdict.ratio, verdict.ci_low, verdict.ci_high)
-                rows.setdefault(cell.size_bytes or 0, []).append(row)
-        for size, some in rows.items():
+                rows.setdefault((cell.size_bytes or 0, cell.workers or 0), []).append(row)
+        for (size, workers), some in rows.items():
             some.sort()
             numbers = [row[0] for row in some]
             at, late, early = (crossing(numbers, [row[place] for row in some]) for place in (1, 2, 3))
             if at is not None and early is not None and len(some) > 1:
-                yield Crossover(series.label, size, at, early, late)
+                yield Crossover(series.label, size, workers or None, at, early, late)
 
 
 def crossing(numbers: Sequence[int], ratios: Sequence[float]) -> float | None:
@@ -185,7 +189,9 @@ def sentences(found: Loaded) -> list[str]:
     told = []
     several = len({point.size for some in found.closed.values() for point in some}) > 1
     for one in found.crossovers:
-        size = f" with {words.size(one.size)}" if several else ""
+        where = [words.size(one.size)] if several else []
+        where += [words.count(one.workers, "worker")] if one.workers else []
+        size = f" with {' and '.join(where)}" if where else ""
         fewest = min(point.connections for some in found.closed.values() for point in some)
         if one.at <= fewest:
             doubt = "" if one.late is not None and one.late <= fewest else f", surely from {_from(one.late)}"

@@ -778,10 +778,17 @@ def test_nginx_is_told_all_it_needs(tls: tuple[str, ...]) -> None:
     assert f"access_log {nginx.access_log(where, 'name')} witness;" in text
     assert f"listen 10.98.0.2:18080{' ssl' if tls else ''};" in text
     assert "worker_connections 64;" in text
-    nginx.serve(where, "loaded", 18081, tls, at_once=512)
+    nginx.serve(where, "loaded", 18081, tls, load=Parameters(None, at_once=512))
     loaded = host.written["suite/loaded/nginx.conf"]
     assert "worker_connections 1088;" in loaded
     assert f"listen 10.98.0.2:18081{' ssl' if tls else ''} backlog=4096;" in loaded
+    assert "worker_processes 1;" in loaded
+    assert "affinity" not in loaded
+    where.facts = replace(where.facts, usable=(0, 2, 3))
+    nginx.serve(where, "several", 18082, tls, load=Parameters(None, at_once=512, workers=2))
+    several = host.written["suite/several/nginx.conf"]
+    assert "worker_processes 2;\nworker_cpu_affinity 1 100;\n" in several
+    assert f"listen 10.98.0.2:18082{' ssl' if tls else ''} backlog=4096 reuseport;" in several
     assert "root /payloads;" in text
     assert all(line in text for line in tls)
 

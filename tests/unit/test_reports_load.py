@@ -130,6 +130,26 @@ def test_a_path_that_could_not_be_measured_is_named(tmp_path: Path) -> None:
     assert not [one for one in only.crossovers if one.label == "ktls"]
 
 
+def test_numbers_of_workers_are_kept_apart(tmp_path: Path) -> None:
+    some = records.read(make_run(tmp_path, suites=[], parts=[load_part(workers=(1, 2))]))
+    (only,) = load.loaded(panels.panels(some, frame.cells(some, frame.samples(some))), some)
+    assert only.panel.groups[3] == "100 kB × 1 connection, 2 workers"
+    of_one, of_two = ([p for p in only.closed[0] if p.workers == workers] for workers in (1, 2))
+    assert [p.connections for p in of_one] == [p.connections for p in of_two] == [1, 8, 64]
+    for one, two in zip(of_one, of_two, strict=True):
+        assert two.per_second[0] == pytest.approx(2 * one.per_second[0], rel=0.05)
+    figure = loadfigures.capacity(only)
+    assert figure is not None
+    assert [facet.title for facet in figure.facets] == ["100 kB, 1 worker", "100 kB, 2 workers"]
+    latencies = loadfigures.latencies(only)
+    assert latencies is not None
+    assert len({facet.id for facet in latencies.facets}) == 2
+    assert {one.workers for one in only.crossovers if one.label == "ktls"} == {1, 2}
+    assert any("with 2 workers" in text for text in load.sentences(only))
+    assert "with 1 and 2 workers" in answer.sentence(some.head)
+    assert "100 kB × 64 connections, 2 workers" in html.unescape(pages.render(some).html)
+
+
 def test_processors_and_energy_are_told_where_hosts_tell_them(tmp_path: Path, run: record.Run) -> None:
     part = load_part(rates=())
     entry, cells, sample = part

@@ -308,6 +308,8 @@ class Tallied:
     alike: list[Alike]
     connections: int
     """How many different ones the lines are of."""
+    different: dict[str, int]
+    """How many different values each of the fields has that tell connections apart."""
 
 
 @dataclass(frozen=True)
