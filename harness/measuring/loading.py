@@ -96,7 +96,7 @@ def take(
     due = load.requests + len(ran.canaries)
     log = LogTail(deployed.log, before.of(deployed)["sender"].values[looking.LOG] or 0, due)
     tallied = opened.sender.agent.tally(log, CONNECTION, LEAVE_OUT, LOG_SECONDS)
-    witness = _witness(deployed, payload, over, load, before, after, tallied)
+    witness = _witness(deployed, payload, over, load, ran.told.cipher_suite, before, after, tallied)
     facts = witness.facts | ran.seen | {"operations": load.window_responses, "generator_full": generator.full(load)}
     ok, spoiled = _checked(opened, deployed, payload, ran.canaries)
     answered = load.window_bytes / deployed.wire_bytes(payload.size)
@@ -167,7 +167,14 @@ def _goes_on(said: Sequence[str]) -> bool:
 
 
 def _witness(
-    deployed: Deployed, payload: Payload, asked: Asked, load: Load, before: Look, after: Look, tallied: Tallied
+    deployed: Deployed,
+    payload: Payload,
+    asked: Asked,
+    load: Load,
+    cipher_suite: str | None,
+    before: Look,
+    after: Look,
+    tallied: Tallied,
 ) -> Witness:
     """The path's own, of all requests; and before it the log's connections, which must be those that were opened."""
     start, end = before.of(deployed), after.of(deployed)
@@ -179,6 +186,7 @@ def _witness(
             payload=payload.size,
             sender=risen["sender"],
             receiver=risen["receiver"],
+            cipher_suite=cipher_suite,
             log=[line for alike in tallied.alike for line in [json.loads(alike.line)] * alike.count],
             requests=load.requests + load.canaries,
             connection=asked.reuse,

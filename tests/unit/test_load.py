@@ -14,6 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from harness import paths, plan, receiving
+from harness.ciphers.table import CIPHERS
 from harness.load import generator
 from harness.load.generator import Asked, Told
 from harness.measuring import loading
@@ -133,12 +134,15 @@ def test_servers_are_told_the_most_connections() -> None:
     assert loaded(connections=[1, 64, 8], connection="kept").parameters.at_once == 64
 
 
-def test_a_so_crypt_socket_cannot_be_kept_and_lighttpd_not_be_proven() -> None:
+def test_a_so_crypt_socket_cannot_be_kept_and_lighttpd_not_be_kept_to_processors() -> None:
     known = receiving.beside(paths.discover())
     kept = loaded(cipher="3des", connection="kept").parameters
     assert "cannot go back to clear text" in str(known["so-crypt"].impossible(kept))
     assert so_crypt.impossible(loaded(cipher="3des").parameters) is None
-    assert "does not tell connections apart" in str(known["https"].impossible(kept))
+    assert known["https"].impossible(kept) is None
+    assert "does not keep workers to processors" in str(known["https"].impossible(replace(kept, workers=2)))
+    resumed = loaded(cipher="3des", connection="resumed").parameters
+    assert "does not tell whether a session was resumed" in str(known["https"].impossible(resumed))
     assert known["https"].impossible(loaded(connection="kept").parameters) is None
 
 
@@ -185,6 +189,19 @@ def test_a_generator_that_did_something_else_measured_nothing(more: dict[str, An
     wrong = generator.wrong(told, told.load(2), KEPT, TLS)
     assert (wrong is None) == (said is None)
     assert said is None or said in str(wrong)
+
+
+def test_what_gnutls_spoke_is_told_as_the_ordinary_receiver_would() -> None:
+    spoken = {"tls": "gnutls", "version": "TLS1.2", "suite": "ECDHE_RSA_3DES_EDE_CBC_SHA1"}
+    told = Told(line(**spoken))
+    triple = CIPHERS["3des"].tls["1.2", "sha1"]
+    assert told.cipher_suite == triple.libcurl
+    tls = Tls("/ca", "1.2", triple.gnutls_priority, None)
+    assert generator.wrong(told, told.load(2), KEPT, tls) is None
+    mixed = Told(line(**spoken, other_suites=1))
+    assert mixed.cipher_suite is None
+    assert "and others" in str(generator.wrong(mixed, mixed.load(2), KEPT, tls))
+    assert Told(line()).cipher_suite is None, "the server's log says what OpenSSL spoke"
 
 
 def test_a_generator_without_an_answer_is_refused_with_its_reason() -> None:

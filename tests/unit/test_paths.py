@@ -765,8 +765,15 @@ def test_the_servers_log_is_a_json_object_a_request() -> None:
     line = next(text for text in host.written.values() if "accesslog.format" in text)
     found = re.search(r'^accesslog\.format = "(.*)"$', line, re.MULTILINE)
     assert found
-    said = json.loads(found[1].replace('\\"', '"').replace("%U", "/x").replace("%s", "200").replace("%B", "5"))
-    assert said == {"path": "/x", "status": 200, "bytes": 5}
+    said = json.loads(
+        found[1]
+        .replace('\\"', '"')
+        .replace("%U", "/x")
+        .replace("%s", "200")
+        .replace("%B", "5")
+        .replace("%{remote}p", "4711")
+    )
+    assert said == {"path": "/x", "status": 200, "bytes": 5, "connection": 4711}
 
 
 @pytest.mark.parametrize("tls", [(), ("ssl_protocols TLSv1.3;",)])
