@@ -90,7 +90,7 @@ def argv(bench: Bench, deployed: Deployed, payload: Payload, asked: Asked) -> li
 
 
 def _tls(tls: Tls) -> list[str]:
-    library, suite = ("openssl", tls.openssl) if tls.openssl else ("gnutls", tls.gnutls_priority)
+    library, suite = ("openssl", tls.openssl) if tls.openssl else ("gnutls", tls.priority)
     return ["--tls", library, "--ca", tls.ca, "--tls-version", tls.version, "--suite", suite]
 
 
@@ -163,7 +163,7 @@ def wrong(told: Told, load: Load, asked: Asked, tls: Tls | None) -> str | None:
     if tls and (line["other_suites"] or line["suite"] != (tls.openssl or line["suite"])):
         # what GnuTLS spoke, the path's witness looks at
         spoken = f"{line['suite']} and others" if line["other_suites"] else line["suite"]
-        return f"the generator spoke {spoken}, not {tls.openssl or tls.gnutls_priority}"
+        return f"the generator spoke {spoken}, not {tls.openssl or tls.priority}"
     late = latency.together([load.late])
     slow = sum(count for bucket, count in late.items() if latency.middle_seconds(bucket) > LATE_SECONDS)
     if slow > LATE_SHARE * sum(late.values()):
