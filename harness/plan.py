@@ -41,19 +41,23 @@ class CellPlan:
     """That ask at once, of load."""
     rate_share: float | None = None
     """Of load in an open loop: its rate, as a share of the baseline's capacity."""
+    workers: int | None = None
+    """That serve, of load, where the suite says how many."""
 
     @property
     def side(self) -> str:
-        """Which deployment it measures: its path, or that path's second one."""
-        return f"{self.path} {AGAIN}" if self.driver == AGAIN else self.path
+        """Which deployment it measures: its path, that path's second one, or the one with so many workers."""
+        parts = [self.path, *([AGAIN] if self.driver == AGAIN else []), *([f"w{self.workers}"] if self.workers else [])]
+        return " ".join(parts)
 
     @property
     def what(self) -> str:
         """The last part of its id: the file's size, or the buffer's, with the depth where that is above 1; of load
-        with the connections, and the rate: ``10kBx64``, ``10kBx64@80%``."""
+        with the connections, workers and the rate: ``10kBx64``, ``10kBx64w4``, ``10kBx64@80%``."""
         if self.connections is not None:
             rate = "" if self.rate_share is None else f"@{self.rate_share * 100:g}%"
-            return f"{size_name(self.size or 0)}x{self.connections}{rate}"
+            workers = f"w{self.workers}" if self.workers else ""
+            return f"{size_name(self.size or 0)}x{self.connections}{workers}{rate}"
         if self.buffer is None:
             return size_name(self.size or 0)
         return f"{self.buffer}B" + (f"x{self.depth}" if self.depth and self.depth > 1 else "")
@@ -81,6 +85,7 @@ class CellPlan:
             depth=self.depth,
             connections=self.connections,
             rate_share=self.rate_share,
+            workers=self.workers,
             interface=self.interface.name if self.interface else None,
             outcome=outcome,
             reason=reason,
@@ -125,9 +130,10 @@ def cells(profile: Profile, clear_paths: frozenset[str]) -> list[CellPlan]:
             planned += operations(suite)
         else:
             planned += [
-                replace(cell, connections=connections, rate_share=share)
+                replace(cell, connections=connections, rate_share=share, workers=workers)
                 for size in suite.sizes
                 for share in (None, *suite.rates)
+                for workers in suite.workers or (None,)
                 for connections in suite.connections or (None,)
                 for cell in at_size(suite, size, clear_paths)
             ]
@@ -241,7 +247,7 @@ def comparisons(profile: Profile) -> tuple[int, int]:
         if isinstance(suite, CryptoSuite):
             found += sum(cell.driver != "any" or cell.path not in _compared_with(suite) for cell in operations(suite))
         else:
-            each = 2 * max(1, len(suite.connections))
+            each = 2 * max(1, len(suite.connections)) * max(1, len(suite.workers))
             found += each * len(suite.sizes) * (len(suite.paths) * (1 + suite.again) - 1)
             if question and suite.name in question.suites:
                 asked += each * len(question.sizes)

@@ -23,7 +23,7 @@ COMMON = ("cipher", "link_rate", "rtt", "loss", "mtu", "tls", "integrity")
 """What may stand at the top of a profile for all its suites that transfer files and do not say it themselves."""
 FEWEST_ROUNDS = 5
 """Rounds of the question before its verdicts are looked at, and in a quick run: fewer tell little."""
-MOST_CONNECTIONS = 4096
+MOST_CONNECTIONS, MOST_WORKERS = 4096, 64
 WHOLE_PACKETS = ("tcp-segmentation-offload", "generic-segmentation-offload", "generic-receive-offload")
 """Offloads by which what is lost would be many packets at once."""
 
@@ -119,6 +119,9 @@ class TransferSuite(_Model):
     """Consecutive transfers that make one sample."""
     connections: tuple[Annotated[int, Field(ge=1, le=MOST_CONNECTIONS)], ...] = ()
     """How many ask at once, of load: each number is measured by itself."""
+    workers: tuple[Annotated[int, Field(ge=1, le=MOST_WORKERS)], ...] = ()
+    """Of load: how many processes serve, each on a processor of its own; each number is measured by itself. None: one,
+    on whatever processor."""
     seconds: Annotated[float, Field(ge=0.2, le=600)] = 2.0
     """How long a sample of load is measured."""
     rates: tuple[Annotated[float, Field(gt=0, le=10)], ...] = ()
@@ -158,16 +161,16 @@ class TransferSuite(_Model):
     def _loaded(self) -> None:
         if (self.question == "load") != bool(self.connections):
             raise ValueError("connections = [...] are what the question load is about, and no other")
-        if self.rates and not self.connections:
-            raise ValueError("rates are for the question load")
+        if (self.rates or self.workers) and not self.connections:
+            raise ValueError("rates and workers are for the question load")
         if self.connections and self.requests > 1:
             raise ValueError("requests are transfers one after the other: load has connections instead")
         if (self.question == "receive") != bool(self.sent_by):
             raise ValueError('sent_by = "PATH" is what the question receive holds constant, and no other')
         if self.sent_by and (self.requests > 1 or self.connection != "new"):
             raise ValueError("ways of receiving are compared by single files, each over a connection of its own")
-        if any(len(set(some)) != len(some) for some in (self.connections, self.rates)):
-            raise ValueError("a number of connections, or a rate, is named twice")
+        if any(len(set(some)) != len(some) for some in (self.connections, self.rates, self.workers)):
+            raise ValueError("a number of connections or workers, or a rate, is named twice")
 
     @property
     def parameters(self) -> Parameters:

@@ -56,6 +56,8 @@ class Cell(_Model):
     """That ask at once; None where one transfer follows the other."""
     rate_share: float | None = Field(default=None, gt=0)
     """Of an open loop: the rate of its requests, as a share of what the baseline's closed loop gave in this run."""
+    workers: int | None = Field(default=None, ge=1)
+    """Processes that serve, each on a processor of its own; None for one, on whatever processor."""
     interface: CryptoInterface | None = None
     """Of kernel crypto: by which the kernel was asked; in older records, which do not say it, AF_ALG."""
     outcome: Outcome

@@ -32,6 +32,14 @@ class HostSample(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_field
     """Of that one of its processors that was busiest; None where there is one, in a lab, and in older records."""
     cpu_elsewhere: Share | None = None
     """What share of both hosts' busy time may be neither's or the other's, where they share a kernel."""
+    processors: dict[str, Share] | None = None
+    """Of load: what share of the time each of its processors was busy, by number; None where the host has one, or does
+    not tell."""
+    softirqs: dict[str, Share] | None = None
+    """Of load: what share of the time each of them spent on interrupts' later half."""
+    energy_joules: Seconds | None = None
+    """Of load: what its processors and their memory took for one request, the whole host's; None where it does not
+    tell."""
     counters: dict[str, int | None] = {}
 
 
@@ -115,6 +123,12 @@ class Sample(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False)
     """Of each request of a batch."""
     load: Load | None = None
     """Of many connections at once."""
+
+
+def joules_per_gb(sample: Sample, role: Role = "sender") -> float | None:
+    """What a host's processors and memory took for each 10^9 bytes received; None where the host does not tell."""
+    joules = (sample.sender if role == "sender" else sample.receiver).energy_joules
+    return None if joules is None or not sample.bytes else joules / sample.bytes * 1e9
 
 
 def placed(elsewhere: float | None) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hosts import kernel_config, offloads, quiet
+from hosts import energy, kernel_config, offloads, quiet
 from hosts.crypto import accelerators, afalg, proc_crypto, qat
 from hosts.crypto.afalg import AfAlg
 from hosts.crypto.cards import recognise
@@ -119,6 +119,10 @@ class Facts:
     """Files there that tell how long a quota held back what the agent starts."""
     quietness: Quietness = field(default_factory=Quietness)
     """What moves its speed about."""
+    usable: tuple[int, ...] = ()
+    """Its processors that servers may run on, by number."""
+    energy: tuple[energy.Zone, ...] = ()
+    """What tells the energy that its processors and their memory take."""
     shown: dict[str, Any] = field(default_factory=dict)
     """What goes into the record for readers."""
 
@@ -175,7 +179,7 @@ def gather(host: RemoteHost, role: str) -> Facts:
     config = kernel_config.look(host, kernel)
     there = _modules({"dep": "", "loaded": text["loaded"], "builtin": text["builtin"]}) | kernel_config.builtin(config)
     af_alg = afalg.seen(kernel, text["restrict"], text["fips"], text["status"], text["uid_map"], there, configured)
-    seen = quiet.look(host)
+    seen, zones = quiet.look(host), energy.look(host)
     signed_only = signatures(text["sig_enforce"], text["lockdown"])
     emulated = re.search(r"^vendor_id\s*: User Mode Linux$", text["cpu"], re.MULTILINE) is not None
     engine = qat.look(host, programs["qatengine"], emulated=emulated)
@@ -198,6 +202,7 @@ def gather(host: RemoteHost, role: str) -> Facts:
         "clock": clock(host),
         "speed": seen.shown(),
         "not_quiet": quiet.loud(seen),
+        "energy": [zone.name for zone in zones],
         "programs": programs,
         "crypto_drivers": [
             shown_driver(driver) for driver in sorted(drivers, key=lambda d: (d.algorithm, -d.priority))
@@ -226,6 +231,8 @@ def gather(host: RemoteHost, role: str) -> Facts:
         shared=shared(interface, host.hello.management),
         quotas=tuple(map(str, quotas(text["cgroup"]))),
         quietness=seen,
+        usable=usable(text["status"]),
+        energy=zones,
         shown=shown,
     )
 
@@ -246,6 +253,12 @@ def played_ipsec(device: str, port: str) -> str:
     """Where netdevsim tells what it counted of IPsec: ports are named from ``p1`` on, and their files from 0 on."""
     number = int(port.strip().removeprefix("p") or 1)
     return f"/sys/kernel/debug/netdevsim/{device}/ports/{number - 1}/ipsec"
+
+
+def usable(status: str) -> tuple[int, ...]:
+    """The processors that a process may run on, by its own /proc/self/status (proc_pid_status(5))."""
+    listed = re.search(r"^Cpus_allowed_list:\s*(\S+)$", status, re.MULTILINE)
+    return tuple(quiet.numbers(listed[1])) if listed else ()
 
 
 def clock(host: RemoteHost) -> dict[str, float]:

@@ -314,7 +314,17 @@ def _cells(a: Head, b: Head) -> Iterable[Difference]:
         if other is None:
             continue
         # the path has the interface
-        for name in ("path", "cipher", "driver", "size_bytes", "buffer_bytes", "depth", "connections", "rate_share"):
+        for name in (
+            "path",
+            "cipher",
+            "driver",
+            "size_bytes",
+            "buffer_bytes",
+            "depth",
+            "connections",
+            "rate_share",
+            "workers",
+        ):
             in_a, in_b = str(getattr(cell, name)), str(getattr(other, name))
             yield Difference(f"{cell.id}: {name}", in_a, in_b, "refuse")
         if cell.driver_found and other.driver_found:

@@ -18,13 +18,13 @@ from scipy.special import stdtrit
 
 from harness.ciphers import interfaces
 from harness.record import Cell, Run
-from harness.samples import Sample, cpu_seconds_per_gb
+from harness.samples import Sample, cpu_seconds_per_gb, joules_per_gb
 from hosts.roles import ROLES, Role
 
 LEVEL = 0.95
 CELL_FIELDS = (
     *("suite", "path", "cipher", "driver", "driver_found", "size_bytes", "buffer_bytes", "depth"),
-    *("connections", "rate_share", "interface", "outcome"),
+    *("connections", "rate_share", "workers", "interface", "outcome"),
 )
 LINKS = tuple(f"{role}_link" for role in ROLES)
 QUANTITIES = (
@@ -82,6 +82,7 @@ def _host(role: Role, sample: Sample) -> dict[str, float | None]:
         f"{role}_cpu_seconds": host.cpu_seconds,
         f"{role}_cpu_resolution_seconds": host.cpu_resolution_seconds,
         f"{role}_cpu_seconds_per_gb": cpu_seconds_per_gb(sample, role),
+        f"{role}_joules_per_gb": joules_per_gb(sample, role),
     }
 
 
@@ -141,6 +142,7 @@ COLUMNS = {
     "depth": "Int64",
     "connections": "Int64",
     "rate_share": "float64",
+    "workers": "Int64",
     "interface": "str",
     "outcome": "str",
     "block": "int64",
@@ -155,9 +157,11 @@ COLUMNS = {
     "sender_cpu_seconds": "float64",
     "sender_cpu_resolution_seconds": "float64",
     "sender_cpu_seconds_per_gb": "float64",
+    "sender_joules_per_gb": "float64",
     "receiver_cpu_seconds": "float64",
     "receiver_cpu_resolution_seconds": "float64",
     "receiver_cpu_seconds_per_gb": "float64",
+    "receiver_joules_per_gb": "float64",
     "latency_p50_us": "float64",
     "latency_p99_us": "float64",
     "sha256_ok": "boolean",

@@ -181,15 +181,18 @@ def baseline(head: Head, name: str) -> str:
 def place(cell: Cell) -> str:
     """What tells a cell from others of its path: its file's size, or its buffer and depth: ``64 KiB × 16``."""
     if cell.size_bytes is not None or not cell.buffer_bytes:
-        return size(cell.size_bytes) + over(cell.connections, cell.rate_share)
+        return size(cell.size_bytes) + over(cell.connections, cell.rate_share, cell.workers)
     return f"{size(cell.buffer_bytes)}{f' × {cell.depth}' if (cell.depth or 1) > 1 else ''}"
 
 
-def over(connections: int | None, rate_share: float | None = None) -> str:
-    """What follows a size under load: `` × 64 connections at 80 %``; empty where one transfer follows the other."""
+def over(connections: int | None, rate_share: float | None = None, workers: int | None = None) -> str:
+    """What follows a size under load: `` × 64 connections, 4 workers at 80 %``; empty where one transfer follows the
+    other."""
     if connections is None:
         return ""
-    return f" × {count(connections, 'connection')}" + ("" if rate_share is None else f" at {rate_share * 100:g} %")
+    served = f", {count(workers, 'worker')}" if workers else ""
+    rate = "" if rate_share is None else f" at {rate_share * 100:g} %"
+    return f" × {count(connections, 'connection')}{served}{rate}"
 
 
 def transfer(cell: Cell) -> str:

@@ -29,6 +29,8 @@ class Parameters:
     """Transfers that make a sample; over 1, what a connection and its handshake cost is part of the question."""
     at_once: int | None = None
     """Of load, the most connections that ask at once; None where one transfer follows the other."""
+    workers: int | None = None
+    """Of load, the processes that serve, each on a processor of its own; None for one on whatever processor."""
     sent_by: str | None = None
     """Asked of a way of receiving: the path that sends."""
 

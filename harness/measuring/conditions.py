@@ -16,6 +16,7 @@ from harness.api.bench import Bench, load
 from harness.measuring import link
 from harness.measuring.link import SHORT, Measured
 from harness.profile import TransferSuite
+from harness.servers import requirements
 from hosts.errors import Refusal
 from hosts.onhost.agent.values import CommandChange, Given
 from hosts.remote import changes
@@ -66,6 +67,9 @@ def make(bench: Bench, conditions: Conditions, rate: int | None) -> None:
 
     Raises Refusal where a host cannot, or something of somebody else is in its place; HostLost.
     """
+    queued = conditions.rtt_seconds or conditions.loss
+    if queued and (why := requirements.no_programs(("ip", "tc"), bench.facts, bench.receiver_facts)):
+        raise Refusal(f"the way cannot be made {conditions}: {why}")
     with ThreadPoolExecutor(2) as pool:
         made = [
             pool.submit(_make, scope, conditions, loss, rate)

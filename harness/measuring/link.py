@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from harness.api.bench import LINK_PORT, Bench, load
 from harness.measuring import way
+from harness.servers import requirements
 from hosts.errors import Refusal
 from hosts.onhost.agent.values import Given
 from hosts.remote import changes
@@ -36,8 +37,10 @@ def shape(bench: Bench, rate: int) -> None:
     """Put ``rate`` (bit/s) on the sending side of both hosts' data interfaces.
 
     netem's rate is right for one file of 1 MB too; a token bucket lets a short file through at full speed.
-    Refused where somebody else's queueing discipline is in place.
+    Refused where somebody else's queueing discipline is in place, or a host has no tc.
     """
+    if why := requirements.no_programs(("tc",), bench.facts, bench.receiver_facts):
+        raise Refusal(f"the link cannot be put to its rate: {why}")
     with ThreadPoolExecutor(2) as pool:
         shaped = [pool.submit(_shape, scope, rate) for scope in (bench.on_sender, bench.on_receiver)]
     for each in shaped:

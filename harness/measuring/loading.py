@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,28 +16,28 @@ from harness.api.bench import Bench, Payload
 from harness.api.path import Deployed, Loaded, Observed, Witness
 from harness.load import generator
 from harness.load.generator import Asked, Told
-from harness.measuring import link, looking, proof, sampling
+from harness.measuring import link, looking, proof, spending
 from harness.measuring.looking import Look
 from harness.measuring.opened import OpenTestbed
-from harness.measuring.proof import Busy
 from harness.measuring.sampling import Linked
-from harness.samples import HostSample, Load, Sample, placed
+from harness.measuring.spending import Spent
+from harness.samples import HostSample, Load, Sample
 from hosts.errors import Refusal
 from hosts.onhost.agent.values import Counter, Digested, FileCounter, LogTail, Received, TableCounter, Tallied
 from hosts.remote import changes
 from hosts.remote.changes import Scope
-from hosts.remote.host import RemoteHost
 from hosts.roles import Role
 
 CANARIES = 3
 """The most of a sample."""
 NEXT_SHARE = 0.25
 """How long after one canary the next is sent, as a share of the sample's seconds."""
-BUSY_SHARE = 0.9
-"""For so much of the sample's seconds busy time is counted, from their beginning: afterwards the load goes down."""
 LOG_SECONDS = 5.0
-CONNECTION, LEAVE_OUT = ("worker", "connection"), ("seconds", "worked_ns")
+WORKER = "worker"
+CONNECTION, LEAVE_OUT = (WORKER, "connection"), ("seconds", "worked_ns")
 """Fields of a server's line: which connection it is of, and those in which lines differ anyway."""
+SURELY = 16
+"""Connections for each worker, from which on none goes without: the kernel deals them out by a hash of their ports."""
 NOW: dict[str, Counter] = {
     "sender_connections_now": TableCounter("/proc/net/snmp", "Tcp.CurrEstab"),
     "kernel_tls_now": FileCounter("/proc/net/tls_stat", r"^TlsCurrTxSw\s+(\d+)"),
@@ -65,14 +64,6 @@ class Ran:
     seen: dict[str, int]
     spent: dict[Role, Spent]
     """By role; a host that could not be asked in time is missing."""
-
-
-@dataclass(frozen=True)
-class Spent:
-    """A host's busy time within the window, and how long that was looked at."""
-
-    wall_seconds: float
-    busy: Busy
 
 
 def take(
@@ -105,13 +96,20 @@ def take(
     due = load.requests + len(ran.canaries)
     log = LogTail(deployed.log, before.of(deployed)["sender"].values[looking.LOG] or 0, due)
     tallied = opened.sender.agent.tally(log, CONNECTION, LEAVE_OUT, LOG_SECONDS)
-    witness = _witness(deployed, payload, over, load, before, after, tallied)
+    witness = _witness(deployed, payload, over, load, ran.told.cipher_suite, before, after, tallied)
     facts = witness.facts | ran.seen | {"operations": load.window_responses, "generator_full": generator.full(load)}
     ok, spoiled = _checked(opened, deployed, payload, ran.canaries)
     answered = load.window_bytes / deployed.wire_bytes(payload.size)
-    each = load.window_seconds / (answered + load.canaries)
+    each_seconds = load.window_seconds / (answered + load.canaries)
     reasons = [generator.wrong(ran.told, load, over, deployed.tls), spoiled, witness.reason]
     reason = "; ".join(each for each in reasons if each) or linked(cell, after.links)
+    start, end = before.of(deployed), after.of(deployed)
+
+    def host(role: Role) -> HostSample:
+        risen = looking.delta(start[role].values, end[role].values)
+        counters = {name: value for name, value in risen.items() if name != looking.LOG}
+        return spending.of_request(ran.spent.get(role), each_seconds, counters)
+
     return Sample(
         cell=cell,
         block=block,
@@ -123,8 +121,8 @@ def take(
         witness=facts,
         valid=reason is None,
         reason=reason,
-        sender=_host("sender", deployed, before, after, ran.spent, each),
-        receiver=_host("receiver", deployed, before, after, ran.spent, each),
+        sender=host("sender"),
+        receiver=host("receiver"),
         load=load,
     )
 
@@ -142,7 +140,7 @@ def _run(
     with Scope(opened.receiver) as scope, ThreadPoolExecutor(1) as beside:
         scope.apply(changes.process("the generator of load", argv, out, err))
         said = agent.lines([LogTail(out, 0, 1)], asked.longest_seconds)[0]  # the window begins
-        spending = beside.submit(_count, opened, asked.seconds)
+        counted = beside.submit(spending.count, opened, asked.seconds)
         _look(opened, seen)  # a canary on busy hosts may outlast the window
         while _goes_on(said) and len(canaries) < CANARIES:
             got = agent.fetch(deployed.url(payload.name), outs[len(canaries)], payload.size, timeout, deployed.tls)
@@ -154,7 +152,7 @@ def _run(
     if not said or generator.begins(said[-1]):
         why = (opened.receiver.read([err])[err] or "").strip()
         raise Refusal(f"the generator of load told nothing: {why or 'it took too long'}", host=opened.receiver.name)
-    return Ran(generator.parse(said[-1]), tuple(canaries), seen, spending.result())
+    return Ran(generator.parse(said[-1]), tuple(canaries), seen, counted.result())
 
 
 def _look(opened: OpenTestbed, seen: dict[str, int]) -> None:
@@ -168,33 +166,15 @@ def _goes_on(said: Sequence[str]) -> bool:
     return len(said) == 1 and generator.begins(said[0])
 
 
-def _count(opened: OpenTestbed, seconds: float) -> dict[Role, Spent]:
-    """Both hosts' busy time from now on. One that does a canary's transfer answers late, and is left out when the load
-    may be over by then. Raises HostLost, Refusal."""
-    read = sampling.read_meter(opened.meter)
-    started = time.monotonic()
-    if opened.meter:
-        time.sleep(BUSY_SHARE * seconds)
-        busy = sampling.since(opened.meter, read) or {}
-        wall = time.monotonic() - started
-        return {role: Spent(wall, each) for role, each in busy.items()}
-    before = {role: (host.agent.observe({}).cpu_after, time.monotonic()) for role, host in _both(opened)}
-    time.sleep(max(0.0, started + BUSY_SHARE * seconds - time.monotonic()))
-    found: dict[Role, Spent] = {}
-    for role, host in _both(opened):
-        end, now = host.agent.observe({}).cpu_before, time.monotonic()
-        start, then = before[role]
-        if now - started < seconds:
-            found[role] = Spent(now - then, sampling.inside(start, end))
-    return found
-
-
-def _both(opened: OpenTestbed) -> tuple[tuple[Role, RemoteHost], ...]:
-    return ("sender", opened.sender), ("receiver", opened.receiver)
-
-
 def _witness(
-    deployed: Deployed, payload: Payload, asked: Asked, load: Load, before: Look, after: Look, tallied: Tallied
+    deployed: Deployed,
+    payload: Payload,
+    asked: Asked,
+    load: Load,
+    cipher_suite: str | None,
+    before: Look,
+    after: Look,
+    tallied: Tallied,
 ) -> Witness:
     """The path's own, of all requests; and before it the log's connections, which must be those that were opened."""
     start, end = before.of(deployed), after.of(deployed)
@@ -206,6 +186,7 @@ def _witness(
             payload=payload.size,
             sender=risen["sender"],
             receiver=risen["receiver"],
+            cipher_suite=cipher_suite,
             log=[line for alike in tallied.alike for line in [json.loads(alike.line)] * alike.count],
             requests=load.requests + load.canaries,
             connection=asked.reuse,
@@ -215,13 +196,24 @@ def _witness(
             load=Loaded(asked.connections, opened, load.resumed, load.canaries),
         )
     )
-    facts = said.facts | {"logged_connections": tallied.connections}
-    reason = said.reason
+    facts = said.facts | {"logged_connections": tallied.connections, "logged_workers": tallied.different[WORKER]}
+    reason = said.reason or _not_by_all(asked, tallied.different[WORKER])
     if not reason and tallied.connections != opened:
         reason = f"the server's log has requests of {tallied.connections} connections, {opened} were made"
     if reason and (back := looking.went_back(deployed, start, end)):
         reason = back
     return Witness(facts, reason or looking.relinked(before, after))
+
+
+def _not_by_all(asked: Asked, logged: int) -> str | None:
+    """Why it were not as many workers that answered as were asked for, or None. Pure.
+
+    Of few connections the kernel may deal a worker none.
+    """
+    due = asked.workers or 1
+    if logged > due or (logged < due and asked.connections >= SURELY * due):
+        return f"{logged} workers answered, not {due}"
+    return None
 
 
 def _checked(
@@ -238,21 +230,3 @@ def _checked(
         if one.sha256 != payload.sha256:
             return False, f"payload of a single transfer meanwhile: {one.error or proof.OTHER_DIGEST}"
     return True, None
-
-
-def _host(
-    role: Role, deployed: Deployed, before: Look, after: Look, spent: dict[Role, Spent], each_seconds: float
-) -> HostSample:
-    """What a host spent on one request, one in each ``each_seconds``; missing where it was not counted."""
-    start, end = before.of(deployed)[role], after.of(deployed)[role]
-    kept = {name: value for name, value in looking.delta(start.values, end.values).items() if name != looking.LOG}
-    if role not in spent:
-        return HostSample(counters=kept)
-    busy, share = spent[role].busy, each_seconds / spent[role].wall_seconds
-    return HostSample(
-        cpu_seconds=max(0.0, busy.seconds) * share if placed(busy.elsewhere) else None,
-        cpu_resolution_seconds=busy.resolution * share,
-        busiest_cpu_seconds=None if busy.busiest is None else busy.busiest * share,
-        cpu_elsewhere=None if busy.elsewhere is None else round(busy.elsewhere, 4),
-        counters=kept,
-    )

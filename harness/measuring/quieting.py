@@ -28,7 +28,13 @@ def made(scope: Scope, about: Facts) -> Facts:
         host.agent.set_processors([placed.servers])
     now = quiet.look(host)
     told = [*quiet.loud(now, [placed.servers] if placed else []), *refused]
-    return replace(about, quietness=now, shown=about.shown | {"quiet": True, "speed": now.shown(), "not_quiet": told})
+    usable = (placed.servers,) if placed else about.usable
+    return replace(
+        about,
+        quietness=now,
+        usable=usable,
+        shown=about.shown | {"quiet": True, "speed": now.shown(), "not_quiet": told},
+    )
 
 
 def sentence(role: str, not_quiet: Sequence[str]) -> str | None:

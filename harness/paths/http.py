@@ -35,7 +35,7 @@ class Http(DataPath):
 
     def deploy(self, bench: Bench, parameters: Parameters) -> Deployed:
         port = bench.port()
-        served = nginx.serve(bench, self.name, port, at_once=parameters.at_once)
+        served = nginx.serve(bench, self.name, port, load=parameters)
         base = bench.base_url("http", port)
         return Deployed(
             url=lambda name: f"{base}/{name}",

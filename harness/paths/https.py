@@ -37,10 +37,9 @@ class Https(DataPath):
                 f"{parameters.title} needs lighttpd with GnuTLS, whose log does not tell whether a session was "
                 "resumed: nothing could prove it"
             )
-        if parameters.cipher_suite and parameters.cipher_suite.openssl is None and parameters.at_once:
+        if parameters.cipher_suite and parameters.cipher_suite.openssl is None and (parameters.workers or 1) > 1:
             return (
-                f"{parameters.title} needs lighttpd with GnuTLS, whose log does not tell connections apart: nothing "
-                "could prove how many there were"
+                f"{parameters.title} needs lighttpd with GnuTLS, which does not keep workers to processors of their own"
             )
         return requirements.no_cipher_suite(parameters)
 

@@ -13,12 +13,12 @@ from harness.profile import TransferSuite
 from hosts.facts import Facts
 
 
-def parameters(path: DataPath, suite: TransferSuite, sender: Facts) -> Parameters:
-    """What the suite asks of this path, its driver by name where the sender has one."""
+def parameters(path: DataPath, suite: TransferSuite, sender: Facts, workers: int | None = None) -> Parameters:
+    """What the suite asks of this path, its driver by name where the sender has one, with so many workers."""
     if path.clear:
-        return Parameters(None, connection=suite.connection, at_once=suite.parameters.at_once)
+        return Parameters(None, connection=suite.connection, at_once=suite.parameters.at_once, workers=workers)
     driver = drivers.chosen(suite.driver, CIPHERS[suite.cipher], sender)
-    return replace(suite.parameters, driver=driver or drivers.CARD)
+    return replace(suite.parameters, driver=driver or drivers.CARD, workers=workers)
 
 
 def why_not(path: DataPath, asked: Parameters, sender: Facts, receiver: Facts) -> str | None:
@@ -29,4 +29,16 @@ def why_not(path: DataPath, asked: Parameters, sender: Facts, receiver: Facts) -
         return drivers.no_card(asked.cipher, sender)
     if reason := path.unsupported(asked, sender, receiver):
         return reason
+    if asked.workers and (reason := no_processors(asked.workers, sender)):
+        return reason
     return generator.unsupported(sender, receiver) if asked.at_once else None
+
+
+def no_processors(workers: int, sender: Facts) -> str | None:
+    """Why so many workers cannot have a processor each, or None."""
+    usable = len(sender.usable)
+    if workers <= usable:
+        return None
+    has = "1 processor" if usable == 1 else f"{usable} processors"
+    kept = " (quiet = true keeps them to one)" if sender.shown.get("quiet") else ""
+    return f"{workers} workers want a processor each, and the sender's servers have {has}{kept}"

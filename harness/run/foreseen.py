@@ -20,7 +20,7 @@ from harness.measuring import asked, conditions, link, quieting
 from harness.measuring.opened import OpenTestbed
 from harness.profile import CryptoSuite, Profile, TransferSuite
 from harness.run import answers, feasible
-from harness.servers import datapath, interfaces, requirements
+from harness.servers import datapath, interfaces
 from hosts.errors import Refusal
 from hosts.facts import Facts
 from hosts.remote.agent import AgentError
@@ -116,8 +116,6 @@ def _transfers(
 ) -> None:
     """As ``transfers.Transfers`` prepares a round: the link, every path, prices, rehearsals."""
     if suite.link_rate is not None and opened.may_shape:
-        if why := requirements.no_programs(("tc",), opened.sender_facts, opened.receiver_facts):
-            raise Refusal(f"the link cannot be put to its rate: {why}")
         link.shape(bench, suite.link_rate)
     if (far := conditions.asked(suite)) and opened.may_shape:
         conditions.make(bench, far, suite.link_rate)

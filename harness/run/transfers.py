@@ -81,7 +81,7 @@ class Transfers:
 
     def _parameters(self, opened: OpenTestbed, cell: CellPlan) -> Parameters:
         """What the suite asks of a cell's path, its driver by name."""
-        return feasible.parameters(self.paths[cell.path], self.suite, opened.sender_facts)
+        return feasible.parameters(self.paths[cell.path], self.suite, opened.sender_facts, cell.workers)
 
     def why_not(self, opened: OpenTestbed, cell: CellPlan) -> str | None:
         """Why its path cannot do what the suite asks."""
@@ -152,11 +152,14 @@ class Transfers:
     def _deploy(self, opened: OpenTestbed, bench: Bench, live: list[CellPlan]) -> None:
         """Every path once, for all sizes. One that cannot be deployed fails its cells and leaves the others."""
         self.deployed = {}
-        second = bench.beside() if self.suite.again else bench
+        benches = {"": bench}
         for cell in {cell.side: cell for cell in live}.values():
             self.events.progress(f"{self.suite.name}: deploying {cell.side}")
             mine = [other for other in live if other.side == cell.side]
-            where = second if cell.side != cell.path else bench
+            beside = cell.side.removeprefix(cell.path).strip().replace(" ", "-")
+            if beside not in benches:
+                benches[beside] = bench.beside(beside)
+            where = benches[beside]
             try:
                 made = self.deployed[cell.side] = self.paths[cell.path].deploy(where, self._parameters(opened, cell))
             except Refusal as error:
@@ -197,7 +200,7 @@ class Transfers:
     ) -> Sample:
         """A sample of load. Raises HostLost, Refusal."""
         seconds = max(LEAST_SECONDS, self.suite.seconds / 4) if warmup else self.suite.seconds
-        asked = Asked(cell.connections or 1, self.suite.connection, seconds, self._rate(cell))
+        asked = Asked(cell.connections or 1, self.suite.connection, seconds, self._rate(cell), cell.workers)
         deployed = self.deployed[cell.side]
         return loading.take(opened, bench, cell.id, deployed, payload, asked, block, place, warmup, linked=self._linked)
 
@@ -212,7 +215,8 @@ class Transfers:
             row.id
             for row in self.outcomes.cells.values()
             if row.path == self.suite.baseline
-            and (row.size_bytes, row.connections, row.rate_share) == (cell.size, cell.connections, None)
+            and (row.size_bytes, row.connections, row.workers) == (cell.size, cell.connections, cell.workers)
+            and row.rate_share is None
         ]
         counted = self.outcomes.counted()
         known = [s.load.responses_per_second for name in same for s in counted.get(name, {}).values() if s.load]
@@ -253,15 +257,17 @@ class Transfers:
         self.outcomes.writer.write_head()
 
     def verdicts(self) -> list[Verdict]:
-        """Every path against the baseline, for each size and number of connections, with what limited it and what
-        prices predict. At a fixed rate all of them give the same: nothing is compared."""
+        """Every path against the baseline, for each size and load, with what limited it and what prices predict.
+
+        At a fixed rate all of them give the same: nothing is compared.
+        """
         found: list[Verdict] = []
-        compared: dict[tuple[int, int | None], list[Cell]] = {}
+        compared: dict[tuple[int, int, int], list[Cell]] = {}
         for cell in self.outcomes.cells.values():
             if cell.rate_share is None:
-                compared.setdefault((cell.size_bytes or 0, cell.connections), []).append(cell)
-        for size, connections in sorted(compared, key=lambda place: (place[0], place[1] or 0)):
-            cells = compared[size, connections]
+                place = cell.size_bytes or 0, cell.workers or 0, cell.connections or 0
+                compared.setdefault(place, []).append(cell)
+        for (size, *_), cells in sorted(compared.items()):
             limits, predictions = self._limits(size, cells), partial(self._predicted, size)
             asked = next((cell.path for cell in cells if plan.of_question(self.profile, cell)), None)
             found += judging.rows(

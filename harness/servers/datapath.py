@@ -97,6 +97,8 @@ def serve(
     argv += ["--root", bench.payload_directory, "--chunk", str(chunk)]
     if parameters.at_once:
         argv += ["--connections", str(max(2, parameters.at_once))]  # 1 would be another way of serving
+    if parameters.workers:
+        argv += ["--workers", str(parameters.workers)]
     key: Key | None = None
     if cipher:
         key = bench.carried.key(cipher)

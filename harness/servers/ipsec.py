@@ -233,7 +233,7 @@ def deploy(bench: Bench, name: str, parameters: Parameters, offload: Kind | None
         ]
     for each in both:
         each.result()
-    served = nginx.serve(bench, name, port, at_once=parameters.at_once)
+    served = nginx.serve(bench, name, port, load=parameters)
     done = xfrm.offload(offload, interface, "out") if offload else None
     if done:
         _no_fallback(bench, out, done)

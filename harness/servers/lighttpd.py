@@ -20,6 +20,8 @@ from hosts.remote import changes
 
 RECORD_BYTES = 16384
 """Of a TLS record: the largest, which is what it reads of a file at once."""
+BACKLOG = 4096
+"""Connections that may wait to be accepted under load, as nginx's."""
 CONFIGURATION = """\
 server.document-root = "{root}"
 server.port = {port}
@@ -36,10 +38,11 @@ ssl.openssl.ssl-conf-cmd = ( "MinProtocol" => "TLSv1.2", "MaxProtocol" => "TLSv1
     "CipherString" => "{ciphers}" )
 accesslog.filename = "|exec cat >>{run}/access.log"
 accesslog.format = "{log_format}"
-"""
+{limit}"""
 
 # one JSON object a request; behind a pipe, because lighttpd keeps lines for a file back for up to four seconds
-LOG_FORMAT = json.dumps('{"path":"%U","status":%s,"bytes":%B}')[1:-1]
+# the client's port tells its connection from others of the same moment, and from those of the seconds before
+LOG_FORMAT = json.dumps('{"path":"%U","status":%s,"bytes":%B,"connection":%{remote}p}')[1:-1]
 
 
 def tls_steps() -> Steps:
@@ -50,6 +53,13 @@ def tls_steps() -> Steps:
         receiver=gnutls.receiving(RECORD_BYTES),
         way=Way("records", RECORD_BYTES),
     )
+
+
+def _limit(at_once: int) -> str:
+    """Lines that leave room for so many connections of load, each with a file open, and for those before them that
+    still close."""
+    fds = 128 + 6 * at_once
+    return f"server.max-fds = {fds}\nserver.max-connections = {64 + 2 * at_once}\nserver.listen-backlog = {BACKLOG}\n"
 
 
 def serve_tls(bench: Bench, name: str, parameters: Parameters) -> Deployed:
@@ -74,6 +84,7 @@ def serve_tls(bench: Bench, name: str, parameters: Parameters) -> Deployed:
         key=key,
         log_format=LOG_FORMAT,
         ciphers=cipher_suite.lighttpd,
+        limit=_limit(parameters.at_once) if parameters.at_once else "",
     )
     configuration = bench.sender.put(text.encode(), f"{bench.folder}/{name}/lighttpd.conf")
     served = bench.on_sender.serve(

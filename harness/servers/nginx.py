@@ -1,4 +1,5 @@
-"""nginx as a file server for several paths: one worker, one JSON log line a request; with TLS where asked."""
+"""nginx as a file server for several paths: a JSON log line a request, one worker unless more are asked for; with TLS
+where asked."""
 
 from __future__ import annotations
 
@@ -40,13 +41,13 @@ MAKERS: dict[Maker, str] = {"openssl": "OpenSSL", "kernel": "the kernel's TLS", 
 
 CONFIGURATION = """\
 daemon off;
-worker_processes 1;
-{user}pid {run}/nginx.pid;
+worker_processes {workers};
+{pinned}{user}pid {run}/nginx.pid;
 error_log stderr warn;
 {limit}events {{ worker_connections {connections}; }}
 http {{
     log_format witness escape=json '{{"path":"$uri","status":$status,"bytes":$body_bytes_sent,'
-        '"connection":$connection,"protocol":"$ssl_protocol","suite":"$ssl_cipher",'
+        '"worker":$pid,"connection":$connection,"protocol":"$ssl_protocol","suite":"$ssl_cipher",'
         '"resumed":"$ssl_session_reused"}}';
     access_log {run}/access.log witness;
     default_type application/octet-stream;
@@ -75,21 +76,29 @@ def serve(
     tls: Sequence[str] = (),
     sendfile: bool = True,
     environment: Mapping[str, str] | None = None,
-    at_once: int | None = None,
+    load: Parameters | None = None,
 ) -> Served:
     """Start nginx on the sender at ``port``; its log is ``access_log(bench, name)``.
 
-    ``tls``: lines for the server. ``environment``: variables besides the bench's own. ``at_once``: connections of load.
+    ``tls``: lines for the server. ``environment``: variables besides the bench's own. ``load``: what says how many
+    connections come at once, and how many workers serve.
     """
+    at_once, workers = (load.at_once, load.workers) if load else (None, None)
     run = f"{bench.directory}/{name}"
     bench.on_sender.apply(changes.directory(run))
     address = f"[{bench.address}]" if bench.address.version == 6 else str(bench.address)
     text = CONFIGURATION.format(
         run=run,
         user="user root;\n" if bench.sender.uid == 0 else "",
+        workers=workers or 1,
+        pinned=_pinned(bench.facts.usable[:workers]) if workers else "",
         connections=64 + 2 * (at_once or 0),  # some of the last ones may still be closing
         limit=f"worker_rlimit_nofile {128 + 4 * at_once};\n" if at_once else "",  # each may have a file open
-        listen=f"{address}:{port}" + (" ssl" if tls else "") + (f" backlog={BACKLOG}" if at_once else ""),
+        listen=f"{address}:{port}"
+        + (" ssl" if tls else "")
+        + (f" backlog={BACKLOG}" if at_once else "")
+        # a queue each, or whoever is awake first would take most of them
+        + (" reuseport" if (workers or 1) > 1 else ""),
         root=bench.payload_directory,
         sendfile="on" if sendfile else "off",
         server="".join(f"        {line}\n" for line in tls),
@@ -104,6 +113,11 @@ def serve(
         port,
         f"{bench.folder}/{name}",
     )
+
+
+def _pinned(processors: Sequence[int]) -> str:
+    """A line that keeps each worker to one of these processors, in their order."""
+    return f"worker_cpu_affinity {' '.join('1' + '0' * number for number in processors)};\n"
 
 
 def tls_steps(cipher: str) -> Steps:
@@ -180,7 +194,7 @@ def serve_tls(
     if by != "openssl":
         lines.append("ssl_conf_command Options KTLS;")
     port, place = bench.port(), name if parameters.buffer_bytes is None else f"{name}-{record}"
-    served = serve(bench, place, port, lines, sendfile, environment, parameters.at_once)
+    served = serve(bench, place, port, lines, sendfile, environment, parameters)
     base, in_kernel = bench.base_url("https", port), by != "openssl"
     right = (f"TLSv{cipher_suite.version}", cipher_suite.openssl)
 

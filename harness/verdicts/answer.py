@@ -33,8 +33,7 @@ UNFINISHED = {"running": "so far", "interrupted": "interrupted", "failed": "run 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the two sides of the answer are compared: a suite and a size, of load a number of connections too, with
-    what was found. None: not compared."""
+    """Where the answer's two sides are compared: a suite, a size, a load, with what was found. None: not compared."""
 
     suite: str
     cipher: str
@@ -44,6 +43,8 @@ class Place:
     cpu: Verdict | None
     connections: int | None = None
     """That ask at once, of load."""
+    workers: int | None = None
+    """That serve, of load, where a suite compares numbers of them."""
 
     def verdict(self, metric: Metric) -> Verdict | None:
         """Of one metric."""
@@ -114,12 +115,11 @@ def about(head: Head) -> Answer | None:
         and cells[v.candidate].size_bytes in asked.sizes_bytes
     ]
     ciphers = {cell.suite: cell.cipher for cell in head.cells if cell.path == asked.candidate}
-    loads = {cell.suite: [None] for cell in head.cells} | _connections(head)
     wanted = [
-        Place(suite, ciphers.get(suite, ""), size, None, None, connections)
+        Place(suite, ciphers.get(suite, ""), size, None, None, connections, workers)
         for suite in asked.suites
         for size in asked.sizes_bytes
-        for connections in loads.get(suite, [None])
+        for connections, workers in _loads(head).get(suite, {(None, None): None})
     ]
     return Answer(_subject(head, pair[0]), _object(head, pair[1]), pair, _places(mine, cells, wanted))
 
@@ -172,7 +172,9 @@ def spots(places: Iterable[Place]) -> str:
     if not connections:
         return sizes(place.size for place in some)
     several = len({place.size for place in some}) > 1
-    return (f"{sizes(place.size for place in some)} over " if several else "") + _connected(connections)
+    workers = list(dict.fromkeys(str(place.workers) for place in some if place.workers))
+    served = f" with {listed(workers)} worker{'s' if workers != ['1'] else ''}" if workers else ""
+    return (f"{sizes(place.size for place in some)} over " if several else "") + _connected(connections) + served
 
 
 def _connected(numbers: Iterable[int]) -> str:
@@ -182,12 +184,11 @@ def _connected(numbers: Iterable[int]) -> str:
     return f"{listed([str(number) for number in known])} connection{'s' if known != [1] else ''}"
 
 
-def _connections(head: Head) -> dict[str, list[int | None]]:
-    """The numbers of connections that suites of load are compared at, by suite."""
-    found: dict[str, list[int | None]] = {}
+def _loads(head: Head) -> dict[str, dict[tuple[int | None, int | None], None]]:
+    """The numbers of connections and workers that suites are compared at, by suite; none where it is no load."""
+    found: dict[str, dict[tuple[int | None, int | None], None]] = {}
     for cell in head.cells:
-        if cell.connections is not None and cell.connections not in found.setdefault(cell.suite, []):
-            found[cell.suite].append(cell.connections)
+        found.setdefault(cell.suite, {})[cell.connections, cell.workers] = None
     return found
 
 
@@ -244,17 +245,17 @@ def _side(cell: str) -> str:
 
 
 def _places(verdicts: Iterable[Verdict], cells: dict[str, Cell], wanted: Iterable[Place]) -> tuple[Place, ...]:
-    """A place for each suite, size and number of connections, those that were ``wanted`` too, in that order."""
-    found = {(place.suite, place.size, place.connections): place for place in wanted}
+    """A place for each suite, size and load, those that were ``wanted`` too, in that order."""
+    found = {(place.suite, place.size, place.connections, place.workers): place for place in wanted}
     for verdict in verdicts:
         cell = cells[verdict.candidate]
-        spot = cell.suite, bytes_of(cell), cell.connections
-        place = found.get(spot) or Place(cell.suite, cell.cipher, spot[1], None, None, cell.connections)
+        spot = cell.suite, bytes_of(cell), cell.connections, cell.workers
+        place = found.get(spot) or Place(cell.suite, cell.cipher, spot[1], None, None, *spot[2:])
         time, cpu = (verdict, place.cpu) if verdict.metric == "seconds" else (place.time, verdict)
         found[spot] = replace(place, time=time, cpu=cpu)
     suites = list(dict.fromkeys(suite for suite, *_ in found))
-    order = sorted(found.values(), key=lambda place: (suites.index(place.suite), place.size, place.connections or 0))
-    return tuple(order)
+    order = [(suites.index(at.suite), at.size, at.workers or 0, at.connections or 0) for at in found.values()]
+    return tuple(place for _, place in sorted(zip(order, found.values(), strict=True), key=lambda both: both[0]))
 
 
 def _subject(head: Head, path: str) -> str:
@@ -333,10 +334,8 @@ def _plain(answer: Answer, kind: str, times: Callable[[float], str] | None) -> s
     }
     more = {"slower": "more", "same": "the same", "cannot_tell": "undecided", "missing": "not measured"}
     spent = _clauses(cpu, costs, more, "cpu_seconds_per_gb", "", times)
-    if not spent:
-        return f"{text}"
-    if not text:
-        return f"{name}{everywhere} {spent}"
+    if not (text and spent):
+        return text or (spent and f"{name}{everywhere} {spent}")
     if list(time) == list(cpu) == ["cannot_tell"]:
         return f"{text}, or {costs['faster']}{_span(answer.places, 'cpu_seconds_per_gb', times)}"
     joined = " and " if len(time) == 1 and not {"cannot_tell", "missing"} & {*time, *cpu} else "; "

@@ -26,5 +26,5 @@ def so_far(verdicts: Iterable[Verdict], cells: Iterable[Cell]) -> Narrowed:
 
 def _where(verdict: Verdict, cell: Cell, several: bool) -> str:
     what = {"seconds": "time", "cpu_seconds_per_gb": "CPU"}.get(verdict.metric, "receiver CPU")
-    at = spots([Place(cell.suite, cell.cipher, bytes_of(cell), None, None, cell.connections)])
+    at = spots([Place(cell.suite, cell.cipher, bytes_of(cell), None, None, cell.connections, cell.workers)])
     return f"{what} at {at}{f' ({cell.suite})' if several else ''}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from reports import words
@@ -16,7 +17,12 @@ from reports.findings.load import Loaded, Point
 TOLD = ("p50", "p90", "p99", "p99.9")
 COLUMNS = ("Path", "Load", "Requests/s", "Goodput (Mbit/s)", *(f"{name} (ms)" for name in TOLD), "max (ms)",
            "Sender CPU (µs/request)", "Receiver CPU (µs/request)", "Generator (% of a processor)",
+           "Sender energy (J/GB)", "Receiver energy (J/GB)",
            "Requests", "Requests/s low", "Requests/s high")  # fmt: skip
+FULLEST = 8
+"""Processors that are listed by themselves."""
+LEAST_SHARE = 0.01
+"""Of one that is listed."""
 READING = (
     "In a closed loop each connection asks again when it is served: a server that stops for a while is asked less, "
     "and its latencies hide that. In an open loop requests start at a fixed rate, and each one's latency counts from "
@@ -25,22 +31,21 @@ READING = (
 
 
 def capacity(found: Loaded) -> Figure | None:
-    """Requests a second over connections, a line for each path; a small chart for each size."""
+    """Requests a second over connections, a line for each path; a small chart for each size and number of workers."""
     panel = found.panel
     points = [(s, point) for s, some in sorted(found.closed.items()) for point in some]
     if not points:
         return None
-    sizes = sorted({point.size for _, point in points})
     facets = []
-    for size in sizes:
-        mine = [(s, point) for s, point in points if point.size == size]
+    for size, workers in sorted({(point.size, point.workers or 0) for _, point in points}):
+        mine = [(s, point) for s, point in points if (point.size, point.workers or 0) == (size, workers)]
         ends = [value for _, point in mine for value in point.per_second if not math.isnan(value)]
         traces = [_curve(panel.series[s].label, s, [p for at, p in mine if at == s]) for s in dict(mine)]
         numbers = [point.connections for _, point in mine]
         facets.append(
             Facet(
-                f"{panel.key}-capacity-{size}",
-                words.size(size),
+                f"{panel.key}-capacity-{size}" + (f"-{workers}" if workers else ""),
+                words.size(size) + (f", {words.count(workers, 'worker')}" if workers else ""),
                 lines.small(
                     traces,
                     lines.steps_axis("Connections", numbers, str),
@@ -55,9 +60,16 @@ def capacity(found: Loaded) -> Figure | None:
         "compare two paths use the ratios: they are paired, these intervals are not.",
         spec={},
         legend=figures.legend(panel),
-        columns=["path", "size", "connections", "requests/s", "low", "high", "goodput (Mbit/s)"],
+        columns=["path", "size", "connections", "workers", "requests/s", "low", "high", "goodput (Mbit/s)"],
         rows=[
-            [panel.series[s].label, words.size(p.size), p.connections, *map(_known, p.per_second), _goodput(p)]
+            [
+                panel.series[s].label,
+                words.size(p.size),
+                p.connections,
+                p.workers,
+                *map(_known, p.per_second),
+                _goodput(p),
+            ]
             for s, p in points
         ],
         absent=panels.absent(panel),
@@ -95,8 +107,8 @@ def latencies(found: Loaded) -> Figure | None:
     if not known:
         return None
     facets = []
-    for size, connections in sorted({(p.size, p.connections) for _, p in known}):
-        mine = [(s, p) for s, p in known if (p.size, p.connections) == (size, connections)]
+    for size, workers, connections in sorted({_chart(p) for _, p in known}):
+        mine = [(s, p) for s, p in known if _chart(p) == (size, workers, connections)]
         ends = [value * 1e3 for _, p in mine for name in ("p50", "p99") if (value := p.latencies[name]) is not None]
         traces = [
             trace
@@ -106,8 +118,8 @@ def latencies(found: Loaded) -> Figure | None:
         ]
         facets.append(
             Facet(
-                f"{panel.key}-latency-{size}-{connections}",
-                words.size(size) + words.over(connections),
+                f"{panel.key}-latency-{size}-{connections}" + (f"-{workers}" if workers else ""),
+                words.size(size) + words.over(connections, workers=workers or None),
                 lines.small(
                     traces,
                     axis("Load (% of the baseline's capacity)", tickvals=sorted({_percent(p) for _, p in mine})),
@@ -122,12 +134,13 @@ def latencies(found: Loaded) -> Figure | None:
         "in this run. Solid: the median; dashed: 99 % of requests. A line ends where too few were slower to tell.",
         spec={},
         legend=figures.legend(panel),
-        columns=["path", "size", "connections", "load (%)", *(f"{name} (ms)" for name in TOLD), "max (ms)"],
+        columns=["path", "size", "connections", "workers", "load (%)", *(f"{name} (ms)" for name in TOLD), "max (ms)"],
         rows=[
             [
                 panel.series[s].label,
                 words.size(p.size),
                 p.connections,
+                p.workers,
                 _percent(p),
                 *map(_ms, _told(p)),
                 p.longest * 1e3,
@@ -138,6 +151,11 @@ def latencies(found: Loaded) -> Figure | None:
         facets=facets,
         lines=True,
     )
+
+
+def _chart(p: Point) -> tuple[int, int, int]:
+    """In which chart it is drawn: its size, workers (0: not said) and connections."""
+    return p.size, p.workers or 0, p.connections
 
 
 def _over_load(label: str, s: int, some: list[Point], name: str, dash: str) -> dict[str, Any] | None:
@@ -169,7 +187,7 @@ def table(found: Loaded) -> Table:
                 rows.append(
                     [
                         text_value(panel.series[s].label),
-                        text_value(words.size(p.size) + words.over(p.connections, p.rate_share)),
+                        text_value(words.size(p.size) + words.over(p.connections, p.rate_share, p.workers)),
                         number(mean, 4, span(low, high, 4)),
                         number(_goodput(p), 4),
                         *(number(_ms(value), 4) for value in _told(p)),
@@ -177,6 +195,8 @@ def table(found: Loaded) -> Table:
                         number(p.sender_us),
                         number(p.receiver_us),
                         number(p.generator * 100),
+                        number(p.sender_joules),
+                        number(p.receiver_joules),
                         number(p.responses, 6),
                         number(low, 4),
                         number(high, 4),
@@ -190,9 +210,48 @@ def table(found: Loaded) -> Table:
         notes=[
             READING,
             "Percentiles are of all samples that count together; one is told where a hundred requests were slower.",
+            "Energy is the whole host's, of its processors' packages and memory, where it tells that.",
         ],
-        hidden=frozenset((13, 14)),
+        hidden=frozenset((15, 16)),
     )
+
+
+def processors(found: Loaded) -> Table | None:
+    """How full each processor was, of hosts that have several and told; None where none did."""
+    rows = []
+    for loop in (found.closed, found.open):
+        for s, some in sorted(loop.items()):
+            for p in some:
+                for role, each in p.busy.items():
+                    later = p.softirq.get(role, {})
+                    rows.append(
+                        [
+                            text_value(found.panel.series[s].label),
+                            text_value(words.size(p.size) + words.over(p.connections, p.rate_share, p.workers)),
+                            text_value(role),
+                            number(len(each), 6),
+                            number(sum(each.values())),
+                            text_value(_fullest(each)),
+                            number(sum(later.values())),
+                            text_value(_fullest(later)),
+                        ]
+                    )
+    if not rows:
+        return None
+    return Table(
+        id=f"{found.panel.key}-processors",
+        title="Processors under load",
+        columns=("Path", "Load", "Host", "Processors", "Busy (processors)", "Busy, by processor (%)",
+                 "Softirq (processors)", "Softirq, by processor (%)"),
+        rows=rows,
+        notes=[f"By processor: its number and the share of the time, the fullest first, {FULLEST} of them at most."],
+    )  # fmt: skip
+
+
+def _fullest(each: Mapping[str, float]) -> str:
+    """The fullest processors and how full they were, as ``3: 97, 0: 12``; those under 1 % are left out."""
+    some = sorted(each.items(), key=lambda one: (-one[1], int(one[0])))[:FULLEST]
+    return ", ".join(f"{number}: {share * 100:.0f}" for number, share in some if share >= LEAST_SHARE) or "–"
 
 
 def _told(point: Point) -> list[float | None]:

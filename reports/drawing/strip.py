@@ -101,7 +101,7 @@ def question(head: Head, found: Answer) -> Strip:
     rows: list[Row] = []
     for n, (place, metric) in enumerate(every[:ROWS]):
         verdict, size = place.verdict(metric), words.size(place.size)
-        size += words.over(place.connections)
+        size += words.over(place.connections, workers=place.workers)
         named = words.METRICS[verdict.metric if verdict else metric]
         heading = f"{named[0].upper()}{named[1:]}" if not n or every[n - 1][1] != metric else ""
         label = f"{words.cipher(place.cipher)} {size}" if several else size

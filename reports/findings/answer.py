@@ -55,8 +55,9 @@ def papers(head: Head, found: Answer) -> bool:
 
 def reason(head: Head, found: Answer, place: Place) -> str:
     """Why a place has no ratio, in a few words."""
-    cells = {(cell.path, cell.suite, cell.size_bytes, cell.connections): cell for cell in head.cells}
-    sides = [cells.get((path, place.suite, place.size, place.connections)) for path in found.paths]
+    cells = {(cell.path, cell.suite, cell.size_bytes, cell.connections, cell.workers): cell for cell in head.cells}
+    here = place.suite, place.size, place.connections, place.workers
+    sides = [cells.get((path, *here)) for path in found.paths]
     wrong = [cell for cell in sides if isinstance(cell, Cell) and cell.outcome != "measured"]
     return f"{wrong[0].path} {wrong[0].outcome}" if wrong else "not measured"
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from harness.load import latency
 from harness.record import Cell, Run
-from harness.samples import Load, Sample, cpu_seconds_per_gb
-from hosts.roles import Role
+from harness.samples import Load, Sample, cpu_seconds_per_gb, joules_per_gb
+from hosts.roles import ROLES, Role
 from reports import frame, words
 from reports.findings.panels import Panel
 
@@ -25,6 +25,8 @@ class Point:
     size: int
     rate_share: float | None
     """None for a closed loop."""
+    workers: int | None
+    """Processes that serve; None where the suite does not say."""
     per_second: tuple[float, float, float]
     """Requests that were answered each second: geometric mean and 95 % interval."""
     latencies: dict[str, float | None]
@@ -37,6 +39,13 @@ class Point:
     receiver_us: float | None
     generator: float
     """The median share of a processor that the generator took."""
+    sender_joules: float | None = None
+    """Of its processors and their memory, for each 10^9 bytes; None where one sample has none."""
+    receiver_joules: float | None = None
+    busy: dict[Role, dict[str, float]] = field(default_factory=dict)
+    """By host, what share of the time each of its processors was busy, by number; missing where a host did not tell."""
+    softirq: dict[Role, dict[str, float]] = field(default_factory=dict)
+    """The same of interrupts' later half."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,7 @@ class Crossover:
 
     label: str
     size: int
+    workers: int | None
     at: float
     early: float
     late: float | None
@@ -89,19 +99,24 @@ def _point(cell: Cell, samples: Iterable[Sample]) -> Point | None:
     both = [(sample, sample.load) for sample in samples if sample.load]
     if not both:
         return None
-    loads = [load for _, load in both]
+    counted, loads = [sample for sample, _ in both], [load for _, load in both]
     histogram = latency.together(load.latency for load in loads)
     return Point(
         connections=cell.connections or 1,
         size=cell.size_bytes or 0,
         rate_share=cell.rate_share,
+        workers=cell.workers,
         per_second=frame.interval(np.array([load.responses_per_second for load in loads]), geometric=True),
         latencies=latency.told(histogram),
         longest=max(load.longest_seconds for load in loads),
         responses=sum(histogram.values()),
-        sender_us=_busy([sample for sample, _ in both], "sender"),
-        receiver_us=_busy([sample for sample, _ in both], "receiver"),
+        sender_us=_busy(counted, "sender"),
+        receiver_us=_busy(counted, "receiver"),
         generator=statistics.median(_share(load) for load in loads),
+        sender_joules=_mean([joules_per_gb(sample, "sender") for sample in counted]),
+        receiver_joules=_mean([joules_per_gb(sample, "receiver") for sample in counted]),
+        busy={role: found for role in ROLES if (found := _each(getattr(s, role).processors for s in counted))},
+        softirq={role: found for role in ROLES if (found := _each(getattr(s, role).softirqs for s in counted))},
     )
 
 
@@ -111,26 +126,43 @@ def _share(load: Load) -> float:
 
 def _busy(samples: Sequence[Sample], role: Role) -> float | None:
     found = [cpu_seconds_per_gb(sample, role) for sample in samples]
-    each = [
-        known * (sample.bytes or 0) / 1e3 for known, sample in zip(found, samples, strict=True) if known is not None
-    ]
-    return statistics.fmean(each) if each and len(each) == len(samples) else None
+    return _mean(
+        [
+            None if known is None else known * (sample.bytes or 0) / 1e3
+            for known, sample in zip(found, samples, strict=True)
+        ]
+    )
+
+
+def _mean(some: Sequence[float | None]) -> float | None:
+    """None where one is missing: those that are known are no fair sample of all."""
+    known = [value for value in some if value is not None]
+    return statistics.fmean(known) if known and len(known) == len(some) else None
+
+
+def _each(told: Iterable[dict[str, float] | None]) -> dict[str, float]:
+    """The mean share of each processor; nothing where a sample did not tell, or told of others."""
+    some = list(told)
+    known = [each for each in some if each]
+    if not known or len(known) < len(some) or len({frozenset(each) for each in known}) > 1:
+        return {}
+    return {number: statistics.fmean(each[number] for each in known) for number in known[0]}
 
 
 def _crossovers(panel: Panel) -> Iterable[Crossover]:
     for s, series in enumerate(panel.series):
-        rows: dict[int, list[tuple[int, float, float, float]]] = {}
+        rows: dict[tuple[int, int], list[tuple[int, float, float, float]]] = {}
         for (mine, _), cell in panel.slots.items():
             verdict = panel.verdicts.get((cell.id, "seconds"))
             if mine == s and verdict and verdict.ratio and verdict.ci_low and verdict.ci_high and cell.connections:
                 row = (cell.connections, verdict.ratio, verdict.ci_low, verdict.ci_high)
-                rows.setdefault(cell.size_bytes or 0, []).append(row)
-        for size, some in rows.items():
+                rows.setdefault((cell.size_bytes or 0, cell.workers or 0), []).append(row)
+        for (size, workers), some in rows.items():
             some.sort()
             numbers = [row[0] for row in some]
             at, late, early = (crossing(numbers, [row[place] for row in some]) for place in (1, 2, 3))
             if at is not None and early is not None and len(some) > 1:
-                yield Crossover(series.label, size, at, early, late)
+                yield Crossover(series.label, size, workers or None, at, early, late)
 
 
 def crossing(numbers: Sequence[int], ratios: Sequence[float]) -> float | None:
@@ -157,7 +189,9 @@ def sentences(found: Loaded) -> list[str]:
     told = []
     several = len({point.size for some in found.closed.values() for point in some}) > 1
     for one in found.crossovers:
-        size = f" with {words.size(one.size)}" if several else ""
+        where = [words.size(one.size)] if several else []
+        where += [words.count(one.workers, "worker")] if one.workers else []
+        size = f" with {' and '.join(where)}" if where else ""
         fewest = min(point.connections for some in found.closed.values() for point in some)
         if one.at <= fewest:
             doubt = "" if one.late is not None and one.late <= fewest else f", surely from {_from(one.late)}"

@@ -172,14 +172,15 @@ def _buffers_matter(cells: list[Cell]) -> bool:
     return any(len(buffers) > 1 for buffers in seen.values())
 
 
-def _size_key(cell: Cell, buffers: bool) -> tuple[int, int, int]:
-    return (cell.size_bytes or 0, (cell.buffer_bytes or 0) if buffers else 0, cell.connections or 0)
+def _size_key(cell: Cell, buffers: bool) -> tuple[int, int, int, int]:
+    buffer = (cell.buffer_bytes or 0) if buffers else 0
+    return cell.size_bytes or 0, buffer, cell.workers or 0, cell.connections or 0
 
 
-def _size_label(key: tuple[int, int, int], buffers: bool) -> str:
-    size_bytes, buffer_bytes, connections = key
+def _size_label(key: tuple[int, int, int, int], buffers: bool) -> str:
+    size_bytes, buffer_bytes, workers, connections = key
     if connections:
-        return words.size(size_bytes or None) + words.over(connections)
+        return words.size(size_bytes or None) + words.over(connections, workers=workers or None)
     if not buffers:
         return words.size(size_bytes or None)
     buffer = f"{words.size(buffer_bytes)} buffer" if buffer_bytes else "no buffer"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,14 @@ import pytest
 from harness.api.bench import Bench
 from harness.api.path import Deployed
 from harness.load import generator
+from harness.measuring.loading import CANARIES
 from harness.measuring.opened import OpenTestbed
 from harness.record import Run
 from harness.samples import Load, Sample
 from hosts.lab import uml
 from hosts.programs import in_image
+from hosts.testbed import Host
+from tests.support.lab import ESTABLISHED, shell
 from tests.support.runs import Sabotage, profile_of, reconfigured, run, samples_of, suite
 
 pytestmark = pytest.mark.usefixtures("esp_modules")
@@ -70,8 +75,55 @@ def test_many_connections_are_counted_by_both_ends_and_the_kernel(opened: OpenTe
     assert len(verdicts) == 3 * 2 * 2, "three paths against one, at two numbers of connections"
 
 
+@contextmanager
+def watched(host: Host, seen: list[tuple[int, int]]) -> Iterator[None]:
+    """What nobody of the harness counts: established connections of the server's ports, one by one, and those that the
+    kernel's TLS has at that moment, again and again."""
+    watch = (
+        "touch /run/watching; while [ -e /run/watching ]; do "
+        f"echo $({ESTABLISHED}) "
+        "$(grep TlsCurrTxSw /proc/net/tls_stat 2>/dev/null | tr -dc 0-9); sleep 0.2; done"
+    )
+    with ThreadPoolExecutor(1) as beside:
+        told = beside.submit(shell, host, watch)
+        try:
+            yield
+        finally:
+            shell(host, "rm /run/watching")
+    rows = [line.split() for line in told.result().splitlines()]
+    seen += [(int(row[0]), int(row[1]) if len(row) > 1 else 0) for row in rows if row]
+
+
+def test_512_connections_are_really_there_at_once(opened: OpenTestbed, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    asked = LOAD | {"connections": [512], "seconds": 2.0, "sizes": {"10kB": {"blocks": 2}}}
+    with watched(opened.sender.host, seen):
+        done = run(opened, profile_of(suite("ktls", cipher="aes128gcm", tls="1.3", **asked)), tmp_path)
+    (cell,) = done.head.cells
+    assert cell.outcome == "measured", cell.reason
+    for _, load in loads(done, "ktls"):
+        assert load.at_once == load.opened == 512
+    connections, by_kernel = (max(column) for column in zip(*seen, strict=True))
+    assert 512 <= connections <= 512 + CANARIES, "canaries come one after the other, each over one of its own"
+    assert 512 <= by_kernel <= connections
+
+
+def test_all_connections_together_never_exceed_the_link(opened: OpenTestbed, tmp_path: Path) -> None:
+    rate = 50e6
+    asked = LOAD | {"connections": [1, 32], "seconds": 3.0, "link_rate": "50mbit", "sizes": {"100kB": {"blocks": 2}}}
+    done = run(opened, profile_of(suite("http", "ipsec", cipher="aes128gcm", **asked)), tmp_path)
+    assert {cell.outcome for cell in done.head.cells} == {"measured"}, [cell.reason for cell in done.head.cells]
+    for path in ("http", "ipsec"):
+        for _, load in loads(done, path):
+            carried = load.window_bytes * 8 / load.window_seconds
+            assert carried < rate, "bodies alone, without their packets' heads"
+            assert carried > 0.6 * rate, "and that is what they wait for"
+    limits = {row.bottleneck for row in done.head.verdicts if "x32" in row.candidate}
+    assert limits == {"link"}
+
+
 def test_the_schemes_each_over_a_connection_of_its_own(opened: OpenTestbed, tmp_path: Path) -> None:
-    paths = ("afalg-copy", "afalg-splice", "so-crypt", "plain")
+    paths = ("afalg-copy", "afalg-splice", "so-crypt", "https", "plain")
     asked = LOAD | {"connection": "new", "connections": [32]}
     done = run(opened, profile_of(suite(*paths, cipher="3des", **asked)), tmp_path)
     for path in paths:
@@ -107,6 +159,21 @@ def test_fixed_rates_are_shares_of_what_the_baseline_gave(opened: OpenTestbed, t
     for rate in rates:
         assert 0.4 * min(capacity) <= rate <= 0.4 * max(capacity) * 1.001
     assert len(done.head.verdicts) == 2, "of the closed loop alone"
+
+
+def test_as_many_workers_serve_as_the_sender_has_processors_for(opened: OpenTestbed, tmp_path: Path) -> None:
+    asked = LOAD | {"connections": [16], "workers": [1, 2]}
+    done = run(
+        opened, profile_of(suite("http", "plain", cipher="aes128gcm", **asked | {"connection": "new"})), tmp_path
+    )
+    for cell in done.head.cells:
+        if cell.workers == 1:
+            assert cell.outcome == "measured", cell.reason
+        else:
+            assert cell.outcome == "unsupported"
+            assert cell.reason == "2 workers want a processor each, and the sender's servers have 1 processor"
+    for path in ("http", "plain"):
+        assert all(sample.witness["logged_workers"] == 1 for sample, _ in loads(done, path))
 
 
 def lied(opened: OpenTestbed, tmp_path: Path, path: str, act: Sabotage | None, **more: Any) -> str:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import pytest
 
+from harness.api.bench import FIRST_PORT, LAST_PORT
 from harness.events import Events
 from harness.measuring.opened import OpenTestbed, open_testbed
 from harness.servers import datapath, ipsec
@@ -72,6 +73,9 @@ def shell(host: Host, command: str) -> str:
         return "\n".join(lines)
 
 
+ESTABLISHED = f"""awk '$4 == "01" && substr($2, 10) >= "{FIRST_PORT:04X}" && substr($2, 10) <= "{LAST_PORT:04X}"' \
+    /proc/net/tcp | wc -l"""
+"""How many connections of servers' ports a host has. (ss(8) would load modules.)"""
 STATE = (
     "echo policies; ip xfrm policy list; echo states; ip xfrm state list nokeys; echo qdiscs; tc qdisc show; "
     "echo modules; cut -d' ' -f1 /proc/modules | sort; echo shm; ls -A /dev/shm; echo files; "

@@ -11,6 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -197,26 +198,35 @@ def load_part(
     connections: Sequence[int] = (1, 8, 64),
     rates: Sequence[float] = (0.5, 1.2),
     requests: int = 2000,
+    workers: Sequence[int | None] = (None,),
     **more: Any,
 ) -> Part:
-    """Load: closed loops over each number of connections, and open ones at shares of the baseline's capacity."""
+    """Load: closed loops over each number of connections, and open ones at shares of the baseline's capacity; all of
+    it for each number of workers."""
     entry = _entry("load", 0, paths[0], {"question": "load", "connection": "kept", "figure": None, "tls": "1.3"} | more)
     cells = []
-    for share in (None, *rates):
+    for share, served in product((None, *rates), workers):
         for number in connections if share is None else connections[-1:]:
             for path in paths:
                 cipher = "none" if path == "http" else "aes128gcm"
-                rate = "" if share is None else f"@{share * 100:g}%"
+                rate = (f"w{served}" if served else "") + ("" if share is None else f"@{share * 100:g}%")
                 cells.append(
                     Cell(
                         id=f"load/{path}/{cipher}/any/100kBx{number}{rate}", suite="load", path=path, cipher=cipher,
-                        driver="any", size_bytes=100_000, connections=number, rate_share=share, outcome="measured",
+                        driver="any", size_bytes=100_000, connections=number, rate_share=share, workers=served,
+                        outcome="measured",
                     )
                 )  # fmt: skip
 
     def sample(cell: Cell, block: int, rng: random.Random) -> Sample:
         alone, left = LOAD_COSTS[cell.path]
-        each = alone * (left + (1 - left) / (cell.connections or 1)) / 1e6 * math.exp(rng.gauss(0, 0.01))
+        each = (
+            alone
+            / (cell.workers or 1)
+            * (left + (1 - left) / (cell.connections or 1))
+            / 1e6
+            * math.exp(rng.gauss(0, 0.01))
+        )
         waits = each * (cell.connections or 1) * (2 if cell.rate_share and cell.rate_share > 1 else 1)
         latencies = Counter(str(bucket(int(waits * 1e9 * math.exp(rng.gauss(0, 0.3))))) for _ in range(requests))
         load = Load(
@@ -311,7 +321,13 @@ def crossings(cipher: str = "3des", size: int = 10 * MB, buffer: int = 65536) ->
 
 def _place(cell: Cell) -> tuple[int | None, ...]:
     """What two cells have in common that are compared."""
-    return cell.size_bytes, cell.buffer_bytes if cell.size_bytes is None else None, cell.depth, cell.connections
+    return (
+        cell.size_bytes,
+        cell.buffer_bytes if cell.size_bytes is None else None,
+        cell.depth,
+        cell.connections,
+        cell.workers,
+    )
 
 
 def verdicts(suites: Sequence[SuiteEntry], cells: Sequence[Cell], samples: Sequence[Sample]) -> list[Verdict]:

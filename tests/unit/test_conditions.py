@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from harness import profile
-from harness.measuring import conditions
+from harness.api.bench import Bench
+from harness.measuring import conditions, link
 from harness.measuring.conditions import Conditions
-from hosts.errors import ConfigError
+from hosts.errors import ConfigError, Refusal
+from hosts.facts import Facts
 from hosts.onhost.agent.values import Given
 
 FAR = Conditions(rtt_seconds=0.02, loss=0.001)
@@ -100,3 +104,32 @@ def test_a_way_that_is_another_is_told(rtt: float | None, lost: float | None, wh
 def test_transfers_go_on_until_enough_were_to_be_lost() -> None:
     one = Given(0.02, 700, 1)
     assert conditions.expected(FAR, [one] * 14) < conditions.LOST <= conditions.expected(FAR, [one] * 15)
+
+
+class Hosts:
+    """Both hosts' programs, and nothing that could be changed."""
+
+    def __init__(self, *programs: str) -> None:
+        about = Facts("sender", "6.12", dict.fromkeys(programs, "1"), frozenset(), shown={"os": "Debian GNU/Linux 13"})
+        self.facts, self.receiver_facts = (
+            replace(about, programs={"ip": "1", "tc": "1"}),
+            replace(about, role="receiver"),
+        )
+        self.on_sender = self.on_receiver = self
+
+
+@pytest.mark.parametrize(
+    ("programs", "lacks"), [((), "ip, tc"), (("ip",), "tc"), (("tc",), "ip")], ids=["neither", "no-tc", "no-ip"]
+)
+def test_a_host_without_the_programs_is_one_clear_sentence(programs: tuple[str, ...], lacks: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        conditions.make(cast(Bench, Hosts(*programs)), FAR, None)
+    said = refused.value.what
+    assert said.startswith(f"the way cannot be made 20 ms, 0.1 % lost: the receiver has no {lacks} (")
+    assert "iproute2" in said
+    assert "\n" not in said
+
+
+def test_a_link_without_tc_is_one_clear_sentence() -> None:
+    with pytest.raises(Refusal, match=r"^the link cannot be put to its rate: the receiver has no tc \("):
+        link.shape(cast(Bench, Hosts("ip")), 10**9)

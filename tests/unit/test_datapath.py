@@ -503,6 +503,18 @@ def test_workers_share_a_port_and_end_together(program: Path, tmp_path: Path) ->
         server.kill()
 
 
+@pytest.mark.parametrize("workers", [(), ("--workers", "1")])
+def test_a_worker_that_is_asked_for_has_a_processor_of_its_own(
+    program: Path, tmp_path: Path, workers: tuple[str, ...]
+) -> None:
+    server = Server(program, tmp_path, *workers)
+    try:
+        usable = sorted(os.sched_getaffinity(0))
+        assert sorted(os.sched_getaffinity(server.process.pid)) == (usable[:1] if workers else usable)
+    finally:
+        server.kill()
+
+
 def test_a_worker_that_ends_ends_all(program: Path, tmp_path: Path) -> None:
     server = Server(program, tmp_path, "--workers", "2")
     try:

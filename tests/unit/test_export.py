@@ -139,7 +139,15 @@ def test_every_column_is_documented(run: Run, name: str) -> None:
     real = list(export.frames(run)[name].columns)
     assert list(listed) == real
     assert all(meaning for _, meaning in listed.values())
-    units = {"seconds": "s", "bytes": "B", "us": "µs", "second": "bit/s", "gb": "s/GB"}
+    units = {
+        "seconds": "s",
+        "bytes": "B",
+        "us": "µs",
+        "second": "bit/s",
+        "seconds_per_gb": "s/GB",
+        "joules_per_gb": "J/GB",
+    }
     for column, (unit, _) in listed.items():
-        stem = column.removesuffix("_low").removesuffix("_high").rsplit("_", 1)[-1]
-        assert unit == units.get(stem, unit), column
+        stem = column.removesuffix("_low").removesuffix("_high")
+        due = next((due for end, due in units.items() if stem == end or stem.endswith(f"_{end}")), unit)
+        assert unit == due, column

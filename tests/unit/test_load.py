@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,16 @@ import pytest
 from pydantic import ValidationError
 
 from harness import paths, plan, receiving
+from harness.ciphers.table import CIPHERS
 from harness.load import generator
 from harness.load.generator import Asked, Told
+from harness.measuring import loading
 from harness.profile import TransferSuite
+from harness.run import feasible
 from harness.servers import so_crypt
+from hosts import facts
 from hosts.errors import Refusal
+from hosts.facts import Facts
 from hosts.onhost.agent import logs
 from hosts.onhost.agent.errors import ChangeError
 from hosts.onhost.agent.values import LogTail, Tls
@@ -58,6 +65,51 @@ def test_verdicts_are_counted_for_each_number_of_connections_and_none_for_rates(
     assert "10kBx8@50%" in {cell.what for cell in rest.cells if cell.path == "ktls"}
 
 
+def test_every_number_of_workers_has_cells_and_a_deployment_of_its_own() -> None:
+    asked = suite("https", "ktls", "http", cipher="aes128gcm", **ASKED, workers=[1, 2], rates=[0.5])
+    profile = profile_of(asked)
+    cells = [cell for cell in plan.cells(profile, frozenset({"http"})) if cell.path == "https"]
+    assert [cell.what for cell in cells] == [
+        *("10kBx1w1", "10kBx8w1", "10kBx1w2", "10kBx8w2"),
+        *("10kBx1w1@50%", "10kBx8w1@50%", "10kBx1w2@50%", "10kBx8w2@50%"),
+    ]
+    assert {cell.side for cell in cells} == {"https w1", "https w2"}
+    assert cells[2].row("measured", None).workers == 2
+    assert plan.comparisons(profile) == (0, 2 * 2 * 2 * 2)
+
+
+def test_workers_want_a_processor_each() -> None:
+    status = "Cpus_allowed:\tf\nCpus_allowed_list:\t0-1,5\n"
+    assert facts.usable(status) == (0, 1, 5)
+    assert facts.usable("") == ()
+    assert facts.usable(Path("/proc/self/status").read_text()) == tuple(sorted(os.sched_getaffinity(0)))
+    sender = Facts("sender", "6.12", {}, frozenset(), usable=(0, 1, 5))
+    assert feasible.no_processors(3, sender) is None
+    said = feasible.no_processors(4, sender)
+    assert said == "4 workers want a processor each, and the sender's servers have 3 processors"
+    kept = replace(sender, usable=(5,), shown={"quiet": True})
+    assert "have 1 processor (quiet = true keeps them to one)" in str(feasible.no_processors(2, kept))
+
+
+@pytest.mark.parametrize(
+    ("connections", "workers", "logged", "wrong"),
+    [
+        (64, None, 1, False),
+        (64, None, 2, True),
+        (64, 4, 4, False),
+        (64, 4, 3, True),
+        (63, 4, 3, False),
+        (1, 4, 1, False),
+        (8, 4, 5, True),
+    ],
+)
+def test_as_many_workers_must_have_answered_as_were_asked_for(
+    connections: int, workers: int | None, logged: int, wrong: bool
+) -> None:
+    said = loading._not_by_all(Asked(connections, "new", 1.0, workers=workers), logged)
+    assert (said is not None) == wrong
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -67,6 +119,9 @@ def test_verdicts_are_counted_for_each_number_of_connections_and_none_for_rates(
         ({"connections": [8, 8]}, "twice"),
         ({"connections": [0]}, "greater than or equal to 1"),
         ({"rates": [0.5, 0.5]}, "twice"),
+        ({"workers": [2, 2]}, "twice"),
+        ({"workers": [0]}, "greater than or equal to 1"),
+        ({"question": "schemes", "connections": [], "workers": [2]}, "workers"),
         ({"question": "schemes", "connections": [], "rates": [0.5]}, "rates"),
     ],
 )
@@ -79,12 +134,15 @@ def test_servers_are_told_the_most_connections() -> None:
     assert loaded(connections=[1, 64, 8], connection="kept").parameters.at_once == 64
 
 
-def test_a_so_crypt_socket_cannot_be_kept_and_lighttpd_not_be_proven() -> None:
+def test_a_so_crypt_socket_cannot_be_kept_and_lighttpd_not_be_kept_to_processors() -> None:
     known = receiving.beside(paths.discover())
     kept = loaded(cipher="3des", connection="kept").parameters
     assert "cannot go back to clear text" in str(known["so-crypt"].impossible(kept))
     assert so_crypt.impossible(loaded(cipher="3des").parameters) is None
-    assert "does not tell connections apart" in str(known["https"].impossible(kept))
+    assert known["https"].impossible(kept) is None
+    assert "does not keep workers to processors" in str(known["https"].impossible(replace(kept, workers=2)))
+    resumed = loaded(cipher="3des", connection="resumed").parameters
+    assert "does not tell whether a session was resumed" in str(known["https"].impossible(resumed))
     assert known["https"].impossible(loaded(connection="kept").parameters) is None
 
 
@@ -133,6 +191,19 @@ def test_a_generator_that_did_something_else_measured_nothing(more: dict[str, An
     assert said is None or said in str(wrong)
 
 
+def test_what_gnutls_spoke_is_told_as_the_ordinary_receiver_would() -> None:
+    spoken = {"tls": "gnutls", "version": "TLS1.2", "suite": "ECDHE_RSA_3DES_EDE_CBC_SHA1"}
+    told = Told(line(**spoken))
+    triple = CIPHERS["3des"].tls["1.2", "sha1"]
+    assert told.cipher_suite == triple.libcurl
+    tls = Tls("/ca", "1.2", triple.gnutls_priority, None)
+    assert generator.wrong(told, told.load(2), KEPT, tls) is None
+    mixed = Told(line(**spoken, other_suites=1))
+    assert mixed.cipher_suite is None
+    assert "and others" in str(generator.wrong(mixed, mixed.load(2), KEPT, tls))
+    assert Told(line()).cipher_suite is None, "the server's log says what OpenSSL spoke"
+
+
 def test_a_generator_without_an_answer_is_refused_with_its_reason() -> None:
     empty = {"seconds": 0, "responses": 0, "bytes": 0, "cpu_seconds": 0}
     with pytest.raises(Refusal, match="measured nothing: no answer within 10 s"):
@@ -165,6 +236,7 @@ def test_lines_that_say_the_same_are_counted_together(tmp_path: Path) -> None:
     assert {json.loads(one.line)["bytes"]: one.count for one in told.alike} == {5: 30, 6: 1}
     assert all(json.loads(one.line).keys() == {"bytes"} for one in told.alike)
     assert told.connections == 4
+    assert told.different == {"worker": 1, "connection": 4}
 
 
 def test_lines_that_are_due_are_waited_for_and_none_is_left_out(tmp_path: Path) -> None:
@@ -196,4 +268,4 @@ def test_a_log_of_lines_unlike_one_another_is_refused(tmp_path: Path, monkeypatc
 
 def test_a_log_that_is_not_there_has_no_lines(tmp_path: Path) -> None:
     told = logs.tally(LogTail(str(tmp_path / "none"), 0, 5), ["connection"], [], 0.0)
-    assert (told.alike, told.connections) == ([], 0)
+    assert (told.alike, told.connections, told.different) == ([], 0, {"connection": 0})

@@ -262,6 +262,38 @@ def test_tls_is_spoken_as_it_is_said(load: Path, tmp_path: Path, version: str, r
     assert (told["version"], told["suite"], told["other_suites"]) == (f"TLSv{version}", SUITES[version], 0)
 
 
+BY_GNUTLS = "NONE:+VERS-TLS1.2:+AES-128-GCM:+AEAD:+ECDHE-RSA:+SIGN-ALL:+GROUP-SECP256R1:+GROUP-X25519:+COMP-NULL"
+
+
+@pytest.mark.parametrize("reuse", ["new", "resumed", "kept"])
+def test_gnutls_speaks_as_it_is_told(load: Path, tmp_path: Path, reuse: str) -> None:
+    server = Tls(tmp_path, "1.2")
+    options = ("--tls", "gnutls", "--ca", str(server.ca), "--tls-version", "1.2", "--suite", BY_GNUTLS)
+    try:
+        told = ask(load, server.port, "--connections", "4", "--reuse", reuse, *options)
+    finally:
+        server.close()
+    assert not told["errors"], told
+    assert told["responses"] == told["requests"] == server.requests
+    assert told["opened"] == told["handshakes"] == server.connections
+    assert told["resumed"] == server.resumed == (told["requests"] - 4 if reuse == "resumed" else 0)
+    assert (told["version"], told["suite"], told["other_suites"]) == ("TLS1.2", "ECDHE_RSA_AES_128_GCM_SHA256", 0)
+
+
+def test_gnutls_refuses_a_certificate_of_another(load: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    server, other = Tls(tmp_path, "1.2"), Tls(tmp_path / "other", "1.2")
+    options = ("--tls", "gnutls", "--ca", str(other.ca), "--tls-version", "1.2", "--suite", BY_GNUTLS)
+    try:
+        told = ask(load, server.port, "--connections", "1", "--reuse", "new", "--patience", "1", *options)
+    finally:
+        server.close()
+        other.close()
+    assert told["errors"]["not_secured"] > 0
+    assert "certificate" in told["first_error"]
+    assert told["responses"] == 0
+
+
 def test_a_certificate_of_another_is_refused(load: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     server, other = Tls(tmp_path, "1.3"), Tls(tmp_path / "other", "1.3")
@@ -296,6 +328,12 @@ def test_a_kept_connection_that_is_closed_in_between_is_an_error(load: Path, tmp
         (("--address", "localhost"), "address localhost"),
         (("--tls", "openssl"), "--ca"),
         (("--tls", "nss", "--ca", "x", "--tls-version", "1.3", "--suite", "x"), "--tls needs openssl"),
+        (("--tls", "gnutls", "--ca", "/none", "--tls-version", "1.3", "--suite", BY_GNUTLS), "--tls-version 1.2, not"),
+        (("--tls", "gnutls", "--ca", "/none", "--tls-version", "1.2", "--suite", BY_GNUTLS), "certificate /none"),
+        (
+            ("--tls", "gnutls", "--ca", "/none", "--tls-version", "1.2", "--suite", "NONE:+X"),
+            'cipher suite NONE:+X at "+X"',
+        ),
         (("--tls", "openssl", "--ca", "/none", "--tls-version", "1.3", "--suite", SUITES["1.3"]), "certificate /none"),
         (("--tls", "openssl", "--ca", "/none", "--tls-version", "1.3", "--suite", "NONE"), "cipher suite NONE"),
     ],

@@ -765,8 +765,15 @@ def test_the_servers_log_is_a_json_object_a_request() -> None:
     line = next(text for text in host.written.values() if "accesslog.format" in text)
     found = re.search(r'^accesslog\.format = "(.*)"$', line, re.MULTILINE)
     assert found
-    said = json.loads(found[1].replace('\\"', '"').replace("%U", "/x").replace("%s", "200").replace("%B", "5"))
-    assert said == {"path": "/x", "status": 200, "bytes": 5}
+    said = json.loads(
+        found[1]
+        .replace('\\"', '"')
+        .replace("%U", "/x")
+        .replace("%s", "200")
+        .replace("%B", "5")
+        .replace("%{remote}p", "4711")
+    )
+    assert said == {"path": "/x", "status": 200, "bytes": 5, "connection": 4711}
 
 
 @pytest.mark.parametrize("tls", [(), ("ssl_protocols TLSv1.3;",)])
@@ -778,10 +785,17 @@ def test_nginx_is_told_all_it_needs(tls: tuple[str, ...]) -> None:
     assert f"access_log {nginx.access_log(where, 'name')} witness;" in text
     assert f"listen 10.98.0.2:18080{' ssl' if tls else ''};" in text
     assert "worker_connections 64;" in text
-    nginx.serve(where, "loaded", 18081, tls, at_once=512)
+    nginx.serve(where, "loaded", 18081, tls, load=Parameters(None, at_once=512))
     loaded = host.written["suite/loaded/nginx.conf"]
     assert "worker_connections 1088;" in loaded
     assert f"listen 10.98.0.2:18081{' ssl' if tls else ''} backlog=4096;" in loaded
+    assert "worker_processes 1;" in loaded
+    assert "affinity" not in loaded
+    where.facts = replace(where.facts, usable=(0, 2, 3))
+    nginx.serve(where, "several", 18082, tls, load=Parameters(None, at_once=512, workers=2))
+    several = host.written["suite/several/nginx.conf"]
+    assert "worker_processes 2;\nworker_cpu_affinity 1 100;\n" in several
+    assert f"listen 10.98.0.2:18082{' ssl' if tls else ''} backlog=4096 reuseport;" in several
     assert "root /payloads;" in text
     assert all(line in text for line in tls)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import html
 import math
+import random
 from pathlib import Path
 
+import msgspec
 import plotly.graph_objects as go
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import record, records
+from harness.samples import Sample
 from harness.verdicts import answer
 from reports import frame
 from reports.drawing import loadfigures
@@ -125,3 +128,49 @@ def test_a_path_that_could_not_be_measured_is_named(tmp_path: Path) -> None:
     assert figure.absent[0][1:] == ("unsupported", "the kernel has no module tls")
     assert loadfigures.latencies(only) is None
     assert not [one for one in only.crossovers if one.label == "ktls"]
+
+
+def test_numbers_of_workers_are_kept_apart(tmp_path: Path) -> None:
+    some = records.read(make_run(tmp_path, suites=[], parts=[load_part(workers=(1, 2))]))
+    (only,) = load.loaded(panels.panels(some, frame.cells(some, frame.samples(some))), some)
+    assert only.panel.groups[3] == "100 kB × 1 connection, 2 workers"
+    of_one, of_two = ([p for p in only.closed[0] if p.workers == workers] for workers in (1, 2))
+    assert [p.connections for p in of_one] == [p.connections for p in of_two] == [1, 8, 64]
+    for one, two in zip(of_one, of_two, strict=True):
+        assert two.per_second[0] == pytest.approx(2 * one.per_second[0], rel=0.05)
+    figure = loadfigures.capacity(only)
+    assert figure is not None
+    assert [facet.title for facet in figure.facets] == ["100 kB, 1 worker", "100 kB, 2 workers"]
+    latencies = loadfigures.latencies(only)
+    assert latencies is not None
+    assert len({facet.id for facet in latencies.facets}) == 2
+    assert {one.workers for one in only.crossovers if one.label == "ktls"} == {1, 2}
+    assert any("with 2 workers" in text for text in load.sentences(only))
+    assert "with 1 and 2 workers" in answer.sentence(some.head)
+    assert "100 kB × 64 connections, 2 workers" in html.unescape(pages.render(some).html)
+
+
+def test_processors_and_energy_are_told_where_hosts_tell_them(tmp_path: Path, run: record.Run) -> None:
+    part = load_part(rates=())
+    entry, cells, sample = part
+    full = {"processors": {"0": 0.02, "3": 0.97, "1": 0.004}, "softirqs": {"0": 0.01, "3": 0.4, "1": 0.0}}
+
+    def told(cell: record.Cell, block: int, rng: random.Random) -> Sample:
+        made = sample(cell, block, rng)
+        made.sender = msgspec.structs.replace(made.sender, energy_joules=0.002, **full)
+        return made
+
+    some = records.read(make_run(tmp_path, suites=[], parts=[(entry, cells, told)]))
+    (only,) = load.loaded(panels.panels(some, frame.cells(some, frame.samples(some))), some)
+    point = only.closed[0][0]
+    assert point.sender_joules == pytest.approx(20)
+    assert point.receiver_joules is None
+    table = loadfigures.processors(only)
+    assert table is not None
+    assert len(table.rows) == 3 * 3, "the receiver told nothing"
+    assert [value.text for value in table.rows[0]][2:] == ["sender", "3", "0.994", "3: 97, 0: 2", "0.41", "3: 40, 0: 1"]
+    assert "Processors under load" in pages.render(some).html
+    assert "Processors under load" not in pages.render(run).html
+    exported = frame.samples(some)
+    assert exported["sender_joules_per_gb"].to_list()[0] == pytest.approx(20)
+    assert exported["receiver_joules_per_gb"].isna().all()

@@ -16,13 +16,11 @@ from hosts.lab.kvm import probe
 from hosts.lab.qemu import QemuParts
 from hosts.processes import SYSTEM_PATH
 from hosts.progress import Progress, silent
-from hosts.testbed import GuestsTestbed
 
 
-class KvmTestbed(GuestsTestbed):
+class KvmTestbed(qemu.PcTestbed):
     """Two QEMU guests with the release's ordinary kernel on this machine's own processors."""
 
-    boots = "bzImage"
     kind: Literal["kvm"]
     memory_mb: int = Field(default=1024, ge=384, le=65536)
 

@@ -29,10 +29,17 @@ GUEST_INIT = LAB_INIT.with_name("guest-init")
 BOOT_SECONDS = 420.0
 
 
-class QemuTestbed(GuestsTestbed):
-    """Two QEMU guests with the release's ordinary kernel, their processors made by software; a card in the sender."""
+class PcTestbed(GuestsTestbed):
+    """Two guests of QEMU, whatever makes their processors."""
 
     boots = "bzImage"
+    processors: int = Field(default=1, ge=1, le=16)
+    """Of each guest, all on its one processor of this machine: what runs where can be seen there, not how it scales."""
+
+
+class QemuTestbed(PcTestbed):
+    """Two QEMU guests with the release's ordinary kernel, their processors made by software; a card in the sender."""
+
     kind: Literal["qemu"]
     memory_mb: int = Field(default=768, ge=384, le=16384)
 
@@ -46,12 +53,13 @@ class QemuLab(guests.Lab):
     boot_seconds = BOOT_SECONDS
 
     def __init__(
-        self, spec: GuestsTestbed, used: image.Image, kernel: GuestKernel, pinned: dict[str, int], accel: Accel
+        self, spec: PcTestbed, used: image.Image, kernel: GuestKernel, pinned: dict[str, int], accel: Accel
     ) -> None:
         self.accel = accel
         files = keys.make(MANAGEMENT)
         disk = keys.MemoryFile("initrd", _initial_disk(kernel, files))
         words = [accel, str(START), str(used.path), str(spec.memory_mb), *map(str, pinned.values()), str(kernel.path)]
+        words.append(f"processors={spec.processors}")
         super().__init__(spec.name, words, pinned, [used, kernel], [*files, disk])
 
     def _meter(self, guest: int) -> VcpuMeter:
@@ -73,7 +81,7 @@ def _initial_disk(kernel: GuestKernel, files: list[keys.MemoryFile]) -> bytes:
 class QemuParts:
     """The guests' image and kernel."""
 
-    def __init__(self, spec: GuestsTestbed, used: image.Image, kernel: GuestKernel, accel: Accel) -> None:
+    def __init__(self, spec: PcTestbed, used: image.Image, kernel: GuestKernel, accel: Accel) -> None:
         self._spec, self._image, self.kernel, self._accel = spec, used, kernel, accel
         self.places = (used.path, kernel.path)
 
@@ -100,7 +108,7 @@ class QemuParts:
 
 
 @contextmanager
-def obtain(spec: GuestsTestbed, progress: Progress = silent, accel: Accel = "tcg") -> Iterator[QemuParts]:
+def obtain(spec: PcTestbed, progress: Progress = silent, accel: Accel = "tcg") -> Iterator[QemuParts]:
     """Make the machine ready and have the guests' image and kernel, made now where there is none.
 
     Raises HarnessError.

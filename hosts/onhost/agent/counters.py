@@ -104,10 +104,13 @@ def cpu() -> CpuTime:
         text = os.read(fd, PROCESSORS_BYTES)
     finally:
         os.close(fd)
-    busy = []
+    busy, softirq, numbers = [], [], []
     for line in text.split(b"\n"):
         if not line.startswith(b"cpu"):
             break
-        fields = [int(value) for value in line.split()[1:8]]
+        name, *words = line.split()[:8]
+        fields = [int(value) for value in words]
         busy.append((fields[0] + fields[1] + fields[2] + fields[5] + fields[6]) * tick)
-    return CpuTime(busy[0], tick, busy[1:])
+        softirq.append(fields[6] * tick)
+        numbers.append(int(name[3:] or -1))  # the first line is of all together
+    return CpuTime(busy[0], tick, busy[1:], softirq[1:], numbers[1:])

@@ -30,7 +30,8 @@ def tally(log: LogTail, connection: list[str], leave_out: list[str], timeout: fl
         counts[alike] = counts.get(alike, 0) + 1
         if len(counts) > MOST_UNLIKE:
             raise ChangeError(f"{log.path} has more than {MOST_UNLIKE} lines that are unlike: they are not counted")
-    return Tallied([Alike(line, count) for line, count in counts.items()], len(connections))
+    different = {name: len({each[place] for each in connections}) for place, name in enumerate(connection)}
+    return Tallied([Alike(line, count) for line, count in counts.items()], len(connections), different)
 
 
 def _lines(log: LogTail, end: float) -> Iterator[bytes]:

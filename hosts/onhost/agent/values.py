@@ -231,6 +231,10 @@ class CpuTime:
     resolution_seconds: float
     each: list[float] = field(default_factory=list)
     """Busy seconds of each processor that is online."""
+    softirq: list[float] = field(default_factory=list)
+    """Of these, the seconds in interrupts' later half."""
+    numbers: list[int] = field(default_factory=list)
+    """What the kernel calls these processors."""
 
 
 @dataclass(frozen=True)
@@ -304,6 +308,8 @@ class Tallied:
     alike: list[Alike]
     connections: int
     """How many different ones the lines are of."""
+    different: dict[str, int]
+    """How many different values each of the fields has that tell connections apart."""
 
 
 @dataclass(frozen=True)

@@ -37,12 +37,12 @@ static void help(void)
 	puts("usage:\n"
 	     "  datapath serve --mode MODE --address ADDRESS --port PORT --root DIR\n"
 	     "                 [--cipher NAME] [--chunk BYTES=65536] [--watchdog SECONDS=10]\n"
-	     "                 [--dearer PER_MILLE] [--work COUNTS=0] [--connections N=1] [--workers N=1]\n"
+	     "                 [--dearer PER_MILLE] [--work COUNTS=0] [--connections N=1] [--workers N]\n"
 	     "      Serve the files beneath DIR over HTTP/1.1 (GET, HEAD). With a cipher, standard input has the key and\n"
 	     "      the IV in hexadecimal, a line each (empty lines for the null cipher). Every answer starts anew from\n"
 	     "      that IV: this is for measuring and keeps nothing secret. Block ciphers: PKCS#7 padding, 1 to one block\n"
 	     "      of bytes; block size 1: none. Port 0 takes a free one. SIGTERM: finish, summary, exit 0.\n"
-	     "      --connections: bodies of so many side by side, else one at a time. --workers: so many processes.\n"
+	     "      --connections: bodies of so many side by side, else one at a time. --workers: so many processes, each on a processor.\n"
 	     "      --dearer: bodies take that much longer, on purpose. For tests of what measures them.\n"
 	     "  datapath probe --cipher NAME [--cipher NAME ...] [--interface I] [--key-bytes N] [--aad BYTES=0]\n"
 	     "      What the interface offers here.\n"
@@ -203,6 +203,7 @@ static int run_serve(const struct options *o)
 	s.dearer = (unsigned int)o->dearer;
 	s.connections = o->connections ? (unsigned int)o->connections : 1;
 	s.workers = o->workers ? (unsigned int)o->workers : 1;
+	s.pinned = o->workers;
 	if (s.mode->cipher) {
 		(void)setrlimit(RLIMIT_CORE, &(struct rlimit){ 0 });	/* a core file would have the key in it */
 		set_cipher(&s.cipher, o);

@@ -237,6 +237,7 @@ struct server {
 	unsigned int port, watchdog;			/* watchdog in seconds */
 	unsigned int connections;			/* whose bodies are sent side by side; 1: one at a time */
 	unsigned int workers, worker;			/* processes; which of them this is, from 1 on (0: the only one) */
+	bool pinned;					/* the only one, too */
 	unsigned int dearer;				/* per mille; 0: nothing is spent on purpose */
 	size_t chunk;
 	uint64_t work;					/* rehearsals: counts for each chunk */
@@ -253,6 +254,7 @@ int serve(struct server *s);
 void open_listener(struct server *s, bool listens);
 void serve_alone(struct server *s);			/* what one process does, until a signal */
 int serve_by_workers(struct server *s);
+void pin(unsigned int n);				/* this process to the n-th processor that it may use, from 0 on */
 void say_listening(struct server *s);
 void say_summary(struct server *s);
 int open_beneath(int root, const char *path);		/* descriptor or -errno */

@@ -376,6 +376,8 @@ int serve(struct server *s)
 		s->mode->setup(s);
 	if (s->workers > 1)
 		return serve_by_workers(s);
+	if (s->pinned)
+		pin(0);
 	serve_alone(s);
 	return 0;
 }

@@ -16,8 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* The n-th, from 0 on, of the processors that this process may use, from the beginning again where these are fewer. */
-static void pin(unsigned int n)
+/* From the beginning again where it may use fewer. */
+void pin(unsigned int n)
 {
 	cpu_set_t all, one;
 	int cpu;

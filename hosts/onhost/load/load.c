@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+const struct tls *const tls_libraries[] = { &tls_openssl, &tls_gnutls, NULL };
 static const char *const reuses[] = { "new", "resumed", "kept", NULL };
 
 struct options {
@@ -21,11 +22,12 @@ static void help(void)
 {
 	puts("usage: load --address ADDRESS --port PORT --path PATH --size BYTES --connections N --reuse new|resumed|kept\n"
 	     "            --seconds S [--warm S=0.3] [--rate REQUESTS] [--patience S=10]\n"
-	     "            [--tls openssl --ca FILE --tls-version 1.2|1.3 --suite SUITE]\n\n"
+	     "            [--tls openssl|gnutls --ca FILE --tls-version 1.2|1.3 --suite SUITE]\n\n"
 	     "Asks an HTTP/1.1 server for PATH over N connections for S seconds, after all of them had an answer each and a\n"
 	     "while to settle. Answers must have BYTES. Without --rate each connection asks again when served (closed loop);\n"
 	     "with it requests start at that rate a second whatever became of those before, and their latency counts from\n"
-	     "when they were to start (open loop). --suite is the one cipher suite, by OpenSSL's name.\n"
+	     "when they were to start (open loop). --suite is the one cipher suite, by OpenSSL's name or as a priority\n"
+	     "string of GnuTLS.\n"
 	     "Output: JSON lines: when the measured time begins, and at the end what came. Exit status: 0 (errors of single requests are in the line), 1 (runtime), 2 (usage).");
 }
 

@@ -5,7 +5,7 @@
  * how many answers came how late. See README.md.
  *
  * Reading order: load.c (command line, the line that is told), run.c (phases, schedule, the loop), slot.c (one
- * connection), answer.c (an answer's head), tls.c, openssl.c (a library of this host), latency.c.
+ * connection), answer.c (an answer's head), tls.c, openssl.c and gnutls.c (libraries of this host), latency.c.
  */
 #ifndef LOAD_H
 #define LOAD_H

@@ -9,10 +9,15 @@
 
 const struct tls *tls_set_up(const char *name, const struct tls_wanted *w)
 {
-	const struct tls *found = strcmp(name, tls_openssl.name) ? NULL : &tls_openssl;
+	const struct tls *found = NULL;
+	int i;
 
+	for (i = 0; tls_libraries[i] && !found; i++)
+		if (!strcmp(name, tls_libraries[i]->name))
+			found = tls_libraries[i];
 	if (!found || !w->ca || !w->version || !w->suite)
-		die(EXIT_USAGE, "--tls needs openssl, --ca, --tls-version and --suite");
+		die(EXIT_USAGE, "--tls needs %s, --ca, --tls-version and --suite",
+		    tls_libraries[1] ? "openssl or gnutls" : "openssl");
 	if (strcmp(w->version, "1.2") && strcmp(w->version, "1.3"))
 		die(EXIT_USAGE, "--tls-version %s: wanted 1.2 or 1.3", w->version);
 	found->setup(w);

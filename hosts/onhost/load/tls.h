@@ -25,14 +25,15 @@ struct tls {
 	enum io (*write)(void *c, const void *buf, size_t len, size_t *n);
 	bool (*resumed)(void *c);
 	bool (*holds)(void *c);					/* some of what came, so that reading need not wait for all */
-	uint64_t (*took)(void *c);				/* bytes that it has read from the descriptor */
+	uint64_t (*took)(void *c);				/* bytes that it has read from the descriptor; OpenSSL's only */
 	void (*describe)(void *c, char *version, char *suite, size_t room);
 	void (*close)(void *c);
 	void (*forget)(void *kept);
 	void (*why)(void *c, char *out, size_t room);		/* the last failure */
 };
 
-extern const struct tls tls_openssl;
+extern const struct tls tls_openssl, tls_gnutls;
+extern const struct tls *const tls_libraries[];			/* a program's own, up to NULL */
 /* The library of this name, set up; dies with a reason, as where something that it needs is not wanted. */
 const struct tls *tls_set_up(const char *name, const struct tls_wanted *w);
 void *tls_library(const char *const *names);			/* the first that loads; dies where none does */

@@ -16,6 +16,8 @@
 #define MOST_FRAGMENTS	17	/* of what one splice takes from a socket: MAX_SKB_FRAGS, each a page of the pipe's */
 #define MOST_BYTES	1000000000000000ull
 
+const struct tls *const tls_libraries[] = { &tls_openssl, NULL };
+
 static const char *const ways[WAYS] = { "library", "recv", "splice" };
 static const char *const call_names[CALLS] = { "recvmsg", "write", "splice", "library_read" };
 
