@@ -139,13 +139,17 @@ class DataPath(ABC):
     clear: bool = False
     """True where nothing is encrypted: the suite's cipher does not apply."""
     receives: bool = False
-    """True of a way of receiving (``harness/receiving``), which the question ``receive`` compares, and no other."""
+    """True of a way of receiving (``harness/receiving``), which some questions compare, and nothing else."""
     speaks_tls: bool = False
     """Whether it is TLS by OpenSSL's cipher suites, so that our own client can receive it."""
+    streams: bool = False
+    """Whether an answer's body is one stream of cipher text under the run's key, which ends with its connection."""
     speaks_esp: bool = False
     """Whether its packets are ESP, which a firewall may drop: a check tries whether they pass."""
     builds: tuple[str, ...] = ()
     """Kernel modules of ours that the sender needs (``hosts/onhost/modules``)."""
+    receiver_builds: tuple[str, ...] = ()
+    """The same of the receiver."""
     buffers: tuple[int, ...] = ()
     """Sizes in bytes of its buffer or record that its crossings are counted with besides its usual one."""
     prices: tuple[PriceSource, ...] = ()

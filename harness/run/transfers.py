@@ -67,7 +67,7 @@ class Transfers:
         self.sabotage = sabotage
         # of small files, handshakes are the cost, of load what all connections share, of ways of receiving what the
         # receiver does: no price is known
-        self.explain = explain and suite.requests == 1 and not suite.connections and not suite.sent_by
+        self.explain = explain and suite.requests == 1 and not suite.connections and not suite.receives
         self.explanation = Explanation(profile, suite, paths, events)
         self.opened: OpenTestbed | None = None
         self.deployed: dict[str, Deployed] = {}
@@ -272,7 +272,7 @@ class Transfers:
     @property
     def _judged(self) -> Role:
         """The host whose CPU its question is about."""
-        return "receiver" if self.suite.sent_by else "sender"
+        return "receiver" if self.suite.receives else "sender"
 
     def _predicted(self, size: int, metric: Metric, path: str) -> Prediction | None:
         return judging.combined(self.explanation.predict(size, metric, path))
