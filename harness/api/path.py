@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from harness.api.bench import Bench
 from harness.api.parameters import Connection, Parameters
@@ -142,6 +142,8 @@ class DataPath(ABC):
     """True of a way of receiving (``harness/receiving``), which some questions compare, and nothing else."""
     speaks_tls: bool = False
     """Whether it is TLS by OpenSSL's cipher suites, so that our own client can receive it."""
+    rehearses: Literal["recv", "splice"] | None = None
+    """How our own client takes the rehearsal of a way of receiving; None where it is the ordinary receiver."""
     streams: bool = False
     """Whether an answer's body is one stream of cipher text under the run's key, which ends with its connection."""
     speaks_esp: bool = False

@@ -12,6 +12,8 @@ from typing import Literal
 from harness.api.bench import Bench
 from harness.api.parameters import Parameters
 from harness.api.path import Deployed
+from harness.api.prices import PriceSource
+from harness.api.steps import Step
 from harness.api.words import Words
 from hosts.facts import Facts
 
@@ -40,6 +42,15 @@ class Receiving(ABC):
 
     def unsupported(self, parameters: Parameters, sender: Facts, receiver: Facts) -> str | None:
         """Why what is possible cannot be received on this receiver, or None. Pure."""
+        return None
+
+    prices: tuple[PriceSource, ...] = ()
+    """Where the prices of its steps are measured, beside those of what sends."""
+    rehearses: Literal["recv", "splice"] = "recv"
+    """How our client takes its rehearsal, which comes in clear."""
+
+    def steps(self, parameters: Parameters) -> tuple[Step, ...] | None:
+        """What the receiver does beyond its rehearsal, for the prediction; None where no prices are known. Pure."""
         return None
 
     @abstractmethod

@@ -12,6 +12,7 @@ from harness.api.bench import Bench
 from harness.api.parameters import Parameters
 from harness.api.path import DataPath, Deployed
 from harness.api.receiving import Receiving
+from harness.api.steps import Steps
 from hosts.errors import ConfigError, Refusal
 from hosts.facts import Facts
 
@@ -30,6 +31,8 @@ class Received(DataPath):
         usual = paths.get(way.sent_by or way.counterpart or "")  # a suite's own sender is that suite's to name
         self.builds = usual.builds if usual else ()
         self.receiver_builds = way.builds
+        self.prices = (*(usual.prices if usual else ()), *way.prices)
+        self.rehearses = way.rehearses
 
     def _sent_by(self, parameters: Parameters) -> str | None:
         return self._way.sent_by or parameters.sent_by or self._way.counterpart
@@ -47,6 +50,11 @@ class Received(DataPath):
     def unsupported(self, parameters: Parameters, sender: Facts, receiver: Facts) -> str | None:
         path = self._paths[self._sent_by(parameters) or ""]
         return path.unsupported(parameters, sender, receiver) or self._way.unsupported(parameters, sender, receiver)
+
+    def steps(self, parameters: Parameters) -> Steps | None:
+        sent = self._paths[self._sent_by(parameters) or ""].steps(parameters)
+        there = self._way.steps(parameters)
+        return replace(sent, receiver=there) if sent and there is not None else None
 
     def deploy(self, bench: Bench, parameters: Parameters) -> Deployed:
         if reason := self.impossible(parameters):

@@ -9,6 +9,7 @@ from harness.api.bench import Bench
 from harness.api.parameters import Parameters
 from harness.api.path import Deployed
 from harness.api.receiving import Receiving
+from harness.api.steps import Step
 from harness.api.words import Words
 from harness.servers import datapath, deciphering
 from hosts.facts import Facts
@@ -27,10 +28,14 @@ class SoCryptRx(Receiving):
     counterpart = "so-crypt-send"
     takes = "stream"
     builds = (MODULE,)
+    prices = (deciphering.PRICES,)
     impossible = staticmethod(datapath.no_skcipher)
 
     def unsupported(self, parameters: Parameters, sender: Facts, receiving: Facts) -> str | None:
         return deciphering.unsupported(MODULE, parameters, sender, receiving)
+
+    def steps(self, parameters: Parameters) -> tuple[Step, ...]:
+        return deciphering.steps("recv", parameters)
 
     def receive(self, bench: Bench, parameters: Parameters, sent: Deployed) -> Deployed:
         return deciphering.received(bench, "recv", parameters, sent)

@@ -6,6 +6,7 @@ from harness.api.bench import Bench
 from harness.api.parameters import Parameters
 from harness.api.path import Deployed
 from harness.api.receiving import Receiving
+from harness.api.steps import Step
 from harness.api.words import Words
 from harness.servers import datapath, deciphering
 from hosts.facts import Facts
@@ -25,10 +26,15 @@ class SoCryptRxSplice(Receiving):
     counterpart = "so-crypt"
     takes = "stream"
     builds = (MODULE,)
+    prices = (deciphering.PRICES,)
+    rehearses = "splice"
     impossible = staticmethod(datapath.no_skcipher)
 
     def unsupported(self, parameters: Parameters, sender: Facts, receiving: Facts) -> str | None:
         return deciphering.unsupported(MODULE, parameters, sender, receiving)
+
+    def steps(self, parameters: Parameters) -> tuple[Step, ...]:
+        return deciphering.steps("splice", parameters)
 
     def receive(self, bench: Bench, parameters: Parameters, sent: Deployed) -> Deployed:
         return deciphering.received(bench, "splice", parameters, sent)

@@ -6,14 +6,19 @@ The stream comes from our own server under the run's key, padded as PKCS#7 has i
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
 from harness.api.bench import Bench, load
 from harness.api.parameters import Parameters
 from harness.api.path import Deployed, Observed, Witness
+from harness.api.prices import Asked, PriceSource
+from harness.api.steps import CHUNK_BYTES, Price, Step
 from harness.ciphers.interfaces import DEVCRYPTO
-from harness.servers import datapath, ours, receiver, requirements, so_crypt
+from harness.ciphers.table import CIPHERS
+from harness.servers import datapath, devcrypto, ours, receiver, requirements, so_crypt
 from hosts.errors import Refusal
 from hosts.facts import Facts
 
@@ -45,7 +50,7 @@ def received(bench: Bench, by: By, parameters: Parameters, sent: Deployed) -> De
     ours.insert(bench, MODULES[by], "receiver")
     key = bench.carried.key(cipher)
     place = bench.receiver.put(f"{key.key}\n{key.iv}\n".encode(), f"{cipher.name}.key")
-    command = [*receiver.command(bench, by, sent), "--cipher", cipher.skcipher, "--key", place]
+    command = [*receiver.command(bench, by, sent.url("")), "--cipher", cipher.skcipher, "--key", place]
 
     def verify(seen: Observed) -> Witness:
         said = sent.verify(seen)
@@ -81,3 +86,48 @@ def wrong(by: By, parameters: Parameters, seen: Observed) -> str | None:
     if not crossings * seen.payload <= crossed <= crossings * due + receiver.HEADS_BYTES:
         return f"{crossed} bytes crossed on the receiver, not {crossings} for each of {seen.payload}"
     return None
+
+
+THERE = "datapath-receiver"
+"""The program that tells prices, on the receiver."""
+
+
+def steps(by: By, parameters: Parameters) -> tuple[Step, ...]:
+    """What the receiver does beyond taking a file in clear. In place the null cipher does nothing."""
+    idle = parameters.cipher is not None and parameters.cipher.name == devcrypto.IN_PLACE
+    beyond = Step("receiver_devcrypto_copy") if by == "devcrypto" else Step("receiver_copy")
+    return (beyond,) if idle else (beyond, Step("receiver_cipher"))
+
+
+def _measure(asked: Asked) -> Mapping[str, Price]:
+    """By the program that serves, run on the receiver."""
+    bench, cipher = asked.bench, asked.cipher
+    if reason := ours.lacking(devcrypto.MODULE, bench.receiver_facts):
+        raise Refusal(f"the receiver's prices are measured by /dev/crypto, and {reason}", host=bench.receiver.name)
+    load(bench.receiver, bench.on_receiver, *cipher.modules, *CIPHERS[devcrypto.IN_PLACE].modules)
+    ours.insert(bench, devcrypto.MODULE, "receiver")
+    argv = [bench.program(bench.receiver, THERE, datapath.program), "costs", "--chunk", str(CHUNK_BYTES)]
+    argv += ["--seconds", str(datapath.COST_SECONDS), "--interface", DEVCRYPTO.option, "--op", "decrypt"]
+    argv += ["--cipher", cipher.kernel, *(["--key-bytes", str(cipher.key_bytes)] if cipher.key_bytes else [])]
+    return there(datapath.parse_costs(json.loads(line) for line in bench.receiver.check(argv, timeout=60).splitlines()))
+
+
+def there(found: Mapping[str, Price]) -> dict[str, Price]:
+    """The receiver's prices, from those that the program tells of its host. Pure."""
+    request = found["devcrypto_copy"]
+    return {
+        "receiver_cipher": found["kernel_cipher"],
+        "receiver_devcrypto_copy": request,
+        "receiver_copy": Price(0.0, request.byte_ns / 2),  # one of its two
+    }
+
+
+PRICES = PriceSource(
+    {
+        "receiver_cipher": "deciphering, called within the receiver's kernel",
+        "receiver_devcrypto_copy": "a request to the receiver's /dev/crypto that copies, but for the cipher",
+        "receiver_copy": "a copy within the receiver's kernel: half of what such a request's two take",
+    },
+    _measure,
+    receiver_builds=frozenset(DEVCRYPTO.builds),
+)

@@ -104,9 +104,9 @@ def _version(said: str) -> tuple[int, ...]:
     return (int(found[1]), int(found[2])) if found else ()
 
 
-def command(bench: Bench, by: str, sent: Deployed) -> list[str]:
-    """Our client's, for what ``sent`` serves: compiled once a run. Raises Refusal."""
-    port = sent.url("").rstrip("/").rpartition(":")[2]
+def command(bench: Bench, by: str, url: str) -> list[str]:
+    """Our client's, for a server whose answers are at ``url``: compiled once a run. Raises Refusal."""
+    port = url.rstrip("/").rpartition(":")[2]
     program_there = bench.program(bench.receiver, NAME, program)
     return [program_there, "--way", by, "--address", str(bench.address), "--port", port]
 
@@ -119,7 +119,7 @@ def received(bench: Bench, by: By, parameters: Parameters, sent: Deployed) -> De
     in_kernel = sent.tls is not None and by != "library"
     if in_kernel and parameters.cipher:
         load(bench.receiver, bench.on_receiver, "tls", *parameters.cipher.modules)
-    words = command(bench, by, sent)
+    words = command(bench, by, sent.url(""))
     if sent.tls:
         if sent.tls.openssl is None:
             raise Refusal("our client speaks TLS by OpenSSL, which has not the path's cipher suite")

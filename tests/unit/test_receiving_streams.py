@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from harness import paths, profile, receiving
 from harness.api.parameters import Parameters
 from harness.api.path import Deployed, Observed
+from harness.api.steps import Price
 from harness.ciphers.table import CIPHERS
+from harness.costs.prediction import Clear, Rehearsed, Take
 from harness.run import answers, session
 from harness.servers import deciphering, receiver
 from hosts.errors import Refusal
@@ -183,3 +185,49 @@ def test_without_a_word_of_the_client_nothing_is_proven(name: str) -> None:
     assert deployed(name)[0].verify(observed(name, None)).reason == "the client told nothing of the transfer"
     silent = told(name) | {"deciphered": {}}
     assert "nothing shows who deciphered" in str(deployed(name)[0].verify(observed(name, silent)).reason)
+
+
+# prices
+
+
+def test_what_a_receiver_does_beyond_taking_it_in_clear() -> None:
+    def names(name: str, parameters: Parameters) -> list[str]:
+        steps = PATHS[name].steps(parameters)
+        assert steps is not None
+        return [step.price for step in steps.receiver]
+
+    assert names("devcrypto-rx", DES3) == ["receiver_devcrypto_copy", "receiver_cipher"]
+    assert names("so-crypt-rx", DES3) == names("so-crypt-rx-splice", DES3) == ["receiver_copy", "receiver_cipher"]
+    assert names("so-crypt-rx", Parameters(CIPHERS["null"])) == ["receiver_copy"], "in place it does nothing"
+    assert PATHS["user"].steps(replace(DES3, sent_by="https")) is None
+    for name, by in (("so-crypt-rx", "recv"), ("so-crypt-rx-splice", "splice"), ("devcrypto-rx", "recv")):
+        path = PATHS[name]
+        assert path.rehearses == by
+        steps, sent = path.steps(DES3), PATHS[str(WAYS[name].counterpart)].steps(DES3)
+        assert steps and sent and (steps.sender, steps.way) == (sent.sender, sent.way)
+        priced = {price for source in path.prices for price in source.names}
+        assert steps.names() <= priced, "each step has a source"
+
+
+def test_the_receivers_prices_are_those_of_its_own_host() -> None:
+    told = {"devcrypto_copy": Price(4000.0, 0.5), "kernel_cipher": Price(300.0, 40.0), "syscall": Price(100.0, 0.0)}
+    assert deciphering.there(told) == {
+        "receiver_cipher": Price(300.0, 40.0),
+        "receiver_devcrypto_copy": Price(4000.0, 0.5),
+        "receiver_copy": Price(0.0, 0.25),
+    }
+
+
+def test_a_prediction_of_the_receivers_cpu_is_the_rehearsals_and_its_own_steps() -> None:
+    prices = {
+        **{name: Price(0.0, 0.0) for name in ("read", "tcp_copy", "devcrypto_copy", "kernel_cipher", "receiver_copy")},
+        "receiver_devcrypto_copy": Price(0.0, 10.0),
+        "receiver_cipher": Price(0.0, 20.0),
+    }
+    clear = Rehearsed({10**6: Clear(1.0, 0.1, 0.01), 2 * 10**6: Clear(2.0, 0.2, 0.02)})
+    take = Take(prices, {"devcrypto-rx": clear, "so-crypt-rx-splice": clear})
+    both = [(name, PATHS[name].steps(DES3)) for name in ("devcrypto-rx", "so-crypt-rx-splice")]
+    assert all(steps for _, steps in both)
+    ratio = take.ratio("receiver_cpu_seconds_per_gb", *cast(Any, both), 10**6)
+    assert ratio == pytest.approx((0.01 + 0.03) / (0.01 + 0.02))
+    assert take.ratio("cpu_seconds_per_gb", *cast(Any, both), 10**6) == pytest.approx(1.0)

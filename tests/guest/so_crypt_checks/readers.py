@@ -235,8 +235,7 @@ class Several(Case):
     def test_readers_of_one_socket(self) -> None:
         """Each byte is given once, in the order of the calls."""
         for waits in (True, False):
-            with deciphered(CTR, buffers=30000) as (sender, receiver), select.epoll() as poller:
-                poller.register(receiver, select.EPOLLIN | select.EPOLLET)
+            with deciphered(CTR, buffers=30000) as (sender, receiver):
                 taken: list[bytes] = []
 
                 def work(
@@ -244,17 +243,18 @@ class Several(Case):
                     sock: socket.socket = receiver,
                     out: list[bytes] = taken,
                     wait: bool = waits,
-                    poller: select.epoll = poller,
                 ) -> None:
-                    while True:
-                        try:
-                            piece = sock.recv(1000 * number, 0 if wait else MSG_DONTWAIT)
-                        except BlockingIOError:
-                            assert poller.poll(10), "no event"
-                            continue
-                        if not piece:
-                            return
-                        out.append(piece)
+                    with select.epoll() as poller:
+                        poller.register(sock, select.EPOLLIN | select.EPOLLET)
+                        while True:
+                            try:
+                                piece = sock.recv(1000 * number, 0 if wait else MSG_DONTWAIT)
+                            except BlockingIOError:
+                                assert poller.poll(10), "no event"
+                                continue
+                            if not piece:
+                                return
+                            out.append(piece)
 
                 readers = [threading.Thread(target=work, args=(n,), daemon=True) for n in (1, 3, 7)]
                 for reader in readers:

@@ -52,13 +52,16 @@ static unsigned int soc_get_pages(struct soc_rx *rx, unsigned int len)
 	return min_t(unsigned int, len, i * PAGE_SIZE);
 }
 
-void soc_put_chunk(struct soc_rx *rx)
+/* Keep no page but those that have plain text. */
+void soc_trim(struct soc_rx *rx)
 {
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(rx->pages); i++) {
-		if (rx->pages[i])
-			put_page(rx->pages[i]);
+		if (!rx->pages[i] ||
+		    (rx->from < rx->to && i >= rx->from / PAGE_SIZE && i * PAGE_SIZE < rx->to))
+			continue;
+		put_page(rx->pages[i]);
 		rx->pages[i] = NULL;
 	}
 }

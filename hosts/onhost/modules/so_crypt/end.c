@@ -84,7 +84,8 @@ static void soc_free_ctx(struct soc_ctx *ctx)
 	crypto_free_skcipher(ctx->tfm);
 	skcipher_request_free(ctx->rx.req);
 	crypto_free_skcipher(ctx->rx.tfm);
-	soc_put_chunk(&ctx->rx);
+	ctx->rx.from = ctx->rx.to;
+	soc_trim(&ctx->rx);
 	if (ctx->in.page)
 		put_page(ctx->in.page);
 	if (ctx->out.page)

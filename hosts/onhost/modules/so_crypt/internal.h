@@ -158,7 +158,7 @@ void soc_splice_eof(struct socket *sock);
 /* decrypt.c */
 unsigned int soc_readable(struct sock *sk, const struct soc_rx *rx);
 int soc_fill(struct sock *sk, struct soc_ctx *ctx, size_t wanted, int flags);
-void soc_put_chunk(struct soc_rx *rx);
+void soc_trim(struct soc_rx *rx);
 
 /* receive.c */
 int soc_recvmsg(struct sock *sk, struct msghdr *msg, size_t size, int flags SOC_ADDR_LEN_PARAMETER);

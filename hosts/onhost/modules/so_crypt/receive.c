@@ -80,11 +80,9 @@ static ssize_t soc_splice_out(struct soc_rx *rx, struct pipe_inode_info *pipe, s
 	return done;
 }
 
-/* Nothing is kept for a reader who may not come again soon. */
 static void soc_done(struct soc_ctx *ctx)
 {
-	if (ctx->rx.from == ctx->rx.to)
-		soc_put_chunk(&ctx->rx);
+	soc_trim(&ctx->rx);	/* a reader may not come again soon */
 	soc_unlock_rx(ctx);
 }
 
