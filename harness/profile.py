@@ -18,7 +18,7 @@ from hosts.onhost.agent.values import CryptoInterface
 from hosts.testbed import explain
 
 PROFILES = Path(__file__).parent.parent / "suites" / "profiles"
-QUESTIONS = ("large-files", "schemes", "small-files", "kernel-crypto", "load", "receive")
+QUESTIONS = ("large-files", "schemes", "small-files", "kernel-crypto", "load", "receive", "disk-to-disk")
 COMMON = ("cipher", "link_rate", "rtt", "loss", "mtu", "tls", "integrity")
 """What may stand at the top of a profile for all its suites that transfer files and do not say it themselves."""
 FEWEST_ROUNDS = 5
@@ -101,7 +101,7 @@ class TransferSuite(_Model):
     """One question: paths compared with a baseline, for one cipher, on one link."""
 
     name: Name
-    question: Literal["large-files", "schemes", "small-files", "load", "receive"]
+    question: Literal["large-files", "schemes", "small-files", "load", "receive", "disk-to-disk"]
     """The test file that asks it."""
     figure: int | None = None
     """Which of the paper's it answers."""
@@ -135,7 +135,7 @@ class TransferSuite(_Model):
     mtu: Annotated[int | None, Field(ge=576, le=9000)] = None
     """Bytes, of both data interfaces; as they have it where it is not said."""
     sent_by: Name | None = None
-    """Of receive, the path that sends: its ``paths`` are then ways of receiving."""
+    """Of receive, the path that sends to all of its ways of receiving."""
     baseline: Name
     """The path that others are compared with."""
     paths: Annotated[tuple[Name, ...], Field(min_length=1)]
@@ -167,10 +167,15 @@ class TransferSuite(_Model):
             raise ValueError("requests are transfers one after the other: load has connections instead")
         if (self.question == "receive") != bool(self.sent_by):
             raise ValueError('sent_by = "PATH" is what the question receive holds constant, and no other')
-        if self.sent_by and (self.requests > 1 or self.connection != "new"):
+        if self.receives and (self.requests > 1 or self.connection != "new"):
             raise ValueError("ways of receiving are compared by single files, each over a connection of its own")
         if any(len(set(some)) != len(some) for some in (self.connections, self.rates, self.workers)):
             raise ValueError("a number of connections or workers, or a rate, is named twice")
+
+    @property
+    def receives(self) -> bool:
+        """Whether its ``paths`` are ways of receiving: sent by one path, or each by its counterpart."""
+        return self.question in ("receive", "disk-to-disk")
 
     @property
     def parameters(self) -> Parameters:

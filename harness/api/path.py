@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from harness.api.bench import Bench
 from harness.api.parameters import Connection, Parameters
@@ -139,13 +139,19 @@ class DataPath(ABC):
     clear: bool = False
     """True where nothing is encrypted: the suite's cipher does not apply."""
     receives: bool = False
-    """True of a way of receiving (``harness/receiving``), which the question ``receive`` compares, and no other."""
+    """True of a way of receiving (``harness/receiving``), which some questions compare, and nothing else."""
     speaks_tls: bool = False
     """Whether it is TLS by OpenSSL's cipher suites, so that our own client can receive it."""
+    rehearses: Literal["recv", "splice"] | None = None
+    """How our own client takes the rehearsal of a way of receiving; None where it is the ordinary receiver."""
+    streams: bool = False
+    """Whether an answer's body is one stream of cipher text under the run's key, which ends with its connection."""
     speaks_esp: bool = False
     """Whether its packets are ESP, which a firewall may drop: a check tries whether they pass."""
     builds: tuple[str, ...] = ()
     """Kernel modules of ours that the sender needs (``hosts/onhost/modules``)."""
+    receiver_builds: tuple[str, ...] = ()
+    """The same of the receiver."""
     buffers: tuple[int, ...] = ()
     """Sizes in bytes of its buffer or record that its crossings are counted with besides its usual one."""
     prices: tuple[PriceSource, ...] = ()

@@ -7,12 +7,18 @@ back; it says before anything starts why it can run nowhere or not on these host
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Literal
 
 from harness.api.bench import Bench
 from harness.api.parameters import Parameters
 from harness.api.path import Deployed
+from harness.api.prices import PriceSource
+from harness.api.steps import Step
 from harness.api.words import Words
 from hosts.facts import Facts
+
+Takes = Literal["tls", "esp", "stream"]
+"""What is received: TLS; what the kernel deciphers below the socket; one stream of cipher text under the run's key."""
 
 
 class Receiving(ABC):
@@ -24,8 +30,11 @@ class Receiving(ABC):
     sent_by: str | None = None
     """The one path whose bytes it receives, whatever the suite's other ways have; None: the path that the suite
     names."""
-    takes_tls: bool = True
-    """Whether what it receives is TLS; else it is the kernel below the socket that deciphers."""
+    counterpart: str | None = None
+    """The path whose other half it is: what sends where both ends are compared, and the suite names no path."""
+    takes: Takes = "tls"
+    builds: tuple[str, ...] = ()
+    """Kernel modules of ours that the receiver needs (``hosts/onhost/modules``)."""
 
     def impossible(self, parameters: Parameters) -> str | None:
         """Why this can run on no host at all, or None. Pure."""
@@ -33,6 +42,15 @@ class Receiving(ABC):
 
     def unsupported(self, parameters: Parameters, sender: Facts, receiver: Facts) -> str | None:
         """Why what is possible cannot be received on this receiver, or None. Pure."""
+        return None
+
+    prices: tuple[PriceSource, ...] = ()
+    """Where the prices of its steps are measured, beside those of what sends."""
+    rehearses: Literal["recv", "splice"] = "recv"
+    """How our client takes its rehearsal, which comes in clear."""
+
+    def steps(self, parameters: Parameters) -> tuple[Step, ...] | None:
+        """What the receiver does beyond its rehearsal, for the prediction; None where no prices are known. Pure."""
         return None
 
     @abstractmethod

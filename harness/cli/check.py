@@ -183,11 +183,10 @@ def _transaction(host: RemoteHost, facts: Facts, wanted: Sequence[str], told: Ch
 def _supposed(found: Reached, role: str, programs: Iterable[str], paths: Mapping[str, DataPath]) -> Facts:
     """A host as a run would have it: with what would be installed, and our modules where they can be built."""
     facts = answers.supposed(found.facts[role], programs)
-    if role != "sender":
-        return facts
-    ours = {name for path in paths.values() for name in path.builds}
+    sends = role == "sender"
+    ours = {name for path in paths.values() for name in (path.builds if sends else path.receiver_builds)}
     if not found.lab and (absent := facts.missing(modules.BUILT_WITH)):
-        why = f"it is built on the sender, which has no {', '.join(absent)}"
+        why = f"it is built on the {role}, which has no {', '.join(absent)}"
         return replace(facts, not_built=facts.not_built | dict.fromkeys(ours, why))
     return replace(facts, built=facts.built | {name: f"{found.hosts[role].directory}/{name}.ko" for name in ours})
 

@@ -92,7 +92,8 @@ def _abilities(options: argparse.Namespace) -> int:
     with Reporter() as reporter:
         events.subscribers.append(reporter)
         spec = best.settled(testbed.load(options.testbed), lambda why: events(Chosen(why)), events.progress)
-        asked = opened.Wanted(builds if options.build else frozenset(), run="abilities")
+        there = frozenset(module for one in profiles for module in answers.built_there(one, found))
+        asked = opened.Wanted(builds, there, run="abilities") if options.build else opened.Wanted(run="abilities")
         with opened.open_testbed(spec, events, asked) as hosts:
             for host, facts in ((hosts.sender, hosts.sender_facts), (hosts.receiver, hosts.receiver_facts)):
                 lines += [*abilities.of_host(facts, host.uid), ""]

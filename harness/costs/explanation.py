@@ -25,7 +25,7 @@ from harness.measuring.opened import OpenTestbed
 from harness.plan import CellPlan
 from harness.profile import Profile, TransferSuite
 from harness.record import Metric, Rehearsal, SuiteEntry
-from harness.servers import datapath
+from harness.servers import datapath, receiver
 from harness.units import size_name
 from hosts.errors import Refusal
 
@@ -172,7 +172,10 @@ class Explanation:
         if datapath.COUNT not in known:
             raise Refusal("what a count takes is not known")
         work_ns = prediction.standing_in(steps, known)
-        return rehearsal.serve(bench, path, steps.way, work_ns, known[datapath.COUNT].byte_ns)
+        served = rehearsal.serve(bench, path, steps.way, work_ns, known[datapath.COUNT].byte_ns)
+        if not (by := self.paths[path].rehearses):
+            return served
+        return replace(served, client=tuple(receiver.command(bench, by, served.url(""))))
 
     def _opening(
         self, opened: OpenTestbed, stages: Mapping[str, Stage], deployed: Mapping[str, Deployed]

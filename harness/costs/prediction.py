@@ -174,6 +174,14 @@ def busy_receiver(base: Clear, unpaced: float, more: float, seconds: float) -> f
     return max(least, (least + all_idle) / (1 + all_idle / seconds))
 
 
+PARTS = {
+    "seconds": "seconds",
+    "cpu_seconds_per_gb": "sender_cpu",
+    "receiver_cpu_seconds_per_gb": "receiver_cpu",
+}
+"""What of a transfer a metric is about."""
+
+
 @dataclass(frozen=True)
 class Take:
     """What one turn of rehearsals, with its round's prices, measured of everything that predictions stand on."""
@@ -190,13 +198,13 @@ class Take:
     """Seconds that the link takes for each byte, at least."""
 
     def ratio(self, metric: str, baseline: tuple[str, Steps], candidate: tuple[str, Steps], size: int) -> float | None:
-        """The ratio baseline / candidate of elapsed ``seconds`` or of the sender's CPU; None where not all is known."""
+        """The ratio baseline / candidate of elapsed ``seconds`` or of a host's CPU; None where not all is known."""
         values, unpaced = [], self.rehearsed[self.clear].at(size) if self.clear else None
         for name, steps in (baseline, candidate):
             if name not in self.rehearsed or not steps.names() <= set(self.prices):
                 return None
             clear = spent(steps, self.prices, self.rehearsed[name], size, unpaced, self.slowness, self.pace)
-            values.append(clear.seconds if metric == "seconds" else clear.sender_cpu)
+            values.append(getattr(clear, PARTS[metric]))
         return values[0] / values[1] if min(values) > 0 else None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from harness.api.bench import Bench, Payload
 from harness.api.path import Deployed
@@ -53,6 +54,8 @@ class Stage:
     work_ns: float
     log: str | None = None
     """Of a server that tells what its work took."""
+    client: tuple[str, ...] = ()
+    """The command of our own client, where that takes it."""
 
 
 def serve(bench: Bench, name: str, way: Way, work_ns: float, count_ns: float) -> Stage:
@@ -91,7 +94,11 @@ def sizes(opened: OpenTestbed, way: Way, work_ns: float, pace: float) -> tuple[i
 def transfer(opened: OpenTestbed, stage: Stage, payload: Payload) -> Clear:
     """One transfer: elapsed, and busy on both hosts. Raises Refusal where it fails or is too short for the clock."""
     before, clock = _busy(opened)
-    got = opened.receiver.agent.fetch(stage.url(payload.name), OUT, payload.size, TIMEOUT, stage.tls)
+    agent, url = opened.receiver.agent, stage.url(payload.name)
+    if stage.client:
+        got = agent.fetch_by(stage.client, urlsplit(url).path, OUT, payload.size, TIMEOUT)
+    else:
+        got = agent.fetch(url, OUT, payload.size, TIMEOUT, stage.tls)
     after, _ = _busy(opened)
     if got.error is not None:
         raise Refusal(f"a rehearsal failed: {got.error}")

@@ -33,6 +33,7 @@ class AfalgCopy(DataPath):
         order=80,
         model="traditional",
     )
+    streams = True
     buffers = (4096, 16384)
     prices = (datapath.PRICES,)
     impossible = staticmethod(datapath.no_skcipher)

@@ -28,6 +28,7 @@ class AfalgSplice(DataPath):
         order=20,
         model="scheme",
     )
+    streams = True
     buffers = (4096, 16384)
     prices = (datapath.PRICES,)
     impossible = staticmethod(datapath.no_skcipher)

@@ -23,6 +23,7 @@ class DevcryptoCopy(DataPath):
         order=75,
         model="traditional",
     )
+    streams = True
     builds = (devcrypto.MODULE,)
     buffers = (4096, 16384)
     prices = (datapath.PRICES,)

@@ -21,6 +21,7 @@ class DevcryptoMapped(DataPath):
         short="/dev/crypto on mapped pages",
         order=65,
     )
+    streams = True
     builds = (devcrypto.MODULE,)
     buffers = (4096, 16384)
     prices = (datapath.PRICES,)

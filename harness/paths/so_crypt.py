@@ -19,6 +19,7 @@ class SoCrypt(DataPath):
         order=10,
         model="scheme",
     )
+    streams = True
     builds = (so_crypt.MODULE,)
     prices = (datapath.PRICES,)
     impossible = staticmethod(so_crypt.impossible)

@@ -18,6 +18,7 @@ class SoCryptSend(DataPath):
         short="SO_CRYPT with read and send",
         order=60,
     )
+    streams = True
     builds = (so_crypt.MODULE,)
     buffers = (4096, 16384)
     prices = (datapath.PRICES,)

@@ -12,6 +12,7 @@ from harness.api.bench import Bench
 from harness.api.parameters import Parameters
 from harness.api.path import DataPath, Deployed
 from harness.api.receiving import Receiving
+from harness.api.steps import Steps
 from hosts.errors import ConfigError, Refusal
 from hosts.facts import Facts
 
@@ -27,21 +28,33 @@ class Received(DataPath):
         self.name, self.words = way.name, way.words
         self._way, self._paths = way, paths
         self.speaks_esp = way.sent_by is not None and paths[way.sent_by].speaks_esp
+        usual = paths.get(way.sent_by or way.counterpart or "")  # a suite's own sender is that suite's to name
+        self.builds = usual.builds if usual else ()
+        self.receiver_builds = way.builds
+        self.prices = (*(usual.prices if usual else ()), *way.prices)
+        self.rehearses = way.rehearses
 
     def _sent_by(self, parameters: Parameters) -> str | None:
-        return self._way.sent_by or parameters.sent_by
+        return self._way.sent_by or parameters.sent_by or self._way.counterpart
 
     def impossible(self, parameters: Parameters) -> str | None:
         path = self._paths.get(self._sent_by(parameters) or "")
         if path is None:
             return f"no data path is called {self._sent_by(parameters)}, which is to send"
-        if self._way.takes_tls and not path.speaks_tls:
+        if self._way.takes == "tls" and not path.speaks_tls:
             return f"{path.name} does not speak TLS, which {self.name} receives"
+        if self._way.takes == "stream" and not path.streams:
+            return f"{path.name} sends no stream of cipher text, which {self.name} receives"
         return path.impossible(parameters) or self._way.impossible(parameters)
 
     def unsupported(self, parameters: Parameters, sender: Facts, receiver: Facts) -> str | None:
         path = self._paths[self._sent_by(parameters) or ""]
         return path.unsupported(parameters, sender, receiver) or self._way.unsupported(parameters, sender, receiver)
+
+    def steps(self, parameters: Parameters) -> Steps | None:
+        sent = self._paths[self._sent_by(parameters) or ""].steps(parameters)
+        there = self._way.steps(parameters)
+        return replace(sent, receiver=there) if sent and there is not None else None
 
     def deploy(self, bench: Bench, parameters: Parameters) -> Deployed:
         if reason := self.impossible(parameters):

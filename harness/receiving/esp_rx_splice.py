@@ -20,7 +20,7 @@ class EspRxSplice(Receiving):
         order=30,
     )
     sent_by = "ipsec"
-    takes_tls = False
+    takes = "esp"
 
     def unsupported(self, parameters: Parameters, sender: Facts, receiving: Facts) -> str | None:
         return receiver.missing(sender, receiving)

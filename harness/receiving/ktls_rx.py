@@ -21,6 +21,7 @@ class KtlsRx(Receiving):
         short="kernel TLS on receipt",
         order=20,
     )
+    counterpart = "ktls-write"
     impossible = staticmethod(receiver.no_kernel_tls)
     unsupported = staticmethod(receiver.no_receiving_kernel)
 

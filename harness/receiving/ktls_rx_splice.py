@@ -18,6 +18,7 @@ class KtlsRxSplice(Receiving):
         short="kernel TLS on receipt with splice",
         order=10,
     )
+    counterpart = "ktls"
     impossible = staticmethod(receiver.no_kernel_tls)
     unsupported = staticmethod(receiver.no_receiving_kernel)
 

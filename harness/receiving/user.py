@@ -19,6 +19,7 @@ class User(Receiving):
         short="deciphering in user space",
         baseline="deciphering in user space",
     )
+    counterpart = "https"
     impossible = staticmethod(receiver.no_openssl)
 
     def unsupported(self, parameters: Parameters, sender: Facts, receiving: Facts) -> str | None:

@@ -65,11 +65,12 @@ def answers(
                     Answer(suite.name, name, suite.cipher, suite.driver, f"no data path is called {name} here")
                 )
                 continue
-            unbuilt = () if built else path.builds
-            supposed = _with_modules(sender, unbuilt)
+            unbuilt, unbuilt_there = ((), ()) if built else (path.builds, path.receiver_builds)
+            supposed, supposed_there = _with_modules(sender, unbuilt), _with_modules(receiver, unbuilt_there)
             cipher, driver = ("none", "any") if path.clear else (suite.cipher, suite.driver)
-            reason = feasible.why_not(path, feasible.parameters(path, suite, supposed), supposed, receiver)
-            found.append(Answer(suite.name, name, cipher, driver, reason, unbuilt))
+            reason = feasible.why_not(path, feasible.parameters(path, suite, supposed), supposed, supposed_there)
+            named = tuple(dict.fromkeys([*unbuilt, *unbuilt_there]))
+            found.append(Answer(suite.name, name, cipher, driver, reason, named))
     return found
 
 
@@ -103,7 +104,7 @@ def lacking(
     What would have to be installed for as much of the profiles as these hosts' kernels allow.
 
     A program is needed where supposing that it is there changes an answer, so that a path's own words decide.
-    ``shapes``: the link may be put to a rate; ``builds``: modules of ours are built on the sender itself.
+    ``shapes``: the link may be put to a rate; ``builds``: modules of ours are built on the hosts themselves.
     """
     wanted = list(profiles)
     found: dict[str, set[str]] = {"sender": set(), "receiver": set()}
@@ -116,6 +117,8 @@ def lacking(
         found["sender"].add("openssl")
     if builds and any(built(one, paths) for one in wanted):
         found["sender"] |= set(modules.BUILT_WITH)
+    if builds and any(built_there(one, paths) for one in wanted):
+        found["receiver"] |= set(modules.BUILT_WITH)
     for role, facts in (("sender", sender), ("receiver", receiver)):
         found[role] = {name for name in found[role] if not facts.programs.get(name)}
     while more := {role: _more(wanted, paths, sender, receiver, found, role) for role in found}:
@@ -165,5 +168,11 @@ def built(profile: Profile, paths: Mapping[str, DataPath]) -> frozenset[str]:
     return frozenset(by_paths | {module for name in asked for module in INTERFACES[name].builds})
 
 
-def _paths(profile: Profile) -> Iterable[str]:
-    return (name for suite in profile.suites if not isinstance(suite, CryptoSuite) for name in suite.paths)
+def _paths(profile: Profile) -> list[str]:
+    suites = [suite for suite in profile.suites if not isinstance(suite, CryptoSuite)]
+    return [name for suite in suites for name in (*suite.paths, suite.sent_by) if name]
+
+
+def built_there(profile: Profile, paths: Mapping[str, DataPath]) -> frozenset[str]:
+    """The same that the receiver needs."""
+    return frozenset(module for name in _paths(profile) if name in paths for module in paths[name].receiver_builds)

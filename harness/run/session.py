@@ -18,7 +18,7 @@ from harness.api.path import DataPath
 from harness.events import Chosen, Event, Events, Note
 from harness.measuring.opened import Fresh, OpenTestbed, Wanted, testbeds
 from harness.plan import Stage
-from harness.profile import CryptoSuite, Profile
+from harness.profile import CryptoSuite, Profile, TransferSuite
 from harness.record import Cell, Head, ProfileEntry, QuestionEntry, TestbedEntry, Verdict
 from harness.records import Writer, new_run_id
 from harness.run import answers, settling
@@ -155,7 +155,9 @@ class Session:
     def _settle(self) -> Settled:
         """The testbed, the best lab at hand where that was asked for."""
         if isinstance(self.testbed, AutoTestbed):
-            choice = settling.choose(self.testbed, self.profile, self.paths, self.events, self._builds())
+            choice = settling.choose(
+                self.testbed, self.profile, self.paths, self.events, self._builds(), self._receiver_builds()
+            )
             self.testbed, self._chosen = choice.spec, choice.why
             self.events(Chosen(choice.why))
         return self.testbed
@@ -208,7 +210,9 @@ class Session:
     def _builds(self) -> frozenset[str]:
         """Kernel modules of ours that the wanted cells need, and what their paths' prices are measured by."""
         cells = [self.cells[cell] for cell in self.wanted]
-        wanted = [self.paths[path] for path in {cell.path for cell in cells} & self.paths.keys()]
+        senders = {suite.sent_by for suite in self.profile.suites if isinstance(suite, TransferSuite) and suite.sent_by}
+        named = {cell.path for cell in cells} | senders
+        wanted = [self.paths[path] for path in named & self.paths.keys()]
         by_paths = {name for path in wanted for name in path.builds}
         by_prices = {name for path in wanted for source in path.prices for name in source.builds if self.explain}
         return frozenset(
@@ -216,11 +220,11 @@ class Session:
         )
 
     def _receiver_builds(self) -> frozenset[str]:
-        """The same of the receiver: only prices ask for any."""
-        wanted = {self.cells[cell].path for cell in self.wanted} & self.paths.keys() if self.explain else set()
-        return frozenset(
-            name for path in wanted for source in self.paths[path].prices for name in source.receiver_builds
-        )
+        """The same of the receiver."""
+        wanted = [self.paths[path] for path in {self.cells[cell].path for cell in self.wanted} & self.paths.keys()]
+        by_paths = {name for path in wanted for name in path.receiver_builds}
+        by_prices = {name for path in wanted for source in path.prices for name in source.receiver_builds}
+        return frozenset(by_paths | by_prices if self.explain else by_paths)
 
     def _lacking(self, sender: Facts, receiver: Facts) -> dict[str, frozenset[str]]:
         """Programs that hosts would have to have for this profile, and lack."""
@@ -312,11 +316,11 @@ def _never(profile: Profile, known: dict[str, DataPath]) -> list[str]:
                 f"{where}: no data path is called {', '.join(unknown)}",
                 next_step=f"name some of: {', '.join(sorted(known))}",
             )
-        asked = suite.question == "receive"
+        asked = suite.receives
         if other := next((name for name in suite.paths if known[name].receives != asked), None):
             raise ConfigError(
                 f"{where}: {other} is {'no' if asked else 'a'} way of receiving",
-                next_step="compare ways of receiving, and nothing else, by the question receive",
+                next_step="compare ways of receiving, and nothing else, by the questions receive and disk-to-disk",
             )
         for name in suite.paths:
             parameters = replace(suite.parameters, cipher=None) if known[name].clear else suite.parameters

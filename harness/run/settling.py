@@ -22,12 +22,14 @@ def choose(
     paths: Mapping[str, DataPath],
     events: Events,
     builds: frozenset[str],
+    receiver_builds: frozenset[str],
 ) -> Choice:
     """The lab for a profile. A better one than that which runs everywhere is booted once, to ask what it lacks."""
 
     def lacks(spec: LabTestbed) -> str | None:
         try:
-            with open_testbed(spec, events, Wanted(builds, masked=profile.instructions == "masked")) as opened:
+            wanted = Wanted(builds, receiver_builds, masked=profile.instructions == "masked")
+            with open_testbed(spec, events, wanted) as opened:
                 return lacking(profile, paths, opened.sender_facts, opened.receiver_facts)
         except HarnessError as error:
             return error.what

@@ -65,9 +65,8 @@ class Transfers:
         self.profile, self.suite = profile, suite
         self.paths, self.outcomes, self.events = paths, outcomes, events
         self.sabotage = sabotage
-        # of small files, handshakes are the cost, of load what all connections share, of ways of receiving what the
-        # receiver does: no price is known
-        self.explain = explain and suite.requests == 1 and not suite.connections and not suite.sent_by
+        # of small files, handshakes are the cost, of load what all connections share: no price is known
+        self.explain = explain and suite.requests == 1 and not suite.connections
         self.explanation = Explanation(profile, suite, paths, events)
         self.opened: OpenTestbed | None = None
         self.deployed: dict[str, Deployed] = {}
@@ -241,8 +240,8 @@ class Transfers:
     def finish(self, bench: Bench, live: list[CellPlan]) -> None:
         """Count what each path takes across the border; one that is seen to go another way is given up."""
         opened = self.opened
-        if not self.explain or self.entry is None or opened is None:
-            return
+        if not self.explain or self.entry is None or opened is None or self.suite.receives:
+            return  # what crosses on a receiver is in its samples
         for cell in {cell.path: cell for cell in live if cell.side == cell.path}.values():
             deployed = self.deployed[cell.path]
             if cell.path not in self.crossed:
@@ -278,7 +277,7 @@ class Transfers:
     @property
     def _judged(self) -> Role:
         """The host whose CPU its question is about."""
-        return "receiver" if self.suite.sent_by else "sender"
+        return "receiver" if self.suite.receives else "sender"
 
     def _predicted(self, size: int, metric: Metric, path: str) -> Prediction | None:
         return judging.combined(self.explanation.predict(size, metric, path))

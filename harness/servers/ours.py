@@ -10,14 +10,14 @@ from hosts.remote import changes
 from hosts.roles import Role
 
 
-def lacking(module: str, sender: Facts) -> str | None:
-    """Why the module cannot be loaded on the sender, or None."""
-    if module not in sender.built:
-        return f"the kernel module {module} is not there: {sender.not_built.get(module, 'it was not built')}"
-    if sender.signed_only:
+def lacking(module: str, host: Facts) -> str | None:
+    """Why the module cannot be loaded on a host, or None."""
+    if module not in host.built:
+        return f"the kernel module {module} is not there: {host.not_built.get(module, 'it was not built')}"
+    if host.signed_only:
         return (
-            f"the sender's kernel takes signed modules only ({sender.signed_only}): sign {module} with a key that it "
-            "knows (mokutil --import), or turn Secure Boot off"
+            f"the {host.role}'s kernel takes signed modules only ({host.signed_only}): sign {module} with a key that "
+            "it knows (mokutil --import), or turn Secure Boot off"
         )
     return None
 

@@ -1,6 +1,6 @@
 """Our own client on the receiver (``hosts/onhost/receiver``): compiled, started, and what proves how it received.
 
-It fetches in three ways that differ by nothing but who takes the bytes from the socket. Where the kernel's TLS is to
+It fetches in ways that differ by nothing but who takes the bytes from the socket. Where the kernel's TLS is to
 decipher, the library makes the handshake only, and the witness is threefold: the kernel's counters of connections
 (Documentation/networking/tls.rst), the socket's own word about itself, and that the library read nothing afterwards.
 """
@@ -48,7 +48,9 @@ By = Literal["library", "recv", "splice"]
 
 def program() -> Program:
     """What it is made of."""
-    files = [*sorted((ONHOST / "receiver").glob("*.[ch]")), *(f for name in SHARED for f in sorted(ONHOST.glob(name)))]
+    headers = [ONHOST / "modules" / name / f"{name}.h" for name in ("so_crypt", "devcrypto")]
+    shared = [file for name in SHARED for file in sorted(ONHOST.glob(name))]
+    files = [*sorted((ONHOST / "receiver").glob("*.[ch]")), *shared, *headers]
     return Program(NAME, COMPILE, {file.name: file.read_bytes() for file in files})
 
 
@@ -102,6 +104,13 @@ def _version(said: str) -> tuple[int, ...]:
     return (int(found[1]), int(found[2])) if found else ()
 
 
+def command(bench: Bench, by: str, url: str) -> list[str]:
+    """Our client's, for a server whose answers are at ``url``: compiled once a run. Raises Refusal."""
+    port = url.rstrip("/").rpartition(":")[2]
+    program_there = bench.program(bench.receiver, NAME, program)
+    return [program_there, "--way", by, "--address", str(bench.address), "--port", port]
+
+
 def received(bench: Bench, by: By, parameters: Parameters, sent: Deployed) -> Deployed:
     """What a path sends, received by our client: with TLS where ``sent`` speaks it, as it comes where not.
 
@@ -110,42 +119,54 @@ def received(bench: Bench, by: By, parameters: Parameters, sent: Deployed) -> De
     in_kernel = sent.tls is not None and by != "library"
     if in_kernel and parameters.cipher:
         load(bench.receiver, bench.on_receiver, "tls", *parameters.cipher.modules)
-    port = sent.url("").rstrip("/").rpartition(":")[2]
-    command = [bench.program(bench.receiver, NAME, program), "--way", by]
-    command += ["--address", str(bench.address), "--port", port]
+    words = command(bench, by, sent.url(""))
     if sent.tls:
         if sent.tls.openssl is None:
             raise Refusal("our client speaks TLS by OpenSSL, which has not the path's cipher suite")
-        command += ["--tls", "openssl", "--ca", sent.tls.ca, "--tls-version", sent.tls.version]
-        command += ["--suite", sent.tls.openssl]
+        words += ["--tls", "openssl", "--ca", sent.tls.ca, "--tls-version", sent.tls.version]
+        words += ["--suite", sent.tls.openssl]
 
     def verify(seen: Observed) -> Witness:
         said = sent.verify(seen)
         facts = said.facts | _facts(seen, parameters)
         return Witness(facts, said.reason or wrong(by, in_kernel, parameters, sent, seen))
 
-    return replace(sent, client=tuple(command), verify=verify, receiver_counters=sent.receiver_counters | COUNTERS)
+    return replace(sent, client=tuple(words), verify=verify, receiver_counters=sent.receiver_counters | COUNTERS)
 
 
-def _facts(seen: Observed, parameters: Parameters) -> dict[str, int | float | str | bool | None]:
+def client_facts(seen: Observed, parameters: Parameters) -> dict[str, int | float | str | bool | None]:
+    """What our client tells of any transfer, for the record."""
     told = seen.client or {}
     return {
         "sent_by": parameters.sent_by,
         "received_by": told.get("way"),
-        "kernel_tls_received": seen.receiver["tls_rx_software"],
-        "decrypt_errors": seen.receiver["tls_decrypt_errors"],
         "receiver_crossing_bytes": told.get("crossing_bytes"),
         "receiver_calls": sum(told.get("calls", {}).values()) if told else None,
     }
 
 
-def wrong(by: By, in_kernel: bool, parameters: Parameters, sent: Deployed, seen: Observed) -> str | None:
-    """Why a transfer was not received as is said; None where it was. Pure."""
+def _facts(seen: Observed, parameters: Parameters) -> dict[str, int | float | str | bool | None]:
+    return client_facts(seen, parameters) | {
+        "kernel_tls_received": seen.receiver["tls_rx_software"],
+        "decrypt_errors": seen.receiver["tls_decrypt_errors"],
+    }
+
+
+def other_transfer(by: str, seen: Observed) -> str | None:
+    """Why what the client tells is not of this transfer, received so; None where it is. Pure."""
     told = seen.client
     if told is None:
         return "the client told nothing of the transfer"
     if (told["way"], told["bytes"]) != (by, seen.payload):
         return f"the client received {told['bytes']} bytes by {told['way']}, not {seen.payload} by {by}"
+    return None
+
+
+def wrong(by: By, in_kernel: bool, parameters: Parameters, sent: Deployed, seen: Observed) -> str | None:
+    """Why a transfer was not received as is said; None where it was. Pure."""
+    if reason := other_transfer(by, seen):
+        return reason
+    told = seen.client or {}
     if sent.tls:
         due = f"TLSv{sent.tls.version} {sent.tls.openssl}"
         if (spoken := f"{told.get('version')} {told.get('suite')}") != due:

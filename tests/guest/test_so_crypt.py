@@ -27,7 +27,9 @@ def places(released: tuple[Parts, RemoteHost]) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("checks", ["streams", "settings", "waiting", "ends", "held", "together", "faults"])
+@pytest.mark.parametrize(
+    "checks", ["streams", "settings", "waiting", "ends", "held", "together", "receiving", "readers", "faults"]
+)
 def test_the_module_in_a_guest(released: tuple[Parts, RemoteHost], places: list[str], checks: str) -> None:
     if checks == "faults" and not released[1].run(["test", "-e", "/proc/self/fail-nth"]).ok:
         pytest.skip("this kernel cannot make allocations fail: a kernel for debugging can")

@@ -35,10 +35,12 @@ def connected(testbed: HostsTestbed, program: bytes | None) -> Iterator[OpenTest
 
 
 def place_modules(opened: OpenTestbed, parts: Parts) -> None:
-    """Our kernel modules, built for the guests' kernel, onto the sender."""
+    """Our kernel modules, built for the guests' kernel, onto both hosts."""
+    hosts = ((opened.sender, opened.sender_facts), (opened.receiver, opened.receiver_facts))
     for source in (modules.SO_CRYPT, modules.DEVCRYPTO):
         module = modules.in_image(parts.target, source)
-        opened.sender_facts.built[source.name] = opened.sender.put(module.content, f"{source.name}.ko")
+        for host, facts in hosts:
+            facts.built[source.name] = host.put(module.content, f"{source.name}.ko")
 
 
 @contextlib.contextmanager

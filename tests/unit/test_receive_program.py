@@ -222,7 +222,11 @@ def test_a_certificate_of_another_is_refused(program: Path, serving: Any, tmp_pa
     ("options", "due"),
     [
         (["--way", "library"], "needs --tls"),
-        (["--way", "guess"], "wanted library, recv or splice"),
+        (["--way", "guess"], "wanted library, recv, splice or devcrypto"),
+        (["--way", "devcrypto"], "needs --cipher"),
+        (["--way", "recv", "--cipher", "cbc(aes)"], "--cipher goes with --key"),
+        (["--way", "recv", "--cipher", "cbc(aes)", "--key", "/nowhere"], "/nowhere: No such file"),
+        (["--way", "recv", "--cipher", "cbc(aes)", "--key", "/proc/version"], "wanted a key and an IV in hex"),
         (["--way", "recv", "--tls", "openssl"], "--tls needs"),
         ([], "an option is missing"),
     ],

@@ -34,7 +34,7 @@ from tests.unit.test_paths import bench, facts, seen, tls_line, tls_tx
 from tests.unit.test_record import head
 
 WAYS = receiving.discover()
-TLS_WAYS = [name for name, way in WAYS.items() if way.takes_tls]
+TLS_WAYS = [name for name, way in WAYS.items() if way.takes == "tls"]
 IN_KERNEL = ["ktls-rx", "ktls-rx-splice"]
 WORDS = {name: way.words for name, way in WAYS.items()}
 OF_RECEIVER: dict[Metric, Metric] = {"cpu_seconds_per_gb": "receiver_cpu_seconds_per_gb"}
@@ -43,7 +43,8 @@ SIZE = 10**6
 
 
 def test_all_ways_are_there_and_say_their_names_and_words() -> None:
-    assert set(WAYS) == {"user", "ktls-rx", "ktls-rx-splice", "esp-rx", "esp-rx-splice"}
+    tls = {"user", "ktls-rx", "ktls-rx-splice"}
+    assert set(WAYS) == tls | {"esp-rx", "esp-rx-splice", "so-crypt-rx", "so-crypt-rx-splice", "devcrypto-rx"}
     orders = [way.words.order for name, way in WAYS.items() if name != "user"]
     assert len(set(orders)) == len(orders), "which one speaks for a run is no accident"
     for name, way in WAYS.items():
@@ -123,7 +124,7 @@ def unsupported(name: str, parameters: Parameters = GCM, *without: str, **change
     return PATHS[name].unsupported(parameters, facts("sender"), known)
 
 
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("name", [name for name, way in WAYS.items() if way.takes != "stream"])
 def test_a_way_runs_where_all_is_there_and_names_what_is_not(name: str) -> None:
     assert unsupported(name) is None
     assert "the receiver has no cc" in str(unsupported(name, GCM, "cc"))
@@ -282,6 +283,8 @@ def made(**more: Any) -> Profile:
         ({"question": "schemes"}, "sent_by"),
         ({"requests": 5}, "single files"),
         ({"requests": 5, "connection": "kept"}, "single files"),
+        ({"question": "disk-to-disk"}, "sent_by"),
+        ({"question": "disk-to-disk", "sent_by": None, "requests": 5}, "single files"),
     ],
 )
 def test_a_suite_says_who_sends_and_compares_single_files(more: dict[str, Any], due: str) -> None:

@@ -21,7 +21,8 @@
  *                     copies and their pages
  *   devcrypto_map     the same in a mapped session: the ioctl, and pinning the pages
  *   devcrypto_cipher  a mapped request of the cipher from one buffer to another, as in the kernel a cipher is called;
- *                     devcrypto_cipher - devcrypto_map: the cipher itself, and pinning the other buffer
+ *                     devcrypto_cipher - devcrypto_map: the cipher itself, and pinning the other buffer; with --op decrypt
+ *                     it deciphers
  *
  * An AEAD has the same prices for records rather than for pieces of one long cipher text. A record is a request of its
  * own, so its alg_send is the one sendmsg() with direction, IV, AAD and data (elsewhere that begins a transfer, once,
@@ -166,10 +167,10 @@ static void close_samples(struct samples *s)
 	free(s->extra);
 }
 
-int costs(struct cipher *c, unsigned int by, size_t chunk, double seconds)
+int costs(struct cipher *c, unsigned int by, bool decrypts, size_t chunk, double seconds)
 {
 	struct samples all[N_PRICES] = { 0 };
-	struct bench b = { .cipher = c, .by = c ? by : 0 };
+	struct bench b = { .cipher = c, .by = c ? by : 0, .decrypts = decrypts };
 	size_t small, i, unit;
 	uint64_t clock;
 

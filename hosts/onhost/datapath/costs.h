@@ -8,6 +8,7 @@
 struct bench {
 	struct cipher *cipher;				/* NULL: prices without one */
 	unsigned int by;				/* the interfaces */
+	bool decrypts;					/* devcrypto_cipher does */
 	int file, tx, rx;
 	int tfm, op;					/* AF_ALG */
 	int device;					/* /dev/crypto, and its sessions */

@@ -47,7 +47,7 @@ static void help(void)
 	     "  datapath probe --cipher NAME [--cipher NAME ...] [--interface I] [--key-bytes N] [--aad BYTES=0]\n"
 	     "      What the interface offers here.\n"
 	     "  datapath costs [--cipher NAME [--interface I ...] [--key-bytes N] [--aad BYTES=0]] [--chunk BYTES]\n"
-	     "                 [--seconds S=5]\n"
+	     "                 [--op encrypt|decrypt] [--seconds S=5]\n"
 	     "      What system calls and copies cost here, and the cipher by each interface, in calls of --chunk bytes\n"
 	     "      and smaller ones: 65536, for an AEAD 16384, where --chunk does not say.\n"
 	     "  datapath raw --cipher NAME --op encrypt|decrypt --size BYTES [--key-bytes N] [--aad BYTES=0]\n"
@@ -238,9 +238,11 @@ static int run_costs(const struct options *o)
 		die(EXIT_USAGE, "--chunk %ld: wanted at most %d", o->chunk, MAX_CHUNK);
 	if (!o->cipher && (o->by || o->aad || o->key_bytes >= 0))
 		die(EXIT_USAGE, "--interface, --key-bytes and --aad are for a --cipher");
+	if (o->op && strcmp(o->op, "encrypt") && (strcmp(o->op, "decrypt") || o->by != BY_DEVCRYPTO || o->aad))
+		die(EXIT_USAGE, "--op: wanted encrypt, or by --interface devcrypto alone decrypt");
 	if (o->cipher)
 		set_cipher(&c, o);
-	return costs(o->cipher ? &c : NULL, o->by ? o->by : BY_AF_ALG, (size_t)o->chunk, o->seconds ? o->seconds : 5);
+	return costs(o->cipher ? &c : NULL, o->by ? o->by : BY_AF_ALG, o->op && !strcmp(o->op, "decrypt"), (size_t)o->chunk, o->seconds ? o->seconds : 5);
 }
 
 static int run_raw(const struct options *o)

@@ -274,7 +274,7 @@ enum { BY_AF_ALG = 1, BY_DEVCRYPTO = 2 };		/* interfaces to the kernel's ciphers
 
 int probe(const struct cipher *like, unsigned int by, char *const *names, int n);	/* like: the sizes wanted */
 /* by: the interfaces whose prices are wanted; c NULL: none of a cipher. chunk 0: the cipher's default. */
-int costs(struct cipher *c, unsigned int by, size_t chunk, double seconds);
+int costs(struct cipher *c, unsigned int by, bool decrypts, size_t chunk, double seconds);
 bool so_crypt_compiled_in(void);
 
 #define STALL_SECONDS	60				/* not reached by anything that works */

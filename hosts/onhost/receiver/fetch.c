@@ -123,15 +123,28 @@ static void ask(struct fetch *f, const char *path)
 	}
 }
 
-static void check(const struct fetch *f, const struct answer *a)
+static void check(struct fetch *f, const struct answer *a)
 {
-	if (a->status != 200 || a->length != f->size)
+	uint64_t most = f->size + (f->r->cipher.name ? MAX_BLOCK : 0);
+
+	if (a->status != 200 || a->length < f->size || a->length > most)
 		die(EXIT_RUNTIME, "status %d with %llu bytes came, not 200 with %llu", a->status, (unsigned long long)a->length,
 		    (unsigned long long)f->size);
+	f->due = a->length;
+}
+
+void check_padded(const struct fetch *f)
+{
+	unsigned int block = f->done.block;
+	uint64_t padded = block > 1 ? (f->size / block + 1) * block : f->size;
+
+	if (block > MAX_BLOCK || f->due != padded)
+		die(EXIT_RUNTIME, "%llu bytes came of a file of %llu, not %llu in blocks of %u", (unsigned long long)f->due,
+		    (unsigned long long)f->size, (unsigned long long)padded, block);
 }
 
 /* The length of a head that is whole, 0 where more is to come. */
-static size_t whole(const struct fetch *f, const char *buf, size_t len)
+static size_t whole(struct fetch *f, const char *buf, size_t len)
 {
 	struct answer a;
 	int n = answer_parse(buf, len, &a);
@@ -178,6 +191,8 @@ static void head_by_kernel(struct fetch *f)
 
 void fetch(struct fetch *f, const char *path)
 {
+	bool sockets = f->r->cipher.name && f->r->way != DEVCRYPTO;
+
 	open_connection(f);
 	if (f->r->tls)
 		secure(f);
@@ -186,6 +201,10 @@ void fetch(struct fetch *f, const char *path)
 		head_by_library(f);
 	else
 		head_by_kernel(f);
+	if (sockets)
+		so_crypt_begin(f);
 	body(f);
 	f->ended = now_ns();
+	if (sockets)
+		so_crypt_end(f);
 }

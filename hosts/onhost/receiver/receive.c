@@ -18,21 +18,23 @@
 
 const struct tls *const tls_libraries[] = { &tls_openssl, NULL };
 
-static const char *const ways[WAYS] = { "library", "recv", "splice" };
-static const char *const call_names[CALLS] = { "recvmsg", "write", "splice", "library_read" };
+static const char *const ways[WAYS] = { "library", "recv", "splice", "devcrypto" };
+static const char *const call_names[CALLS] = { "recvmsg", "write", "splice", "library_read", "ioctl" };
 
 struct options {
-	const char *way, *address, *port, *tls, *ca, *version, *suite;
+	const char *way, *address, *port, *tls, *ca, *version, *suite, *cipher, *key;
 };
 
 static void help(void)
 {
-	puts("usage: receive --way library|recv|splice --address ADDRESS --port PORT\n"
-	     "               [--tls openssl --ca FILE --tls-version 1.2|1.3 --suite SUITE]\n\n"
+	puts("usage: receive --way library|recv|splice|devcrypto --address ADDRESS --port PORT\n"
+	     "               [--tls openssl --ca FILE --tls-version 1.2|1.3 --suite SUITE | --cipher NAME --key FILE]\n\n"
 	     "Fetches files over HTTP/1.1, each over a new connection. What to fetch comes on standard input, a line each:\n"
 	     "PATH BYTES FILE, where FILE is there and is written over from its start. library: the TLS library deciphers and\n"
 	     "the file is written; recv, splice: the kernel deciphers (or there is no TLS), and what it gives is read and\n"
 	     "written, or spliced into the file through a pipe. --suite is the one cipher suite, by OpenSSL's name.\n"
+	     "--cipher NAME: the body is cipher text of what /proc/crypto calls so, under the key and IV that FILE has in hex,\n"
+	     "a line each: with recv and splice the socket deciphers (so_crypt), with devcrypto an ioctl of /dev/crypto.\n"
 	     "Output: JSON lines: that it is ready, and how each file came. Exit status: 0 (end of input), 1 (a transfer went wrong), 2 (usage).");
 }
 
@@ -40,7 +42,8 @@ static void parse(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = {
 		{ "way", 1, NULL, 'y' }, { "address", 1, NULL, 'a' }, { "port", 1, NULL, 'p' }, { "tls", 1, NULL, 'l' },
-		{ "ca", 1, NULL, 'c' }, { "tls-version", 1, NULL, 'v' }, { "suite", 1, NULL, 'e' }, { "help", 0, NULL, 'h' },
+		{ "ca", 1, NULL, 'c' }, { "tls-version", 1, NULL, 'v' }, { "suite", 1, NULL, 'e' }, { "cipher", 1, NULL, 'i' },
+		{ "key", 1, NULL, 'k' }, { "help", 0, NULL, 'h' },
 		{ 0 },
 	};
 	int c;
@@ -54,6 +57,8 @@ static void parse(int argc, char **argv, struct options *o)
 		case 'c': o->ca = optarg; break;
 		case 'v': o->version = optarg; break;
 		case 'e': o->suite = optarg; break;
+		case 'i': o->cipher = optarg; break;
+		case 'k': o->key = optarg; break;
 		case 'h': help(); exit(0);
 		default: exit(EXIT_USAGE);
 		}
@@ -90,6 +95,26 @@ static void take_tls(struct receive *r, const struct options *o)
 	r->tls = tls_set_up(o->tls, &w);
 }
 
+static void take_cipher(struct receive *r, const struct options *o)
+{
+	struct cipher *c = &r->cipher;
+	int fd;
+
+	if (!o->cipher && r->way == DEVCRYPTO)
+		die(EXIT_USAGE, "--way devcrypto needs --cipher");
+	if (!o->cipher)
+		return;
+	if (o->tls || r->way == LIBRARY || !o->key)
+		die(EXIT_USAGE, "--cipher goes with --key, and neither with --tls nor --way library");
+	fd = open(o->key, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		die(EXIT_USAGE, "%s: %s", o->key, strerror(errno));
+	if (read_hex_line(fd, c->key, sizeof(c->key), &c->key_len) || read_hex_line(fd, c->iv, sizeof(c->iv), &c->iv_len))
+		die(EXIT_USAGE, "%s: wanted a key and an IV in hex, a line each", o->key);
+	close(fd);
+	c->name = o->cipher;
+}
+
 static void prepare(struct receive *r, const struct options *o)
 {
 	unsigned int way = 0;
@@ -97,16 +122,33 @@ static void prepare(struct receive *r, const struct options *o)
 	while (way < WAYS && strcmp(ways[way], o->way))
 		way++;
 	if (way == WAYS)
-		die(EXIT_USAGE, "--way %s: wanted library, recv or splice", o->way);
+		die(EXIT_USAGE, "--way %s: wanted library, recv, splice or devcrypto", o->way);
 	r->way = (enum way)way;
 	take_place(r, o);
 	take_tls(r, o);
+	take_cipher(r, o);
 	if (r->way != SPLICE)
 		return;
 	if (pipe2(r->pipe, O_CLOEXEC))
 		die(EXIT_RUNTIME, "pipe2: %s", strerror(errno));
 	(void)fcntl(r->pipe[1], F_SETPIPE_SZ, ROOM_OF_PIPE);	/* a smaller one takes more calls */
 	r->most_spliced = fcntl(r->pipe[1], F_GETPIPE_SZ) / (int)sysconf(_SC_PAGESIZE) / MOST_FRAGMENTS;
+	if (r->cipher.name)
+		r->most_spliced = 1;			/* a call of such a socket takes all that there is */
+}
+
+static void say_deciphered(struct json *j, const struct deciphered *done)
+{
+	json_open(j, "deciphered");
+	json_str(j, "driver", done->driver);
+	json_bool(j, "async", done->async);
+	json_u64(j, "block", done->block);
+	json_u64(j, "requests", done->requests);
+	json_u64(j, "bytes_in", done->in);
+	json_u64(j, "bytes_out", done->out);
+	json_u64(j, "pending", done->pending);
+	json_u64(j, "failed", done->failed);
+	json_close(j);
 }
 
 static void say(const struct fetch *f)
@@ -128,6 +170,8 @@ static void say(const struct fetch *f)
 		json_str(&j, "kernel_version", f->kernel_version);
 		json_str(&j, "kernel_cipher", f->kernel_cipher);
 	}
+	if (f->r->cipher.name)
+		say_deciphered(&j, &f->done);
 	json_u64(&j, "crossing_bytes", f->crossed);
 	json_open(&j, "calls");
 	for (i = 0; i < CALLS; i++)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * From the connection into the file, in three ways. The kernel's two use nothing but recvmsg and splice: the library
- * reads ahead. What is no data of the file ends the transfer, but for session tickets, which follow a handshake of
+ * From the connection into the file, in three ways (a fourth: devcrypto.c). The kernel's two use nothing but recvmsg and
+ * splice: the library reads ahead. What is no data of the file ends the transfer, but for session tickets, which follow a handshake of
  * TLS 1.3 (RFC 8446, 4.6.1).
  */
 #include "receive.h"
@@ -27,8 +27,10 @@ void ended_early(const struct fetch *f)
 	    (unsigned long long)f->size);
 }
 
-static void __attribute__((noreturn)) failed(const char *call)
+static void __attribute__((noreturn)) failed(const struct fetch *f, const char *call)
 {
+	if (errno == EBADMSG && f->r->cipher.name)
+		die(EXIT_RUNTIME, "%s: the stream does not end as it should: " NOT_THE_STREAM, call);
 	if (errno == EBADMSG)
 		die(EXIT_RUNTIME, "%s: a record does not decipher: it was changed on the way, or the key is another's", call);
 	if (errno == EAGAIN)
@@ -71,7 +73,7 @@ static ssize_t receive(struct fetch *f, void *buf, size_t len, int flags, unsign
 	} while (n < 0 && errno == EINTR);
 	*type = DATA;
 	if (n < 0)
-		failed("recvmsg");
+		failed(f, "recvmsg");
 	f->crossed += (uint64_t)n;
 	c = CMSG_FIRSTHDR(&m);
 	if (c && c->cmsg_level == SOL_TLS && c->cmsg_type == TLS_GET_RECORD_TYPE)
@@ -120,6 +122,13 @@ size_t take(struct fetch *f, void *buf, size_t len, int flags)
 	}
 }
 
+size_t take_or_end(struct fetch *f, void *buf, size_t len)
+{
+	unsigned char type;
+
+	return (size_t)receive(f, buf, len, 0, &type);
+}
+
 size_t take_by_library(struct fetch *f, void *buf, size_t len)
 {
 	const struct tls *tls = f->r->tls;
@@ -149,7 +158,7 @@ void put(struct fetch *f, const void *buf, size_t len)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			failed("write");
+			failed(f, "write");
 		f->calls[WRITE]++;
 		f->crossed += (uint64_t)n;
 		f->taken += (uint64_t)n;
@@ -218,18 +227,18 @@ static void by_splice(struct fetch *f)
 		if (n < 0 && errno == EINVAL && !in)
 			take_other(f);			/* a record that is no data has to be taken by recvmsg */
 		else if (n < 0 && errno != EINVAL && (errno != EAGAIN || !in))
-			failed("splice from the connection");
+			failed(f, "splice from the connection");
 		for (; in; in -= (size_t)n, f->taken += (size_t)n) {
 			n = spliced(f, f->r->pipe[0], f->out, in, 0);
 			if (n <= 0)
-				failed("splice into the file");
+				failed(f, "splice into the file");
 		}
 	}
 }
 
 void body(struct fetch *f)
 {
-	static void (*const ways[WAYS])(struct fetch *) = { by_library, by_recv, by_splice };
+	static void (*const ways[WAYS])(struct fetch *) = { by_library, by_recv, by_splice, by_devcrypto };
 
 	ways[f->r->way](f);
 }

@@ -27,7 +27,7 @@ DEADLINE_SECONDS = 240 * checking.PATIENCE
 TCP_ULP = 31
 TCP_NOTSENT_LOWAT = 25
 SOL_SO_CRYPT = 21315
-SO_CRYPT_SET, SO_CRYPT_INFO = 1, 2
+SO_CRYPT_SET, SO_CRYPT_INFO, SO_CRYPT_SET_RX, SO_CRYPT_INFO_RX = 1, 2, 3, 4
 PAD_NONE, PAD_ZERO, PAD_PKCS7 = 0, 1, 2
 MSG_MORE, MSG_DONTWAIT, MSG_OOB = socket.MSG_MORE, socket.MSG_DONTWAIT, socket.MSG_OOB
 INFO = struct.Struct("128sIIQQQQ")
@@ -123,9 +123,13 @@ class Info(NamedTuple):
     pending: int
 
 
-def info(sock: socket.socket) -> Info:
-    raw = INFO.unpack(sock.getsockopt(SOL_SO_CRYPT, SO_CRYPT_INFO, INFO.size))
+def info(sock: socket.socket, option: int = SO_CRYPT_INFO) -> Info:
+    raw = INFO.unpack(sock.getsockopt(SOL_SO_CRYPT, option, INFO.size))
     return Info(raw[0].split(b"\0")[0].decode(), *raw[1:])
+
+
+def info_rx(sock: socket.socket) -> Info:
+    return info(sock, SO_CRYPT_INFO_RX)
 
 
 def ulp(sock: socket.socket) -> None:
@@ -164,6 +168,60 @@ def encrypted(
         ulp(sender)
         sender.setsockopt(SOL_SO_CRYPT, SO_CRYPT_SET, setting(cipher, alg=alg, chunk=chunk, how=how))
         yield sender, receiver
+
+
+def receive(
+    sock: socket.socket, cipher: Cipher = AES, *, alg: str | None = None, chunk: int = 0, how: int = PAD_PKCS7
+) -> None:
+    """What comes from now on is deciphered."""
+    ulp(sock)
+    sock.setsockopt(SOL_SO_CRYPT, SO_CRYPT_SET_RX, setting(cipher, alg=alg, chunk=chunk, how=how))
+
+
+@contextlib.contextmanager
+def deciphered(
+    cipher: Cipher = AES,
+    *,
+    alg: str | None = None,
+    family: int = socket.AF_INET,
+    buffers: int = 0,
+    chunk: int = 0,
+    how: int = PAD_PKCS7,
+) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A connection whose receiver deciphers; its sender is an ordinary socket."""
+    with pair(family, buffers) as (sender, receiver):
+        let_wait(receiver)
+        receive(receiver, cipher, alg=alg, chunk=chunk, how=how)
+        yield sender, receiver
+
+
+def let_wait(sock: socket.socket) -> None:
+    """Its calls wait in the kernel, for 20 s: where Python has a timeout, it polls a socket that does not block."""
+    sock.settimeout(None)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 20, 0))
+
+
+def plain(cipher: Cipher, length: int, how: int) -> bytes:
+    """What a receiver gets of PLAIN[:length]: padding that is the stream's own is not taken off."""
+    return PLAIN[:length] if how == PAD_PKCS7 else pad(cipher, PLAIN[:length], how)
+
+
+class Writer(threading.Thread):
+    """Sends all of it, and closes."""
+
+    def __init__(self, sock: socket.socket, data: bytes, pieces: Iterator[int] | None = None) -> None:
+        super().__init__(daemon=True)
+        self.sock, self.data, self.pieces = sock, data, pieces
+        self.start()
+
+    def run(self) -> None:
+        at = 0
+        with contextlib.suppress(OSError):
+            while at < len(self.data):
+                count = next(self.pieces, 1 << 18) if self.pieces else 1 << 18
+                self.sock.sendall(self.data[at : at + count])
+                at += count
+            self.sock.shutdown(socket.SHUT_WR)
 
 
 def driver(cipher: Cipher = AES) -> str:

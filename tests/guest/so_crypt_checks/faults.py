@@ -7,7 +7,8 @@ import socket
 from collections.abc import Callable
 
 from ..checking import Failing, let_allocations_fail, same
-from .common import AES, CTR, PAD_PKCS7, PLAIN, Case, Cipher, Reader, encrypted, expected, sendfile
+from .common import AES, CTR, PAD_PKCS7, PLAIN, Case, Cipher, Reader, deciphered, encrypted, expected, sendfile
+from .receiving import splice_to_file
 
 
 class Faults(Case):
@@ -57,3 +58,27 @@ class Faults(Case):
                 return failing.failed
 
         self.each(attempt)
+
+    def test_receiving(self) -> None:
+        """Nothing is lost for want of memory: who calls again gets the whole stream."""
+
+        def attempt(cipher: Cipher, by_splice: bool, nth: int) -> bool:
+            with deciphered(cipher) as (sender, receiver):
+                sender.sendall(expected(cipher, 30001, PAD_PKCS7))
+                sender.shutdown(socket.SHUT_WR)
+                got = bytearray()
+                with Failing(nth) as failing, contextlib.suppress(OSError):
+                    if by_splice:
+                        got += splice_to_file(receiver)
+                    else:
+                        while piece := receiver.recv(7001):
+                            got += piece
+                if not by_splice:
+                    while piece := receiver.recv(7001):
+                        got += piece
+                    same(bytes(got), PLAIN[:30001], f"allocation {nth}")
+                return failing.failed
+
+        for cipher in (AES, CTR):
+            for by_splice in (False, True):
+                self.each(lambda nth, cipher=cipher, way=by_splice: attempt(cipher, way, nth))  # type: ignore[misc]

@@ -85,7 +85,7 @@ class Refusals(Case):
         with pair() as (sender, _receiver):
             refused(errno.ENOPROTOOPT, lambda: sender.setsockopt(SOL_SO_CRYPT, SO_CRYPT_SET, setting()), "no ULP")
             ulp(sender)
-            refused(errno.ENOPROTOOPT, lambda: sender.setsockopt(SOL_SO_CRYPT, 3, setting()), "option 3")
+            refused(errno.ENOPROTOOPT, lambda: sender.setsockopt(SOL_SO_CRYPT, 5, setting()), "option 5")
             refused(errno.ENOPROTOOPT, lambda: sender.getsockopt(SOL_SO_CRYPT, 1, 200), "get of SET")
             refused(errno.ENOPROTOOPT, lambda: sender.setsockopt(SOL_SO_CRYPT, 2, setting()), "set of INFO")
             refused(errno.EINVAL, lambda: sender.getsockopt(SOL_SO_CRYPT, SO_CRYPT_INFO, 167), "short INFO")

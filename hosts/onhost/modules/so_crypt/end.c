@@ -82,11 +82,16 @@ static void soc_free_ctx(struct soc_ctx *ctx)
 {
 	skcipher_request_free(ctx->req);
 	crypto_free_skcipher(ctx->tfm);
+	skcipher_request_free(ctx->rx.req);
+	crypto_free_skcipher(ctx->rx.tfm);
+	ctx->rx.from = ctx->rx.to;
+	soc_trim(&ctx->rx);
 	if (ctx->in.page)
 		put_page(ctx->in.page);
 	if (ctx->out.page)
 		put_page(ctx->out.page);
 	mutex_destroy(&ctx->tx_lock);
+	mutex_destroy(&ctx->rx.lock);
 	kfree_sensitive(ctx);
 }
 

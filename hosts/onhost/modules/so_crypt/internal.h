@@ -3,6 +3,7 @@
 #ifndef SO_CRYPT_INTERNAL_H
 #define SO_CRYPT_INTERNAL_H
 
+#include <linux/net.h>
 #include <linux/scatterlist.h>
 #include <linux/workqueue.h>
 #include <crypto/skcipher.h>
@@ -32,6 +33,41 @@
 /* soc_ctx.state */
 #define SOC_CONTENDED	0	/* someone got EAGAIN for tx_lock */
 #define SOC_OWED	1	/* soc_retry() is to run when tx_lock is free */
+#define SOC_RX_CONTENDED 2	/* someone got EAGAIN for rx.lock */
+
+/* Before 7.1 recvmsg() had a pointer to the length of an address that TCP does not tell. */
+#ifdef SOC_HAVE_ADDR_LEN
+#define SOC_ADDR_LEN_PARAMETER	, int *addr_len
+#define SOC_ADDR_LEN_ARGUMENT	, addr_len
+#else
+#define SOC_ADDR_LEN_PARAMETER
+#define SOC_ADDR_LEN_ARGUMENT
+#endif
+
+struct soc_rx {
+	struct mutex lock;		/* readers; see ulp.c */
+	unsigned int clear;		/* calls under way that read clear text; socket lock */
+	const struct proto_ops *base_ops;	/* TCP's own */
+
+	struct crypto_skcipher *tfm;	/* NULL until SO_CRYPT_SET_RX: clear text */
+	struct skcipher_request *req;
+	struct crypto_wait wait;
+	unsigned int unit, chunk;
+	bool stream;
+	u32 pad;
+	u8 iv[SOC_MAX_UNIT];
+	u8 rest_iv[SOC_MAX_UNIT];
+
+	struct page *pages[SOC_MAX_PAGES];	/* a chunk, deciphered in place */
+	struct scatterlist sg[SOC_MAX_PAGES];
+	unsigned int from, to;		/* of it: plain text that nobody has taken */
+	u8 rest[SOC_MAX_UNIT];		/* cipher text that waits for more; of a counter zeros */
+	unsigned int nrest;		/* of a counter: what has gone of a block */
+	bool ended;			/* the peer's end, and it was in order */
+	int err;			/* the stream is cut, or has a hole: for good */
+
+	u64 bytes_in, bytes_out, requests;
+};
 
 struct soc_ctx {
 	struct mutex tx_lock;		/* senders; see ulp.c */
@@ -62,6 +98,8 @@ struct soc_ctx {
 	unsigned long held;		/* not before SOC_CORK after this, in jiffies */
 
 	u64 bytes_in, bytes_out, requests;
+
+	struct soc_rx rx;
 };
 
 static inline struct soc_ctx *soc_get_ctx(const struct sock *sk)
@@ -76,10 +114,25 @@ static inline bool soc_can_send(const struct sock *sk)
 	return (1 << sk->sk_state) & (TCPF_ESTABLISHED | TCPF_CLOSE_WAIT);
 }
 
+/* TCP's recvmsg() for our own pages. */
+static inline int soc_base_recvmsg(struct soc_ctx *ctx, struct sock *sk, struct msghdr *msg,
+				   size_t len, int flags)
+{
+#ifdef SOC_HAVE_ADDR_LEN
+	int unused = 0, *addr_len = &unused;
+#endif
+	return ctx->base->recvmsg(sk, msg, len, flags SOC_ADDR_LEN_ARGUMENT);
+}
+
+/* ulp.c: from now on the socket's own splice() and poll(); socket lock held */
+int soc_hook_rx(struct sock *sk, struct soc_ctx *ctx);
+
 /* lock.c */
 bool soc_trylock(struct soc_ctx *ctx, int bit);
 int soc_lock(struct soc_ctx *ctx, int flags);
 void soc_unlock(struct soc_ctx *ctx);
+int soc_lock_rx(struct soc_ctx *ctx, int flags);
+void soc_unlock_rx(struct soc_ctx *ctx);
 
 /* chunk.c: what is collected, and what goes to TCP */
 void soc_collect(struct soc_ctx *ctx, struct page *page, unsigned int off, unsigned int len);
@@ -101,6 +154,17 @@ int soc_sendpage(struct sock *sk, struct page *page, int off, size_t size, int f
 #ifdef SOC_HAVE_SPLICE_EOF
 void soc_splice_eof(struct socket *sock);
 #endif
+
+/* decrypt.c */
+unsigned int soc_readable(struct sock *sk, const struct soc_rx *rx);
+int soc_fill(struct sock *sk, struct soc_ctx *ctx, size_t wanted, int flags);
+void soc_trim(struct soc_rx *rx);
+
+/* receive.c */
+int soc_recvmsg(struct sock *sk, struct msghdr *msg, size_t size, int flags SOC_ADDR_LEN_PARAMETER);
+ssize_t soc_splice_read(struct socket *sock, loff_t *ppos, struct pipe_inode_info *pipe, size_t len,
+			unsigned int flags);
+__poll_t soc_poll(struct file *file, struct socket *sock, struct poll_table_struct *wait);
 
 /* end.c */
 void soc_shutdown(struct sock *sk, int how);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * so_crypt: a TCP upper layer protocol that encrypts everything sent on a
- * socket with one skcipher of the kernel crypto API.
+ * socket, and deciphers everything received, each with one skcipher of the
+ * kernel crypto API.
  *
- * RESEARCH USE: transmit side only, no authentication.  See so_crypt.h for the
- * user interface.
+ * RESEARCH USE: no authentication.  See so_crypt.h for the user interface.
  *
- * Data path: sendmsg()/sendpage() collect plain text as a scatter list, by
+ * Data path of sending: sendmsg()/sendpage() collect plain text as a scatter list, by
  * reference for sendfile() and splice(), by copy for send().  When a chunk is
  * full, or a call ends without MSG_MORE, the whole blocks in it become one
  * cipher request, from the page cache's pages to fresh ones, and the fresh pages
@@ -28,18 +28,30 @@
  *
  * The end: TCP's FIN is sent by shutdown() and close() alone, after what belongs
  * before it, or the connection is reset.
+ *
+ * Receiving works in the calls that read: TCP's own recvmsg() copies a chunk of what
+ * it has to fresh pages, one request deciphers it there, and its pages go to a pipe by
+ * reference or are copied to a buffer.  What was not taken stays for the next call; no
+ * more is fetched before it is gone, so TCP's window is what holds the peer back.
+ * Waiting, timeouts, signals and errors are those of TCP's recvmsg().
+ *
+ * rx.lock serialises readers and guards ctx->rx, as tx_lock does for senders; the two
+ * are never held together.  A pipe's lock is outside it, the socket lock inside.
  */
 #include <linux/module.h>
 #include "internal.h"
 
 static struct proto soc_prots[2];
 static struct proto *soc_bases[2];
+static struct proto_ops soc_rx_ops[2];		/* splice() and poll() are not of struct proto */
+static const struct proto_ops *soc_base_ops[2];
 static DEFINE_MUTEX(soc_prots_lock);
 
 static void soc_build_prot(struct proto *prot, const struct proto *base)
 {
 	*prot = *base;
 	prot->sendmsg = soc_sendmsg;
+	prot->recvmsg = soc_recvmsg;
 #ifdef SOC_HAVE_SENDPAGE
 	prot->sendpage = soc_sendpage;
 #endif
@@ -51,6 +63,26 @@ static void soc_build_prot(struct proto *prot, const struct proto *base)
 	prot->disconnect = soc_disconnect;
 	prot->setsockopt = soc_setsockopt;
 	prot->getsockopt = soc_getsockopt;
+}
+
+static void soc_build_ops(struct proto_ops *ops, const struct proto_ops *base)
+{
+	*ops = *base;
+	ops->splice_read = soc_splice_read;
+	ops->poll = soc_poll;
+	/* Other ways to TCP's queue. */
+	ops->read_sock = NULL;
+	ops->set_peek_off = NULL;
+}
+
+int soc_hook_rx(struct sock *sk, struct soc_ctx *ctx)
+{
+	int family = sk->sk_family == AF_INET6;
+
+	if (ctx->rx.base_ops != soc_base_ops[family] || READ_ONCE(sk->sk_socket->ops) != ctx->rx.base_ops)
+		return -EBUSY;
+	WRITE_ONCE(sk->sk_socket->ops, &soc_rx_ops[family]);
+	return 0;
 }
 
 /* The socket lock is held. */
@@ -71,6 +103,8 @@ static int soc_init(struct sock *sk)
 	mutex_lock(&soc_prots_lock);
 	if (!soc_bases[family]) {
 		soc_build_prot(prot, base);
+		soc_base_ops[family] = READ_ONCE(sk->sk_socket->ops);
+		soc_build_ops(&soc_rx_ops[family], soc_base_ops[family]);
 		soc_bases[family] = base;
 	} else if (soc_bases[family] != base) {
 		err = -EBUSY;
@@ -83,6 +117,7 @@ static int soc_init(struct sock *sk)
 	if (!ctx)
 		return -ENOMEM;
 	mutex_init(&ctx->tx_lock);
+	mutex_init(&ctx->rx.lock);
 	INIT_DELAYED_WORK(&ctx->retry, soc_retry);
 	sg_init_table(ctx->src, ARRAY_SIZE(ctx->src));
 	sg_init_table(ctx->dst, ARRAY_SIZE(ctx->dst));
@@ -91,6 +126,7 @@ static int soc_init(struct sock *sk)
 	sg_unmark_end(&ctx->dst[ARRAY_SIZE(ctx->dst) - 1]);
 	ctx->sk = sk;
 	ctx->base = base;
+	ctx->rx.base_ops = READ_ONCE(sk->sk_socket->ops);
 	ctx->held = jiffies - SOC_CORK;
 
 	write_lock_bh(&sk->sk_callback_lock);
@@ -133,7 +169,7 @@ static void __exit soc_unregister(void)
 module_init(soc_register);
 module_exit(soc_unregister);
 
-MODULE_DESCRIPTION("SO_CRYPT: TCP sockets that encrypt in the kernel (research use: no authentication)");
+MODULE_DESCRIPTION("SO_CRYPT: TCP sockets that encrypt and decipher in the kernel (research use: no authentication)");
 MODULE_LICENSE("GPL");
-MODULE_VERSION("1.0");
+MODULE_VERSION("1.1");
 MODULE_ALIAS_TCP_ULP("so_crypt");

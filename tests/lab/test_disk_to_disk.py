@@ -1,0 +1,197 @@
+"""Streams of cipher text received on the lab, from disk to disk: each way has its witness, and no lie is a number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.api.bench import Bench
+from harness.api.path import Deployed
+from harness.measuring.opened import OpenTestbed
+from harness.servers import deciphering, receiver
+from hosts.lab import uml
+from hosts.programs import in_image
+from tests.support.runs import Sabotage, by_path, counting, profile_of, run, samples_of, suite
+
+WAYS = {"devcrypto-rx": 4, "so-crypt-rx": 2, "so-crypt-rx-splice": 0}
+"""How often each byte crosses on the receiver."""
+SENDERS = {"devcrypto-rx": "devcrypto-copy", "so-crypt-rx": "so-crypt-send", "so-crypt-rx-splice": "so-crypt"}
+SIZE = 10**6
+PORT = 18119
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled(opened: OpenTestbed, lab_parts: uml.UmlParts) -> Iterator[None]:
+    """The client, once, by the image's compiler as in a run."""
+    content = in_image(lab_parts.image_path, receiver.program())
+    opened.shared[receiver.NAME] = opened.receiver.put(content, receiver.NAME, 0o700)
+    yield
+
+
+def ends(*ways: str, cipher: str = "3des", **more: Any) -> Any:
+    return suite(*ways, cipher=cipher, question="disk-to-disk", **more)
+
+
+@pytest.mark.parametrize("cipher", ["3des", "aes128cbc", "null"])
+def test_each_way_receives_what_its_counterpart_sends(opened: OpenTestbed, tmp_path: Path, cipher: str) -> None:
+    done = run(opened, profile_of(ends(*WAYS, cipher=cipher)), tmp_path)
+    for way, cell in by_path(done).items():
+        assert cell.outcome == "measured", (way, cell.reason)
+        samples = samples_of(done, way)
+        assert counting(samples) == 2
+        for sample in samples:
+            said = sample.witness
+            assert sample.valid and sample.sha256_ok
+            assert said["sent_by"] == SENDERS[way]
+            assert said["driver"] == said["deciphered_driver"], "both kernels are alike"
+            crossed = int(said["receiver_crossing_bytes"] or 0)
+            assert WAYS[way] * SIZE <= crossed < WAYS[way] * (SIZE + 16) + receiver.HEADS_BYTES
+    metrics = {verdict.metric for verdict in done.head.verdicts}
+    assert metrics == {"seconds", "receiver_cpu_seconds_per_gb"}
+    crossing = {name: samples_of(done, name)[0].witness["crossing_bytes"] for name in WAYS}
+    assert crossing["so-crypt-rx-splice"] == 0, "no byte of it enters user space on either host"
+
+
+def test_one_sender_for_all(opened: OpenTestbed, tmp_path: Path) -> None:
+    """What so_crypt enciphers /dev/crypto deciphers, and the other way round."""
+    for sender in ("so-crypt", "devcrypto-copy", "afalg-copy"):
+        wanted = suite(*WAYS, cipher="aes128cbc", question="receive", sent_by=sender, sizes={"1MB": {"blocks": 1}})
+        done = run(opened, profile_of(wanted), tmp_path / sender)
+        for way, cell in by_path(done).items():
+            assert cell.outcome == "measured", (sender, way, cell.reason)
+
+
+# lies
+
+
+PROXY = """
+import socket, sys, threading
+here, port, to, at, what = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
+
+def back(client, server):
+    while data := client.recv(65536):
+        server.sendall(data)
+    server.shutdown(socket.SHUT_WR)
+
+def one(client):
+    server = socket.create_connection((here, to))
+    threading.Thread(target=back, args=(client, server), daemon=True).start()
+    passed, body = 0, None
+    while data := bytearray(server.recv(65536)):
+        if body is None:
+            body = passed + data.index(b"\\r\\n\\r\\n") + 4
+        place = body + at - passed
+        if 0 <= place < len(data):
+            if what == "cut":
+                client.sendall(data[:place])
+                break
+            data[place] ^= 1
+        passed += len(data)
+        client.sendall(data)
+    client.close()
+
+listener = socket.create_server((here, port))
+while True:
+    threading.Thread(target=one, args=(listener.accept()[0],), daemon=True).start()
+"""
+
+
+def _between(way: str, at: int, what: str) -> Sabotage:
+    """Somebody between both ends changes a bit of the body, or cuts it."""
+
+    def act(bench: Bench, deployed: dict[str, Deployed]) -> None:
+        right = deployed[way]
+        port = right.client.index("--port") + 1
+        path = bench.sender.put(PROXY.encode(), f"{bench.folder}/{what}.py")
+        argv = ["python3", path, str(bench.address), str(PORT), right.client[port], str(at), what]
+        bench.on_sender.serve(what, argv, str(bench.address), PORT, f"{bench.folder}/{what}")
+        deployed[way] = replace(right, client=(*right.client[:port], str(PORT), *right.client[port + 1 :]))
+
+    return act
+
+
+def _wrong_key(way: str) -> Sabotage:
+    def act(bench: Bench, deployed: dict[str, Deployed]) -> None:
+        right = deployed[way]
+        other = bench.receiver.put(b"%s\n%s\n" % (b"a7" * 24, b"00" * 8), "other.key")
+        deployed[way] = replace(right, client=(*right.client[:-1], other))
+
+    return act
+
+
+def _saying(way: str, edit: str, *does: str) -> Sabotage:
+    """A client in whose place another stands, which tells something else than it does."""
+
+    def act(bench: Bench, deployed: dict[str, Deployed]) -> None:
+        right = deployed[way]
+        other = (*right.client[:2], *(does or right.client[2:3]), *right.client[3:])
+        deployed[way] = replace(right, client=("sh", "-c", '"$@" | sed -u "$0"', edit, *other))
+
+    return act
+
+
+def _not_loaded(_way: str) -> Sabotage:
+    def act(bench: Bench, _deployed: dict[str, Deployed]) -> None:
+        bench.receiver.check(["rmmod", "so_crypt"])
+
+    return act
+
+
+ALTERED = "it was cut or changed on the way, or the key is another's"
+LAST = SIZE + 8 - 1  # of a body in blocks of 8 bytes
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("act", "outcome", "due"),
+    [
+        (lambda way: _between(way, 400_000, "flip"), "invalid", "SHA-256"),
+        (lambda way: _between(way, LAST, "flip"), "failed", ALTERED),
+        (lambda way: _between(way, LAST, "cut"), "failed", ""),
+        (lambda way: _between(way, 400_003, "cut"), "failed", ""),
+        (_wrong_key, "failed", ALTERED),
+    ],
+    ids=["a bit", "a bit of the padding", "the last byte cut off", "cut in the middle", "another key"],
+)
+def test_what_is_not_the_stream_is_no_number(
+    opened: OpenTestbed, tmp_path: Path, way: str, act: Callable[[str], Sabotage], outcome: str, due: str
+) -> None:
+    _is(opened, tmp_path, way, act(way), outcome, due)
+
+
+def _is(opened: OpenTestbed, tmp_path: Path, way: str, act: Sabotage, outcome: str, due: str) -> None:
+    other = next(name for name in WAYS if name != way)
+    wanted = profile_of(ends(other, way, sizes={"1MB": {"blocks": 1}}))
+    found = by_path(run(opened, wanted, tmp_path, act))[way]
+    assert found.outcome == outcome, found.reason
+    assert due in str(found.reason), found.reason
+
+
+SPLICE = "so-crypt-rx-splice"
+
+
+@pytest.mark.parametrize(
+    ("way", "act", "due"),
+    [
+        (SPLICE, _saying(SPLICE, 's/"way":"recv"/"way":"splice"/', "recv"), "crossed on the receiver, not 0"),
+        (SPLICE, _saying(SPLICE, 's/"requests":[0-9]*/"requests":0/'), "no crypto request was made on the receiver"),
+        (SPLICE, _saying(SPLICE, 's/"bytes_out":1000000/"bytes_out":999999/'), "gave 999999 bytes"),
+        ("devcrypto-rx", _saying("devcrypto-rx", 's/"failed":0/"failed":1/'), "and 1 requests failed"),
+    ],
+)
+def test_a_client_that_tells_something_else_is_invalid(
+    opened: OpenTestbed, tmp_path: Path, way: str, act: Sabotage, due: str
+) -> None:
+    _is(opened, tmp_path, way, act, "invalid", due)
+
+
+def test_a_kernel_without_the_module_is_a_failure(opened: OpenTestbed, tmp_path: Path) -> None:
+    _is(opened, tmp_path, SPLICE, _not_loaded(SPLICE), "failed", "the kernel has no so_crypt sockets")
+
+
+def test_modules_are_those_of_the_receiver() -> None:
+    assert set(deciphering.MODULES.values()) == {"so_crypt", "devcrypto"}

@@ -1,0 +1,233 @@
+"""Ways of receiving a stream of cipher text: reasons, deployments and witnesses, without a kernel that deciphers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from harness import paths, profile, receiving
+from harness.api.parameters import Parameters
+from harness.api.path import Deployed, Observed
+from harness.api.steps import Price
+from harness.ciphers.table import CIPHERS
+from harness.costs.prediction import Clear, Rehearsed, Take
+from harness.run import answers, session
+from harness.servers import deciphering, receiver
+from hosts.errors import Refusal
+from tests.support.runs import PATHS
+from tests.unit.test_paths import bench, facts, listening, request, seen, socket_counts
+
+WAYS = {name: way for name, way in receiving.discover().items() if way.takes == "stream"}
+BY = {"so-crypt-rx": "recv", "so-crypt-rx-splice": "splice", "devcrypto-rx": "devcrypto"}
+DES3 = Parameters(CIPHERS["3des"])
+SIZE = 10**6
+BODY = SIZE + 8
+"""Of 8-byte blocks and PKCS#7."""
+
+
+def test_they_are_all_there() -> None:
+    assert set(WAYS) == set(BY)
+    for name, way in WAYS.items():
+        assert way.builds == PATHS[name].receiver_builds == (deciphering.MODULES[BY[name]],)  # type: ignore[index]
+        assert paths.discover()[str(way.counterpart)].streams
+    assert {path.name for path in paths.discover().values() if path.streams} == {
+        *("so-crypt", "so-crypt-send", "devcrypto-copy", "devcrypto-mapped", "afalg-copy", "afalg-splice")
+    }
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_a_stream_is_received_of_paths_that_send_one(name: str) -> None:
+    assert PATHS[name].impossible(DES3) is None, "by its counterpart"
+    for sender in ("so-crypt", "devcrypto-copy", "afalg-splice"):
+        assert PATHS[name].impossible(replace(DES3, sent_by=sender)) is None
+    for sender in ("http", "https", "ipsec"):
+        said = PATHS[name].impossible(replace(DES3, sent_by=sender))
+        assert said == f"{sender} sends no stream of cipher text, which {name} receives"
+    assert "AEAD" in str(PATHS[name].impossible(Parameters(CIPHERS["aes128gcm"])))
+
+
+def test_each_tls_way_has_a_counterpart_too() -> None:
+    tls = Parameters(CIPHERS["aes128gcm"], tls="1.3")
+    for name, way in receiving.discover().items():
+        if way.takes == "tls":
+            assert paths.discover()[str(way.counterpart)].speaks_tls
+            assert PATHS[name].impossible(tls) is None
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_it_is_the_receiver_that_needs_the_module(name: str) -> None:
+    module = WAYS[name].builds[0]
+    sender = replace(facts("sender"), built={"so_crypt": "/x", "devcrypto": "/y"})
+    there, without = replace(facts("receiver"), built={module: "/x"}), facts("receiver")
+    assert PATHS[name].unsupported(DES3, sender, there) is None
+    assert f"the kernel module {module} is not there" in str(PATHS[name].unsupported(DES3, sender, without))
+    signed = replace(there, signed_only="lockdown")
+    assert "the receiver's kernel takes signed modules only" in str(PATHS[name].unsupported(DES3, sender, signed))
+    no_cc = replace(facts("receiver", ("cc",)), built={module: "/x"})
+    assert "the receiver has no cc" in str(PATHS[name].unsupported(DES3, sender, no_cc))
+
+
+def suites(**more: Any) -> profile.Profile:
+    asked = {
+        "name": "dd", "question": "disk-to-disk", "cipher": "3des", "link_rate": "unshaped", "baseline": "devcrypto-rx",
+        "paths": ["devcrypto-rx", "so-crypt-rx-splice"], "sizes": {"1MB": {"blocks": 2}}, **more,
+    }  # fmt: skip
+    return profile.Profile.model_validate({"name": "p", "description": "d", "rounds": 1, "suites": [asked]})
+
+
+def test_modules_are_built_for_the_host_that_needs_them() -> None:
+    both = frozenset({"so_crypt", "devcrypto"})
+    assert (answers.built(suites(), PATHS), answers.built_there(suites(), PATHS)) == (both, both)
+    one = suites(question="receive", sent_by="so-crypt", paths=["devcrypto-rx"])
+    assert "so_crypt" in answers.built(one, PATHS), "of the path that the suite names"
+    assert answers.built_there(one, PATHS) == {"devcrypto"}
+    gone = facts("sender"), facts("receiver")
+    for told in answers.answers(suites(), PATHS, *gone, built=False):
+        assert str(told).startswith("can run once"), told
+    told = answers.answers(suites(), PATHS, *gone, built=True)[0]
+    assert "is not there" in str(told)
+
+
+def test_the_profile_is_of_both_ends() -> None:
+    loaded = profile.load("disk-to-disk-3des")
+    assert {suite.question for suite in loaded.suites} == {"receive", "disk-to-disk"}
+    assert session._never(loaded, PATHS) == []
+
+
+# deployments and witnesses
+
+
+def deployed(name: str) -> tuple[Deployed, Any]:
+    where, host = bench(lines=[listening()])
+    where.shared[receiver.NAME] = "/receive"
+    where.receiver_facts.built.update({"so_crypt": "/so_crypt.ko", "devcrypto": "/devcrypto.ko"})
+    return PATHS[name].deploy(where, DES3), host
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_the_client_has_the_key_in_a_file_and_the_file_is_plain_text(name: str) -> None:
+    made, host = deployed(name)
+    assert made.client[:3] == ("/receive", "--way", BY[name])
+    assert made.client[-4:-1] == ("--cipher", "cbc(des3_ede)", "--key")
+    key, iv = host.written["3des.key"].split()
+    assert (len(bytes.fromhex(key)), len(bytes.fromhex(iv))) == (24, 8)
+    assert key not in " ".join(made.client), "anybody could read it there"
+    assert made.decipher is None
+    assert made.wire_bytes(SIZE) == SIZE
+    module = f"/{WAYS[name].builds[0]}.ko"
+    assert module in [change.path for change in host.applied if change.kind == "insmod"]
+
+
+def test_what_is_no_stream_is_not_received() -> None:
+    where, _host = bench()
+    tls = Deployed(url=str, log="", server=1, verify=lambda _seen: pytest.fail())
+    with pytest.raises(Refusal, match="no stream"):
+        deciphering.received(where, "recv", Parameters(CIPHERS["aes128gcm"]), tls)
+
+
+def told(name: str, **more: Any) -> dict[str, Any]:
+    """What the client says of a transfer that went this way."""
+    by = BY[name]
+    done = {"driver": "cbc-des3", "async": False, "block": 8, "requests": 16, "bytes_in": BODY, "failed": 0}
+    done |= {"bytes_out": BODY if by == "devcrypto" else SIZE, "pending": 0}
+    crossed = {"recv": 2 * SIZE + 600, "splice": 600, "devcrypto": 3 * BODY + SIZE + 600}[by]
+    line = {"way": by, "bytes": SIZE, "crossing_bytes": crossed, "calls": {"recvmsg": 20}}
+    return line | {name: value for name, value in more.items() if name in line} | {
+        "deciphered": done | {name: value for name, value in more.items() if name in done}
+    }  # fmt: skip
+
+
+SENT = {"recv": 2 * SIZE, "splice": 0, "devcrypto": 4 * SIZE}
+
+
+def observed(name: str, client: dict[str, Any] | None) -> Observed:
+    account = socket_counts(SIZE)
+    if name == "devcrypto-rx":
+        account = {"driver": account["driver"], "failed": 0, "bytes": BODY, "requests": SIZE // 65536 + 1}
+        account |= {"copied_in": BODY, "copied_out": BODY, "mapped": 0}
+    more = {"devcrypto" if name == "devcrypto-rx" else "so_crypt": account}
+    line = request(SIZE, crossing_bytes=SENT[BY[name]]) | more
+    return seen(SIZE, [line], receiver={"ip_truncated_packets": 0}, client=client)
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_a_transfer_that_went_so_is_proven(name: str) -> None:
+    found = deployed(name)[0].verify(observed(name, told(name)))
+    assert found.reason is None
+    assert found.facts["sent_by"] == WAYS[name].counterpart
+    assert (found.facts["deciphered_driver"], found.facts["deciphered_bytes_in"]) == ("cbc-des3", BODY)
+
+
+@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize(
+    ("more", "due"),
+    [
+        ({"bytes_in": BODY - 8}, f"took {BODY - 8} and gave"),
+        ({"bytes_out": 5}, "gave 5 bytes"),
+        ({"pending": 3}, "kept 3"),
+        ({"failed": 1}, "and 1 requests failed"),
+        ({"requests": 0}, "no crypto request was made on the receiver"),
+        ({"driver": ""}, "nothing shows who deciphered"),
+        ({"bytes": SIZE - 1}, f"received {SIZE - 1} bytes"),
+        ({"way": "library"}, "by library, not"),
+        ({"crossing_bytes": SIZE}, "crossed on the receiver, not"),
+        ({"crossing_bytes": 5 * SIZE}, "crossed on the receiver, not"),
+    ],
+)
+def test_the_receivers_account_must_be_what_is_claimed(name: str, more: dict[str, Any], due: str) -> None:
+    assert due in str(deployed(name)[0].verify(observed(name, told(name, **more))).reason)
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_without_a_word_of_the_client_nothing_is_proven(name: str) -> None:
+    assert deployed(name)[0].verify(observed(name, None)).reason == "the client told nothing of the transfer"
+    silent = told(name) | {"deciphered": {}}
+    assert "nothing shows who deciphered" in str(deployed(name)[0].verify(observed(name, silent)).reason)
+
+
+# prices
+
+
+def test_what_a_receiver_does_beyond_taking_it_in_clear() -> None:
+    def names(name: str, parameters: Parameters) -> list[str]:
+        steps = PATHS[name].steps(parameters)
+        assert steps is not None
+        return [step.price for step in steps.receiver]
+
+    assert names("devcrypto-rx", DES3) == ["receiver_devcrypto_copy", "receiver_cipher"]
+    assert names("so-crypt-rx", DES3) == names("so-crypt-rx-splice", DES3) == ["receiver_copy", "receiver_cipher"]
+    assert names("so-crypt-rx", Parameters(CIPHERS["null"])) == ["receiver_copy"], "in place it does nothing"
+    assert PATHS["user"].steps(replace(DES3, sent_by="https")) is None
+    for name, by in (("so-crypt-rx", "recv"), ("so-crypt-rx-splice", "splice"), ("devcrypto-rx", "recv")):
+        path = PATHS[name]
+        assert path.rehearses == by
+        steps, sent = path.steps(DES3), PATHS[str(WAYS[name].counterpart)].steps(DES3)
+        assert steps and sent and (steps.sender, steps.way) == (sent.sender, sent.way)
+        priced = {price for source in path.prices for price in source.names}
+        assert steps.names() <= priced, "each step has a source"
+
+
+def test_the_receivers_prices_are_those_of_its_own_host() -> None:
+    told = {"devcrypto_copy": Price(4000.0, 0.5), "kernel_cipher": Price(300.0, 40.0), "syscall": Price(100.0, 0.0)}
+    assert deciphering.there(told) == {
+        "receiver_cipher": Price(300.0, 40.0),
+        "receiver_devcrypto_copy": Price(4000.0, 0.5),
+        "receiver_copy": Price(0.0, 0.25),
+    }
+
+
+def test_a_prediction_of_the_receivers_cpu_is_the_rehearsals_and_its_own_steps() -> None:
+    prices = {
+        **{name: Price(0.0, 0.0) for name in ("read", "tcp_copy", "devcrypto_copy", "kernel_cipher", "receiver_copy")},
+        "receiver_devcrypto_copy": Price(0.0, 10.0),
+        "receiver_cipher": Price(0.0, 20.0),
+    }
+    clear = Rehearsed({10**6: Clear(1.0, 0.1, 0.01), 2 * 10**6: Clear(2.0, 0.2, 0.02)})
+    take = Take(prices, {"devcrypto-rx": clear, "so-crypt-rx-splice": clear})
+    both = [(name, PATHS[name].steps(DES3)) for name in ("devcrypto-rx", "so-crypt-rx-splice")]
+    assert all(steps for _, steps in both)
+    ratio = take.ratio("receiver_cpu_seconds_per_gb", *cast(Any, both), 10**6)
+    assert ratio == pytest.approx((0.01 + 0.03) / (0.01 + 0.02))
+    assert take.ratio("cpu_seconds_per_gb", *cast(Any, both), 10**6) == pytest.approx(1.0)
