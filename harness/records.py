@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,12 +21,13 @@ from pydantic import ValidationError
 
 from harness.blocks import BlockFacts
 from harness.record import SCHEMA, Head, Run, Status
-from harness.samples import Sample, good
+from harness.samples import Essence, Sample, good
 from hosts.errors import Refusal
 
 DECODER = msgspec.json.Decoder(Sample)
+ESSENCE_DECODER = msgspec.json.Decoder(Essence)
 BLOCK_DECODER = msgspec.json.Decoder(BlockFacts)
-_Line = TypeVar("_Line", Sample, BlockFacts)
+_Line = TypeVar("_Line", Sample, Essence, BlockFacts)
 
 
 class RecordError(Refusal):
@@ -160,17 +161,23 @@ def read(path: Path) -> Run:
 
 
 def with_samples(path: Path, head: Head) -> Run:
-    """The record with its samples and blocks, where its head has been read. Raises RecordError as ``read``.
-
-    Older records have no ``blocks.jsonl``.
-    """
+    """The record with its samples and blocks, where its head has been read. Raises RecordError as ``read``."""
     samples, cut = _lines(path / "samples.jsonl", DECODER, "a sample")
-    older = not (path / "blocks.jsonl").exists()
-    blocks, blocks_cut = ([], False) if older else _lines(path / "blocks.jsonl", BLOCK_DECODER, "a block's facts")
-    run = Run(path, head, samples, blocks=blocks)
-    cut_off = {"sample": cut, "line of a block": blocks_cut}
-    run.lost = _lost(run, [what for what, was in cut_off.items() if was])
-    return run
+    blocks, blocks_cut = _blocks(path)
+    return Run(path, head, samples, _lost(head, samples, cut, blocks_cut), blocks)
+
+
+def essences(path: Path, head: Head) -> tuple[list[Essence], str | None]:
+    """What of a record's samples ratios are made of, and what they lack (``Run.lost``). Raises RecordError as ``read``,
+    but for what only the rest of a sample would show."""
+    samples, cut = _lines(path / "samples.jsonl", ESSENCE_DECODER, "a sample")
+    return samples, _lost(head, samples, cut, _blocks(path)[1])
+
+
+def _blocks(path: Path) -> tuple[list[BlockFacts], bool]:
+    """As ``_lines``; older records have no ``blocks.jsonl``."""
+    name = path / "blocks.jsonl"
+    return _lines(name, BLOCK_DECODER, "a block's facts") if name.exists() else ([], False)
 
 
 def _lines(name: Path, decoder: msgspec.json.Decoder[_Line], what: str) -> tuple[list[_Line], bool]:
@@ -199,11 +206,17 @@ def _lines(name: Path, decoder: msgspec.json.Decoder[_Line], what: str) -> tuple
     return found, False
 
 
-def _lost(run: Run, cut_off: list[str]) -> str | None:
-    """What the samples on disk lack: a measured cell without one means that the file was changed afterwards."""
-    measured = run.head.measured
-    bare = len(measured - {sample.cell for sample in run.samples if good(sample)})
-    missing = [f"the last {what} on disk was cut off in the middle and is left out" for what in cut_off]
+def _lost(head: Head, samples: Sequence[Essence], cut: bool, block_cut: bool) -> str | None:
+    """What the samples on disk lack: a measured cell without one means that the file was changed afterwards.
+
+    ``cut`` and ``block_cut``: whether the last line of samples, and of blocks, is cut off.
+    """
+    measured = head.measured
+    bare = len(measured - {sample.cell for sample in samples if good(sample)})
+    cut_off = {"sample": cut, "line of a block": block_cut}
+    missing = [
+        f"the last {what} on disk was cut off in the middle and is left out" for what, was in cut_off.items() if was
+    ]
     if bare:
         missing.append(
             f"of {len(measured)} measured cells, {bare} have no sample on disk, so that nobody can check them"

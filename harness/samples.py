@@ -23,11 +23,16 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class HostSample(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, gc=False):
-    """What one host spent on one sample. ``counters`` are deltas over the sample."""
+class Busy(msgspec.Struct, kw_only=True, frozen=True, gc=False):
+    """What one host's processors were busy with one sample, by what clock."""
 
     cpu_seconds: Seconds | None = None
     cpu_resolution_seconds: Positive | None = None
+
+
+class HostSample(Busy, kw_only=True, frozen=True, forbid_unknown_fields=True, gc=False):
+    """What one host spent on one sample. ``counters`` are deltas over the sample."""
+
     busiest_cpu_seconds: Seconds | None = None
     """Of that one of its processors that was busiest; None where there is one, in a lab, and in older records."""
     cpu_elsewhere: Share | None = None
@@ -86,14 +91,8 @@ class Load(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
         return self.window_responses / self.window_seconds
 
 
-class Sample(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """One line of samples.jsonl: one transfer, or a batch of small ones.
-
-    Of kernel crypto it is a timed batch of operations on one buffer: ``seconds``, ``bytes`` and the hosts' CPU are
-    those of one operation, ``witness["operations"]`` says of how many. Of many connections at once they are those of
-    one request: ``seconds`` is the window by the requests that its bytes make, CPU what was spent in most of it.
-    Limits are checked when it is written and read.
-    """
+class Essence(msgspec.Struct, kw_only=True, gc=False):
+    """What of a sample ratios are made of. It is read in little more than half the time of all of a sample."""
 
     cell: str
     """Its id."""
@@ -109,12 +108,25 @@ class Sample(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False)
     """TLS alone; None without TLS, and of a batch."""
     bytes: Count | None = None
     """What was received."""
+    valid: bool
+    """``sha256_ok`` and what the witness says."""
+    sender: Busy = Busy()
+    receiver: Busy = Busy()
+
+
+class Sample(Essence, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """One line of samples.jsonl: one transfer, or a batch of small ones.
+
+    Of kernel crypto it is a timed batch of operations on one buffer: ``seconds``, ``bytes`` and the hosts' CPU are
+    those of one operation, ``witness["operations"]`` says of how many. Of many connections at once they are those of
+    one request: ``seconds`` is the window by the requests that its bytes make, CPU what was spent in most of it.
+    Limits are checked when it is written and read.
+    """
+
     sha256_ok: bool | None = None
     """Whether the payload is the source's; None where too little came to tell."""
     witness: dict[str, int | float | str | bool | None] = {}
     """The facts that prove the path."""
-    valid: bool
-    """``sha256_ok`` and what the witness says."""
     reason: str | None = None
     """Why it is not valid."""
     sender: HostSample = HostSample()
@@ -136,7 +148,7 @@ def placed(elsewhere: float | None) -> bool:
     return elsewhere is None or elsewhere <= ELSEWHERE
 
 
-def good(sample: Sample) -> bool:
+def good(sample: Essence) -> bool:
     """Whether a sample may count: valid, no warm-up, with a time."""
     return sample.valid and not sample.warmup and bool(sample.seconds)
 
@@ -153,7 +165,7 @@ def counted(samples: Iterable[Sample], measured: Container[str]) -> dict[str, di
     return by_cell
 
 
-def cpu_seconds_per_gb(sample: Sample, role: Role = "sender") -> float | None:
+def cpu_seconds_per_gb(sample: Essence, role: Role = "sender") -> float | None:
     """A host's busy seconds for each 10^9 bytes received; None where its clock is too coarse for this sample.
 
     Where one sample of a cell has None, the cell has no number: those that can be measured are no fair sample of all.

@@ -157,7 +157,7 @@ def find(results: Path, name: str) -> Path:
 def side(path: Path) -> Side:
     """Read one run. Raises RecordError."""
     run = records.read(path)
-    return Side(path, run.head, table(columns(run)), run.lost)
+    return Side(path, run.head, table(columns(path.name, run.head, run.samples)), run.lost)
 
 
 def two(a: Path, b: Path, past: History | None) -> Comparison:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from harness.record import Metric, Run
-from harness.samples import cpu_seconds_per_gb
+from harness.record import Head, Metric
+from harness.samples import TICKS, Essence
 from harness.verdicts.stats import FEWEST, Mean, Series, mean
+from hosts.roles import ROLES
+from reports.means import means
 
 Numbers = NDArray[np.float64]
 COLUMNS = {
@@ -74,9 +77,10 @@ class Table:
         return ~np.isnan(self.values["seconds"])
 
     @cached_property
-    def _whole(self) -> list[bool]:
+    def _full(self) -> NDArray[np.bool_]:
         """Whether a cell has one in every block."""
-        return [bool(row.all()) for row in self._known]
+        full: NDArray[np.bool_] = self._known.all(axis=1)
+        return full
 
     @cached_property
     def _logs(self) -> dict[Metric, Numbers]:
@@ -91,7 +95,7 @@ class Table:
             return Series(())
         values = self._logs[metric]
         logs, rounds = values[a] - values[b], self.rounds
-        if not (self._whole[a] and self._whole[b]):
+        if not (self._full[a] and self._full[b]):
             both = self._known[a] & self._known[b]
             logs, rounds = logs[both], rounds[both]
         if not np.isfinite(logs).all():
@@ -103,25 +107,74 @@ class Table:
         found = self.series(baseline, candidate, metric)
         return mean(found) if len(found.logs) >= FEWEST else None
 
+    def means(self, pairs: Sequence[tuple[str, str]], metric: Metric) -> list[tuple[float, float, int] | None]:
+        """Of many pairs of baseline and candidate at once: mean, standard error and blocks, as ``mean`` has them."""
+        known = [(self.rows.get(a), self.rows.get(b)) for a, b in pairs]
+        whole = [n for n, (a, b) in enumerate(known) if a is not None and b is not None and self._full[[a, b]].all()]
+        made: list[tuple[float, float, int] | None] = [None] * len(pairs)
+        places = np.array([known[n] for n in whole], dtype=int).reshape(-1, 2)
+        logs = self._logs[metric][places[:, 0]] - self._logs[metric][places[:, 1]]
+        count, finite = len(self.rounds), np.isfinite(logs).all(axis=1)
+        if count >= FEWEST:
+            centres, errors = (some.tolist() for some in means(logs[finite], self.rounds))
+            for n, centre, error in zip(np.array(whole, dtype=int)[finite].tolist(), centres, errors, strict=True):
+                made[n] = centre, error, count
+        for n in set(range(len(pairs))) - set(whole):  # each lacks blocks of its own
+            found = self.mean(*pairs[n], metric)
+            made[n] = found and (found.mean, found.error, found.blocks)
+        return made
 
-def columns(run: Run) -> pd.DataFrame:
+
+def columns(name: str, head: Head, samples: Sequence[Essence]) -> pd.DataFrame:
     """All samples of a run as COLUMNS, in the order they were taken; NaN where a number is missing.
 
-    Raises OverflowError for a block that is no number of 64 bits.
+    ``name``: of its folder. Raises OverflowError for a block that is no number of 64 bits.
     """
-    counted = {id(sample) for blocks in run.counted().values() for sample in blocks.values()}
-    rows = [
-        (
-            run.path.name, one.cell, one.block, one.index, one.round, one.warmup, one.valid, id(one) in counted,
-            one.seconds, one.handshake_seconds, one.bytes,
-            one.sender.cpu_seconds, cpu_seconds_per_gb(one),
-            one.receiver.cpu_seconds, cpu_seconds_per_gb(one, "receiver"),
-        )
-        for one in run.samples
-    ]  # fmt: skip
-    each = zip(*rows, strict=True) if rows else [()] * len(COLUMNS)
-    made = {name: np.array(some, kind) for (name, kind), some in zip(COLUMNS.items(), each, strict=True)}
-    return pd.DataFrame(made, copy=False)
+    known: dict[str, Any] = {
+        "run": [name] * len(samples),
+        "cell": [one.cell for one in samples],
+        "block": [one.block for one in samples],
+        "index": [one.index for one in samples],
+        "round": [one.round for one in samples],
+        "warmup": [one.warmup for one in samples],
+        "valid": [one.valid for one in samples],
+        "seconds": [one.seconds for one in samples],
+        "handshake_seconds": [one.handshake_seconds for one in samples],
+        "bytes": [one.bytes for one in samples],
+    }
+    for role in ROLES:
+        hosts = [one.sender if role == "sender" else one.receiver for one in samples]
+        known[f"{role}_cpu_seconds"] = [host.cpu_seconds for host in hosts]
+        known[f"{role}_step"] = [host.cpu_resolution_seconds for host in hosts]
+    made = {name: np.array(some, COLUMNS.get(name, "float64")) for name, some in known.items()}
+    made["counted"] = _counted(made, head.measured)
+    for role in ROLES:
+        busy = made[f"{role}_cpu_seconds"], made[f"{role}_step"], made["bytes"]
+        made[f"{role}_cpu_seconds_per_gb"] = cpu_seconds_per_gb(*busy)
+    return pd.DataFrame({name: made[name] for name in COLUMNS}, copy=False)
+
+
+def _counted(columns: Mapping[str, NDArray[Any]], measured: Container[str]) -> NDArray[np.bool_]:
+    """Which samples count, as ``harness.samples.counted`` has it: of several in one cell and block, the last."""
+    cells, names = pd.factorize(columns["cell"])
+    blocks, numbers = pd.factorize(columns["block"])
+    wanted = np.array([name in measured for name in names], dtype=bool)
+    good = columns["valid"] & ~columns["warmup"] & (columns["seconds"] > 0) & wanted[cells]
+    places = np.flatnonzero(good)
+    last = np.full((len(names), len(numbers)), -1)
+    last[cells[places], blocks[places]] = places  # where two are for one place, the later one stays
+    counted = np.zeros(len(good), dtype=bool)
+    counted[last[last >= 0]] = True
+    return counted
+
+
+def cpu_seconds_per_gb(seconds: Numbers, step: Numbers, size: Numbers) -> Numbers:
+    """Busy seconds for each 10^9 bytes, as ``harness.samples.cpu_seconds_per_gb`` has it; NaN where it has none.
+
+    ``step``: of the clock. ``size``: bytes received.
+    """
+    with np.errstate(all="ignore"):  # what cannot be held, or divided by, is not known
+        return np.where((seconds >= TICKS * step) & (size > 0), seconds / size * 1e9, np.nan)
 
 
 def table(samples: pd.DataFrame) -> Table:

@@ -85,7 +85,8 @@ def simulate(
         workers = [start(address, folder, seconds, part) for part in parts]
         timers: list[threading.Timer] = []
         try:
-            with cluster.remote(address, folder / "tls") as client:
+            connect = partial(cluster.remote, address, folder / "tls")
+            with connect() as client:
                 while len(cluster.offered(client)) < testbeds:
                     time.sleep(0.5)
                 rng = random.Random(2005)
@@ -96,7 +97,7 @@ def simulate(
                     timers[-1].start()
                 began = time.monotonic()
                 one.started = datetime.now(UTC)
-                Drive(client, one, folder / "results", 300, lambda _: None).run()
+                Drive(client, one, folder / "results", 300, lambda _: None, connect).run()
                 took = time.monotonic() - began
         finally:
             for timer in timers:

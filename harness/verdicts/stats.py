@@ -182,7 +182,7 @@ def _of_blocks(one: Series) -> Mean:
     """From the blocks of one round, a tenth left out at each end from FEWEST_TO_TRIM on."""
     count = len(one.logs)
     centre, seen = _trimmed(one.logs)
-    return Mean(centre, max(seen, one.grain) / math.sqrt(count), count - 1 - 3 * _cut(count), count, 1)
+    return Mean(centre, max(seen, one.grain) / math.sqrt(count), count - 1 - 3 * left_out(count), count, 1)
 
 
 def _of_rounds(by_round: Sequence[Sequence[float]], one: Series) -> Mean:
@@ -218,7 +218,7 @@ def _trimmed(logs: Sequence[float]) -> tuple[float, float]:
     McLaughlin, Sankhya A 25, 1963), with one degree of freedom less for each cut pair than is usual, which holds high
     levels (docs/statistics.md). Without cut ends all is ordinary. Of nothing: raises ValueError.
     """
-    cut, values = _cut(len(logs)), sorted(logs)
+    cut, values = left_out(len(logs)), sorted(logs)
     kept = values[cut : len(values) - cut]
     moved = [kept[0]] * cut + kept + [kept[-1]] * cut
     centre = math.fsum(moved) / len(moved)
@@ -228,7 +228,7 @@ def _trimmed(logs: Sequence[float]) -> tuple[float, float]:
     return math.fsum(kept) / len(kept), deviation
 
 
-def _cut(count: int) -> int:
+def left_out(count: int) -> int:
     """How many log ratios are left out at each end."""
     return count // TRIMMED if count >= FEWEST_TO_TRIM else 0
 

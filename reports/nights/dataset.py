@@ -14,17 +14,19 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
 import msgspec
 import pandas as pd
 
 from harness import records
+from harness.record import Head
 from hosts.errors import HarnessError, Refusal
 from hosts.progress import Progress, silent
 from reports import parallel, table
@@ -39,6 +41,8 @@ UNREAD = "unread"
 TOGETHER = 31
 """Runs that one process reads and puts down at once: about a month of one profile on one testbed."""
 COMPRESSION = "ZSTD"
+Beside = Callable[[Path, Head, Night], Any]
+"""``beside(path, head, night)``: something else that is made of a record, or None."""
 
 
 class Known(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -61,6 +65,8 @@ class History:
 
     results: Path
     index: Index
+    made: dict[str, Any] = field(default_factory=dict)
+    """What was made of runs that were read now, by folder (``update``'s ``beside``)."""
 
     def nights(self, partitions: Iterable[str] | None = None) -> list[Night]:
         """The nights of some partitions, or all, oldest first."""
@@ -120,10 +126,14 @@ def samples(results: Path, partition: str, columns: Sequence[str] | None = None)
     return pd.concat(frames, ignore_index=True) if frames else empty
 
 
-def update(results: Path, progress: Progress = silent) -> History:
-    """Bring the dataset up to date with the records. Raises Refusal where it cannot be written."""
+def update(results: Path, progress: Progress = silent, beside: Beside | None = None) -> History:
+    """Bring the dataset up to date with the records. Raises Refusal where it cannot be written.
+
+    ``beside``: makes something else of each record that is read, since reading is what takes long; in other processes,
+    too. Of one that cannot be read nothing is made.
+    """
     try:
-        return _update(results, results / FOLDER, progress)
+        return _update(results, results / FOLDER, progress, beside)
     except OSError as error:
         raise Refusal(
             f"cannot write the history in {results / FOLDER}: {error.strerror or error}",
@@ -131,7 +141,7 @@ def update(results: Path, progress: Progress = silent) -> History:
         ) from error
 
 
-def _update(results: Path, folder: Path, progress: Progress) -> History:
+def _update(results: Path, folder: Path, progress: Progress, beside: Beside | None) -> History:
     runs = {path.name: path for path in records.list_runs(results)}
     keys = {name: history.key(path) for name, path in runs.items()}
     folder.mkdir(parents=True, exist_ok=True)
@@ -144,15 +154,16 @@ def _update(results: Path, folder: Path, progress: Progress) -> History:
         for part in {one.part for name, one in index.runs.items() if name not in stay} | (_parts(folder) - sound):
             _keep(folder, part, {name for name, one in stay.items() if one.part == part})
         fresh = [path for name, path in runs.items() if name not in stay]
-        read = 0
-        for found in parallel.each(partial(_take, folder), _batches(fresh), "reports.parquet"):
+        read, made = 0, {}
+        for found, more in parallel.each(partial(_take, folder, beside), _batches(fresh), "reports.parquet"):
             stay |= found
+            made |= more
             progress(f"history: {next(iter(found))}", read / len(fresh))
             read += len(found)
         index = Index(stay, {part: _stamp(folder, part) for part in sorted({one.part for one in stay.values()})})
         _replace(folder / INDEX, msgspec.json.encode(index))
     (results / "history.jsonl").unlink(missing_ok=True)  # of earlier versions
-    return History(results, index)
+    return History(results, index, made)
 
 
 def again(results: Path, progress: Progress = silent) -> History:
@@ -192,30 +203,34 @@ def _batches(paths: Sequence[Path]) -> list[list[Path]]:
     return [some[n : n + TOGETHER] for some in alike.values() for n in range(0, len(some), TOGETHER)]
 
 
-def _take(folder: Path, paths: Sequence[Path]) -> dict[str, Known]:
-    """Read records and put down what they hold; where each went."""
+def _take(folder: Path, beside: Beside | None, paths: Sequence[Path]) -> tuple[dict[str, Known], dict[str, Any]]:
+    """Read records and put down what they hold; where each went, and what was made beside it."""
     parts: dict[str, list[tuple[Night, pd.DataFrame | None]]] = {}
     found: dict[str, Known] = {}
+    made: dict[str, Any] = {}
     for path in paths:
-        night, frame = _read(path)
+        night, head, frame = _read(path)
         part = UNREAD if frame is None else f"{named(night.profile, night.testbed)}/month={night.started[:7]}"
         parts.setdefault(part, []).append((night, frame))
         found[path.name] = Known(night.key, part)
+        if beside and head and (one := beside(path, head, night)) is not None:
+            made[path.name] = one
     with _held(folder / "parts.lock"):
         for part, some in parts.items():
             _add(folder, part, [night for night, _ in some], [frame for _, frame in some if frame is not None])
-    return found
+    return found, made
 
 
-def _read(path: Path) -> tuple[Night, pd.DataFrame | None]:
-    """A record as a night and its samples; no samples of one that cannot be read."""
+def _read(path: Path) -> tuple[Night, Head | None, pd.DataFrame | None]:
+    """A record as a night, its head and its samples; neither of one that cannot be read."""
     stamp = history.key(path)
     try:
-        run = records.read(path)
-        frame = table.columns(run)
-        return history.of(path, "" if run.head.status == "running" else stamp, run, frame), frame
+        head = records.read_head(path)
+        samples, lost = records.essences(path, head)
+        frame = table.columns(path.name, head, samples)
+        return history.of(path, "" if head.status == "running" else stamp, head, frame, lost), head, frame
     except (HarnessError, ArithmeticError) as error:  # a date can be beyond what a calendar holds
-        return history.unreadable(path, error), None
+        return history.unreadable(path, error), None, None
 
 
 def _add(folder: Path, part: str, nights: Sequence[Night], frames: Sequence[pd.DataFrame]) -> None:

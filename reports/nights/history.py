@@ -16,7 +16,7 @@ import msgspec
 import pandas as pd
 
 from harness import record
-from harness.record import Head, Metric, Run
+from harness.record import Head, Metric
 from hosts.errors import HarnessError
 from reports import words
 from reports.table import Table, table
@@ -129,15 +129,9 @@ def told(error: Exception) -> str:
     return reason if isinstance(error, HarnessError) else f"{type(error).__name__}: {reason}"
 
 
-def of(path: Path, key: str, run: Run, samples: pd.DataFrame) -> Night:
-    """A record that was read, with its ``samples`` (``reports/table.py``), as a night."""
-    head, numbers = run.head, table(samples)
-    places = {cell.id: n for n, cell in enumerate(head.cells) if cell.outcome == "measured"}
-    ratios: list[Ratio] = []
-    for a, b, metric in dict.fromkeys((v.baseline, v.candidate, v.metric) for v in head.verdicts):
-        mean = numbers.mean(a, b, metric) if a in places and b in places else None
-        if mean:
-            ratios.append(Ratio(places[a], places[b], metric, _short(mean.mean), _short(mean.error), mean.blocks))
+def of(path: Path, key: str, head: Head, samples: pd.DataFrame, lost: str | None = None) -> Night:
+    """A record that was read, with its ``samples`` (``reports/table.py``) and what they lack, as a night."""
+    numbers = table(samples)
     return Night(
         key=key,
         folder=path.name,
@@ -148,7 +142,7 @@ def of(path: Path, key: str, run: Run, samples: pd.DataFrame) -> Night:
         label=words.label(head.testbed),
         status=head.status,
         reason=head.reason,
-        lost=run.lost,
+        lost=lost,
         facts=_facts(head),
         terms={suite.name: _terms(suite, head.estimator, head.receiver) for suite in head.suites},
         links=_links(head),
@@ -156,8 +150,28 @@ def of(path: Path, key: str, run: Run, samples: pd.DataFrame) -> Night:
             Measured(cell.id, cell.path, cell.suite, cell.outcome, cell.reason, _seconds(numbers, cell.id))
             for cell in head.cells
         ],
-        ratios=ratios,
+        ratios=_ratios(head, numbers),
     )
+
+
+def _ratios(head: Head, numbers: Table) -> list[Ratio]:
+    """Of all pairs that the run's verdicts compare, in their order."""
+    places = {cell.id: n for n, cell in enumerate(head.cells) if cell.outcome == "measured"}
+    compared = dict.fromkeys((v.metric, v.baseline, v.candidate) for v in head.verdicts)
+    pairs: dict[Metric, list[tuple[str, str]]] = {}
+    for metric, *pair in compared:
+        if pair[0] in places and pair[1] in places:
+            pairs.setdefault(metric, []).append((pair[0], pair[1]))
+    found = {
+        (metric, *pair): mean
+        for metric, some in pairs.items()
+        for pair, mean in zip(some, numbers.means(some, metric), strict=True)
+    }
+    return [
+        Ratio(places[a], places[b], metric, _short(mean[0]), _short(mean[1]), mean[2])
+        for metric, a, b in compared
+        if (mean := found.get((metric, a, b)))
+    ]
 
 
 def _utc(moment: datetime) -> datetime:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness import night as fleet_nights
 from harness import records
-from harness.record import Run
+from harness.record import Head, Run
 from hosts.errors import HarnessError, Refusal
 from hosts.progress import Progress, part, silent
 from reports import compare, parallel
@@ -50,12 +50,14 @@ def build_site(
     that is to have its page, as the newest one has.
     """
     site = results / "site"
-    past = dataset.update(results, part(progress, 0.0, 0.5))
     try:
         site.mkdir(parents=True, exist_ok=True)
         manifest.assets(site)
         before = manifest.load(site)
-        after = _runs(results, past, before, _long(results, past, wanted, every), part(progress, 0.5, 1.0))
+        long = _long(results, wanted, every)
+        manifest.code()  # once, for all processes
+        past = dataset.update(results, part(progress, 0.0, 0.5), partial(_beside, site, before, long))
+        after = _runs(results, past, before, long, part(progress, 0.5, 1.0))
         rows = sorted((entry["row"] for entry in after.values()), key=_newest, reverse=True)
         kept = set(after)
         apart = _kernels(results, after, before)
@@ -71,12 +73,16 @@ def build_site(
         manifest.write(index, pages.render_index(rows, *shown))
         manifest.save(site, after)
     except OSError as error:
-        raise ReportError(
-            f"cannot write the reports in {site}: {error.strerror or error}",
-            next_step="free some space or choose another --results folder",
-        ) from error
+        raise _unwritable(site, error) from error
     progress("reports are up to date", 1.0)
     return index
+
+
+def _unwritable(site: Path, error: OSError) -> ReportError:
+    return ReportError(
+        f"cannot write the reports in {site}: {error.strerror or error}",
+        next_step="free some space or choose another --results folder",
+    )
 
 
 def run_page(results: Path, run: str | None = None, every: bool = False) -> Path:
@@ -115,9 +121,9 @@ def _known(names: list[str]) -> str:
     return f"the newest are {', '.join(names[:-4:-1])}" if names else "make one with pytest suites"
 
 
-def _long(results: Path, past: History, wanted: str | None, every: bool) -> set[str]:
+def _long(results: Path, wanted: str | None, every: bool) -> set[str]:
     """The runs that are to have a long page."""
-    runs = sorted(past.index.runs)
+    runs = [path.name for path in records.list_runs(results)]
     if every:
         return set(runs)
     found, total = set(runs[-1:]), 0
@@ -147,13 +153,11 @@ def _runs(
     found: dict[str, Entry | None] = {}
     asked: dict[str, list[_Asked]] = {}
     for name, known in sorted(past.index.runs.items()):
-        key, entry = manifest.key(known.key), before.get(name)
-        made = entry is not None and entry.get("key") == key and known.key != ""
-        if made and entry and entry["row"]["status"] != "damaged":
-            made = (results / "site" / name / PAGE).exists() and (bool(entry.get("long")) or name not in long)
+        key, entry = _key(known.key), past.made.get(name, before.get(name))
+        made = name in past.made or _stands(results / "site", name, key, entry, name in long)
         found[name] = entry if made else None
         if not made:
-            asked.setdefault(known.part, []).append(_Asked(name, known.part, key if known.key else "", name in long))
+            asked.setdefault(known.part, []).append(_Asked(name, known.part, key, name in long))
     batches = [some for part in asked.values() for some in _split(part)]
     made_of = 0
     for entries in parallel.each(partial(_pages, results), batches):
@@ -161,6 +165,31 @@ def _runs(
         found |= entries
         made_of += len(entries)
     return {name: entry for name, entry in found.items() if entry}
+
+
+def _key(record: str) -> str:
+    """Of the entry of a run with this key in the history; empty while it goes on."""
+    return manifest.key(record) if record else ""
+
+
+def _stands(site: Path, name: str, key: str, entry: Entry | None, long: bool) -> bool:
+    """Whether the page of a run need not be made: it is of this record, and ``long`` if it is to be."""
+    if entry is None or not key or entry.get("key") != key:
+        return False
+    if entry["row"]["status"] == "damaged":
+        return True
+    return (site / name / PAGE).exists() and (bool(entry.get("long")) or not long)
+
+
+def _beside(site: Path, before: dict[str, Entry], long: set[str], path: Path, head: Head, night: Night) -> Entry | None:
+    """Make the short page of a run that has just been read; its entry. None where it has a page, or gets a long one."""
+    key = _key(night.key)
+    if path.name in long or _stands(site, path.name, key, before.get(path.name), False):
+        return None
+    try:
+        return _run(site, _Asked(path.name, "", key, False), night, path, head)
+    except OSError as error:
+        raise _unwritable(site, error) from error
 
 
 def _split(asked: Sequence[_Asked]) -> list[list[_Asked]]:
@@ -173,16 +202,16 @@ def _split(asked: Sequence[_Asked]) -> list[list[_Asked]]:
 def _pages(results: Path, asked: Sequence[_Asked]) -> dict[str, Entry]:
     """Make pages of runs of one part; their entries."""
     nights = {night.folder: night for night in dataset.nights(results, [asked[0].part])}
-    return {one.name: _run(results, one, nights[one.name]) for one in asked}
+    return {one.name: _run(results / "site", one, nights[one.name], results / one.name) for one in asked}
 
 
-def _run(results: Path, asked: _Asked, night: Night) -> Entry:
-    """Make a run's page; its entry in the manifest."""
-    path, folder = results / asked.name, results / "site" / asked.name
+def _run(site: Path, asked: _Asked, night: Night, path: Path, head: Head | None = None) -> Entry:
+    """Make a run's page; its entry in the manifest. ``head``: of its record, where that was read."""
+    folder = site / asked.name
     try:
         if night.problem is not None:
             raise Refusal(night.problem)
-        head = records.read_head(path)
+        head = head or records.read_head(path)
         # a short page is made from verdicts alone
         run = records.with_samples(path, head) if asked.long else Run(path, head, [], night.lost)
         return _page(folder, run, asked.key, asked.long)

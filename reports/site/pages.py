@@ -93,7 +93,7 @@ def render(run: Run) -> Page:
     head = run.head
     samples = frame.samples(run)
     cells = frame.cells(run, samples)
-    numbers = table(columns(run))
+    numbers = table(columns(run.path.name, head, run.samples))
     crypto = kernel_crypto.of_run(head, samples, cells)
     told = kernel_crypto.sentences(crypto)
     sections = parts.sections(run, samples, cells, crypto)

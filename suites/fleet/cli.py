@@ -96,9 +96,10 @@ def _fleet(options: argparse.Namespace) -> int:
     _handle(_stop)
     lines = Lines()
     folder = results / nights.FOLDER / night.night
-    with drive.alone(folder), _client(plan, options) as client, lines:
+    connect = _remote(options) if options.scheduler else None
+    with drive.alone(folder), connect() if connect else _local(plan) as client, lines:
         print(f"night {night.night}; Dask's dashboard: {client.dashboard_link}", flush=True)
-        one = drive.Drive(client, night, results, plan.fleet.patience_minutes * 60, lines)
+        one = drive.Drive(client, night, results, plan.fleet.patience_minutes * 60, lines, connect)
         try:
             one.run()
         except KeyboardInterrupt:
@@ -147,15 +148,18 @@ def _night(plan: Plan, results: Path, new: bool) -> Night:
     return found
 
 
-def _client(plan: Plan, options: argparse.Namespace) -> AbstractContextManager[Client]:
+def _remote(options: argparse.Namespace) -> Callable[[], Client]:
+    from suites.fleet import cluster
+
+    if options.tls is None:
+        raise ConfigError("--scheduler needs --tls DIR: without certificates anybody could run anything there")
+    return partial(cluster.remote, options.scheduler, options.tls)
+
+
+def _local(plan: Plan) -> AbstractContextManager[Client]:
     from suites.fleet import cluster, errand
 
-    if options.scheduler:
-        if options.tls is None:
-            raise ConfigError("--scheduler needs --tls DIR: without certificates anybody could run anything there")
-        return cluster.remote(options.scheduler, options.tls)
-    mine = [errand.Site(bed.name, bed.source, errand.state()) for bed in plan.testbeds if bed.source]
-    return cluster.local(mine)
+    return cluster.local([errand.Site(bed.name, bed.source, errand.state()) for bed in plan.testbeds if bed.source])
 
 
 def _report(night: Night, results: Path) -> int:

@@ -103,17 +103,14 @@ def local(sites: Sequence[Site]) -> Iterator[Client]:
         yield client
 
 
-@contextmanager
-def remote(address: str, tls: Path) -> Iterator[Client]:
+def remote(address: str, tls: Path) -> Client:
     """A client of a scheduler that exists. Raises ConfigError where it cannot be reached so."""
     try:
-        client = Client(checked(address), security=security(tls), timeout=CONNECT_SECONDS)
+        return Client(checked(address), security=security(tls), timeout=CONNECT_SECONDS)
     except OSError as error:
         raise ConfigError(
             f"no scheduler answers at {address}: {error}", next_step="is it up, and are these its certificates?"
         ) from error
-    with client:
-        yield client
 
 
 async def serve(

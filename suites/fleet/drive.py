@@ -37,6 +37,10 @@ SHORT_TELL_SECONDS = 3.0
 """The same of a night that was told to end, or lost its scheduler."""
 LOST = 5
 """So often an errand is asked for whose worker was lost; the workers themselves see to it that it runs once."""
+AGAIN_SECONDS = 120.0
+"""A scheduler whose connection was lost is looked for so long."""
+PAUSE_SECONDS = 1.0
+"""Between two tries."""
 Said = Callable[[Night], None]
 
 
@@ -59,17 +63,22 @@ class Drive:
     """One start of a night. ``said``: told the night whenever something became of it."""
 
     client: Client
+    """Where the connection to the scheduler is lost, another takes its place (``connect``)."""
     night: Night
     results: Path
     patience: float
     """Seconds that a testbed may be offered by nobody."""
     said: Said
+    connect: Callable[[], Client] | None = None
+    """Makes another client, where the scheduler is another program. Raises ConfigError where it does not answer."""
     _name: str = field(default_factory=lambda: secrets.token_hex(4))
     _news: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
     _asked: dict[str, tuple[Entry, int, Future]] = field(default_factory=dict)
     """By key of the task: the entry, the number of its attempt, and what will come of it."""
     _times: dict[tuple[str, str, int], int] = field(default_factory=dict)
-    """How often an errand was asked for, by testbed, profile and attempt."""
+    """How often an errand was asked for, by testbed, profile and attempt,"""
+    _losses: dict[tuple[str, str, int], int] = field(default_factory=dict)
+    """and how often its worker was lost."""
     _missing: dict[str, float] = field(default_factory=dict)
     """Since when a testbed is offered by nobody."""
     _stopping: bool = False
@@ -88,6 +97,7 @@ class Drive:
     def run(self) -> None:
         """The whole night, or what is left of it. Ctrl-C ends it in order, and is raised again."""
         self.night.finished = None
+        first = self.client
         self.client.subscribe_topic(errand.TOPIC, self._news.put)
         try:
             for entry in rules.to_do(self.night, datetime.now(UTC)):
@@ -103,11 +113,13 @@ class Drive:
             self._stop()
             raise
         finally:
-            if self.client.status == "running":
-                self.client.unsubscribe_topic(errand.TOPIC)
             until = time.monotonic() + (SHORT_TELL_SECONDS if self._stopping or self._asked else TELL_SECONDS)
             for telling in self._telling:
                 telling.join(max(0.0, until - time.monotonic()))
+            if self.client.status == "running":
+                self.client.unsubscribe_topic(errand.TOPIC)
+            if self.client is not first:
+                self._leave(self.client)
         self.night.finished = datetime.now(UTC)
         self._save()
 
@@ -169,9 +181,12 @@ class Drive:
                 self._fresh = True
 
     def _ended(self, future: Future) -> None:
-        """A task ended: with what became of its errand, or since its worker was lost."""
+        """A task ended: with what became of its errand, or since its worker or the scheduler was lost."""
         if future.key not in self._asked:
-            return  # it was given up
+            return  # it was given up, or asked for by another client since
+        if future.status == "cancelled":  # by nobody here: the connection was lost
+            self._again()
+            return
         entry, number, _ = self._asked.pop(future.key)
         error = future.exception() if future.status in ("error", "finished") else None
         if future.status == "finished":
@@ -185,24 +200,40 @@ class Drive:
 
     def _lost(self, entry: Entry, number: int) -> None:
         """Ask again for an errand whose worker was lost: it, or the next one, says what became of the run."""
-        self._connected()
-        if self._times[entry.testbed, entry.profile, number] < LOST:
+        same = entry.testbed, entry.profile, number
+        self._losses[same] = self._losses.get(same, 0) + 1
+        if self._losses[same] < LOST:
             self._ask(entry)
         else:
             reason = f"its worker was lost {LOST} times"
             rules.finish(entry, Attempt(outcome="unreachable", reason=reason, ended=datetime.now(UTC)))
 
-    def _connected(self) -> None:
-        """Wait while the connection is being made again; what was asked for is asked for again then, as if its worker
-        was lost."""
-        deadline = time.monotonic() + cluster.CONNECT_SECONDS
-        while self.client.status == "connecting" and time.monotonic() < deadline:
-            time.sleep(0.1)
-        if self.client.status != "running":
-            raise Refusal(
-                "the scheduler was lost; what runs is ended by its workers, which keep the records",
-                next_step="start the scheduler, then the same night again: it goes on where it stopped",
-            )
+    def _again(self) -> None:
+        """The connection was lost: another client asks for all that is not answered. Workers say what they claimed.
+
+        Dask would let the same client come back, and forgets it then: a scheduler that notes the loss of the old
+        connection after the new one has come takes its entry away, and nothing more is heard of any task.
+        """
+        old, deadline = self.client, time.monotonic() + AGAIN_SECONDS
+        self._leave(old)
+        while self.client is old:
+            try:
+                if self.connect is None or time.monotonic() > deadline:
+                    raise Refusal(
+                        "the scheduler was lost; what runs is ended by its workers, which keep the records",
+                        next_step="start the scheduler, then the same night again: it goes on where it stopped",
+                    )
+                self.client = self.connect()
+            except ConfigError:
+                time.sleep(PAUSE_SECONDS)
+        self.client.subscribe_topic(errand.TOPIC, self._news.put)
+        asked, self._asked = self._asked, {}
+        for entry, _, _ in asked.values():
+            self._ask(entry)
+
+    def _leave(self, client: Client) -> None:
+        """Close a client, without waiting for whom it does not reach."""
+        threading.Thread(target=client.close, args=(SHORT_TELL_SECONDS,), daemon=True).start()
 
     def _take(self, entry: Entry, number: int, parcel: Parcel) -> None:
         """What became of an errand: its record is written, the worker told so, and a lost run done again."""
@@ -238,7 +269,8 @@ class Drive:
 
     def _look(self) -> None:
         """Give up what nobody can run any more."""
-        self._connected()
+        if self.client.status != "running":
+            self._again()
         now, clock = datetime.now(UTC), time.monotonic()
         there = cluster.offered(self.client)
         for bed in {entry.testbed for entry, _, _ in self._asked.values()}:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import paramiko
@@ -28,6 +29,7 @@ from harness import records
 from harness.night import Night
 from hosts.errors import ConfigError, Refusal
 from suites.fleet import cluster, reservations
+from suites.fleet import drive as drives
 from suites.fleet.drive import Drive, alone
 from suites.fleet.errand import Site, pytest_command
 from suites.fleet.spool import Errand, Spool
@@ -35,6 +37,7 @@ from tests.support import commands
 from tests.support.fleets import MadeUp, begun, drive, entry, night
 
 ROOT = Path(__file__).parents[2]
+LOST_CONNECTIONS = 2
 
 
 def outcomes(one: Night) -> dict[str, str]:
@@ -268,7 +271,8 @@ def test_a_night_whose_scheduler_was_killed_goes_on_where_it_stopped(
     tmp_path: Path, tls: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Workers live on: they end their runs, keep the records, and offer their testbeds to the next scheduler."""
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 10)  # a client looks for its scheduler so long before it closes
+    monkeypatch.setattr(drives, "AGAIN_SECONDS", 5.0)
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 5)
     one = night(entry("lab", "b", priority=1), entry("lab", "a"))
     folder = tmp_path / "results" / "nights" / one.night
     first, port = scheduling(0, tls)
@@ -282,8 +286,9 @@ def test_a_night_whose_scheduler_was_killed_goes_on_where_it_stopped(
             first.wait()
 
     try:
-        with cluster.remote(address, tls) as client, pytest.raises(Refusal, match="the scheduler was lost"):
-            Drive(client, one, tmp_path / "results", 120, kill_once_it_runs).run()
+        connect = partial(cluster.remote, address, tls)
+        with connect() as client, pytest.raises(Refusal, match="the scheduler was lost"):
+            Drive(client, one, tmp_path / "results", 120, kill_once_it_runs, connect).run()
         again = nights.read(folder)
         assert outcomes(again) == {"lab b": "complete", "lab a": "running"} and again.finished is None
         started.append(scheduling(port, tls)[0])
@@ -304,25 +309,57 @@ def test_a_night_whose_scheduler_was_killed_goes_on_where_it_stopped(
     assert len(claims) == 3, "nothing was run that was not counted"
 
 
-def test_a_connection_that_is_lost_for_a_moment_ends_no_night(tmp_path: Path, scheduler: str, tls: Path) -> None:
+def test_a_scheduler_that_comes_back_ends_no_night(tmp_path: Path, tls: Path) -> None:
     one = night(entry("lab", "a"), entry("lab", "b"))
-    working, cut = worker(tmp_path / "state", scheduler, tls, 3), threading.Event()
+    first, port = scheduling(0, tls)
+    address, schedulers = f"tls://127.0.0.1:{port}", [first]
+    working = worker(tmp_path / "state", address, tls, 600)
+
+    def restart_once_it_runs(told: Night) -> None:
+        if told.entries[0].outcome == "running" and len(schedulers) == 1:
+            begun(log(tmp_path, one, "lab", "a"))
+            first.kill()
+            first.wait()
+            schedulers.append(scheduling(port, tls)[0])
 
     try:
-        with cluster.remote(scheduler, tls) as client:
+        connect = partial(cluster.remote, address, tls)
+        with connect() as client:
+            Drive(client, one, tmp_path / "results", 120, restart_once_it_runs, connect).run()
+    finally:
+        for process in (working, *schedulers[1:]):
+            process.terminate()
+            process.wait(60)
+    assert outcomes(one) == {"lab a": "complete", "lab b": "complete"}
+    assert [[a.outcome for a in entry.attempts] for entry in one.entries] == [["interrupted", "complete"], ["complete"]]
+    assert len(list((tmp_path / "state").glob("*/*/claim.json"))) == 3, "nothing was run that was not counted"
 
-            def cut_once_it_runs(told: Night) -> None:
-                if told.entries[0].outcome == "running" and not cut.is_set():
-                    cut.set()
-                    client.loop.add_callback(client.scheduler_comm.comm.abort)
 
-            Drive(client, one, tmp_path / "results", 120, cut_once_it_runs).run()
+def test_connections_that_are_lost_end_no_night(tmp_path: Path, scheduler: str, tls: Path) -> None:
+    one = night(*(entry("lab", name) for name in "abcd"))
+    working = worker(tmp_path / "state", scheduler, tls, 3)
+    clients: list[Client] = []
+
+    def connect() -> Client:
+        """The first connections are cut while the first run is under way."""
+        clients.append(cluster.remote(scheduler, tls))
+        if len(clients) <= LOST_CONNECTIONS:
+            threading.Timer(0.5, cut, [clients[-1]]).start()
+        return clients[-1]
+
+    def cut(client: Client) -> None:
+        client.loop.add_callback(client.scheduler_comm.comm.abort)
+
+    try:
+        with connect() as client:
+            Drive(client, one, tmp_path / "results", 120, lambda _: None, connect).run()
     finally:
         working.terminate()
         working.wait(60)
-    assert cut.is_set() and outcomes(one) == {"lab a": "complete", "lab b": "complete"}
-    assert [len(entry.attempts) for entry in one.entries] == [1, 1], "nothing is done twice"
-    assert len(list((tmp_path / "state").glob("*/*/claim.json"))) == 2
+    assert len(clients) == LOST_CONNECTIONS + 1
+    assert set(outcomes(one).values()) == {"complete"}
+    assert [len(entry.attempts) for entry in one.entries] == [1, 1, 1, 1], "nothing is done twice"
+    assert len(list((tmp_path / "state").glob("*/*/claim.json"))) == 4
 
 
 def test_a_testbed_whose_host_key_changed_is_a_row_with_its_reason(tmp_path: Path, stranger: int) -> None:

@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 
 import reports
 from harness import record, records
-from harness.record import Head, Run
+from harness.record import Head
 from harness.records import Writer
-from harness.samples import Sample
+from harness.samples import Essence, Sample
 from harness.verdicts import judging
 from hosts.errors import Refusal
 from reports import parallel, table
@@ -44,7 +44,7 @@ from tests.unit.test_record import head
 def night_of(path: Path) -> Night:
     """A record as the history has it."""
     run = records.read(path)
-    return history.of(path, "key", run, table.columns(run))
+    return history.of(path, "key", run.head, table.columns(path.name, run.head, run.samples), run.lost)
 
 
 def samples_of(results: Path) -> pd.DataFrame:
@@ -390,13 +390,13 @@ class TestIndex:
         one, two = (make_run(tmp_path, seed=seed, blocks=3) for seed in (1, 2))
         dataset.update(tmp_path)
         read: list[str] = []
-        reader = records.read
+        reader = records.essences
 
-        def seen(path: Path) -> record.Run:
+        def seen(path: Path, head: Head) -> tuple[list[Essence], str | None]:
             read.append(path.name)
-            return reader(path)
+            return reader(path, head)
 
-        monkeypatch.setattr(records, "read", seen)
+        monkeypatch.setattr(records, "essences", seen)
         dataset.update(tmp_path)
         assert read == []
         with (two / "samples.jsonl").open("a") as file:
@@ -491,7 +491,8 @@ class TestTable:
     def test_means_are_those_of_the_verdicts(self, tmp_path: Path) -> None:
         for number, rounds in enumerate((1, 3), 1):
             run = records.read(make_run(tmp_path, seed=number, blocks=6, rounds=rounds))
-            numbers, night = table.table(table.columns(run)), night_of(run.path)
+            numbers = table.table(table.columns(run.path.name, run.head, run.samples))
+            night = night_of(run.path)
             shown = {(night.cells[r.baseline].cell, night.cells[r.candidate].cell, r.metric): r for r in night.ratios}
             told = [v for v in run.head.verdicts if v.ratio]
             assert len(told) == len(shown) > 0
@@ -512,7 +513,7 @@ class TestTable:
 
         def numbers_of(rows: list[Sample]) -> table.Table:
             head = SimpleNamespace(measured=set("abc"))
-            return table.table(table.columns(Run(Path("r"), cast(Head, head), rows)))
+            return table.table(table.columns("r", cast(Head, head), rows))
 
         numbers = numbers_of(rows)
         assert list(numbers.series("a", "b", "seconds").logs) == pytest.approx([math.log(2)] * 3)

@@ -1,0 +1,46 @@
+"""The means of many comparisons that share their blocks, by arrays: what ``stats.mean`` gives of each alone.
+
+A night of a long history has hundreds of comparisons. ``tests/unit/test_means.py`` holds both to the same numbers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.verdicts.stats import left_out
+
+Numbers = NDArray[np.float64]
+
+
+def means(logs: Numbers, rounds: NDArray[np.int64]) -> tuple[Numbers, Numbers]:
+    """The mean log ratio of each comparison, and its standard error.
+
+    ``logs``: a row for each comparison, a column for each block, finite. ``rounds``: of each block, the boot or
+    deployment it was taken in. Raises ValueError for fewer than two blocks.
+    """
+    if logs.shape[1] < 2:
+        raise ValueError("one block has no error")
+    numbers = np.unique(rounds)
+    if len(numbers) < 2:
+        return _of_blocks(logs)
+    centres = np.stack([_hodges_lehmann(logs[:, rounds == number]) for number in numbers])
+    return centres.mean(axis=0), centres.std(axis=0, ddof=1) / len(numbers) ** 0.5
+
+
+def _of_blocks(logs: Numbers) -> tuple[Numbers, Numbers]:
+    """Of one round: the mean without the cut ends, the error from the values with these moved to what is left."""
+    count = logs.shape[1]
+    low, high = left_out(count), count - left_out(count)
+    ranked = np.sort(logs, axis=1)
+    kept = ranked[:, low:high]
+    moved = np.clip(ranked, kept[:, :1], kept[:, -1:])
+    share = kept.shape[1] / count
+    return kept.mean(axis=1), moved.std(axis=1, ddof=1) / share / count**0.5
+
+
+def _hodges_lehmann(logs: Numbers) -> Numbers:
+    """Of each row, the median of the means of all pairs of values, and of the values."""
+    first, second = np.triu_indices(logs.shape[1])
+    middle: Numbers = np.median((logs[:, first] + logs[:, second]) / 2, axis=1)
+    return middle
