@@ -33,7 +33,7 @@ ENOUGH_ROUNDS = 5
 """Prices of a path in so many rounds are enough for an interval; the other rounds' time goes into transfers."""
 CROSSING_BYTES = 10**6
 """Crossings are counted with the largest file of a suite up to this size."""
-REHEARSING_SECONDS = 1.5
+REHEARSING_SECONDS = 0.8
 """Rehearsals of a round are repeated for so long, once at least,"""
 MOST_TIMES = 10
 """and so often at most."""

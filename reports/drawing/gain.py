@@ -16,8 +16,11 @@ LEVELS = (1.05, 1.1, *PAPER_GAINS, 2.0)
 HEIGHTS = dict(zip(LEVELS, (56, 42, 7, 15, 32), strict=True))
 """Where the names of the contours stand, in percent from the top: apart, since contours are near one another."""
 NAMES = dict(zip(PAPER_GAINS, ("paper", "paper-time"), strict=True))
-Points = Sequence[tuple[float, float]]
+Point = tuple[float, float]
+Points = Sequence[Point]
 """Places in percent, from the left and from the top."""
+NAMED = 30.0, 8.0
+"""What this run's name takes: to the right of its place, and around its height."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Region:
     """Its corners, for SVG in thousandths."""
     edge: str
     """The same without the map's border."""
-    label: tuple[float, float] | None
+    label: Point | None
     """Where its name stands; None where there is no room."""
 
 
@@ -126,16 +129,21 @@ def _region(drawn: Map, level: float) -> Region | None:
     upper, lower = [(x, high) for x, _, high in edges], [(x, low) for x, low, _ in reversed(edges)]
     inside = [[(x, y) for x, y in edge if 0 < y < 100] for edge in (lower, upper)]
     line = _points([*inside[0], *inside[1]])
-    return Region(level, NAMES.get(level, "level"), _points([*upper, *lower]), line, _label(inside[1], HEIGHTS[level]))
+    here = _x(drawn, drawn.here.crossing), _y(drawn, drawn.here.cipher)
+    label = _label(inside[1], HEIGHTS[level], here)
+    return Region(level, NAMES.get(level, "level"), _points([*upper, *lower]), line, label)
 
 
 def _points(places: Points) -> str:
     return " ".join(f"{x * 10:.5g},{y * 10:.5g}" for x, y in places)
 
 
-def _label(edge: Points, height: float) -> tuple[float, float] | None:
-    """A place on an edge for a word, as far from the top if it can be."""
-    room = [(x, y) for x, y in edge if 4 < x < 94 and y > 5]
+def _label(edge: Points, height: float, here: Point) -> Point | None:
+    """A place on an edge for a word, as far from the top if it can be, beside the name of what is ``here``."""
+    right, around = NAMED
+    room = [
+        (x, y) for x, y in edge if 4 < x < 94 and y > 5 and not (-5 < x - here[0] < right and abs(y - here[1]) < around)
+    ]
     return min(room, key=lambda place: abs(place[1] - height), default=None)
 
 

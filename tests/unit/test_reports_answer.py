@@ -256,6 +256,13 @@ class TestMap:
         assert made.card and made.card[0] < made.card[1]
         assert 0 < made.here[0] < made.paper < 100 and np.isfinite(drawn.gain).all()
 
+    @pytest.mark.parametrize("height", range(5, 100, 5))
+    def test_no_contour_s_name_stands_on_this_run_s(self, height: float) -> None:
+        edge, here = [(float(x), float(x)) for x in range(100)], (float(height), float(height))
+        found = gain_picture._label(edge, height, here)
+        right, around = gain_picture.NAMED
+        assert found and not (0 <= found[0] - here[0] < right and abs(found[1] - here[1]) < around)
+
     def test_it_names_what_it_holds(self, model: gain.Model) -> None:
         made = gain_picture.picture(gain.drawn(model))
         clear, call = model.clear.seconds * 1e9 / model.size, model.prices["kernel_cipher"].call_ns / 1e3
