@@ -68,7 +68,8 @@ def answers(
             unbuilt = () if built else path.builds
             supposed = _with_modules(sender, unbuilt)
             cipher, driver = ("none", "any") if path.clear else (suite.cipher, suite.driver)
-            reason = feasible.why_not(path, feasible.parameters(path, suite, supposed), supposed, receiver)
+            fewest = min(suite.workers, default=None)
+            reason = feasible.why_not(path, feasible.parameters(path, suite, supposed, fewest), supposed, receiver)
             found.append(Answer(suite.name, name, cipher, driver, reason, unbuilt))
     return found
 
