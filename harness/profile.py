@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from harness.api.parameters import Connection, Parameters
+from harness.api.parameters import Connection, Group, Parameters
 from harness.ciphers.table import CIPHERS, Cipher, Integrity, TlsVersion
 from harness.units import parse_delay, parse_rate, parse_size, size_name
+from hosts.certificate import Kind
 from hosts.errors import ConfigError
 from hosts.onhost.agent.values import CryptoInterface
 from hosts.testbed import explain
@@ -119,9 +120,12 @@ class TransferSuite(_Model):
     """Consecutive transfers that make one sample."""
     connections: tuple[Annotated[int, Field(ge=1, le=MOST_CONNECTIONS)], ...] = ()
     """How many ask at once, of load: each number is measured by itself."""
+    key: Kind = "rsa-2048"
+    """The server's, of TLS."""
+    group: Group | None = None
+    """Of load: the one that is offered for the key exchange of TLS 1.3."""
     workers: tuple[Annotated[int, Field(ge=1, le=MOST_WORKERS)], ...] = ()
-    """Of load: how many processes serve, each on a processor of its own; each number is measured by itself. None: one,
-    on whatever processor."""
+    """Of load: processes that serve, each on a processor of its own; each number by itself. None: one, anywhere."""
     seconds: Annotated[float, Field(ge=0.2, le=600)] = 2.0
     """How long a sample of load is measured."""
     rates: tuple[Annotated[float, Field(gt=0, le=10)], ...] = ()
@@ -161,8 +165,10 @@ class TransferSuite(_Model):
     def _loaded(self) -> None:
         if (self.question == "load") != bool(self.connections):
             raise ValueError("connections = [...] are what the question load is about, and no other")
-        if (self.rates or self.workers) and not self.connections:
-            raise ValueError("rates and workers are for the question load")
+        if (self.rates or self.workers or self.group) and not self.connections:
+            raise ValueError("rates, workers and a group of the key exchange are for the question load")
+        if (self.group or self.key != "rsa-2048") and self.parameters.tls != "1.3":
+            raise ValueError("another key, and a group of the key exchange, need TLS 1.3")
         if self.connections and self.requests > 1:
             raise ValueError("requests are transfers one after the other: load has connections instead")
         if (self.question == "receive") != bool(self.sent_by):
@@ -190,6 +196,8 @@ class TransferSuite(_Model):
             self.connection,
             requests=self.requests,
             at_once=max(self.connections, default=None),
+            key=self.key,
+            group=self.group,
             sent_by=self.sent_by,
         )
 
@@ -381,9 +389,7 @@ def load(name: str, folder: Path = PROFILES) -> Profile:
 
 
 def _with_common(suite: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]:
-    if suite.get("question") == "kernel-crypto":
-        return suite
-    return {**common, **suite}
+    return suite if suite.get("question") == "kernel-crypto" else {**common, **suite}
 
 
 def _read(name: str, folder: Path) -> dict[str, Any]:

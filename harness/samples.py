@@ -85,6 +85,13 @@ class Load(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
     late: dict[str, int] = {}
     """How much later requests of an open loop were started though a connection was free, by bucket."""
 
+    handshake: dict[str, int] = {}
+    """How many TLS handshakes took how long, by bucket: from the start of connecting, both ends within the window."""
+    group: str | None = None
+    """Of the key exchange, as OpenSSL calls it, where the suite asks for one; all connections agreed upon it."""
+    key: str | None = None
+    """The server's key, as OpenSSL calls it, with its bits; told with ``group``."""
+
     @property
     def responses_per_second(self) -> float:
         """Within the window."""

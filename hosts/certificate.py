@@ -7,19 +7,24 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
+from typing import Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 # UTCTime ends with 2049 (RFC 5280, 4.1.2.5.1); a clock that nobody set begins in 1970
 FIRST, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2049, 12, 31, tzinfo=UTC)
 
 
-def pair(address: IPv4Address | IPv6Address) -> tuple[bytes, bytes]:
-    """A certificate that it signs itself, and its RSA key of 2048 bits; both as PEM."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+Kind = Literal["rsa-2048", "ecdsa-p256"]
+"""Of a server's key."""
+
+
+def pair(address: IPv4Address | IPv6Address, kind: Kind = "rsa-2048") -> tuple[bytes, bytes]:
+    """A certificate that it signs itself, and its key; both as PEM."""
+    key = rsa.generate_private_key(65537, 2048) if kind == "rsa-2048" else ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "pathproof")])
     made = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), FIRST, LAST)

@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.ciphers.table import Cipher, CipherSuite, Integrity, TlsVersion
+from hosts.certificate import Kind
 
 Connection = Literal["new", "resumed", "kept"]
 """Of consecutive requests: a connection and full handshake each, a resumed TLS session each, or one connection."""
+
+Group = Literal["x25519", "secp256r1", "x25519mlkem768"]
+"""Of a key exchange (RFC 8446, 4.2.7; draft-ietf-tls-ecdhe-mlkem)."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,10 @@ class Parameters:
     """Of load, the most connections that ask at once; None where one transfer follows the other."""
     workers: int | None = None
     """Of load, the processes that serve, each on a processor of its own; None for one on whatever processor."""
+    key: Kind = "rsa-2048"
+    """The server's, where the path speaks TLS."""
+    group: Group | None = None
+    """Of load: the one that the generator offers for the key exchange; None for its library's own choice."""
     sent_by: str | None = None
     """Asked of a way of receiving: the path that sends."""
 

@@ -33,6 +33,10 @@ generator did not keep its schedule."""
 LATE_SECONDS = 0.005
 
 
+GROUPS = {"x25519": "X25519", "secp256r1": "P-256", "x25519mlkem768": "X25519MLKEM768"}
+"""Groups of a key exchange as OpenSSL is asked for them."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """What load a sample is of."""
@@ -91,7 +95,8 @@ def argv(bench: Bench, deployed: Deployed, payload: Payload, asked: Asked) -> li
 
 def _tls(tls: Tls) -> list[str]:
     library, suite = ("openssl", tls.openssl) if tls.openssl else ("gnutls", tls.priority)
-    return ["--tls", library, "--ca", tls.ca, "--tls-version", tls.version, "--suite", suite]
+    words = ["--tls", library, "--ca", tls.ca, "--tls-version", tls.version, "--suite", suite]
+    return [*words, "--group", GROUPS.get(tls.group, tls.group)] if tls.group else words
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,9 @@ class Told:
             longest_seconds=told["latency"]["most_ns"] / 1e9,
             rate=told.get("rate"),
             late=told["late"]["buckets"] if "late" in told else {},
+            handshake=told["handshake"]["buckets"] if "handshake" in told else {},
+            group=told.get("group"),
+            key=told.get("key"),
         )
 
 
@@ -164,6 +172,13 @@ def wrong(told: Told, load: Load, asked: Asked, tls: Tls | None) -> str | None:
         # what GnuTLS spoke, the path's witness looks at
         spoken = f"{line['suite']} and others" if line["other_suites"] else line["suite"]
         return f"the generator spoke {spoken}, not {tls.openssl or tls.priority}"
+    agreed = str(load.group).lower(), load.key
+    if tls and tls.group and agreed != (tls.group, tls.key):
+        return f"the key exchange was {agreed[0]} with a key {agreed[1]}, not {tls.group} with {tls.key}"
+    return _late(load)
+
+
+def _late(load: Load) -> str | None:
     late = latency.together([load.late])
     slow = sum(count for bucket, count in late.items() if latency.middle_seconds(bucket) > LATE_SECONDS)
     if slow > LATE_SHARE * sum(late.values()):

@@ -68,7 +68,9 @@ def answers(
             unbuilt, unbuilt_there = ((), ()) if built else (path.builds, path.receiver_builds)
             supposed, supposed_there = _with_modules(sender, unbuilt), _with_modules(receiver, unbuilt_there)
             cipher, driver = ("none", "any") if path.clear else (suite.cipher, suite.driver)
-            reason = feasible.why_not(path, feasible.parameters(path, suite, supposed), supposed, supposed_there)
+            fewest = min(suite.workers, default=None)
+            asked = feasible.parameters(path, suite, supposed, fewest)
+            reason = feasible.why_not(path, asked, supposed, supposed_there)
             named = tuple(dict.fromkeys([*unbuilt, *unbuilt_there]))
             found.append(Answer(suite.name, name, cipher, driver, reason, named))
     return found

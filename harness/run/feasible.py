@@ -10,6 +10,7 @@ from harness.ciphers import drivers
 from harness.ciphers.table import CIPHERS
 from harness.load import generator
 from harness.profile import TransferSuite
+from harness.servers import requirements
 from hosts.facts import Facts
 
 
@@ -28,6 +29,8 @@ def why_not(path: DataPath, asked: Parameters, sender: Facts, receiver: Facts) -
     if asked.cipher and asked.driver == drivers.CARD:
         return drivers.no_card(asked.cipher, sender)
     if reason := path.unsupported(asked, sender, receiver):
+        return reason
+    if asked.group and path.speaks_tls and (reason := requirements.no_group(asked.group, sender, receiver)):
         return reason
     if asked.workers and (reason := no_processors(asked.workers, sender)):
         return reason

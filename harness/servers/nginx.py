@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from harness.api.bench import Bench
-from harness.api.parameters import Parameters
+from harness.api.parameters import Group, Parameters
 from harness.api.path import Deployed, Observed, Witness
 from harness.api.steps import Step, Steps, Way
 from harness.ciphers.table import lengths
 from harness.servers import certificates, gnutls, request_log
+from hosts.certificate import Kind
 from hosts.errors import Refusal
 from hosts.facts import Facts
 from hosts.onhost.agent.values import Counter, FileCounter, Tls
@@ -27,8 +28,13 @@ RECORD_BYTES = 16384
 """Of a TLS record, as nginx makes them unless told otherwise (ssl_buffer_size)."""
 HEADS_BYTES = 16384
 """More than a request and an answer's head, a handshake and a line of the log take."""
-ERRORS_OPTION, COMMANDS = (1, 19, 5), (1, 19, 4)
-"""The first versions with the option ``-e``, and with ``ssl_conf_command``."""
+ERRORS_OPTION, COMMANDS, CURVE = (1, 19, 5), (1, 19, 4), (1, 21, 5)
+"""The first versions with the option ``-e``, with ``ssl_conf_command``, and with ``$ssl_curve``."""
+CURVES: dict[Group, str] = {"x25519": "X25519", "secp256r1": "prime256v1", "x25519mlkem768": "0x11ec"}
+"""Groups of a key exchange in ``$ssl_curve``: OpenSSL's short names, and the number of one that has none
+(draft-ietf-tls-ecdhe-mlkem: 4588)."""
+KEYS: dict[Kind, str] = {"rsa-2048": "RSA-2048", "ecdsa-p256": "EC-256"}
+"""Servers' keys as OpenSSL calls them, with their bits."""
 TLS_COUNTERS: dict[str, Counter] = {
     "tls_tx_software": FileCounter("/proc/net/tls_stat", r"^TlsTxSw\s+(\d+)"),
     "tls_tx_device": FileCounter("/proc/net/tls_stat", r"^TlsTxDevice\s+(\d+)"),
@@ -48,7 +54,7 @@ error_log stderr warn;
 http {{
     log_format witness escape=json '{{"path":"$uri","status":$status,"bytes":$body_bytes_sent,'
         '"worker":$pid,"connection":$connection,"protocol":"$ssl_protocol","suite":"$ssl_cipher",'
-        '"resumed":"$ssl_session_reused"}}';
+        '"resumed":"$ssl_session_reused"{curve}}}';
     access_log {run}/access.log witness;
     default_type application/octet-stream;
     sendfile {sendfile};
@@ -91,6 +97,7 @@ def serve(
         run=run,
         user="user root;\n" if bench.sender.uid == 0 else "",
         workers=workers or 1,
+        curve=',"curve":"$ssl_curve"' if load and load.group and since(bench.facts, CURVE) else "",
         pinned=_pinned(bench.facts.usable[:workers]) if workers else "",
         connections=64 + 2 * (at_once or 0),  # some of the last ones may still be closing
         limit=f"worker_rlimit_nofile {128 + 4 * at_once};\n" if at_once else "",  # each may have a file open
@@ -176,8 +183,9 @@ def serve_tls(
     cipher_suite = parameters.cipher_suite
     if cipher_suite is None or cipher_suite.openssl is None:
         raise Refusal(f"{name} needs a cipher suite that OpenSSL has")
-    certificate, key, authority = certificates.make(bench)
-    tls = Tls(authority, cipher_suite.version, cipher_suite.gnutls_priority, cipher_suite.openssl)
+    certificate, key, authority = certificates.make(bench, parameters.key)
+    group, named = parameters.group, KEYS[parameters.key] if parameters.group else None
+    tls = Tls(authority, cipher_suite.version, cipher_suite.gnutls_priority, cipher_suite.openssl, group, named)
     offered = bench.receiver.agent.offered_cipher_suites(tls)
     if len(offered) != 1:
         raise Refusal(f"the client would offer {len(offered)} cipher suites, not one: {', '.join(offered)}")
@@ -193,6 +201,10 @@ def serve_tls(
         lines.append(f"{chosen} {cipher_suite.openssl};")
     if by != "openssl":
         lines.append("ssl_conf_command Options KTLS;")
+    if group:  # and what the ordinary receiver's library has, for canaries
+        lines.append(
+            f"ssl_ecdh_curve {':'.join(dict.fromkeys((group.upper(), 'X25519')))};".replace("SECP256R1", "P-256")
+        )
     port, place = bench.port(), name if parameters.buffer_bytes is None else f"{name}-{record}"
     served = serve(bench, place, port, lines, sendfile, environment, parameters)
     base, in_kernel = bench.base_url("https", port), by != "openssl"
@@ -212,6 +224,13 @@ def serve_tls(
             return Witness(facts, logged.reason)
         if (version, name) != right:
             return Witness(facts, f"{version} {name} was spoken, not {' '.join(right)}")
+        if group and seen.log and "curve" in seen.log[0]:
+            facts["agreed_on_group"] = sum(line["curve"] == CURVES[group] for line in seen.log)
+            due = seen.requests - (seen.load.canaries if seen.load else 0)
+            if facts["agreed_on_group"] < due:
+                return Witness(
+                    facts, f"the key exchanges of {facts['agreed_on_group']} requests were {group}, not {due}"
+                )
         if resumed != seen.resumed_due:
             return Witness(facts, f"{resumed} sessions were resumed, not {seen.resumed_due}")
         return Witness(facts, made_otherwise(by, seen))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 
-from harness.api.parameters import Parameters
+from harness.api.parameters import Group, Parameters
 from hosts import kernel_config, packages
 from hosts.facts import Facts
 from hosts.onhost.agent import curl
 
 OLDEST = {"nginx": (1, 18), "openssl": (1, 1, 1), "libcurl": (7, 61)}
 """The first versions that are known to do what is asked of them."""
+GROUP_SINCE: dict[Group, tuple[int, ...]] = {"x25519": (3, 0), "secp256r1": (3, 0), "x25519mlkem768": (3, 5)}
+"""The first versions of OpenSSL that have a group, and tell it."""
 OLDEST_KERNEL = (4, 18)
 
 
@@ -37,6 +39,20 @@ def no_cipher_suite(parameters: Parameters) -> str | None:
         return None
     beside = "" if parameters.cipher is None or parameters.cipher.aead else f" and HMAC-{parameters.integrity.upper()}"
     return f"TLS {parameters.tls} has no cipher suite with {parameters.title}{beside} that a server offers today"
+
+
+def no_group(group: Group, sender: Facts, receiver: Facts) -> str | None:
+    """Why one of the hosts has not this group for a key exchange, or cannot say that it has; None where both have."""
+    needed = GROUP_SINCE[group]
+    reasons = [no_programs(("openssl",), sender, receiver)]
+    for facts in (sender, receiver):
+        version = facts.programs.get("openssl")
+        if version and _numbers(version) < needed:
+            reasons.append(
+                f"the {facts.role}'s {version} has not {group} as one group that is asked for: "
+                f"{'.'.join(map(str, needed))} is needed"
+            )
+    return together(*reasons)
 
 
 def missing(

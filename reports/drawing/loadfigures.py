@@ -248,6 +248,32 @@ def processors(found: Loaded) -> Table | None:
     )  # fmt: skip
 
 
+def handshakes(found: Loaded) -> Table | None:
+    """How many TLS handshakes there were and what they took, where connections were new; None where none were."""
+    rows = [
+        [
+            text_value(found.panel.series[s].label),
+            text_value(words.size(p.size) + words.over(p.connections, p.rate_share, p.workers)),
+            text_value(p.exchange or "as the libraries chose"),
+            number(p.handshakes_per_second, 4),
+            *(number(_ms(p.handshakes[name]), 4) for name in TOLD),
+        ]
+        for loop in (found.closed, found.open)
+        for s, some in sorted(loop.items())
+        for p in some
+        if p.handshakes_per_second
+    ]
+    if not rows:
+        return None
+    return Table(
+        id=f"{found.panel.key}-handshakes",
+        title="TLS handshakes",
+        columns=("Path", "Load", "Key exchange, key", "Handshakes/s", *(f"{name} (ms)" for name in TOLD)),
+        rows=rows,
+        notes=["From the start of connecting to the end of the handshake, of those that lie within the measured time."],
+    )
+
+
 def _fullest(each: Mapping[str, float]) -> str:
     """The fullest processors and how full they were, as ``3: 97, 0: 12``; those under 1 % are left out."""
     some = sorted(each.items(), key=lambda one: (-one[1], int(one[0])))[:FULLEST]

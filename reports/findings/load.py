@@ -39,6 +39,12 @@ class Point:
     receiver_us: float | None
     generator: float
     """The median share of a processor that the generator took."""
+    handshakes_per_second: float | None = None
+    """TLS handshakes, of all samples together; None where there were none within the window."""
+    handshakes: dict[str, float | None] = field(default_factory=dict)
+    """What they took, in seconds by name, as ``latencies``."""
+    exchange: str = ""
+    """The group of their key exchange and the server's key, where the suite asks for them."""
     sender_joules: float | None = None
     """Of its processors and their memory, for each 10^9 bytes; None where one sample has none."""
     receiver_joules: float | None = None
@@ -100,7 +106,7 @@ def _point(cell: Cell, samples: Iterable[Sample]) -> Point | None:
     if not both:
         return None
     counted, loads = [sample for sample, _ in both], [load for _, load in both]
-    histogram = latency.together(load.latency for load in loads)
+    histogram, shaken = (latency.together(each) for each in ([x.latency for x in loads], [x.handshake for x in loads]))
     return Point(
         connections=cell.connections or 1,
         size=cell.size_bytes or 0,
@@ -113,6 +119,9 @@ def _point(cell: Cell, samples: Iterable[Sample]) -> Point | None:
         sender_us=_busy(counted, "sender"),
         receiver_us=_busy(counted, "receiver"),
         generator=statistics.median(_share(load) for load in loads),
+        handshakes_per_second=sum(shaken.values()) / sum(load.window_seconds for load in loads) or None,
+        handshakes=latency.told(shaken),
+        exchange=", ".join(dict.fromkeys(f"{load.group}, {load.key}" for load in loads if load.group)),
         sender_joules=_mean([joules_per_gb(sample, "sender") for sample in counted]),
         receiver_joules=_mean([joules_per_gb(sample, "receiver") for sample in counted]),
         busy={role: found for role in ROLES if (found := _each(getattr(s, role).processors for s in counted))},

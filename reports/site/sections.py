@@ -143,7 +143,11 @@ def _load(made: load.Loaded, run: Run) -> Section:
         panel.subtitle,
         [*_notes([panel.suite], run, panel.cells), *([said] if said else [])],
         [figure for figure in drawn if figure is not None],
-        [table for table in (loadfigures.table(made), loadfigures.processors(made)) if table],
+        [
+            table
+            for table in (loadfigures.table(made), loadfigures.handshakes(made), loadfigures.processors(made))
+            if table
+        ],
         sentence=answer.of_part(run.head, panel.verdicts.values()),
         glimpse=strip.panel(panel),
         masked=panel.suite.instructions == "masked",

@@ -145,6 +145,34 @@ def test_sessions_are_resumed_but_each_connections_first(opened: OpenTestbed, tm
             assert load.resumed == load.requests - 8 == sample.witness["resumed"]
 
 
+@pytest.mark.parametrize(
+    ("key", "group", "told"),
+    [
+        ("rsa-2048", "x25519", "RSA-2048"),
+        ("ecdsa-p256", "x25519mlkem768", "EC-256"),
+    ],
+)
+def test_handshakes_are_of_the_key_and_group_that_are_asked_for(
+    opened: OpenTestbed, tmp_path: Path, key: str, group: str, told: str
+) -> None:
+    asked = LOAD | {
+        "connection": "new",
+        "connections": [8],
+        "key": key,
+        "group": group,
+        "sizes": {"15B": {"blocks": 2}},
+    }
+    done = run(opened, profile_of(suite("https", "ktls", "http", cipher="aes128gcm", tls="1.3", **asked)), tmp_path)
+    assert {cell.outcome for cell in done.head.cells} == {"measured"}, [cell.reason for cell in done.head.cells]
+    for path in ("https", "ktls"):
+        for sample, load in loads(done, path):
+            assert (str(load.group).lower(), load.key) == (group, told)
+            assert 0 < sum(load.handshake.values()) <= load.handshakes
+            agreed = int(sample.witness["agreed_on_group"] or 0)
+            assert load.requests <= agreed <= load.requests + load.canaries, "canaries may have another library's"
+    assert all(not load.handshake and load.group is None for _, load in loads(done, "http"))
+
+
 def test_fixed_rates_are_shares_of_what_the_baseline_gave(opened: OpenTestbed, tmp_path: Path) -> None:
     asked = LOAD | {"connections": [8], "rates": [0.4]}
     done = run(opened, profile_of(suite("http", "https", cipher="aes128gcm", **asked)), tmp_path)

@@ -20,7 +20,7 @@ from harness.load.generator import Asked, Told
 from harness.measuring import loading
 from harness.profile import TransferSuite
 from harness.run import feasible
-from harness.servers import so_crypt
+from harness.servers import requirements, so_crypt
 from hosts import facts
 from hosts.errors import Refusal
 from hosts.facts import Facts
@@ -120,6 +120,10 @@ def test_as_many_workers_must_have_answered_as_were_asked_for(
         ({"connections": [0]}, "greater than or equal to 1"),
         ({"rates": [0.5, 0.5]}, "twice"),
         ({"workers": [2, 2]}, "twice"),
+        ({"group": "x25519", "tls": "1.2"}, "need TLS 1.3"),
+        ({"key": "ecdsa-p256", "tls": "1.2"}, "need TLS 1.3"),
+        ({"group": "x448"}, "x25519mlkem768"),
+        ({"question": "schemes", "connections": [], "group": "x25519"}, "a group"),
         ({"workers": [0]}, "greater than or equal to 1"),
         ({"question": "schemes", "connections": [], "workers": [2]}, "workers"),
         ({"question": "schemes", "connections": [], "rates": [0.5]}, "rates"),
@@ -189,6 +193,27 @@ def test_a_generator_that_did_something_else_measured_nothing(more: dict[str, An
     wrong = generator.wrong(told, told.load(2), KEPT, TLS)
     assert (wrong is None) == (said is None)
     assert said is None or said in str(wrong)
+
+
+def test_a_key_exchange_is_the_one_that_is_asked_for_or_no_measurement() -> None:
+    tls = Tls("/ca", "1.3", "PRIORITY", "TLS_AES_128_GCM_SHA256", "x25519mlkem768", "EC-256")
+    right = line(group="X25519MLKEM768", key="EC-256", handshake={"buckets": {"1000": 7}})
+    told = Told(right).load(2)
+    assert (told.group, told.key, told.handshake) == ("X25519MLKEM768", "EC-256", {"1000": 7})
+    assert generator.wrong(Told(right), told, KEPT, tls) is None
+    for more in ({"group": "x25519"}, {"key": "RSA-2048"}):
+        other = Told(right | more)
+        assert "the key exchange was" in str(generator.wrong(other, other.load(2), KEPT, tls))
+
+
+def test_a_group_wants_an_openssl_that_has_it_on_both_hosts() -> None:
+    new, old = (Facts(role, "6.12", {"openssl": f"OpenSSL {version}"}, frozenset(), shown={"os": "Debian GNU/Linux 13"})
+                for role, version in (("sender", "3.5.1"), ("receiver", "3.0.17")))  # fmt: skip
+    assert requirements.no_group("x25519", new, old) is None
+    said = requirements.no_group("x25519mlkem768", new, old)
+    assert said == "the receiver's OpenSSL 3.0.17 has not x25519mlkem768 as one group that is asked for: 3.5 is needed"
+    without = replace(old, programs={})
+    assert "the receiver has no openssl (" in str(requirements.no_group("x25519", new, without))
 
 
 def test_what_gnutls_spoke_is_told_as_the_ordinary_receiver_would() -> None:

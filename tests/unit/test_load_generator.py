@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from harness.load import generator, latency
 from hosts import certificate
+from hosts.certificate import Kind
 
 ONHOST = Path(__file__).resolve().parents[2] / "hosts" / "onhost"
 BUILDS = {"plain": ["-O2"], "sanitized": ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover"]}
@@ -199,8 +200,10 @@ def test_what_goes_wrong_is_told_by_kind(load: Path, served: Served) -> None:
 class Tls:
     """A server of Python's: an answer for each request, ``closes`` a connection after so many."""
 
-    def __init__(self, folder: Path, version: str, size: int = SIZE, closes: int = 10**9) -> None:
-        text, secret = certificate.pair(ip_address("127.0.0.1"))
+    def __init__(
+        self, folder: Path, version: str, size: int = SIZE, closes: int = 10**9, kind: Kind = "rsa-2048"
+    ) -> None:
+        text, secret = certificate.pair(ip_address("127.0.0.1"), kind)
         self.ca = folder / "certificate.pem"
         self.ca.write_bytes(text)
         (folder / "key.pem").write_bytes(secret)
@@ -243,6 +246,28 @@ class Tls:
 
     def close(self) -> None:
         self.listener.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "group", "agreed", "key"),
+    [
+        ("rsa-2048", "X25519", "x25519", "RSA-2048"),
+        ("ecdsa-p256", "P-256", "secp256r1", "EC-256"),
+    ],
+)
+def test_the_key_exchange_is_the_one_that_is_asked_for(
+    load: Path, tmp_path: Path, kind: Kind, group: str, agreed: str, key: str
+) -> None:
+    server = Tls(tmp_path, "1.3", kind=kind)
+    options = ("--tls", "openssl", "--ca", str(server.ca), "--tls-version", "1.3", "--suite", SUITES["1.3"])
+    try:
+        told = ask(load, server.port, "--connections", "2", "--reuse", "new", *options, "--group", group)
+    finally:
+        server.close()
+    assert not told["errors"], told
+    assert (told["group"].lower(), told["key"], told["other_suites"]) == (agreed, key, 0)
+    within = told["handshake"]
+    assert 0 < sum(within["buckets"].values()) == within["total"] <= told["handshakes"]
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
@@ -336,6 +361,7 @@ def test_a_kept_connection_that_is_closed_in_between_is_an_error(load: Path, tmp
         ),
         (("--tls", "openssl", "--ca", "/none", "--tls-version", "1.3", "--suite", SUITES["1.3"]), "certificate /none"),
         (("--tls", "openssl", "--ca", "/none", "--tls-version", "1.3", "--suite", "NONE"), "cipher suite NONE"),
+        (("--tls", "gnutls", "--ca", "x", "--tls-version", "1.2", "--suite", "x", "--group", "X25519"), "no --group"),
     ],
 )
 def test_refusals(load: Path, options: tuple[str, ...], said: str) -> None:

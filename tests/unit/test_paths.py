@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ from harness import paths
 from harness.api import path
 from harness.api.bench import Bench
 from harness.api.parameters import Connection, Parameters
-from harness.api.path import Deployed, Observed, Witness
+from harness.api.path import Deployed, Loaded, Observed, Witness
 from harness.ciphers.table import CIPHERS, Cipher, Integrity, TlsVersion
 from harness.paths import afalg_copy, afalg_splice, http, plain
 from harness.servers import cards, certificates, datapath, devcrypto, ipsec, nginx, ours, request_log, so_crypt
@@ -667,6 +667,26 @@ def test_a_batch_is_resumed_or_not_as_it_is_said(
     assert (found.reason is None) == (resumed == sessions and taken == over and not other)
     if not other:
         assert found.facts["resumed"] == resumed
+
+
+@pytest.mark.parametrize(
+    ("agreed", "wrong"),
+    [(("0x11ec",) * 3, False), (("0x11ec", "0x11ec", "X25519"), False), (("0x11ec", "X25519", "X25519"), True)],
+)
+def test_all_requests_but_canaries_must_be_of_the_group_that_is_asked_for(agreed: Sequence[str], wrong: bool) -> None:
+    asked = Parameters(GCM, tls="1.3", at_once=2, key="ecdsa-p256", group="x25519mlkem768")
+    deployed, host = served_tls("https", asked)
+    text = host.written["suite/https/nginx.conf"]
+    assert "ssl_ecdh_curve X25519MLKEM768:X25519;" in text
+    assert '"curve":"$ssl_curve"' in text
+    assert deployed.tls is not None
+    assert (deployed.tls.group, deployed.tls.key) == ("x25519mlkem768", "EC-256")
+    assert "certificate-ecdsa-p256.pem" in text
+    log = [tls_line(5, asked, curve=curve) for curve in agreed]
+    load = Loaded(at_once=2, opened=3, resumed=0, canaries=1)
+    found = deployed.verify(seen(5, log, requests=3, connections=3, load=load, sender=tls_tx(0)))
+    assert (found.reason is not None) == wrong
+    assert not wrong or found.reason == "the key exchanges of 1 requests were x25519mlkem768, not 2"
 
 
 @pytest.mark.parametrize("name", ["https", *KERNEL_TLS])

@@ -146,8 +146,26 @@ def test_numbers_of_workers_are_kept_apart(tmp_path: Path) -> None:
     assert len({facet.id for facet in latencies.facets}) == 2
     assert {one.workers for one in only.crossovers if one.label == "ktls"} == {1, 2}
     assert any("with 2 workers" in text for text in load.sentences(only))
-    assert "with 1 and 2 workers" in answer.sentence(some.head)
+    asked = answer.about(some.head)
+    assert asked is not None
+    assert answer.spots(asked.places) == "1, 8 and 64 connections with 1 and 2 workers"
+    assert len(asked.places) == 6
     assert "100 kB × 64 connections, 2 workers" in html.unescape(pages.render(some).html)
+
+
+def test_handshakes_are_told_where_there_were_some(tmp_path: Path, run: record.Run, found: Loaded) -> None:
+    assert loadfigures.handshakes(found) is None
+    some = records.read(make_run(tmp_path, suites=[], parts=[load_part(connection="new", rates=())]))
+    (only,) = load.loaded(panels.panels(some, frame.cells(some, frame.samples(some))), some)
+    table = loadfigures.handshakes(only)
+    assert table is not None
+    assert [row[0].text for row in table.rows] == ["https"] * 3 + ["ktls"] * 3, "http has none"
+    assert {row[2].text for row in table.rows} == {"x25519, RSA-2048"}
+    point = only.closed[0][0]
+    assert point.handshakes_per_second == pytest.approx(point.per_second[0], rel=0.05)
+    assert point.handshakes == point.latencies
+    assert "TLS handshakes" in pages.render(some).html
+    assert "TLS handshakes" not in pages.render(run).html
 
 
 def test_processors_and_energy_are_told_where_hosts_tell_them(tmp_path: Path, run: record.Run) -> None:

@@ -259,6 +259,10 @@ class Tls:
     """The one cipher suite as a GnuTLS priority string."""
     openssl: Optional[str]
     """Its name in OpenSSL; None where that has none."""
+    group: Optional[str] = None
+    """The one group that the generator of load offers for the key exchange; None for its library's own choice."""
+    key: Optional[str] = None
+    """What OpenSSL calls the server's key; None where nobody asks."""
 
 
 @dataclass(frozen=True)

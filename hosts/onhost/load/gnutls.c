@@ -102,8 +102,8 @@ static void setup(const struct tls_wanted *w)
 	const char *where = "";
 
 	take_all();
-	if (strcmp(w->version, "1.2"))
-		die(EXIT_USAGE, "--tls gnutls is for --tls-version 1.2, not %s", w->version);
+	if (strcmp(w->version, "1.2") || w->group)
+		die(EXIT_USAGE, "--tls gnutls is for --tls-version 1.2, not %s, and has no --group", w->version);
 	if (gnutls_priority_init(&priority, w->suite, &where))
 		die(EXIT_USAGE, "GnuTLS refuses the cipher suite %s at \"%s\"", w->suite, where);
 	if (gnutls_certificate_allocate_credentials(&credentials))

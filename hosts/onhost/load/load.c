@@ -14,7 +14,7 @@ const struct tls *const tls_libraries[] = { &tls_openssl, &tls_gnutls, NULL };
 static const char *const reuses[] = { "new", "resumed", "kept", NULL };
 
 struct options {
-	const char *address, *port, *path, *reuse, *tls, *ca, *version, *suite;
+	const char *address, *port, *path, *reuse, *tls, *ca, *version, *suite, *group;
 	double size, connections, seconds, warm, rate, patience;
 };
 
@@ -22,12 +22,12 @@ static void help(void)
 {
 	puts("usage: load --address ADDRESS --port PORT --path PATH --size BYTES --connections N --reuse new|resumed|kept\n"
 	     "            --seconds S [--warm S=0.3] [--rate REQUESTS] [--patience S=10]\n"
-	     "            [--tls openssl|gnutls --ca FILE --tls-version 1.2|1.3 --suite SUITE]\n\n"
+	     "            [--tls openssl|gnutls --ca FILE --tls-version 1.2|1.3 --suite SUITE [--group GROUP]]\n\n"
 	     "Asks an HTTP/1.1 server for PATH over N connections for S seconds, after all of them had an answer each and a\n"
 	     "while to settle. Answers must have BYTES. Without --rate each connection asks again when served (closed loop);\n"
 	     "with it requests start at that rate a second whatever became of those before, and their latency counts from\n"
 	     "when they were to start (open loop). --suite is the one cipher suite, by OpenSSL's name or as a priority\n"
-	     "string of GnuTLS.\n"
+	     "string of GnuTLS; --group the one group of its key exchange that is offered.\n"
 	     "Output: JSON lines: when the measured time begins, and at the end what came. Exit status: 0 (errors of single requests are in the line), 1 (runtime), 2 (usage).");
 }
 
@@ -48,7 +48,7 @@ static void parse(int argc, char **argv, struct options *o)
 		{ "size", 1, NULL, 's' }, { "connections", 1, NULL, 'n' }, { "reuse", 1, NULL, 'u' },
 		{ "seconds", 1, NULL, 't' }, { "warm", 1, NULL, 'w' }, { "rate", 1, NULL, 'r' },
 		{ "patience", 1, NULL, 'i' }, { "tls", 1, NULL, 'l' }, { "ca", 1, NULL, 'c' },
-		{ "tls-version", 1, NULL, 'v' }, { "suite", 1, NULL, 'e' }, { "help", 0, NULL, 'h' }, { 0 },
+		{ "tls-version", 1, NULL, 'v' }, { "suite", 1, NULL, 'e' }, { "group", 1, NULL, 'g' }, { "help", 0, NULL, 'h' }, { 0 },
 	};
 	int c;
 
@@ -68,6 +68,7 @@ static void parse(int argc, char **argv, struct options *o)
 		case 'c': o->ca = optarg; break;
 		case 'v': o->version = optarg; break;
 		case 'e': o->suite = optarg; break;
+		case 'g': o->group = optarg; break;
 		case 'h': help(); exit(0);
 		default: exit(EXIT_USAGE);
 		}
@@ -92,12 +93,13 @@ static void take_address(struct load *l, const struct options *o)
 
 static void take_tls(struct load *l, const struct options *o)
 {
-	struct tls_wanted w = { .ca = o->ca, .version = o->version, .suite = o->suite, .host = o->address,
+	struct tls_wanted w = { .ca = o->ca, .version = o->version, .suite = o->suite, .host = o->address, .group = o->group,
 				.resumes = l->reuse == RESUMED };
 
 	if (!o->tls)
 		return;
 	l->tls = tls_set_up(o->tls, &w);
+	l->one_group = o->group;
 }
 
 static void prepare(struct load *l, const struct options *o)
@@ -146,6 +148,10 @@ static void tell(const struct load *l)
 	json_str(&j, "tls", l->tls ? l->tls->name : "none");
 	json_str(&j, "version", l->version);
 	json_str(&j, "suite", l->suite);
+	if (l->one_group) {
+		json_str(&j, "group", l->group);
+		json_str(&j, "key", l->key);
+	}
 	json_u64(&j, "other_suites", l->other_suites);
 	json_u64(&j, "requests", l->requests);
 	json_u64(&j, "responses", l->responses);
@@ -168,6 +174,8 @@ static void tell(const struct load *l)
 	if (l->n_errors)
 		json_str(&j, "first_error", l->first_error[0] ? l->first_error : "a request was never started");
 	latency_say(&j, "latency", &l->latency);
+	if (l->tls)
+		latency_say(&j, "handshake", &l->handshake);
 	if (l->rate > 0) {
 		json_num(&j, "rate", l->rate);
 		json_u64(&j, "planned", l->planned);

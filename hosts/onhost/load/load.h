@@ -49,6 +49,7 @@ struct slot {
 	bool begun;						/* it has had an answer */
 	uint64_t due;						/* when its request was to start */
 	uint64_t freed;						/* since when it waits for one */
+	uint64_t connecting;					/* when it began to connect */
 	void *secured, *kept;					/* TLS: its connection, a session */
 	size_t sent, head_len;
 	uint64_t left;						/* bytes of the body to come */
@@ -73,6 +74,7 @@ struct load {
 	unsigned int connections;
 	enum reuse reuse;
 	const struct tls *tls;					/* NULL: none */
+	bool one_group;						/* its key exchange is asked for */
 	double rate;						/* requests/s of an open loop; 0: a closed one */
 	uint64_t warm_ns, window_ns, patience_ns;
 	/* the loop */
@@ -90,10 +92,10 @@ struct load {
 	uint64_t requests, responses, bytes, opened, handshakes, resumed, other_suites;
 	unsigned int at_once;					/* the most connections that were there within the window */
 	uint64_t errors[KINDS], n_errors;
-	char first_error[256], version[NAME_ROOM], suite[NAME_ROOM];
+	char first_error[256], version[NAME_ROOM], suite[NAME_ROOM], group[NAME_ROOM], key[NAME_ROOM];
 	uint64_t window_from, window_to, window_responses, window_bytes;
 	double window_cpu;
-	struct latency latency, late;
+	struct latency latency, late, handshake;
 };
 
 void slot_start(struct load *l, struct slot *s, uint64_t due);

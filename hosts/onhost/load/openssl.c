@@ -7,6 +7,7 @@
 #include "util.h"
 
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,6 +19,8 @@ typedef struct ssl_cipher_st SSL_CIPHER;
 typedef struct ssl_method_st SSL_METHOD;
 typedef struct bio_st BIO;
 typedef struct X509_VERIFY_PARAM_st X509_VERIFY_PARAM;
+typedef struct x509_st X509;
+typedef struct evp_pkey_st EVP_PKEY;
 
 #define SSL_VERIFY_PEER			1
 #define SSL_ERROR_WANT_READ		2
@@ -27,11 +30,15 @@ typedef struct X509_VERIFY_PARAM_st X509_VERIFY_PARAM;
 #define SSL_CTRL_SET_SESS_CACHE_MODE	44
 #define SSL_CTRL_SET_MIN_PROTO_VERSION	123
 #define SSL_CTRL_SET_MAX_PROTO_VERSION	124
+#define SSL_CTRL_SET_GROUPS_LIST	92
+#define SSL_CTRL_GET_NEGOTIATED_GROUP	134
 #define SSL_SESS_CACHE_CLIENT		0x1
 #define SSL_SESS_CACHE_NO_INTERNAL	0x300
 #define SSL_OP_ENABLE_KTLS		(1u << 3)
 #define SSL_SENT_SHUTDOWN		1
 #define SSL_RECEIVED_SHUTDOWN		2
+#define NID_X9_62_prime256v1		415
+#define NID_X25519			1034
 #define TLS1_2_VERSION			0x303
 #define TLS1_3_VERSION			0x304
 
@@ -69,6 +76,14 @@ static const char *(*SSL_CIPHER_get_name)(const SSL_CIPHER *);
 static unsigned long (*ERR_get_error)(void);
 static void (*ERR_error_string_n)(unsigned long, char *, size_t);
 static void (*ERR_clear_error)(void);
+
+static const char *(*SSL_get0_group_name)(SSL *);			/* since 3.2; NULL: an older one */
+static X509 *(*SSL_get1_peer_certificate)(const SSL *);		/* since 3.0, as those below */
+static EVP_PKEY *(*X509_get0_pubkey)(const X509 *);
+static const char *(*EVP_PKEY_get0_type_name)(const EVP_PKEY *);
+static int (*EVP_PKEY_get_bits)(const EVP_PKEY *);
+static void (*X509_free)(X509 *);
+static long (*SSL_ctrl)(SSL *, int, long, void *);
 
 static SSL_CTX *context;
 static int last_errno;
@@ -112,6 +127,20 @@ static void take_all(void)
 	TAKE(l, ERR_get_error);
 	TAKE(l, ERR_error_string_n);
 	TAKE(l, ERR_clear_error);
+}
+
+static void take_exchange(void)
+{
+	static const char *const names[] = { "libssl.so.3", NULL };
+	void *l = tls_library(names);
+
+	TAKE(l, SSL_ctrl);
+	TAKE(l, SSL_get1_peer_certificate);
+	TAKE(l, X509_get0_pubkey);
+	TAKE(l, EVP_PKEY_get0_type_name);
+	TAKE(l, EVP_PKEY_get_bits);
+	TAKE(l, X509_free);
+	*(void **)&SSL_get0_group_name = dlsym(l, "SSL_get0_group_name");
 }
 
 static void forget(void *kept)
@@ -167,6 +196,10 @@ static void setup(const struct tls_wanted *w)
 	must(SSL_CTX_load_verify_locations(context, w->ca, NULL) == 1, "certificate", w->ca);
 	must(X509_VERIFY_PARAM_set1_ip_asc(SSL_CTX_get0_param(context), w->host), "address", w->host);
 	SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
+	if (w->group) {
+		take_exchange();
+		must(SSL_CTX_ctrl(context, SSL_CTRL_SET_GROUPS_LIST, 0, (void *)(uintptr_t)w->group), "group", w->group);
+	}
 	if (w->hands_over) {		/* what it had read ahead by then would be lost to the kernel */
 		SSL_CTX_set_options(context, SSL_OP_ENABLE_KTLS);
 	} else {			/* fewer system calls for each byte: what reads must not be what limits */
@@ -262,6 +295,30 @@ static void describe(void *c, char *version, char *suite, size_t room)
 	snprintf(suite, room, "%s", cipher ? SSL_CIPHER_get_name(cipher) : "");
 }
 
+static const char *group_name(SSL *c)
+{
+	if (SSL_get0_group_name)
+		return SSL_get0_group_name(c);
+	switch (SSL_ctrl(c, SSL_CTRL_GET_NEGOTIATED_GROUP, 0, NULL)) {
+	case NID_X25519: return "x25519";
+	case NID_X9_62_prime256v1: return "secp256r1";
+	default: return NULL;
+	}
+}
+
+static void exchange(void *c, char *group, char *key, size_t room)
+{
+	const char *name = group_name(c);
+	X509 *certificate = SSL_get1_peer_certificate(c);
+	EVP_PKEY *its = certificate ? X509_get0_pubkey(certificate) : NULL;
+
+	snprintf(group, room, "%s", name ? name : "unknown");
+	if (its)
+		snprintf(key, room, "%s-%d", EVP_PKEY_get0_type_name(its), EVP_PKEY_get_bits(its));
+	if (certificate)
+		X509_free(certificate);
+}
+
 /* Not "bad": a session whose connection ended without a word may not be resumed. */
 static void close_it(void *c)
 {
@@ -281,6 +338,7 @@ const struct tls tls_openssl = {
 	.holds = holds,
 	.took = took,
 	.describe = describe,
+	.exchange = exchange,
 	.close = close_it,
 	.forget = forget,
 	.why = why,

@@ -162,22 +162,30 @@ static void connected(struct load *l, struct slot *s)
 
 static void secured(struct load *l, struct slot *s)
 {
-	char version[NAME_ROOM] = "", suite[NAME_ROOM] = "";
+	char version[NAME_ROOM] = "", suite[NAME_ROOM] = "", group[NAME_ROOM] = "", key[NAME_ROOM] = "";
 
 	l->handshakes++;
+	if (l->phase == WINDOW && s->connecting >= l->window_from)
+		latency_add(&l->handshake, now_ns() - s->connecting);
 	l->resumed += l->tls->resumed(s->secured);
 	l->tls->describe(s->secured, version, suite, NAME_ROOM);
+	if (l->one_group)
+		l->tls->exchange(s->secured, group, key, NAME_ROOM);
 	if (!l->suite[0]) {
 		memcpy(l->version, version, NAME_ROOM);
 		memcpy(l->suite, suite, NAME_ROOM);
+		memcpy(l->group, group, NAME_ROOM);
+		memcpy(l->key, key, NAME_ROOM);
 	}
-	l->other_suites += strcmp(version, l->version) || strcmp(suite, l->suite);
+	l->other_suites += strcmp(version, l->version) || strcmp(suite, l->suite) || strcmp(group, l->group) ||
+			   strcmp(key, l->key);
 	s->state = ASKING;
 }
 
 static void open_connection(struct load *l, struct slot *s)
 {
 	s->state = CONNECTING;
+	s->connecting = now_ns();
 	s->fd = socket(l->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (s->fd < 0) {
 		slot_fail(l, s, NO_DESCRIPTORS, "socket: %s", strerror(errno));

@@ -11,6 +11,7 @@ enum io { IO_DONE, IO_READ, IO_WRITE, IO_END, IO_FAILED };	/* IO_READ, IO_WRITE:
 
 struct tls_wanted {
 	const char *ca, *version, *suite, *host;		/* suite: in the library's own words */
+	const char *group;					/* the one that is offered; NULL: its own choice */
 	bool resumes;
 	bool hands_over;					/* its keys to the kernel, where that takes them */
 };
@@ -27,6 +28,7 @@ struct tls {
 	bool (*holds)(void *c);					/* some of what came, so that reading need not wait for all */
 	uint64_t (*took)(void *c);				/* bytes that it has read from the descriptor; OpenSSL's only */
 	void (*describe)(void *c, char *version, char *suite, size_t room);
+	void (*exchange)(void *c, char *group, char *key, size_t room);	/* group and server's key; OpenSSL's only */
 	void (*close)(void *c);
 	void (*forget)(void *kept);
 	void (*why)(void *c, char *out, size_t room);		/* the last failure */
