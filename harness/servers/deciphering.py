@@ -57,7 +57,8 @@ def received(bench: Bench, by: By, parameters: Parameters, sent: Deployed) -> De
         return Witness(said.facts | _facts(seen, parameters), said.reason or wrong(by, parameters, seen))
 
     # what arrives in the file is the payload itself
-    return replace(sent, client=tuple(command), verify=verify, decipher=None, wire_bytes=int)
+    buffer = CHUNK_BYTES if by == "devcrypto" else None
+    return replace(sent, client=tuple(command), verify=verify, decipher=None, wire_bytes=int, buffer_bytes=buffer)
 
 
 def _facts(seen: Observed, parameters: Parameters) -> dict[str, int | float | str | bool | None]:
@@ -129,5 +130,6 @@ PRICES = PriceSource(
         "receiver_copy": "a copy within the receiver's kernel: half of what such a request's two take",
     },
     _measure,
+    ciphering=frozenset({"receiver_cipher"}),
     receiver_builds=frozenset(DEVCRYPTO.builds),
 )

@@ -13,7 +13,10 @@ from harness.api.path import Deployed, Observed
 from harness.api.steps import Price
 from harness.ciphers.table import CIPHERS
 from harness.costs.prediction import Clear, Rehearsed, Take
+from harness.measuring import crossings
+from harness.record import Cell
 from harness.run import answers, session
+from harness.samples import HostSample, Sample
 from harness.servers import deciphering, receiver
 from hosts.errors import Refusal
 from tests.support.runs import PATHS
@@ -231,3 +234,21 @@ def test_a_prediction_of_the_receivers_cpu_is_the_rehearsals_and_its_own_steps()
     ratio = take.ratio("receiver_cpu_seconds_per_gb", *cast(Any, both), 10**6)
     assert ratio == pytest.approx((0.01 + 0.03) / (0.01 + 0.02))
     assert take.ratio("cpu_seconds_per_gb", *cast(Any, both), 10**6) == pytest.approx(1.0)
+
+
+def test_what_crosses_on_the_receiver_is_the_clients_count() -> None:
+    made, _ = deployed("devcrypto-rx")
+    witness = made.verify(observed("devcrypto-rx", told("devcrypto-rx"))).facts
+    cell = Cell(
+        id="dd/devcrypto-rx/3des/any/1MB", suite="dd", path="devcrypto-rx", cipher="3des", driver="any",
+        size_bytes=SIZE, outcome="measured",
+    )  # fmt: skip
+    sample = Sample(
+        cell=cell.id, block=0, index=0, warmup=False, seconds=1.0, bytes=SIZE, valid=True, witness=witness,
+        sender=HostSample(cpu_seconds=0.5, cpu_resolution_seconds=1e-6),
+        receiver=HostSample(cpu_seconds=0.5, cpu_resolution_seconds=1e-6),
+    )  # fmt: skip
+    found = crossings.of_sample(sample, cell, made)
+    assert (found.source, found.calls, found.buffer_bytes) == ("client", {"recvmsg": 20}, 65536)
+    assert found.crossing_bytes == witness["receiver_crossing_bytes"]
+    assert deployed("so-crypt-rx")[0].buffer_bytes is None
