@@ -76,7 +76,7 @@ static int soc_take(struct sock *sk, struct soc_ctx *ctx, unsigned int off, unsi
 	while (at < end) {
 		unsigned int in = offset_in_page(at), some = min_t(unsigned int, end - at, PAGE_SIZE - in);
 
-		bvec_set_page(&bvec[n++], ctx->rx.pages[at / PAGE_SIZE], some, in);
+		bvec[n++] = (struct bio_vec){ .bv_page = ctx->rx.pages[at / PAGE_SIZE], .bv_len = some, .bv_offset = in };
 		at += some;
 	}
 	iov_iter_bvec(&msg.msg_iter, ITER_DEST, bvec, n, len);
@@ -98,7 +98,7 @@ static int soc_decipher(struct soc_rx *rx, unsigned int off, unsigned int len, u
 	skcipher_request_set_crypt(rx->req, rx->sg, rx->sg, len, iv);
 	WRITE_ONCE(rx->requests, rx->requests + 1);
 	if (crypto_wait_req(crypto_skcipher_decrypt(rx->req), &rx->wait))
-		rx->err = -EIO;
+		WRITE_ONCE(rx->err, -EIO);
 	return rx->err;
 }
 
