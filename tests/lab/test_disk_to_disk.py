@@ -25,10 +25,12 @@ PORT = 18119
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compiled(opened: OpenTestbed, lab_parts: uml.UmlParts) -> Iterator[None]:
-    """The client, once, by the image's compiler as in a run."""
+def compiled(opened: OpenTestbed, lab_parts: uml.UmlParts, program: bytes | None) -> Iterator[None]:
+    """The client, once, by the image's compiler as in a run; what tells prices, as for the sender."""
     content = in_image(lab_parts.image_path, receiver.program())
     opened.shared[receiver.NAME] = opened.receiver.put(content, receiver.NAME, 0o700)
+    if program:
+        opened.shared[deciphering.THERE] = opened.receiver.put(program, deciphering.THERE, 0o700)
     yield
 
 
@@ -63,6 +65,28 @@ def test_one_sender_for_all(opened: OpenTestbed, tmp_path: Path) -> None:
         done = run(opened, profile_of(wanted), tmp_path / sender)
         for way, cell in by_path(done).items():
             assert cell.outcome == "measured", (sender, way, cell.reason)
+
+
+BLOCKS = 10
+TOLERANCE = 2.0
+"""How far a prediction of so few blocks may be off."""
+
+
+@pytest.mark.parametrize("cipher", ["3des", "null"])
+def test_each_way_is_explained(opened: OpenTestbed, tmp_path: Path, cipher: str) -> None:
+    """What crosses is counted on the receiver, and what its CPU should be is predicted from prices measured there."""
+    asked = ends(*WAYS, cipher=cipher, sizes={"1MB": {"blocks": BLOCKS}, "10MB": {"blocks": BLOCKS}})
+    done = run(opened, profile_of(asked), tmp_path, explain=True)
+    (entry,) = done.head.suites
+    counted = {row.path: row for row in entry.crossings}
+    assert {row.source for row in entry.crossings} == {"client"}
+    for way, times in WAYS.items():
+        assert round(counted[way].crossing_bytes / counted[way].size_bytes) == times
+    assert counted["devcrypto-rx"].calls["ioctl"] == SIZE // 65536 + 1
+    assert "receiver_copy_byte_ns" in entry.prices
+    for verdict in done.head.verdicts:
+        if verdict.metric == "receiver_cpu_seconds_per_gb" and verdict.ratio:
+            assert verdict.ceiling and 1 / TOLERANCE < verdict.ceiling / verdict.ratio < TOLERANCE, verdict
 
 
 # lies
@@ -157,7 +181,7 @@ LAST = SIZE + 8 - 1  # of a body in blocks of 8 bytes
     ],
     ids=["a bit", "a bit of the padding", "the last byte cut off", "cut in the middle", "another key"],
 )
-def test_what_is_not_the_stream_is_no_number(
+def test_each_way_fails_where_it_is_not_the_stream(
     opened: OpenTestbed, tmp_path: Path, way: str, act: Callable[[str], Sabotage], outcome: str, due: str
 ) -> None:
     _is(opened, tmp_path, way, act(way), outcome, due)
@@ -183,13 +207,13 @@ SPLICE = "so-crypt-rx-splice"
         ("devcrypto-rx", _saying("devcrypto-rx", 's/"failed":0/"failed":1/'), "and 1 requests failed"),
     ],
 )
-def test_a_client_that_tells_something_else_is_invalid(
+def test_a_client_of_each_way_that_tells_something_else_is_invalid(
     opened: OpenTestbed, tmp_path: Path, way: str, act: Sabotage, due: str
 ) -> None:
     _is(opened, tmp_path, way, act, "invalid", due)
 
 
-def test_a_kernel_without_the_module_is_a_failure(opened: OpenTestbed, tmp_path: Path) -> None:
+def test_each_way_fails_on_a_kernel_without_its_module(opened: OpenTestbed, tmp_path: Path) -> None:
     _is(opened, tmp_path, SPLICE, _not_loaded(SPLICE), "failed", "the kernel has no so_crypt sockets")
 
 
