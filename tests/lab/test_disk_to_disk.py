@@ -12,10 +12,12 @@ import pytest
 from harness.api.bench import Bench
 from harness.api.path import Deployed
 from harness.measuring.opened import OpenTestbed
+from harness.run import foreseen
 from harness.servers import deciphering, receiver
 from hosts.lab import uml
+from hosts.onhost.agent.values import InsmodChange
 from hosts.programs import in_image
-from tests.support.runs import Sabotage, by_path, counting, profile_of, run, samples_of, suite
+from tests.support.runs import PATHS, Sabotage, by_path, counting, profile_of, run, samples_of, suite
 
 WAYS = {"devcrypto-rx": 4, "so-crypt-rx": 2, "so-crypt-rx-splice": 0}
 """How often each byte crosses on the receiver."""
@@ -40,7 +42,12 @@ def ends(*ways: str, cipher: str = "3des", **more: Any) -> Any:
 
 @pytest.mark.parametrize("cipher", ["3des", "aes128cbc", "null"])
 def test_each_way_receives_what_its_counterpart_sends(opened: OpenTestbed, tmp_path: Path, cipher: str) -> None:
-    done = run(opened, profile_of(ends(*WAYS, cipher=cipher)), tmp_path)
+    wanted = profile_of(ends(*WAYS, cipher=cipher))
+    planned = foreseen.plan([wanted], PATHS, opened)
+    assert not planned.failing
+    inserted = [one.change.path for one in planned.receiver if isinstance(one.change, InsmodChange)]
+    assert {Path(path).stem for path in inserted} == {"so_crypt", "devcrypto"}, "a check tells what the receiver gets"
+    done = run(opened, wanted, tmp_path)
     for way, cell in by_path(done).items():
         assert cell.outcome == "measured", (way, cell.reason)
         samples = samples_of(done, way)
