@@ -38,6 +38,13 @@ def unsupported(module: str, parameters: Parameters, sender: Facts, receiving: F
     return requirements.together(missing, requirements.not_approved(parameters, receiving))
 
 
+def prepare(bench: Bench, by: By, parameters: Parameters) -> None:
+    """Load the cipher and our module on the receiver. Raises HostLost, Refusal."""
+    if parameters.cipher:
+        load(bench.receiver, bench.on_receiver, *parameters.cipher.modules)
+    ours.insert(bench, MODULES[by], "receiver")
+
+
 def received(bench: Bench, by: By, parameters: Parameters, sent: Deployed) -> Deployed:
     """What a path streams, deciphered on the receiver. The witness of ``sent`` comes first.
 
@@ -46,8 +53,6 @@ def received(bench: Bench, by: By, parameters: Parameters, sent: Deployed) -> De
     cipher = parameters.cipher
     if cipher is None or cipher.skcipher is None:
         raise Refusal("there is no stream of cipher text to receive")
-    load(bench.receiver, bench.on_receiver, *cipher.modules)
-    ours.insert(bench, MODULES[by], "receiver")
     key = bench.carried.key(cipher)
     place = bench.receiver.put(f"{key.key}\n{key.iv}\n".encode(), f"{cipher.name}.key")
     command = [*receiver.command(bench, by, sent.url("")), "--cipher", cipher.skcipher, "--key", place]

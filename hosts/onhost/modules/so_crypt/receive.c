@@ -139,11 +139,6 @@ ssize_t soc_splice_read(struct socket *sock, loff_t *ppos, struct pipe_inode_inf
 	size_t done = 0;
 	ssize_t n;
 
-	if (soc_begin_clear(sk, ctx)) {
-		n = ctx->rx.base_ops->splice_read(sock, ppos, pipe, len, flags);
-		soc_end_clear(sk, ctx);
-		return n;
-	}
 	if (unlikely(*ppos))
 		return -ESPIPE;
 	n = soc_lock_rx(ctx, waits ? 0 : MSG_DONTWAIT);
