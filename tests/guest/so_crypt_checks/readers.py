@@ -176,6 +176,13 @@ class Waiting(Case):
             asleep(reading.native_id)
             sender.send(reference(CTR)[500:1010])
             same(reading.result(), PLAIN[10:1010], "the low-water mark")  # type: ignore[arg-type]
+        for how, more in ((PAD_NONE, 0), (PAD_PKCS7, 1)):
+            with deciphered(AES, how=how) as (sender, receiver):
+                receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1000)
+                sender.send(reference(AES)[: 48 + more])
+                same(receiver.recv(40), PLAIN[:40], "no more than it takes")
+                sender.send(reference(AES)[48 + more : 96 + more])
+                same(receiver.recv(56, socket.MSG_WAITALL), PLAIN[40:96], "with what was left")
         with deciphered(AES) as (sender, receiver):
             reading = Call(functools.partial(receiver.recv, 200001, socket.MSG_WAITALL))
             sender.sendall(reference(AES)[:200000])

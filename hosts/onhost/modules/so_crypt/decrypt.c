@@ -193,14 +193,20 @@ static int soc_finish(struct sock *sk, struct soc_rx *rx)
 	return err;
 }
 
+/* Cipher bytes that it takes to give @wanted plain ones. */
+static unsigned int soc_needed(const struct soc_rx *rx, size_t wanted)
+{
+	return rx->stream ? wanted : round_up(wanted, rx->unit) + soc_strips(rx) - rx->nrest;
+}
+
 /* Bytes to ask TCP for: as many as are there, and where a call has to wait, who knows? */
 static unsigned int soc_worth(struct sock *sk, const struct soc_rx *rx, size_t wanted, int flags)
 {
 	unsigned int most = rx->chunk - rx->nrest, inq = max(tcp_inq(sk), 0);
 
 	/* SO_RCVLOWAT is no reason to wait for more than was asked for. */
-	if (READ_ONCE(sk->sk_rcvlowat) > 1 && wanted + rx->unit < most)
-		most = round_up(wanted, rx->unit) + rx->unit;
+	if (READ_ONCE(sk->sk_rcvlowat) > 1 && wanted < most)
+		most = min(most, soc_needed(rx, wanted));
 	if (!inq && !(flags & MSG_DONTWAIT))
 		inq = most;
 	return clamp(inq, 1u, most);
