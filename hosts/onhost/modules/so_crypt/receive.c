@@ -70,7 +70,7 @@ static ssize_t soc_splice_out(struct soc_rx *rx, struct pipe_inode_info *pipe, s
 		ssize_t err;
 
 		get_page(buf.page);
-		err = add_to_pipe(pipe, &buf);		/* which lets go of it where there is no room */
+		err = add_to_pipe(pipe, &buf);	/* where there is no room it lets go of it */
 		if (err < 0)
 			return done ?: err;
 		soc_taken(rx, n);
@@ -169,7 +169,8 @@ __poll_t soc_poll(struct file *file, struct socket *sock, struct poll_table_stru
 	if (!smp_load_acquire(&ctx->rx.tfm))	/* pairs with soc_set_rx() */
 		return mask;
 	readable = soc_readable(sk, &ctx->rx);
-	if (READ_ONCE(ctx->rx.err) || (readable && ((mask & in) || readable >= sock_rcvlowat(sk, 0, INT_MAX))))
+	if (readable >= sock_rcvlowat(sk, 0, INT_MAX) || (readable && (mask & in)) ||
+	    READ_ONCE(ctx->rx.err))
 		return mask | in;
 	return READ_ONCE(sk->sk_shutdown) & RCV_SHUTDOWN ? mask : mask & ~in;
 }
