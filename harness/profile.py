@@ -19,7 +19,9 @@ from hosts.onhost.agent.values import CryptoInterface
 from hosts.testbed import explain
 
 PROFILES = Path(__file__).parent.parent / "suites" / "profiles"
-QUESTIONS = ("large-files", "schemes", "small-files", "kernel-crypto", "load", "receive", "disk-to-disk")
+RECEIVING = ("receive", "disk-to-disk")
+"""Questions whose paths are ways of receiving."""
+QUESTIONS = ("large-files", "schemes", "small-files", "kernel-crypto", "load", *RECEIVING)
 COMMON = ("cipher", "link_rate", "rtt", "loss", "mtu", "tls", "integrity")
 """What may stand at the top of a profile for all its suites that transfer files and do not say it themselves."""
 FEWEST_ROUNDS = 5
@@ -181,7 +183,7 @@ class TransferSuite(_Model):
     @property
     def receives(self) -> bool:
         """Whether its ``paths`` are ways of receiving: sent by one path, or each by its counterpart."""
-        return self.question in ("receive", "disk-to-disk")
+        return self.question in RECEIVING
 
     @property
     def parameters(self) -> Parameters:

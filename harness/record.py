@@ -152,7 +152,8 @@ class TestbedEntry(_Model):
 
 
 class Crossing(_Model):
-    """What one untimed transfer took across the border of user and kernel memory on the sender."""
+    """What one transfer took across the border of user and kernel memory: an untimed one on the sender, or a timed one,
+    by a way of receiving, on the receiver."""
 
     path: str
     cipher: str
@@ -165,8 +166,9 @@ class Crossing(_Model):
     """In or out of user memory."""
     copied_bytes: int | None = Field(default=None, ge=0)
     """Those that a processor copied, where known."""
-    source: Literal["server", "strace"]
-    """``server`` where our own server counted (exact), ``strace`` where the calls were seen from outside."""
+    source: Literal["server", "strace", "client"]
+    """``server`` where our own server counted (exact), ``strace`` where the calls were seen from outside, ``client``
+    where our own client on the receiver counted (exact)."""
     uncounted: list[str] = []
     """Calls that may have carried bytes which nobody can count: ``crossing_bytes`` is then the least."""
 

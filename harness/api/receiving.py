@@ -53,6 +53,10 @@ class Receiving(ABC):
         """What the receiver does beyond its rehearsal, for the prediction; None where no prices are known. Pure."""
         return None
 
+    def prepare(self, bench: Bench, parameters: Parameters) -> None:  # noqa: B027 - most need nothing
+        """Make ready on the receiver what does not depend on what is sent: before the sender is. Raises HostLost,
+        Refusal."""
+
     @abstractmethod
     def receive(self, bench: Bench, parameters: Parameters, sent: Deployed) -> Deployed:
         """What is sent, received this way: with a client, counters, and a witness of its own beside that of ``sent``.

@@ -232,7 +232,7 @@ class Explanation:
         Returns why that could not be seen with its usual buffer, NotThisPath where it was seen to be another path; None
         where all is as it should be. Raises HostLost.
         """
-        size = max([size for size in self.suite.sizes if size <= CROSSING_BYTES], default=min(self.suite.sizes))
+        size = counted_size(self.suite)
         payload = opened.payload(size, self.profile.seed)
         self.events.progress(f"{self.suite.name}: counting the crossings of {cell.path} (untimed)")
         others = self.paths[cell.path].buffers if usual.buffer_bytes is not None else ()
@@ -252,6 +252,11 @@ class Explanation:
                 if isinstance(wrong, NotThisPath):
                     break
         return wrong
+
+
+def counted_size(suite: TransferSuite) -> int:
+    """The bytes of the file that a suite's crossings are counted with."""
+    return max([size for size in suite.sizes if size <= CROSSING_BYTES], default=min(suite.sizes))
 
 
 def _flat(known: Mapping[str, Price]) -> dict[str, float]:

@@ -13,7 +13,9 @@ from harness.api.path import Deployed
 from harness.measuring import link, looking, proof
 from harness.measuring.opened import OpenTestbed
 from harness.measuring.proof import Batch, Transfer
-from harness.record import Crossing
+from harness.record import Cell, Crossing
+from harness.samples import Sample
+from harness.servers.receiver import CALLS
 from hosts.errors import Refusal
 from hosts.onhost.agent.values import SystemCalls
 from hosts.remote.changes import Scope
@@ -64,6 +66,20 @@ def _count(opened: OpenTestbed, deployed: Deployed, payload: Payload, path: str,
         copied_bytes=line.get("copied_bytes"),
         source="strace" if seen else "server",
         uncounted=seen.uncounted if seen else [],
+    )
+
+
+def of_sample(sample: Sample, cell: Cell, deployed: Deployed) -> Crossing:
+    """What a sample of a way of receiving took on the receiver, as our client counted it. Pure."""
+    said = sample.witness
+    return Crossing(
+        path=cell.path,
+        cipher=cell.cipher,
+        size_bytes=cell.size_bytes or 0,
+        buffer_bytes=deployed.buffer_bytes,
+        calls={name[len(CALLS) :]: int(count or 0) for name, count in said.items() if name.startswith(CALLS)},
+        crossing_bytes=int(said["receiver_crossing_bytes"] or 0),
+        source="client",
     )
 
 

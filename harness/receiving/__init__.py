@@ -59,6 +59,7 @@ class Received(DataPath):
     def deploy(self, bench: Bench, parameters: Parameters) -> Deployed:
         if reason := self.impossible(parameters):
             raise Refusal(reason)
+        self._way.prepare(bench, parameters)
         name = self._sent_by(parameters) or ""
         sent = self._paths[name].deploy(bench.beside(self.name), parameters)
         return self._way.receive(bench, replace(parameters, sent_by=name), sent)

@@ -39,6 +39,9 @@ class DevcryptoRx(Receiving):
     def steps(self, parameters: Parameters) -> tuple[Step, ...]:
         return deciphering.steps("devcrypto", parameters)
 
+    def prepare(self, bench: Bench, parameters: Parameters) -> None:
+        deciphering.prepare(bench, "devcrypto", parameters)
+
     def receive(self, bench: Bench, parameters: Parameters, sent: Deployed) -> Deployed:
         return deciphering.received(bench, "devcrypto", parameters, sent)
 

@@ -37,6 +37,9 @@ class SoCryptRx(Receiving):
     def steps(self, parameters: Parameters) -> tuple[Step, ...]:
         return deciphering.steps("recv", parameters)
 
+    def prepare(self, bench: Bench, parameters: Parameters) -> None:
+        deciphering.prepare(bench, "recv", parameters)
+
     def receive(self, bench: Bench, parameters: Parameters, sent: Deployed) -> Deployed:
         return deciphering.received(bench, "recv", parameters, sent)
 

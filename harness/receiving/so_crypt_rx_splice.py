@@ -36,6 +36,9 @@ class SoCryptRxSplice(Receiving):
     def steps(self, parameters: Parameters) -> tuple[Step, ...]:
         return deciphering.steps("splice", parameters)
 
+    def prepare(self, bench: Bench, parameters: Parameters) -> None:
+        deciphering.prepare(bench, "splice", parameters)
+
     def receive(self, bench: Bench, parameters: Parameters, sent: Deployed) -> Deployed:
         return deciphering.received(bench, "splice", parameters, sent)
 

@@ -14,12 +14,12 @@ from harness.api.bench import Bench, Payload
 from harness.api.parameters import Parameters
 from harness.api.path import DataPath, Deployed
 from harness.ciphers.table import CIPHERS
-from harness.costs.explanation import Explanation
+from harness.costs.explanation import Explanation, counted_size
 from harness.costs.prediction import Prediction
 from harness.events import Events, Note
 from harness.load import generator
 from harness.load.generator import Asked
-from harness.measuring import conditions, link, loading, sampling
+from harness.measuring import conditions, crossings, link, loading, sampling
 from harness.measuring.crossings import NotThisPath
 from harness.measuring.opened import OpenTestbed
 from harness.measuring.proof import Batch
@@ -240,8 +240,11 @@ class Transfers:
     def finish(self, bench: Bench, live: list[CellPlan]) -> None:
         """Count what each path takes across the border; one that is seen to go another way is given up."""
         opened = self.opened
-        if not self.explain or self.entry is None or opened is None or self.suite.receives:
-            return  # what crosses on a receiver is in its samples
+        if not self.explain or self.entry is None or opened is None:
+            return
+        if self.suite.receives:
+            self._crossed_there()
+            return
         for cell in {cell.path: cell for cell in live if cell.side == cell.path}.values():
             deployed = self.deployed[cell.path]
             if cell.path not in self.crossed:
@@ -254,6 +257,16 @@ class Transfers:
             for other in mine:
                 self.outcomes.cells[other.id].unproven = _unproven(deployed, wrong.what) if wrong else None
         self.outcomes.writer.write_head()
+
+    def _crossed_there(self) -> None:
+        """What each way of receiving took across the receiver's border, as its client counted it in a sample."""
+        if self.entry is None or self.entry.crossings:
+            return
+        size = counted_size(self.suite)
+        for cell in self.outcomes.cells.values():
+            sample = next((one for one in self.outcomes.samples if one.cell == cell.id and one.valid), None)
+            if cell.size_bytes == size and sample and (deployed := self.deployed.get(cell.path)):
+                self.entry.crossings.append(crossings.of_sample(sample, cell, deployed))
 
     def verdicts(self) -> list[Verdict]:
         """Every path against the baseline, for each size and load, with what limited it and what prices predict.

@@ -38,6 +38,13 @@ def unsupported(module: str, parameters: Parameters, sender: Facts, receiving: F
     return requirements.together(missing, requirements.not_approved(parameters, receiving))
 
 
+def prepare(bench: Bench, by: By, parameters: Parameters) -> None:
+    """Load the cipher and our module on the receiver. Raises HostLost, Refusal."""
+    if parameters.cipher:
+        load(bench.receiver, bench.on_receiver, *parameters.cipher.modules)
+    ours.insert(bench, MODULES[by], "receiver")
+
+
 def received(bench: Bench, by: By, parameters: Parameters, sent: Deployed) -> Deployed:
     """What a path streams, deciphered on the receiver. The witness of ``sent`` comes first.
 
@@ -46,8 +53,6 @@ def received(bench: Bench, by: By, parameters: Parameters, sent: Deployed) -> De
     cipher = parameters.cipher
     if cipher is None or cipher.skcipher is None:
         raise Refusal("there is no stream of cipher text to receive")
-    load(bench.receiver, bench.on_receiver, *cipher.modules)
-    ours.insert(bench, MODULES[by], "receiver")
     key = bench.carried.key(cipher)
     place = bench.receiver.put(f"{key.key}\n{key.iv}\n".encode(), f"{cipher.name}.key")
     command = [*receiver.command(bench, by, sent.url("")), "--cipher", cipher.skcipher, "--key", place]
@@ -57,7 +62,8 @@ def received(bench: Bench, by: By, parameters: Parameters, sent: Deployed) -> De
         return Witness(said.facts | _facts(seen, parameters), said.reason or wrong(by, parameters, seen))
 
     # what arrives in the file is the payload itself
-    return replace(sent, client=tuple(command), verify=verify, decipher=None, wire_bytes=int)
+    buffer = CHUNK_BYTES if by == "devcrypto" else None
+    return replace(sent, client=tuple(command), verify=verify, decipher=None, wire_bytes=int, buffer_bytes=buffer)
 
 
 def _facts(seen: Observed, parameters: Parameters) -> dict[str, int | float | str | bool | None]:
@@ -129,5 +135,6 @@ PRICES = PriceSource(
         "receiver_copy": "a copy within the receiver's kernel: half of what such a request's two take",
     },
     _measure,
+    ciphering=frozenset({"receiver_cipher"}),
     receiver_builds=frozenset(DEVCRYPTO.builds),
 )

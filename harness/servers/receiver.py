@@ -42,6 +42,8 @@ COUNTERS: dict[str, Counter] = {
 }
 """Connections whose receiving the kernel took over, and those that it handed to a network card; records that did not
 decipher; records with padding where none was to be, which kernels before 6.0 do not count."""
+CALLS = "receiver_calls_"
+"""What begins the names of facts that count one of the client's calls."""
 By = Literal["library", "recv", "splice"]
 """Who takes the bytes from the socket: the TLS library, or the kernel's calls."""
 
@@ -131,7 +133,9 @@ def received(bench: Bench, by: By, parameters: Parameters, sent: Deployed) -> De
         facts = said.facts | _facts(seen, parameters)
         return Witness(facts, said.reason or wrong(by, in_kernel, parameters, sent, seen))
 
-    return replace(sent, client=tuple(words), verify=verify, receiver_counters=sent.receiver_counters | COUNTERS)
+    return replace(
+        sent, client=tuple(words), verify=verify, buffer_bytes=None, receiver_counters=sent.receiver_counters | COUNTERS
+    )
 
 
 def client_facts(seen: Observed, parameters: Parameters) -> dict[str, int | float | str | bool | None]:
@@ -142,6 +146,7 @@ def client_facts(seen: Observed, parameters: Parameters) -> dict[str, int | floa
         "received_by": told.get("way"),
         "receiver_crossing_bytes": told.get("crossing_bytes"),
         "receiver_calls": sum(told.get("calls", {}).values()) if told else None,
+        **{f"{CALLS}{name}": count for name, count in told.get("calls", {}).items()},
     }
 
 

@@ -582,6 +582,7 @@ def refused(program: Path, *arguments: str, stdin: bytes = b"") -> tuple[int, st
         (("raw", "--cipher", "cbc(aes)", "--op", "encrypt"), 2, "--size"),
         (("costs", "--interface", "devcrypto"), 2, "are for a --cipher"),
         (("costs", "--interface", "x"), 2, "wanted af_alg or devcrypto"),
+        (("costs", "--cipher", "cbc(aes)", "--op", "decrypt"), 2, "by --interface devcrypto alone decrypt"),
         ((*RAW, "--mapped"), 2, "--mapped is for raw by --interface devcrypto"),
         ((*RAW, "--interface", "devcrypto", "--interface", "af_alg"), 2, "one --interface is enough"),
         (("serve", "--interface", "af_alg"), 2, "serve takes no --interface"),

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from harness import paths, profile, receiving
+from harness import paths, profile, receiving, records
 from harness.api.parameters import Parameters
 from harness.api.path import Deployed, Observed
 from harness.api.steps import Price
 from harness.ciphers.table import CIPHERS
+from harness.cli import closing
 from harness.costs.prediction import Clear, Rehearsed, Take
+from harness.measuring import crossings
+from harness.record import Cell, Crossing, SuiteEntry
 from harness.run import answers, session
+from harness.samples import HostSample, Sample
 from harness.servers import deciphering, receiver
 from hosts.errors import Refusal
+from reports.drawing import crossings as drawn
+from reports.site import pages
+from tests.support.record_maker import make_run
 from tests.support.runs import PATHS
 from tests.unit.test_paths import bench, facts, listening, request, seen, socket_counts
 
@@ -226,8 +235,70 @@ def test_a_prediction_of_the_receivers_cpu_is_the_rehearsals_and_its_own_steps()
     }
     clear = Rehearsed({10**6: Clear(1.0, 0.1, 0.01), 2 * 10**6: Clear(2.0, 0.2, 0.02)})
     take = Take(prices, {"devcrypto-rx": clear, "so-crypt-rx-splice": clear})
-    both = [(name, PATHS[name].steps(DES3)) for name in ("devcrypto-rx", "so-crypt-rx-splice")]
-    assert all(steps for _, steps in both)
-    ratio = take.ratio("receiver_cpu_seconds_per_gb", *cast(Any, both), 10**6)
+    first, second = (cast(Any, (name, PATHS[name].steps(DES3))) for name in ("devcrypto-rx", "so-crypt-rx-splice"))
+    ratio = take.ratio("receiver_cpu_seconds_per_gb", first, second, 10**6)
     assert ratio == pytest.approx((0.01 + 0.03) / (0.01 + 0.02))
-    assert take.ratio("cpu_seconds_per_gb", *cast(Any, both), 10**6) == pytest.approx(1.0)
+    assert take.ratio("cpu_seconds_per_gb", first, second, 10**6) == pytest.approx(1.0)
+
+
+def test_what_crosses_on_the_receiver_is_the_clients_count() -> None:
+    made, _ = deployed("devcrypto-rx")
+    witness = made.verify(observed("devcrypto-rx", told("devcrypto-rx"))).facts
+    cell = Cell(
+        id="dd/devcrypto-rx/3des/any/1MB", suite="dd", path="devcrypto-rx", cipher="3des", driver="any",
+        size_bytes=SIZE, outcome="measured",
+    )  # fmt: skip
+    sample = Sample(
+        cell=cell.id, block=0, index=0, warmup=False, seconds=1.0, bytes=SIZE, valid=True, witness=witness,
+        sender=HostSample(cpu_seconds=0.5, cpu_resolution_seconds=1e-6),
+        receiver=HostSample(cpu_seconds=0.5, cpu_resolution_seconds=1e-6),
+    )  # fmt: skip
+    found = crossings.of_sample(sample, cell, made)
+    assert (found.source, found.calls, found.buffer_bytes) == ("client", {"recvmsg": 20}, 65536)
+    assert found.crossing_bytes == witness["receiver_crossing_bytes"]
+    assert deployed("so-crypt-rx")[0].buffer_bytes is None
+
+
+def test_the_report_has_it_beside_the_model(tmp_path: Path) -> None:
+    entry = SuiteEntry(
+        name="dd", figure=None, link_rate_bits_per_second=None, baseline="devcrypto-rx", question="disk-to-disk",
+        tls=None, connection=None,
+    )  # fmt: skip
+    counted = {"source": "client", "cipher": "3des", "size_bytes": SIZE}
+    entry.crossings = [
+        Crossing(path="devcrypto-rx", buffer_bytes=65536, calls={"recvmsg": 16, "ioctl": 16, "write": 16},
+                 crossing_bytes=4 * SIZE, **cast(Any, counted)),
+        Crossing(path="so-crypt-rx-splice", calls={"splice": 2}, crossing_bytes=0, **cast(Any, counted)),
+    ]  # fmt: skip
+    words = {name: way.words for name, way in WAYS.items()}
+    suites = [(entry, ("devcrypto-rx", "so-crypt-rx-splice"), "3des")]
+    run = records.read(make_run(tmp_path, suites=suites, paths=words))
+    (table,) = drawn.tables(run.head)
+    traditional, scheme = ([value.raw for value in row] for row in table.rows)
+    switches = drawn.COLUMNS.index("Model: switches")
+    assert traditional[switches - 1 : switches + 2] == [pytest.approx(96), pytest.approx(8e6 / 65536), 4]
+    assert scheme[switches - 1 : switches + 2] == [pytest.approx(4), 2, 0]
+    text = html.unescape(pages.render(run).html)
+    assert "exact, by the receiving client" in text
+    assert "both ends together have twice as much" in text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_the_closing_lines_tell_the_receivers_share_of_the_cipher(tmp_path: Path) -> None:
+    entry = SuiteEntry(
+        name="dd", figure=None, link_rate_bits_per_second=None, baseline="devcrypto-rx", question="disk-to-disk",
+        tls=None, connection=None,
+    )  # fmt: skip
+    words = {name: way.words for name, way in WAYS.items()}
+    suites = [(entry, ("devcrypto-rx", "so-crypt-rx-splice"), "3des")]
+    run = records.read(make_run(tmp_path, suites=suites, paths=words))
+    run.head.suites[0].prices = {
+        "syscall_call_ns": 9000.0,
+        "receiver_cipher_byte_ns": 1.0,
+        "kernel_cipher_byte_ns": 1.0,
+    }
+    run.head.suites[0].ciphering = ["receiver_cipher", "kernel_cipher"]
+    run.head.suites[0].taken = {name: steps for name in WAYS if (steps := PATHS[name].steps(DES3))}
+    text = " ".join(closing.lines(run.head, run.samples, ["record: x", "report: y"]))
+    assert "the sender's CPU" not in text
+    assert "9.0 µs" not in text, "that is the sender's"
+    assert "of the receiver's CPU" in text or "% of the CPU" in text, text

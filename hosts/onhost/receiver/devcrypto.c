@@ -15,9 +15,8 @@
 #include "devcrypto.h"
 
 #define DEVICE	"/dev/crypto"
-#define CHUNK	65536		/* as the sender's */
 
-static unsigned char buf[CHUNK];
+static unsigned char buf[CIPHER_CHUNK];
 
 static void __attribute__((noreturn)) refused(const char *what)
 {
@@ -93,7 +92,7 @@ void by_devcrypto(struct fetch *f)
 	look(f, device, ses);
 	check_padded(f);
 	while (left) {
-		size_t n = left < CHUNK ? (size_t)left : CHUNK, got = 0;
+		size_t n = left < CIPHER_CHUNK ? (size_t)left : CIPHER_CHUNK, got = 0;
 
 		while (got < n)
 			got += take(f, buf + got, n - got, MSG_WAITALL);

@@ -22,6 +22,7 @@
 #define READ_ROOM	(256 * 1024)
 #define NAME_ROOM	96
 #define MAX_BLOCK	16
+#define CIPHER_CHUNK	65536		/* of cipher text that is waited for at once: the sender's */
 #define NOT_THE_STREAM	"it was cut or changed on the way, or the key is another's"
 
 /* Who takes the bytes from the socket: the TLS library; recv; splice through a pipe; recv, and /dev/crypto deciphers.

@@ -36,6 +36,7 @@ void so_crypt_begin(struct fetch *f)
 {
 	const struct cipher *c = &f->r->cipher;
 	struct so_crypt_set set = { .keylen = (__u32)c->key_len, .ivlen = (__u32)c->iv_len, .pad = SO_CRYPT_PAD_PKCS7 };
+	const int chunk = CIPHER_CHUNK;
 	int err = 0;
 
 	if (setsockopt(f->fd, IPPROTO_TCP, TCP_ULP, ULP, sizeof(ULP) - 1))
@@ -51,6 +52,9 @@ void so_crypt_begin(struct fetch *f)
 		    c->key_len, c->iv_len, strerror(err));
 	look(f);
 	check_padded(f);
+	/* As much at a time as the traditional scheme takes. */
+	if (setsockopt(f->fd, SOL_SOCKET, SO_RCVLOWAT, &chunk, sizeof(chunk)))
+		die(EXIT_RUNTIME, "SO_RCVLOWAT: %s", strerror(errno));
 }
 
 void so_crypt_end(struct fetch *f)

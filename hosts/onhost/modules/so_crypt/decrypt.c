@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* From cipher text that TCP has to plain text in pages of ours. The reader's lock (rx.lock) is held throughout. */
+/* From cipher text that TCP has to plain text in pages of ours; rx.lock is held throughout. */
 #include <linux/bvec.h>
 #include <linux/uio.h>
 #include "internal.h"
@@ -31,7 +31,8 @@ unsigned int soc_readable(struct sock *sk, const struct soc_rx *rx)
 }
 
 /*
- * Pages for the first @len bytes of a chunk.  Those that a pipe has, too, are left to it.  Fewer where memory is short.
+ * Pages for the first @len bytes of a chunk.  Those that a pipe has, too, are left to it.
+ * Fewer where memory is short.
  */
 static unsigned int soc_get_pages(struct soc_rx *rx, unsigned int len)
 {
@@ -66,18 +67,27 @@ void soc_trim(struct soc_rx *rx)
 	}
 }
 
-/* What TCP has, to @off of the chunk; as TCP's own recvmsg(), with its waiting, its errors and its end (0). */
-static int soc_take(struct sock *sk, struct soc_ctx *ctx, unsigned int off, unsigned int len, int flags)
+/* Bytes from @at to the end of its page, or to @end. */
+static unsigned int soc_piece(unsigned int at, unsigned int end)
+{
+	return min_t(unsigned int, end - at, PAGE_SIZE - offset_in_page(at));
+}
+
+/* What TCP has, to @off of the chunk; its own recvmsg() waits, fails, and ends (0). */
+static int soc_take(struct sock *sk, struct soc_ctx *ctx, unsigned int off, unsigned int len,
+		    int flags)
 {
 	struct bio_vec bvec[SOC_MAX_PAGES];
 	unsigned int n = 0, at = off, end = off + len;
 	struct msghdr msg = {};
 
 	while (at < end) {
-		unsigned int in = offset_in_page(at), some = min_t(unsigned int, end - at, PAGE_SIZE - in);
+		struct bio_vec *v = &bvec[n++];
 
-		bvec_set_page(&bvec[n++], ctx->rx.pages[at / PAGE_SIZE], some, in);
-		at += some;
+		v->bv_page = ctx->rx.pages[at / PAGE_SIZE];
+		v->bv_offset = offset_in_page(at);
+		v->bv_len = soc_piece(at, end);
+		at += v->bv_len;
 	}
 	iov_iter_bvec(&msg.msg_iter, ITER_DEST, bvec, n, len);
 	return soc_base_recvmsg(ctx, sk, &msg, len, flags & MSG_DONTWAIT);
@@ -90,19 +100,22 @@ static int soc_decipher(struct soc_rx *rx, unsigned int off, unsigned int len, u
 
 	sg_init_table(rx->sg, DIV_ROUND_UP(end, PAGE_SIZE) - off / PAGE_SIZE);
 	while (at < end) {
-		unsigned int in = offset_in_page(at), some = min_t(unsigned int, end - at, PAGE_SIZE - in);
+		unsigned int some = soc_piece(at, end);
 
-		sg_set_page(&rx->sg[n++], rx->pages[at / PAGE_SIZE], some, in);
+		sg_set_page(&rx->sg[n++], rx->pages[at / PAGE_SIZE], some, offset_in_page(at));
 		at += some;
 	}
 	skcipher_request_set_crypt(rx->req, rx->sg, rx->sg, len, iv);
 	WRITE_ONCE(rx->requests, rx->requests + 1);
 	if (crypto_wait_req(crypto_skcipher_decrypt(rx->req), &rx->wait))
-		rx->err = -EIO;
+		WRITE_ONCE(rx->err, -EIO);
 	return rx->err;
 }
 
-/* Of a counter all, its last part of a block with a request of its own: that block's rest is deciphered with the next. */
+/*
+ * Of a counter all, its last part of a block with a request of its own: that block's rest
+ * is deciphered with the next.
+ */
 static int soc_decrypt_stream(struct soc_rx *rx, unsigned int avail)
 {
 	unsigned int rest = avail % rx->unit;
@@ -118,12 +131,13 @@ static int soc_decrypt_stream(struct soc_rx *rx, unsigned int avail)
 }
 
 /*
- * @n more bytes of cipher text are in the chunk, after rx->nrest that waited, or of a counter after as many zeros, which
- * stand for what has gone of its block.
+ * @n more bytes of cipher text are in the chunk, after rx->nrest that waited, or of a
+ * counter after as many zeros, which stand for what has gone of its block.
  */
 static int soc_decrypt(struct soc_rx *rx, unsigned int n)
 {
-	unsigned int first = rx->stream ? rx->nrest : 0, avail = rx->nrest + n, waits = soc_waits(rx, avail);
+	unsigned int first = rx->stream ? rx->nrest : 0, avail = rx->nrest + n;
+	unsigned int waits = soc_waits(rx, avail);
 	char *head = page_address(rx->pages[0]);
 	int err = 0;
 
@@ -172,7 +186,7 @@ static int soc_strip(struct soc_rx *rx)
 	return 0;
 }
 
-/* TCP gives nothing more: because the peer said so, or this end, or because the connection is no more. */
+/* TCP gives nothing more: the peer said so, or this end, or the connection is no more. */
 static int soc_finish(struct sock *sk, struct soc_rx *rx)
 {
 	int err = 0;
@@ -193,21 +207,28 @@ static int soc_finish(struct sock *sk, struct soc_rx *rx)
 	return err;
 }
 
+/* Cipher bytes that it takes to give @wanted plain ones. */
+static unsigned int soc_needed(const struct soc_rx *rx, size_t wanted)
+{
+	return rx->stream ? wanted : round_up(wanted, rx->unit) + soc_strips(rx) - rx->nrest;
+}
+
 /* Bytes to ask TCP for: as many as are there, and where a call has to wait, who knows? */
 static unsigned int soc_worth(struct sock *sk, const struct soc_rx *rx, size_t wanted, int flags)
 {
 	unsigned int most = rx->chunk - rx->nrest, inq = max(tcp_inq(sk), 0);
 
 	/* SO_RCVLOWAT is no reason to wait for more than was asked for. */
-	if (READ_ONCE(sk->sk_rcvlowat) > 1 && wanted + rx->unit < most)
-		most = round_up(wanted, rx->unit) + rx->unit;
+	if (READ_ONCE(sk->sk_rcvlowat) > 1 && wanted < most)
+		most = min(most, soc_needed(rx, wanted));
 	if (!inq && !(flags & MSG_DONTWAIT))
 		inq = most;
 	return clamp(inq, 1u, most);
 }
 
 /*
- * Have plain text: 1, or 0 at the end of the stream, or an error, which stays if the stream cannot go on after it.
+ * Have plain text: 1, or 0 at the end of the stream, or an error, which stays if the stream
+ * cannot go on after it.
  * Waits unless MSG_DONTWAIT is in @flags.  @wanted: by the call that asks.
  */
 int soc_fill(struct sock *sk, struct soc_ctx *ctx, size_t wanted, int flags)

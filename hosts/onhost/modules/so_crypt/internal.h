@@ -35,7 +35,7 @@
 #define SOC_OWED	1	/* soc_retry() is to run when tx_lock is free */
 #define SOC_RX_CONTENDED 2	/* someone got EAGAIN for rx.lock */
 
-/* Before 7.1 recvmsg() had a pointer to the length of an address that TCP does not tell. */
+/* In most kernels recvmsg() has a pointer to the length of an address, which TCP does not tell. */
 #ifdef SOC_HAVE_ADDR_LEN
 #define SOC_ADDR_LEN_PARAMETER	, int *addr_len
 #define SOC_ADDR_LEN_ARGUMENT	, addr_len

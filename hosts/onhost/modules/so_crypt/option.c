@@ -168,13 +168,15 @@ static int soc_set_rx(struct sock *sk, struct soc_ctx *ctx, const struct so_cryp
 		return err;
 
 	lock_sock(sk);
-	err = rx->clear ? -EBUSY : soc_hook_rx(sk, ctx);	/* its clear text would be cipher text */
+	/* Whoever reads clear text now would get cipher text. */
+	err = rx->clear ? -EBUSY : soc_hook_rx(sk, ctx);
 	if (!err) {
 		rx->unit = soc_unit(tfm);
 		rx->stream = soc_is_stream(tfm);
 		rx->pad = set->pad;
 		/* Beside a request's worth a block that waits for what follows. */
-		rx->chunk = min_t(unsigned int, soc_chunk(set, rx->unit) + rx->unit, SOC_MAX_PAGES * PAGE_SIZE);
+		rx->chunk = min_t(unsigned int, soc_chunk(set, rx->unit) + rx->unit,
+				  SOC_MAX_PAGES * PAGE_SIZE);
 		rx->req = req;
 		memcpy(rx->iv, set->iv, set->ivlen);
 		sock_set_flag(sk, SOCK_URGINLINE);	/* no byte leaves the stream */

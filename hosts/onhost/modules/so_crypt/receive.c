@@ -70,7 +70,7 @@ static ssize_t soc_splice_out(struct soc_rx *rx, struct pipe_inode_info *pipe, s
 		ssize_t err;
 
 		get_page(buf.page);
-		err = add_to_pipe(pipe, &buf);		/* which lets go of it where there is no room */
+		err = add_to_pipe(pipe, &buf);	/* where there is no room it lets go of it */
 		if (err < 0)
 			return done ?: err;
 		soc_taken(rx, n);
@@ -139,11 +139,6 @@ ssize_t soc_splice_read(struct socket *sock, loff_t *ppos, struct pipe_inode_inf
 	size_t done = 0;
 	ssize_t n;
 
-	if (soc_begin_clear(sk, ctx)) {
-		n = ctx->rx.base_ops->splice_read(sock, ppos, pipe, len, flags);
-		soc_end_clear(sk, ctx);
-		return n;
-	}
 	if (unlikely(*ppos))
 		return -ESPIPE;
 	n = soc_lock_rx(ctx, waits ? 0 : MSG_DONTWAIT);
@@ -174,7 +169,8 @@ __poll_t soc_poll(struct file *file, struct socket *sock, struct poll_table_stru
 	if (!smp_load_acquire(&ctx->rx.tfm))	/* pairs with soc_set_rx() */
 		return mask;
 	readable = soc_readable(sk, &ctx->rx);
-	if (READ_ONCE(ctx->rx.err) || (readable && ((mask & in) || readable >= sock_rcvlowat(sk, 0, INT_MAX))))
+	if (readable >= sock_rcvlowat(sk, 0, INT_MAX) || (readable && (mask & in)) ||
+	    READ_ONCE(ctx->rx.err))
 		return mask | in;
 	return READ_ONCE(sk->sk_shutdown) & RCV_SHUTDOWN ? mask : mask & ~in;
 }

@@ -145,8 +145,8 @@ enum {
  *	EOPNOTSUPP	a mode that cannot be carried on from request to request
  *	ENOKEY		@keylen is 0 and the cipher needs a key
  *	EBUSY		set before, or another thread is sending (SO_CRYPT_SET) or receiving
- *			(SO_CRYPT_SET_RX) clear text.  Of the latter, a call that began before
- *			TCP_ULP is not seen, and would take cipher text.
+ *			(SO_CRYPT_SET_RX) clear text.  Of the latter, a splice() and what began
+ *			before TCP_ULP are not seen, and would take cipher text.
  *	ENOTCONN	SO_CRYPT_SET: the sending side is closed
  *	ENOMEM, EINTR, and what the cipher's driver returns
  * ENOPROTOOPT: an option that does not exist.
