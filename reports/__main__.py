@@ -127,7 +127,7 @@ def _nightly(results: Path, arguments: Sequence[str]) -> int:
     )
     if not results.is_dir():
         raise ReportError(f"there is no results folder {results}", next_step="name it with --results")
-    found = nightly.report(dataset.update(results).nights(), nightly.load(results))
+    found = nightly.of_history(dataset.update(results), nightly.load(results))
     print(textwrap.fill(plain(found.paragraph), WIDTH, break_long_words=False, break_on_hyphens=False))
     nightly.save(results, found.told)
     return found.status

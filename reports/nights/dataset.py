@@ -252,9 +252,10 @@ def _append(path: Path, frame: pd.DataFrame) -> None:
     there = path.exists()
     if there:
         shutil.copyfile(path, new)
+    missing = [name for name, kind in table.COLUMNS.items() if kind == "float64"]
     fastparquet.write(
-        str(new), frame, compression=COMPRESSION, object_encoding="utf8", has_nulls=True, write_index=False,
-        row_group_offsets=[0], append=there,
+        str(new), frame, compression=COMPRESSION, object_encoding="utf8", has_nulls=missing, write_index=False,
+        row_group_offsets=[0], append=there, stats=False,
     )  # fmt: skip
     new.replace(path)
 
