@@ -157,7 +157,7 @@ def _history(results: Path, arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     if not results.is_dir():
         raise ReportError(f"there is no results folder {results}", next_step="name it with --results")
-    (dataset.again if options.again else dataset.update)(results)
+    (dataset.again if options.again else dataset.update)(results, sampled=True)
     print((results / dataset.FOLDER / dataset.SAMPLES).resolve())
     return 0
 

@@ -295,11 +295,11 @@ def _lost(group: Group, told: Sequence[Told]) -> list[tuple[str, str]]:
     """Cells that the run before measured and the newest did not: (id, why)."""
     if len(group.nights) < 2:
         return []
-    before = {cell.cell for cell in group.nights[-2].cells if cell.outcome == "measured"}
+    before = {cell.cell for cell in group.nights[-2].cells.rows() if cell.outcome == "measured"}
     already = {one.key[0] for one in told if one.group == group.name and one.since == group.started[-1]}
     return [
         (cell.cell, f"{cell.outcome}, {cell.reason or 'no reason was recorded'}")
-        for cell in group.nights[-1].cells
+        for cell in group.nights[-1].cells.rows()
         if cell.outcome != "measured" and cell.cell in before and cell.cell not in already
     ]
 
