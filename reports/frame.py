@@ -52,7 +52,7 @@ def samples(run: Run) -> pd.DataFrame:
     }
     columns["counted"] = [counted.get(one.cell, {}).get(one.block) is one for one in run.samples]
     columns |= {name: [row[name] for row in rows] for name in COLUMNS if name not in columns}
-    return pd.DataFrame({name: pd.array(columns[name], kind) for name, kind in COLUMNS.items()})
+    return pd.DataFrame({name: pd.Series(columns[name], dtype=kind) for name, kind in COLUMNS.items()})
 
 
 def _fields(cell: Cell) -> dict[str, Any]:

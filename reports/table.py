@@ -81,7 +81,7 @@ class Table:
     @cached_property
     def _full(self) -> NDArray[np.bool_]:
         """Whether a cell has one in every block."""
-        full: NDArray[np.bool_] = self._known.all(axis=1)
+        full: NDArray[np.bool_] = np.logical_and.reduce(self._known, axis=1)
         return full
 
     @cached_property
@@ -113,7 +113,7 @@ class Table:
         """Of many pairs of baseline and candidate at once: mean, standard error and blocks, as ``mean`` has them."""
         known = [(self.rows.get(a), self.rows.get(b)) for a, b in pairs]
         whole = [n for n, (a, b) in enumerate(known) if a is not None and b is not None and self._full[[a, b]].all()]
-        made: list[tuple[float, float, int] | None] = [None] * len(pairs)
+        made: list[tuple[float, float, int] | None] = [None for _ in pairs]
         places = np.array([known[n] for n in whole], dtype=int).reshape(-1, 2)
         logs = self._logs[metric][places[:, 0]] - self._logs[metric][places[:, 1]]
         count, finite = len(self.rounds), np.isfinite(logs).all(axis=1)
@@ -122,8 +122,8 @@ class Table:
             for n, centre, error in zip(np.array(whole, dtype=int)[finite].tolist(), centres, errors, strict=True):
                 made[n] = centre, error, count
         for n in set(range(len(pairs))) - set(whole):  # each lacks blocks of its own
-            found = self.mean(*pairs[n], metric)
-            made[n] = found and (found.mean, found.error, found.blocks)
+            if (found := self.mean(*pairs[n], metric)) is not None:
+                made[n] = found.mean, found.error, found.blocks
         return made
 
 

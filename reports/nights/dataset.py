@@ -164,7 +164,8 @@ def _update(results: Path, folder: Path, progress: Progress, beside: Beside | No
         for part in {one.part for name, one in index.runs.items() if name not in stay} | (_parts(folder) - sound):
             _keep(folder, part, {name for name, one in stay.items() if one.part == part})
         fresh = [path for name, path in runs.items() if name not in stay]
-        read, made = 0, {}
+        read = 0
+        made: dict[str, Any] = {}
         needs = "reports.parquet" if sampled else None
         for found, more in parallel.each(partial(_take, folder, beside, sampled), _batches(fresh), needs):
             stay |= found

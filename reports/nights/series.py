@@ -128,7 +128,7 @@ def _alikes(nights: Sequence[Night]) -> Iterable[_Alike]:
     found: dict[tuple[tuple[object, ...], ...], list[int]] = {}
     for place, night in enumerate(nights):
         ratios = night.ratios
-        same = tuple(map(tuple, (night.cells.ids, ratios.baselines, ratios.candidates, ratios.metrics)))
+        same = tuple(night.cells.ids), tuple(ratios.baselines), tuple(ratios.candidates), tuple(ratios.metrics)
         found.setdefault(same, []).append(place)
     for places in found.values():
         ids, ratios = nights[places[0]].cells.ids, nights[places[0]].ratios
