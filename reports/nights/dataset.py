@@ -134,7 +134,7 @@ def update(
 ) -> History:
     """Bring the dataset up to date with the records. Raises Refusal where it cannot be written.
 
-    ``sampled``: the samples too, which no page needs, and which take a third of the time.
+    ``sampled``: the samples too, which no page needs.
     ``beside``: makes something else of each record that is read, since reading is what takes long; in other processes,
     too. Of one that cannot be read nothing is made.
     """

@@ -162,7 +162,7 @@ def index_row(run: Run, told: Sequence[str] = ()) -> dict[str, str]:
         "kernel": kernel(head),
         "kind": words.label(head.testbed),
         "status": head.status,
-        "headline": answer.sentence(head, told),
+        "headline": answer.sentence(head, told, found),
         "verdict": answer.word(found) if found else "",
     }
 
