@@ -156,8 +156,8 @@ class Drive:
     def _hear(self, seconds: float) -> None:
         """Wait for news, take in what there is, and put it down; only then may workers forget what came home.
 
-        The night is put down at most once in SAVE_SECONDS: with 1400 runs that takes 30 ms of an idle processor, in which
-        no other thread gets on. Where news come faster than they are taken in, what is known is put down all the same.
+        The night is put down at most once in SAVE_SECONDS: with 1400 runs that takes an idle processor 30 ms, in which no
+        other thread gets on. Where news come faster than they are taken in, what is known is put down all the same.
         """
         with suppress(queue.Empty):
             news = self._news.get(timeout=max(0.0, seconds))
@@ -230,8 +230,8 @@ class Drive:
     def _again(self) -> None:
         """The connection was lost: another client asks for all that is not answered. Workers say what they claimed.
 
-        Dask would let the same client come back, by the same name. A scheduler that notes the loss of the old connection
-        after the new one has come removes the new one (seen in ``Scheduler.add_client``, distributed 2026.8).
+        Dask would let the same client come back, by the same name. A scheduler that notes the loss of the old
+        connection after the new one has come removes the new one (``Scheduler.add_client``, distributed 2026.8).
         """
         if self._stopping:  # workers end their runs and keep the records
             self._asked.clear()
