@@ -156,7 +156,7 @@ class Drive:
     def _hear(self, seconds: float) -> None:
         """Wait for news, take in what there is, and put it down; only then may workers forget what came home.
 
-        The night is put down at most once in SAVE_SECONDS: with 1400 runs that takes an idle processor 30 ms, in which no
+        The night is put down at most once in SAVE_SECONDS: with 1400 runs that takes an idle processor 30 ms, in which
         other thread gets on. Where news come faster than they are taken in, what is known is put down all the same.
         """
         with suppress(queue.Empty):
