@@ -157,7 +157,8 @@ class Drive:
         """Wait for news, take in what there is, and put it down; only then may workers forget what came home.
 
         The night is put down at most once in SAVE_SECONDS: with 1400 runs that takes an idle processor 30 ms, in which
-        other thread gets on. Where news come faster than they are taken in, what is known is put down all the same.
+        no other thread gets on. Where news come faster than they are taken in, what is known is put down all the
+        same.
         """
         with suppress(queue.Empty):
             news = self._news.get(timeout=max(0.0, seconds))
