@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -164,14 +164,17 @@ def with_samples(path: Path, head: Head) -> Run:
     """The record with its samples and blocks, where its head has been read. Raises RecordError as ``read``."""
     samples, cut = _lines(path / "samples.jsonl", DECODER, "a sample")
     blocks, blocks_cut = _blocks(path)
-    return Run(path, head, samples, _lost(head, samples, cut, blocks_cut), blocks)
+    found = {sample.cell for sample in samples if good(sample)}
+    return Run(path, head, samples, lost(head, found, _cut_off(cut, blocks_cut)), blocks)
 
 
-def essences(path: Path, head: Head) -> tuple[list[Essence], str | None]:
-    """What of a record's samples ratios are made of, and what they lack (``Run.lost``). Raises RecordError as ``read``,
-    but for what only the rest of a sample would show."""
+def essences(path: Path) -> tuple[list[Essence], list[str]]:
+    """What of a record's samples ratios are made of, and what of its files is cut off (``lost``).
+
+    Raises RecordError as ``read``, but for what only the rest of a sample would show.
+    """
     samples, cut = _lines(path / "samples.jsonl", ESSENCE_DECODER, "a sample")
-    return samples, _lost(head, samples, cut, _blocks(path)[1])
+    return samples, _cut_off(cut, _blocks(path)[1])
 
 
 def _blocks(path: Path) -> tuple[list[BlockFacts], bool]:
@@ -206,20 +209,19 @@ def _lines(name: Path, decoder: msgspec.json.Decoder[_Line], what: str) -> tuple
     return found, False
 
 
-def _lost(head: Head, samples: Sequence[Essence], cut: bool, block_cut: bool) -> str | None:
-    """What the samples on disk lack: a measured cell without one means that the file was changed afterwards.
+def _cut_off(sample: bool, block: bool) -> list[str]:
+    """What is cut off at the end of a record's files, in words."""
+    return [what for what, was in (("sample", sample), ("line of a block", block)) if was]
 
-    ``cut`` and ``block_cut``: whether the last line of samples, and of blocks, is cut off.
-    """
-    measured = head.measured
-    bare = len(measured - {sample.cell for sample in samples if good(sample)})
-    cut_off = {"sample": cut, "line of a block": block_cut}
-    missing = [
-        f"the last {what} on disk was cut off in the middle and is left out" for what, was in cut_off.items() if was
-    ]
+
+def lost(head: Head, found: Set[str], cut_off: Sequence[str]) -> str | None:
+    """What the samples on disk lack (``Run.lost``): a measured cell without one means that the file was changed
+    afterwards. ``found``: the cells that have a good one; ``cut_off``: as ``essences`` tells."""
+    bare = len(head.measured - found)
+    missing = [f"the last {what} on disk was cut off in the middle and is left out" for what in cut_off]
     if bare:
         missing.append(
-            f"of {len(measured)} measured cells, {bare} have no sample on disk, so that nobody can check them"
+            f"of {len(head.measured)} measured cells, {bare} have no sample on disk, so that nobody can check them"
         )
     return "; ".join(missing) or None
 

@@ -127,7 +127,7 @@ def _nightly(results: Path, arguments: Sequence[str]) -> int:
     )
     if not results.is_dir():
         raise ReportError(f"there is no results folder {results}", next_step="name it with --results")
-    found = nightly.report(dataset.update(results).nights(), nightly.load(results))
+    found = nightly.of_history(dataset.update(results), nightly.load(results))
     print(textwrap.fill(plain(found.paragraph), WIDTH, break_long_words=False, break_on_hyphens=False))
     nightly.save(results, found.told)
     return found.status
@@ -157,7 +157,7 @@ def _history(results: Path, arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     if not results.is_dir():
         raise ReportError(f"there is no results folder {results}", next_step="name it with --results")
-    (dataset.again if options.again else dataset.update)(results)
+    (dataset.again if options.again else dataset.update)(results, sampled=True)
     print((results / dataset.FOLDER / dataset.SAMPLES).resolve())
     return 0
 

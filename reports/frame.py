@@ -40,16 +40,19 @@ GEOMETRIC = ("seconds", "goodput_bits_per_second", "latency_p50_us")
 
 def samples(run: Run) -> pd.DataFrame:
     """One row per sample in the order they were taken, with the fields of its cell."""
-    cells, counted = {cell.id: cell for cell in run.head.cells}, run.counted()
-    rows: list[dict[str, Any]] = []
-    for sample in run.samples:
-        cell = cells.get(sample.cell)
-        row = {"cell": sample.cell} | (_fields(cell) if cell else dict.fromkeys(CELL_FIELDS))
-        row |= {"block": sample.block, "index": sample.index, "warmup": sample.warmup, "valid": sample.valid}
-        row["counted"] = counted.get(sample.cell, {}).get(sample.block) is sample
-        row |= _measured(sample)
-        rows.append(row)
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    counted = run.counted()
+    fields: dict[str, dict[str, Any]] = {cell.id: _fields(cell) for cell in run.head.cells}
+    unknown = dict.fromkeys(CELL_FIELDS)
+    rows = [_measured(sample) for sample in run.samples]
+    columns: dict[str, list[Any]] = {"cell": [sample.cell for sample in run.samples]}
+    of_cells = [fields.get(sample.cell, unknown) for sample in run.samples]
+    columns |= {name: [one[name] for one in of_cells] for name in CELL_FIELDS}
+    columns |= {
+        name: [getattr(sample, name) for sample in run.samples] for name in ("block", "index", "warmup", "valid")
+    }
+    columns["counted"] = [counted.get(one.cell, {}).get(one.block) is one for one in run.samples]
+    columns |= {name: [row[name] for row in rows] for name in COLUMNS if name not in columns}
+    return pd.DataFrame({name: pd.Series(columns[name], dtype=kind) for name, kind in COLUMNS.items()})
 
 
 def _fields(cell: Cell) -> dict[str, Any]:

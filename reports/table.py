@@ -19,6 +19,8 @@ from hosts.roles import ROLES
 from reports.means import means
 
 Numbers = NDArray[np.float64]
+Columns = dict[str, NDArray[Any]]
+"""By name, all of one length."""
 COLUMNS = {
     "run": "object",
     "cell": "object",
@@ -79,7 +81,7 @@ class Table:
     @cached_property
     def _full(self) -> NDArray[np.bool_]:
         """Whether a cell has one in every block."""
-        full: NDArray[np.bool_] = self._known.all(axis=1)
+        full: NDArray[np.bool_] = np.logical_and.reduce(self._known, axis=1)
         return full
 
     @cached_property
@@ -111,7 +113,7 @@ class Table:
         """Of many pairs of baseline and candidate at once: mean, standard error and blocks, as ``mean`` has them."""
         known = [(self.rows.get(a), self.rows.get(b)) for a, b in pairs]
         whole = [n for n, (a, b) in enumerate(known) if a is not None and b is not None and self._full[[a, b]].all()]
-        made: list[tuple[float, float, int] | None] = [None] * len(pairs)
+        made: list[tuple[float, float, int] | None] = [None for _ in pairs]
         places = np.array([known[n] for n in whole], dtype=int).reshape(-1, 2)
         logs = self._logs[metric][places[:, 0]] - self._logs[metric][places[:, 1]]
         count, finite = len(self.rounds), np.isfinite(logs).all(axis=1)
@@ -120,12 +122,12 @@ class Table:
             for n, centre, error in zip(np.array(whole, dtype=int)[finite].tolist(), centres, errors, strict=True):
                 made[n] = centre, error, count
         for n in set(range(len(pairs))) - set(whole):  # each lacks blocks of its own
-            found = self.mean(*pairs[n], metric)
-            made[n] = found and (found.mean, found.error, found.blocks)
+            if (found := self.mean(*pairs[n], metric)) is not None:
+                made[n] = found.mean, found.error, found.blocks
         return made
 
 
-def columns(name: str, head: Head, samples: Sequence[Essence]) -> pd.DataFrame:
+def columns(name: str, head: Head, samples: Sequence[Essence]) -> Columns:
     """All samples of a run as COLUMNS, in the order they were taken; NaN where a number is missing.
 
     ``name``: of its folder. Raises OverflowError for a block that is no number of 64 bits.
@@ -151,10 +153,10 @@ def columns(name: str, head: Head, samples: Sequence[Essence]) -> pd.DataFrame:
     for role in ROLES:
         busy = made[f"{role}_cpu_seconds"], made[f"{role}_step"], made["bytes"]
         made[f"{role}_cpu_seconds_per_gb"] = cpu_seconds_per_gb(*busy)
-    return pd.DataFrame({name: made[name] for name in COLUMNS}, copy=False)
+    return {name: made[name] for name in COLUMNS}
 
 
-def _counted(columns: Mapping[str, NDArray[Any]], measured: Container[str]) -> NDArray[np.bool_]:
+def _counted(columns: Columns, measured: Container[str]) -> NDArray[np.bool_]:
     """Which samples count, as ``harness.samples.counted`` has it: of several in one cell and block, the last."""
     cells, names = pd.factorize(columns["cell"])
     blocks, numbers = pd.factorize(columns["block"])
@@ -177,14 +179,14 @@ def cpu_seconds_per_gb(seconds: Numbers, step: Numbers, size: Numbers) -> Number
         return np.where((seconds >= TICKS * step) & (size > 0), seconds / size * 1e9, np.nan)
 
 
-def table(samples: pd.DataFrame) -> Table:
+def table(samples: Columns) -> Table:
     """The samples of one run that count, by cell and block."""
-    kept = samples["counted"].to_numpy()
-    cell, block, number = (samples[name].to_numpy()[kept] for name in ("cell", "block", "round"))
+    kept = samples["counted"]
+    cell, block, number = (samples[name][kept] for name in ("cell", "block", "round"))
     cells, names = pd.factorize(cell)
     blocks, numbers = pd.factorize(block)
     every = np.full((len(OF_METRIC), len(names), len(numbers)), np.nan)
-    every[:, cells, blocks] = [samples[name].to_numpy()[kept] for name in OF_METRIC.values()]
+    every[:, cells, blocks] = [samples[name][kept] for name in OF_METRIC.values()]
     rounds = np.zeros(len(numbers), dtype=np.int64)
     rounds[blocks] = number
     rows = {str(name): row for row, name in enumerate(names)}

@@ -13,6 +13,7 @@ import asyncio
 import itertools
 import json
 import logging
+import os
 import random
 import resource
 import shlex
@@ -144,6 +145,7 @@ def told(one: Night, folder: Path, took: float, ideal: float) -> dict[str, objec
         "and the longest": round(max(gaps), 2) if gaps else None,
         "peak MiB of scheduler and driver": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "processor seconds of scheduler and driver": round(time.process_time(), 1),
+        "load of this machine": round(os.getloadavg()[1], 1),
     }
 
 

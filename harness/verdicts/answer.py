@@ -124,14 +124,15 @@ def about(head: Head) -> Answer | None:
     return Answer(_subject(head, pair[0]), _object(head, pair[1]), pair, _places(mine, cells, wanted))
 
 
-def sentence(head: Head, times: Callable[[float], str] | None = None) -> str:
+def sentence(head: Head, times: Callable[[float], str] | None = None, known: Answer | None = None) -> str:
     """The answer in a sentence of at most WORDS words, with the least and greatest ratio that the intervals allow.
 
     It says whether the run is whole, whether its testbed is emulated, and every size that is undecided, not measured
-    or contradicts another. ``times``: how a ratio is written, by default as in ``x1.07``.
+    or contradicts another. ``times``: how a ratio is written, by default as in ``x1.07``. ``known``: what it is about,
+    where that was asked before.
     """
     before = opening(head)
-    found = about(head)
+    found = known or about(head)
     forms = list(_forms(found, times or ratio) if found and found.compared else _nothing(head, found))
     chosen = next((form for form in forms if len((before + form).split()) <= WORDS), forms[-1])
     return before + chosen if before or not chosen.startswith(LOWER) else chosen[0].upper() + chosen[1:]

@@ -20,18 +20,18 @@ def about(head: Head) -> Answer | None:
     return answer.about(words.spoken(head))
 
 
-def sentence(head: Head, told: Sequence[str] = ()) -> str:
+def sentence(head: Head, told: Sequence[str] = (), known: Answer | None = None) -> str:
     """The run's answer in one sentence of at most WORDS words.
 
     ``told`` are sentences that need no comparison, on what kernel cryptography costs: the first speaks for a run that
-    compared nothing.
+    compared nothing. ``known``: what the answer is about, where that was asked before.
     """
-    if told and about(head) is None:
+    if told and (known or about(head)) is None:
         opening = answer.opening(words.spoken(head))
         short = (text for text in _shorter(told[0]) if len((opening + text).split()) <= WORDS)
         if text := next(short, ""):
             return f"{opening}{text}"
-    return answer.sentence(words.spoken(head), _times)
+    return answer.sentence(words.spoken(head), _times, known)
 
 
 def of_part(head: Head, verdicts: Iterable[Verdict]) -> str:

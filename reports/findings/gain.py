@@ -15,7 +15,6 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
 
 from harness.api.steps import CHUNK_BYTES, Price, Steps
 from harness.costs import prediction
@@ -104,6 +103,8 @@ class Model:
 
     def crossing_for(self, gain: float) -> float | None:
         """The price of a crossing at which this run's cipher would show this gain; None where none on the map would."""
+        from scipy.optimize import brentq  # here: it takes a fifth of a second to import, and most pages need none
+
         cipher, (low, high) = self.here.cipher, (CROSSING_NS[0] / 1e3, CROSSING_NS[1] * 1e3)
 
         def short(crossing: float) -> float:

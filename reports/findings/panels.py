@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import pandas as pd
 
@@ -47,6 +49,11 @@ class Panel:
     """What the baseline is called."""
     verdicts: dict[tuple[str, str], Verdict] = field(default_factory=dict)
     """By the candidate's id and the metric."""
+
+    @cached_property
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """The same by id."""
+        return dict(zip(self.summary.index, records(self.summary), strict=True))
 
     @property
     def title(self) -> str:
@@ -151,13 +158,19 @@ def absent(panel: Panel) -> list[tuple[str, str, str]]:
 
 def value(panel: Panel, cell: Cell, name: str) -> tuple[float, float, float]:
     """A cell's mean of a quantity with its interval."""
-    row = panel.summary.loc[cell.id].to_dict()
+    row = panel.rows[cell.id]
     return float(row[name]), float(row[f"{name}_low"]), float(row[f"{name}_high"])
 
 
 def counted(panel: Panel, cell: Cell) -> int:
     """How many samples of a cell count."""
-    return int(panel.summary.loc[cell.id].to_dict()["samples"])
+    return int(panel.rows[cell.id]["samples"])
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a data frame; its own way takes five times as long."""
+    columns = [table[name].tolist() for name in table.columns]
+    return [dict(zip(table.columns, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def has_cpu(panel: Panel) -> bool:

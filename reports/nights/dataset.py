@@ -1,9 +1,9 @@
-"""All samples of all runs, and what each night says, in parts that are read alone: ``results/history``.
+"""What each night says, and all samples of all runs, in parts that are read alone: ``results/history``.
 
-``samples/profile=P/testbed=T/month=M/samples.parquet``: a row for each sample (``reports/table.py``), partitioned as
-Hive names folders, so that other programs read it by column and partition. ``nights/…/M.jsonl``: a line for each run of
-the same month (``reports/nights/history.py``), which is what pages and trends are made from. ``index.json``: which run
-is where.
+``nights/profile=P/testbed=T/month=M.jsonl``: a line for each run of a month (``reports/nights/history.py``), which is
+what pages and trends are made from. ``samples/…/month=M/samples.parquet``: a row for each of their samples
+(``reports/table.py``), partitioned as Hive names folders, so that other programs read it by column and partition; it is
+made where somebody asks for it. ``index.json``: which run is where.
 
 All of it is made from the records: a run that is new, changed or gone is read again or left out, and so is every run of
 a part that is not as it was left. Texts are plain: fastparquet takes the categories of one file for those of all.
@@ -32,6 +32,7 @@ from hosts.progress import Progress, silent
 from reports import parallel, table
 from reports.nights import history
 from reports.nights.history import Night
+from reports.table import Columns
 
 FOLDER = "history"
 SAMPLES, NIGHTS, INDEX = "samples", "nights", "index.json"
@@ -46,10 +47,12 @@ Beside = Callable[[Path, Head, Night], Any]
 
 
 class Known(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A run that the dataset has. ``key``: of its record, empty while it goes on. ``part``: where it is."""
+    """A run that the dataset has. ``key``: of its record, empty while it goes on. ``part``: where it is. ``sampled``:
+    whether its samples are there, too."""
 
     key: str
     part: str
+    sampled: bool
 
 
 class Index(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -126,14 +129,17 @@ def samples(results: Path, partition: str, columns: Sequence[str] | None = None)
     return pd.concat(frames, ignore_index=True) if frames else empty
 
 
-def update(results: Path, progress: Progress = silent, beside: Beside | None = None) -> History:
+def update(
+    results: Path, progress: Progress = silent, beside: Beside | None = None, *, sampled: bool = False
+) -> History:
     """Bring the dataset up to date with the records. Raises Refusal where it cannot be written.
 
+    ``sampled``: the samples too, which no page needs.
     ``beside``: makes something else of each record that is read, since reading is what takes long; in other processes,
     too. Of one that cannot be read nothing is made.
     """
     try:
-        return _update(results, results / FOLDER, progress, beside)
+        return _update(results, results / FOLDER, progress, beside, sampled)
     except OSError as error:
         raise Refusal(
             f"cannot write the history in {results / FOLDER}: {error.strerror or error}",
@@ -141,21 +147,27 @@ def update(results: Path, progress: Progress = silent, beside: Beside | None = N
         ) from error
 
 
-def _update(results: Path, folder: Path, progress: Progress, beside: Beside | None) -> History:
+def _update(results: Path, folder: Path, progress: Progress, beside: Beside | None, sampled: bool) -> History:
     runs = {path.name: path for path in records.list_runs(results)}
     keys = {name: history.key(path) for name, path in runs.items()}
     folder.mkdir(parents=True, exist_ok=True)
     with _held(folder / "lock"):
         index = _load(folder)
         sound = {part for part, stamp in index.parts.items() if stamp == _stamp(folder, part)}
-        stay = {name: one for name, one in index.runs.items() if one.part in sound and one.key == keys.get(name)}
+        stay = {
+            name: one
+            for name, one in index.runs.items()
+            if one.part in sound and one.key == keys.get(name) and (one.sampled or not sampled)
+        }
         if len(stay) == len(index.runs) == len(runs) and sound == index.parts.keys() == _parts(folder):
             return History(results, index)
         for part in {one.part for name, one in index.runs.items() if name not in stay} | (_parts(folder) - sound):
             _keep(folder, part, {name for name, one in stay.items() if one.part == part})
         fresh = [path for name, path in runs.items() if name not in stay]
-        read, made = 0, {}
-        for found, more in parallel.each(partial(_take, folder, beside), _batches(fresh), "reports.parquet"):
+        read = 0
+        made: dict[str, Any] = {}
+        needs = "reports.parquet" if sampled else None
+        for found, more in parallel.each(partial(_take, folder, beside, sampled), _batches(fresh), needs):
             stay |= found
             made |= more
             progress(f"history: {next(iter(found))}", read / len(fresh))
@@ -166,10 +178,10 @@ def _update(results: Path, folder: Path, progress: Progress, beside: Beside | No
     return History(results, index, made)
 
 
-def again(results: Path, progress: Progress = silent) -> History:
+def again(results: Path, progress: Progress = silent, *, sampled: bool = False) -> History:
     """Make the dataset from nothing. Raises Refusal as ``update``."""
     shutil.rmtree(results / FOLDER, ignore_errors=True)
-    return update(results, progress)
+    return update(results, progress, sampled=sampled)
 
 
 def _load(folder: Path) -> Index:
@@ -203,32 +215,35 @@ def _batches(paths: Sequence[Path]) -> list[list[Path]]:
     return [some[n : n + TOGETHER] for some in alike.values() for n in range(0, len(some), TOGETHER)]
 
 
-def _take(folder: Path, beside: Beside | None, paths: Sequence[Path]) -> tuple[dict[str, Known], dict[str, Any]]:
+def _take(
+    folder: Path, beside: Beside | None, sampled: bool, paths: Sequence[Path]
+) -> tuple[dict[str, Known], dict[str, Any]]:
     """Read records and put down what they hold; where each went, and what was made beside it."""
-    parts: dict[str, list[tuple[Night, pd.DataFrame | None]]] = {}
+    parts: dict[str, list[tuple[Night, Columns | None]]] = {}
     found: dict[str, Known] = {}
     made: dict[str, Any] = {}
     for path in paths:
-        night, head, frame = _read(path)
-        part = UNREAD if frame is None else f"{named(night.profile, night.testbed)}/month={night.started[:7]}"
-        parts.setdefault(part, []).append((night, frame))
-        found[path.name] = Known(night.key, part)
+        night, head, columns = _read(path)
+        part = UNREAD if head is None else f"{named(night.profile, night.testbed)}/month={night.started[:7]}"
+        parts.setdefault(part, []).append((night, columns if sampled else None))
+        found[path.name] = Known(night.key, part, sampled or head is None)
         if beside and head and (one := beside(path, head, night)) is not None:
             made[path.name] = one
     with _held(folder / "parts.lock"):
         for part, some in parts.items():
-            _add(folder, part, [night for night, _ in some], [frame for _, frame in some if frame is not None])
+            _add(folder, part, [night for night, _ in some], [pd.DataFrame(one, copy=False) for _, one in some if one])
     return found, made
 
 
-def _read(path: Path) -> tuple[Night, Head | None, pd.DataFrame | None]:
+def _read(path: Path) -> tuple[Night, Head | None, Columns | None]:
     """A record as a night, its head and its samples; neither of one that cannot be read."""
     stamp = history.key(path)
     try:
         head = records.read_head(path)
-        samples, lost = records.essences(path, head)
-        frame = table.columns(path.name, head, samples)
-        return history.of(path, "" if head.status == "running" else stamp, head, frame, lost), head, frame
+        samples, cut_off = records.essences(path)
+        columns = table.columns(path.name, head, samples)
+        lost = records.lost(head, set(columns["cell"][columns["counted"]]), cut_off)
+        return history.of(path, "" if head.status == "running" else stamp, head, columns, lost), head, columns
     except (HarnessError, ArithmeticError) as error:  # a date can be beyond what a calendar holds
         return history.unreadable(path, error), None, None
 
@@ -252,9 +267,10 @@ def _append(path: Path, frame: pd.DataFrame) -> None:
     there = path.exists()
     if there:
         shutil.copyfile(path, new)
+    missing = [name for name, kind in table.COLUMNS.items() if kind == "float64"]
     fastparquet.write(
-        str(new), frame, compression=COMPRESSION, object_encoding="utf8", has_nulls=True, write_index=False,
-        row_group_offsets=[0], append=there,
+        str(new), frame, compression=COMPRESSION, object_encoding="utf8", has_nulls=missing, write_index=False,
+        row_group_offsets=[0], append=there, stats=False,
     )  # fmt: skip
     new.replace(path)
 

@@ -2,7 +2,8 @@
 
 For each pair that a run compared (the pairs of its verdicts) a night holds the mean of the log ratios baseline /
 candidate of the blocks that both measured, with its standard error, both as the run's own verdicts have them. Absolute
-times are kept to be shown: they differ by factors from boot to boot and are never judged.
+times are kept to be shown: they differ by factors from boot to boot and are never judged. Both are kept by column: a
+year of them becomes series in less than half the time.
 """
 
 from __future__ import annotations
@@ -11,21 +12,21 @@ import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
-import pandas as pd
 
 from harness import record
 from harness.record import Head, Metric
 from hosts.errors import HarnessError
 from reports import words
-from reports.table import Table, table
+from reports.table import Columns, Table, table
 
-VERSION = 6
+VERSION = 7
 """Of what is kept of a run."""
 
 
-class Ratio(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):
+class Ratio(NamedTuple):
     """One pair in one night."""
 
     baseline: int
@@ -40,7 +41,7 @@ class Ratio(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=
     blocks: int
 
 
-class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):
+class Measured(NamedTuple):
     """One cell in one night."""
 
     cell: str
@@ -51,6 +52,48 @@ class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_li
     reason: str | None
     seconds: float | None
     """Median of the samples that count; None where none counts."""
+
+
+class Ratios(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):
+    """The pairs of a night by column, each with a value for each pair, as ``Ratio`` has them."""
+
+    baselines: list[int] = []
+    candidates: list[int] = []
+    metrics: list[Metric] = []
+    log_ratios: list[float] = []
+    errors: list[float] = []
+    blocks: list[int] = []
+
+    @classmethod
+    def of(cls, rows: Iterable[Ratio]) -> Ratios:
+        """These pairs by column."""
+        return cls(*map(list, zip(*rows, strict=True)))
+
+    def rows(self) -> list[Ratio]:
+        """One after another."""
+        columns = self.baselines, self.candidates, self.metrics, self.log_ratios, self.errors, self.blocks
+        return [Ratio(*row) for row in zip(*columns, strict=True)]
+
+
+class Cells(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True, gc=False):
+    """The cells of a night by column, each with a value for each cell, as ``Measured`` has them."""
+
+    ids: list[str] = []
+    paths: list[str] = []
+    suites: list[str] = []
+    outcomes: list[record.Outcome] = []
+    reasons: list[str | None] = []
+    seconds: list[float | None] = []
+
+    @classmethod
+    def of(cls, rows: Iterable[Measured]) -> Cells:
+        """These cells by column."""
+        return cls(*map(list, zip(*rows, strict=True)))
+
+    def rows(self) -> list[Measured]:
+        """One after another."""
+        columns = self.ids, self.paths, self.suites, self.outcomes, self.reasons, self.seconds
+        return [Measured(*row) for row in zip(*columns, strict=True)]
 
 
 class Night(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
@@ -82,8 +125,8 @@ class Night(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     links: dict[str, str] = {}
     """Over what links its transfers went, by suite: where two nights tell it, it must be alike, too. Older records do
     not tell it."""
-    cells: list[Measured] = []
-    ratios: list[Ratio] = []
+    cells: Cells = Cells()
+    ratios: Ratios = Ratios()
 
     @property
     def group(self) -> tuple[str, str, str]:
@@ -129,7 +172,7 @@ def told(error: Exception) -> str:
     return reason if isinstance(error, HarnessError) else f"{type(error).__name__}: {reason}"
 
 
-def of(path: Path, key: str, head: Head, samples: pd.DataFrame, lost: str | None = None) -> Night:
+def of(path: Path, key: str, head: Head, samples: Columns, lost: str | None = None) -> Night:
     """A record that was read, with its ``samples`` (``reports/table.py``) and what they lack, as a night."""
     numbers = table(samples)
     return Night(
@@ -146,11 +189,11 @@ def of(path: Path, key: str, head: Head, samples: pd.DataFrame, lost: str | None
         facts=_facts(head),
         terms={suite.name: _terms(suite, head.estimator, head.receiver) for suite in head.suites},
         links=_links(head),
-        cells=[
+        cells=Cells.of(
             Measured(cell.id, cell.path, cell.suite, cell.outcome, cell.reason, _seconds(numbers, cell.id))
             for cell in head.cells
-        ],
-        ratios=_ratios(head, numbers),
+        ),
+        ratios=Ratios.of(_ratios(head, numbers)),
     )
 
 

@@ -11,13 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from hosts.errors import Refusal
-from reports import table, words
-from reports.nights import change, history
+from reports import parallel, table, words
+from reports.nights import change, dataset, history
+from reports.nights.dataset import History
 from reports.nights.history import Night
 from reports.nights.series import NEAR, RECENT, Found, Group, Key, Series, changes, groups, level, ratios
 
@@ -62,6 +64,50 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """What the paragraph tells of a group besides its changes."""
+
+    name: tuple[str, str, str]
+    newest: str
+    """When its newest night began."""
+    nights: int
+    ratios: int
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """What is said of a change in the group ``name``."""
+
+    better: bool
+    new: bool
+    name: tuple[str, str, str]
+    said: str
+
+
+@dataclass(frozen=True, order=True)
+class Broken:
+    """A run that cannot be compared. ``unread``: it is told of only where it is newer than all others."""
+
+    moment: str
+    folder: str
+    said: str
+    unread: bool
+
+
+@dataclass(frozen=True)
+class Part:
+    """What the nights of some groups say by themselves."""
+
+    standings: tuple[Standing, ...]
+    events: tuple[Sentence, ...]
+    lost: tuple[tuple[str, str], ...]
+    """Cells that are no longer measured: id, and why."""
+    broken: tuple[Broken, ...]
+    fresh: tuple[Told, ...]
+    """What is to be remembered besides what was."""
+
+
+@dataclass(frozen=True)
 class Report:
     """What to print, the exit status, and what is to be remembered as told."""
 
@@ -75,31 +121,66 @@ def report(nights: Sequence[Night], told: Sequence[Told], alpha: float | None = 
 
     ``alpha``: the level of one series' test, where these nights are a part of all that are looked at together.
     """
+    return _together([_part(nights, told, level(ratios(nights)) if alpha is None else alpha)], told)
+
+
+def of_history(past: History, told: Sequence[Told]) -> Report:
+    """The same of all that the history has, a partition at a time: no more than that is in memory of a process."""
+    parts = list(past.parts().values())
+    alpha = level(sum(parallel.each(partial(_ratios, past.results), parts)))
+    return _together(list(parallel.each(partial(_of_parts, past.results, told, alpha), parts)), told)
+
+
+def _ratios(results: Path, parts: Sequence[str]) -> int:
+    return ratios(dataset.nights(results, parts))
+
+
+def _of_parts(results: Path, told: Sequence[Told], alpha: float, parts: Sequence[str]) -> Part:
+    return _part(dataset.nights(results, parts), told, alpha)
+
+
+def _part(nights: Sequence[Night], told: Sequence[Told], alpha: float) -> Part:
+    """What these nights say by themselves, where all nights of their groups are among them."""
     everything = groups(nights)
-    broken = _broken(nights, everything)
-    if not everything:
-        nothing = "Nothing can be compared: no run in the history is complete."
-        return Report(" ".join([nothing, *broken]), UNKNOWN, tuple(told))
-    alpha = level(ratios(nights)) if alpha is None else alpha
     events: list[Event] = []
-    keep = list(told)
+    fresh: list[Told] = []
     for group in everything:
         mine, more = _events(group, alpha, [one for one in told if one.group == group.name])
         events += mine
-        keep += more
+        fresh += more
     lost = [(group, *cell) for group in everything for cell in _lost(group, told)]
-    keep += [Told(group.name, (name, name, "outcome"), group.started[-1], group.started[-1], False)
-             for group, name, _ in lost]  # fmt: skip
-    worse = [event for event in events if event.new and not event.better]
+    fresh += [Told(group.name, (name, name, "outcome"), group.started[-1], group.started[-1], False)
+              for group, name, _ in lost]  # fmt: skip
+    return Part(
+        tuple(Standing(one.name, one.started[-1], len(one.nights), len(one.series)) for one in everything),
+        tuple(Sentence(one.better, one.new, one.group.name, _sentence(one)) for one in events),
+        tuple((name, why) for _, name, why in lost),
+        tuple(_broken(nights, everything)),
+        tuple(fresh),
+    )
+
+
+def _together(parts: Sequence[Part], told: Sequence[Told]) -> Report:
+    """The paragraph of all of them."""
+    everything = sorted((one for part in parts for one in part.standings), key=lambda one: one.name)
+    newest = max((one.newest for one in everything), default="")
+    wrong = sorted(one for part in parts for one in part.broken if not one.unread or one.moment > newest)
+    broken = [one.said for one in wrong][-LISTED:]
+    if not everything:
+        nothing = "Nothing can be compared: no run in the history is complete."
+        return Report(" ".join([nothing, *broken]), UNKNOWN, tuple(told))
+    events = sorted((one for part in parts for one in part.events), key=lambda one: (one.better, not one.new, one.name))
+    lost = [cell for part in parts for cell in part.lost]
+    worse = [one for one in events if one.new and not one.better]
     sentences = [
         _opening(everything, len(worse) + bool(lost)),
-        *(_sentence(event) for event in sorted(events, key=lambda one: (one.better, not one.new))),
+        *(one.said for one in events),
         *_lost_words(lost),
         *_quiet(everything),
         *broken,
     ]
     status = WORSE if worse or lost else UNKNOWN if broken else UNCHANGED
-    return Report(" ".join(sentences), status, tuple(keep))
+    return Report(" ".join(sentences), status, (*told, *(one for part in parts for one in part.fresh)))
 
 
 def load(results: Path) -> list[Told]:
@@ -214,49 +295,48 @@ def _lost(group: Group, told: Sequence[Told]) -> list[tuple[str, str]]:
     """Cells that the run before measured and the newest did not: (id, why)."""
     if len(group.nights) < 2:
         return []
-    before = {cell.cell for cell in group.nights[-2].cells if cell.outcome == "measured"}
+    before = {cell.cell for cell in group.nights[-2].cells.rows() if cell.outcome == "measured"}
     already = {one.key[0] for one in told if one.group == group.name and one.since == group.started[-1]}
     return [
         (cell.cell, f"{cell.outcome}, {cell.reason or 'no reason was recorded'}")
-        for cell in group.nights[-1].cells
+        for cell in group.nights[-1].cells.rows()
         if cell.outcome != "measured" and cell.cell in before and cell.cell not in already
     ]
 
 
-def _broken(nights: Sequence[Night], everything: Sequence[Group]) -> list[str]:
-    """What is newest and cannot be compared: a sentence for each."""
+def _broken(nights: Sequence[Night], everything: Sequence[Group]) -> Iterable[Broken]:
+    """What is newest in its group and cannot be compared."""
     complete = {group.name: group.started[-1] for group in everything}
-    newest = max(complete.values(), default="")
-    sentences = []
     for night in nights:
+        said = ""
         if night.problem is not None:
-            if history.moment(night) > newest:
-                sentences.append(f"The newest record, {night.folder}, cannot be read: {night.problem}.")
+            said = f"The newest record, {night.folder}, cannot be read: {night.problem}."
         elif night.status != "complete" and night.started > complete.get(night.group, ""):
             why = f" ({night.reason})" if night.reason else ""
             how = f"{night.status}{why}"
-            sentences.append(f"The run {night.folder} of {_where(night.group)} is {how} and was not compared.")
+            said = f"The run {night.folder} of {_where(night.group)} is {how} and was not compared."
         elif night.lost and night.started == complete.get(night.group):
-            sentences.append(f"The record {night.folder} is not whole: {night.lost}.")
-    return sentences[-LISTED:]
+            said = f"The record {night.folder} is not whole: {night.lost}."
+        if said:
+            yield Broken(history.moment(night), night.folder, said, night.problem is not None)
 
 
-def _opening(everything: Sequence[Group], bad: int) -> str:
-    newest = max(everything, key=lambda group: group.started[-1])
-    short = [group for group in everything if len(group.nights) < change.FEWEST]
+def _opening(everything: Sequence[Standing], bad: int) -> str:
+    newest = max(one.newest for one in everything)
+    short = [one for one in everything if one.nights < change.FEWEST]
     good = "nothing changed for the worse" if len(short) < len(everything) else "too early to tell of changes"
     verdict = f"{words.count(bad, 'change')} for the worse" if bad else good
-    series = sum(len(group.series) for group in everything)
+    series = sum(one.ratios for one in everything)
     return (
-        f"Night of {_day(newest.nights[-1])}: {verdict}; {words.count(series, 'ratio')} in "
+        f"Night of {_day(newest)}: {verdict}; {words.count(series, 'ratio')} in "
         f"{words.count(len(everything), 'profile')} over {_nights(everything, short)}."
     )
 
 
-def _nights(everything: Sequence[Group], short: Sequence[Group]) -> str:
+def _nights(everything: Sequence[Standing], short: Sequence[Standing]) -> str:
     """How many nights there are, with the newest, and where they are too few: in the groups that are ``short``."""
-    most = words.count(max(len(group.nights) for group in everything), "night")
-    where = f" for {', '.join(_where(group.name) for group in short)}" if len(short) < len(everything) else ""
+    most = words.count(max(one.nights for one in everything), "night")
+    where = f" for {', '.join(_where(one.name) for one in short)}" if len(short) < len(everything) else ""
     return f"{most} (fewer than the {change.FEWEST} that are needed{where})" if short else most
 
 
@@ -278,7 +358,7 @@ def _sentence(event: Event) -> str:
     levels = ", ".join(f"x{words.ratio(table.factor(v))}" for v in (middle.change.before, middle.change.after))
     return (
         f"{event.path} {verb} by {words.percent(abs(factor - 1))}{how} {against} in {_where(event.group.name)}{told}, "
-        f"since the run of {_day(first)}: {', '.join(named[:LISTED])}{more}; ratio before and after: {levels}."
+        f"since the run of {_day(first.started)}: {', '.join(named[:LISTED])}{more}; ratio before and after: {levels}."
         f"{_between(last, first)}"
     )
 
@@ -293,19 +373,19 @@ def _between(last: Night, first: Night) -> str:
     return (f" Between the two runs also changed: {', '.join(changed)}." if changed else "") + gap
 
 
-def _lost_words(lost: Sequence[tuple[Group, str, str]]) -> list[str]:
+def _lost_words(lost: Sequence[tuple[str, str]]) -> list[str]:
     if not lost:
         return []
-    listed = "; ".join(f"{name}: {why}" for _, name, why in lost[:LISTED])
+    listed = "; ".join(f"{name}: {why}" for name, why in lost[:LISTED])
     more = f"; and {len(lost) - LISTED} more" if len(lost) > LISTED else ""
     return [f"No longer measured: {listed}{more}."]
 
 
-def _quiet(everything: Sequence[Group]) -> list[str]:
+def _quiet(everything: Sequence[Standing]) -> list[str]:
     """Profiles that were not run in the newest night: a gap in their history, no change."""
-    newest = max(_start(group.nights[-1]) for group in everything)
-    late = [group for group in everything if newest - _start(group.nights[-1]) > timedelta(days=1)]
-    return [f"{_where(group.name)} was not run: a gap since {_day(group.nights[-1])}." for group in late]
+    newest = max(datetime.fromisoformat(one.newest) for one in everything)
+    late = [one for one in everything if newest - datetime.fromisoformat(one.newest) > timedelta(days=1)]
+    return [f"{_where(one.name)} was not run: a gap since {_day(one.newest)}." for one in late]
 
 
 def _where(name: tuple[str, str, str]) -> str:
@@ -316,5 +396,5 @@ def _start(night: Night) -> datetime:
     return datetime.fromisoformat(night.started)
 
 
-def _day(night: Night) -> str:
-    return f"{_start(night):%Y-%m-%d}"
+def _day(started: str) -> str:
+    return f"{datetime.fromisoformat(started):%Y-%m-%d}"

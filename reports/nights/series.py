@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.record import Metric
 from reports.nights import change
@@ -102,38 +103,68 @@ def _wanted(nights: Sequence[Night]) -> dict[Key, tuple[Measured, Measured, Nigh
     """Pairs of the last RECENT nights, each with the newest that has it."""
     wanted: dict[Key, tuple[Measured, Measured, Night]] = {}
     for night in reversed(nights[-RECENT:]):
-        for ratio in night.ratios:
-            baseline, cell = night.cells[ratio.baseline], night.cells[ratio.candidate]
+        cells = night.cells.rows()
+        for ratio in night.ratios.rows():
+            baseline, cell = cells[ratio.baseline], cells[ratio.candidate]
             key = (baseline.cell, cell.cell, ratio.metric)
             if key not in wanted:
                 wanted[key] = baseline, cell, night
     return wanted
 
 
+@dataclass(frozen=True, eq=False)
+class _Alike:
+    """Nights of the same pairs in the same order: their places in the group, and what they found, a row for each night
+    and a column for each pair."""
+
+    places: NDArray[np.int64]
+    keys: Sequence[Key]
+    values: Values
+    errors: Values
+
+
+def _alikes(nights: Sequence[Night]) -> Iterable[_Alike]:
+    """All nights; usually they are all alike."""
+    found: dict[tuple[tuple[object, ...], ...], list[int]] = {}
+    for place, night in enumerate(nights):
+        ratios = night.ratios
+        same = tuple(night.cells.ids), tuple(ratios.baselines), tuple(ratios.candidates), tuple(ratios.metrics)
+        found.setdefault(same, []).append(place)
+    for places in found.values():
+        ids, ratios = nights[places[0]].cells.ids, nights[places[0]].ratios
+        pairs = zip(ratios.baselines, ratios.candidates, ratios.metrics, strict=True)
+        yield _Alike(
+            np.array(places),
+            [(ids[baseline], ids[candidate], metric) for baseline, candidate, metric in pairs],
+            np.array([nights[place].ratios.log_ratios for place in places]),
+            np.array([nights[place].ratios.errors for place in places]),
+        )
+
+
 def _series(nights: Sequence[Night]) -> Iterable[Series]:
     """A night is of a pair's series if its suite's terms and links are those of the newest. A night that does not tell
     its links is of the series of those that do."""
     wanted = _wanted(nights)
-    points: dict[Key, list[tuple[int, float, float]]] = {key: [] for key in wanted}
-    for place, night in enumerate(nights):
-        names = [cell.cell for cell in night.cells]
-        alike: dict[tuple[str, str], bool] = {}
-        for ratio in night.ratios:
-            key = (names[ratio.baseline], names[ratio.candidate], ratio.metric)
+    fitting: dict[tuple[str, str], NDArray[np.bool_]] = {}
+    found: dict[Key, list[tuple[NDArray[np.int64], Values, Values]]] = {key: [] for key in wanted}
+    for some in _alikes(nights):
+        for column, key in enumerate(some.keys):
             if key not in wanted:
                 continue
             _, cell, newest = wanted[key]
-            both = newest.folder, cell.suite
-            if both not in alike:
-                alike[both] = _alike(newest, night, cell.suite)
-            if alike[both]:
-                points[key].append((place, ratio.log_ratio, ratio.error))
+            suite = newest.folder, cell.suite
+            if suite not in fitting:
+                fitting[suite] = np.array([_fits(newest, night, cell.suite) for night in nights])
+            mine = fitting[suite][some.places]
+            found[key].append((some.places[mine], some.values[mine, column], some.errors[mine, column]))
     for key, (baseline, cell, _) in wanted.items():
-        places, values, errors = zip(*points[key], strict=True)
-        yield Series(cell.suite, cell.path, baseline.path, *key, places, np.array(values), np.array(errors))
+        places, values, errors = (np.concatenate(parts) for parts in zip(*found[key], strict=True))
+        order = np.argsort(places)
+        points = tuple(places[order].tolist()), values[order], errors[order]
+        yield Series(cell.suite, cell.path, baseline.path, *key, *points)
 
 
-def _alike(newest: Night, night: Night, suite: str) -> bool:
+def _fits(newest: Night, night: Night, suite: str) -> bool:
     """Whether both measured the same in a suite, as far as they tell."""
     links = newest.links.get(suite), night.links.get(suite)
     return newest.terms.get(suite) == night.terms.get(suite) and (None in links or links[0] == links[1])

@@ -6,6 +6,7 @@ The long page is made when the run is new, and whenever it is asked for by name.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from markupsafe import Markup, escape
 
@@ -38,10 +39,15 @@ def _rows(verdicts: Sequence[Verdict]) -> Markup:
         named = words.VERDICTS if verdict.metric == "seconds" else words.CPU_VERDICTS
         between = f"{words.ratio(verdict.ci_low)}–{words.ratio(verdict.ci_high)}" if verdict.ci_low else "–"
         rows.append(
-            f'<tr><td class="mono">{escape(verdict.candidate)}</td><td class="mono">{escape(verdict.baseline)}</td>'
-            f"<td>{words.METRICS[verdict.metric]}</td>"
+            f"<tr>{_name(verdict.candidate)}{_name(verdict.baseline)}<td>{words.METRICS[verdict.metric]}</td>"
             f"<td>{named[verdict.verdict] if verdict.ratio else '– not measured'}</td>"
             f'<td class="n" data-v="{verdict.ratio or ""}">{words.ratio(verdict.ratio)}</td>'
             f'<td class="n">{between}</td><td class="n">{verdict.blocks}</td></tr>'
         )
     return Markup("\n".join(rows))  # noqa: S704
+
+
+@lru_cache(4096)
+def _name(cell: str) -> str:
+    """A cell's field: runs of one profile have the same."""
+    return f'<td class="mono">{escape(cell)}</td>'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -124,7 +123,7 @@ def render(run: Run) -> Page:
         priced=[suite.name for suite in priced],
         prices=costs.prices(priced),
         sections=sections,
-        cells=_cell_rows(cells, samples),
+        cells=_cell_rows(cells, run),
         unmeasured=missing,
         linked=linked,
         interfaces={"settings": facts.side_by_side(*linked.alike).get("", [])},
@@ -163,7 +162,7 @@ def index_row(run: Run, told: Sequence[str] = ()) -> dict[str, str]:
         "kernel": kernel(head),
         "kind": words.label(head.testbed),
         "status": head.status,
-        "headline": answer.sentence(head, told),
+        "headline": answer.sentence(head, told, found),
         "verdict": answer.word(found) if found else "",
     }
 
@@ -242,12 +241,13 @@ def unmeasured(head: Head) -> list[tuple[str, str, str]]:
     ]
 
 
-def _cell_rows(cells: pd.DataFrame, samples: pd.DataFrame) -> list[dict[str, Any]]:
+def _cell_rows(cells: pd.DataFrame, run: Run) -> list[dict[str, Any]]:
     """The cells with what their witnesses saw: the range of each counter over the samples that count."""
     seen: dict[str, dict[str, list[Any]]] = {}
-    for name, text in zip(samples["cell"][samples["counted"]], samples["witness"][samples["counted"]], strict=True):
-        for key, value in (json.loads(text) if text else {}).items():
-            seen.setdefault(name, {}).setdefault(key, []).append(value)
+    for name, blocks in run.counted().items():
+        for sample in blocks.values():
+            for key, value in sorted(sample.witness.items()):
+                seen.setdefault(name, {}).setdefault(key, []).append(value)
     rows = []
     for row in cells.to_dict("records"):
         witness = "; ".join(f"{key} {_span(values)}" for key, values in seen.get(row["cell"], {}).items())

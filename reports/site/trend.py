@@ -304,8 +304,14 @@ def _usual(times: Sequence[datetime]) -> timedelta | None:
 
 def _seconds(group: Group) -> dict[str, list[float | None]]:
     """Each cell's median time, night by night."""
-    found: dict[str, list[float | None]] = {}
+    alike: dict[tuple[str, ...], list[int]] = {}
     for place, night in enumerate(group.nights):
-        for cell in night.cells:
-            found.setdefault(cell.cell, [None] * len(group.nights))[place] = cell.seconds
+        alike.setdefault(tuple(night.cells.ids), []).append(place)
+    found: dict[str, list[float | None]] = {}
+    for ids, here in alike.items():
+        columns = zip(*(group.nights[place].cells.seconds for place in here), strict=True)
+        for cell, column in zip(ids, columns, strict=True):
+            course = found.setdefault(cell, [None] * len(group.nights))
+            for place, seconds in zip(here, column, strict=True):
+                course[place] = seconds
     return found

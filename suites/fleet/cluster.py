@@ -31,6 +31,8 @@ CONFIG = {
     "distributed.scheduler.work-stealing": False,  # a testbed has one worker
     "distributed.scheduler.worker-ttl": None,
     "distributed.worker.profile.enabled": False,
+    "distributed.comm.timeouts.connect": "60s",
+    "distributed.comm.timeouts.tcp": "300s",  # a machine that is busy, or a line that is down for minutes, ends no run
     "distributed.dashboard.link": "http://127.0.0.1:{port}/status",
     "distributed.admin.large-graph-warning-threshold": "100MB",
 }
@@ -105,6 +107,7 @@ def local(sites: Sequence[Site]) -> Iterator[Client]:
 
 def remote(address: str, tls: Path) -> Client:
     """A client of a scheduler that exists. Raises ConfigError where it cannot be reached so."""
+    dask.config.set(CONFIG)
     try:
         return Client(checked(address), security=security(tls), timeout=CONNECT_SECONDS)
     except OSError as error:
@@ -117,7 +120,7 @@ async def serve(
     address: str, security: Security, sites: Sequence[Callable[[], Site]], said: Callable[[str], None]
 ) -> None:
     """Offer testbeds to a scheduler until SIGTERM or Ctrl-C; wait for it where it is away, or goes away."""
-    dask.config.set({"distributed.worker.profile.enabled": False})
+    dask.config.set(CONFIG)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import json
 import math
 import os
@@ -31,7 +32,7 @@ from hosts.errors import Refusal
 from reports import parallel, table
 from reports.__main__ import main
 from reports.nights import change, dataset, history, nightly, series
-from reports.nights.history import Measured, Night, Ratio
+from reports.nights.history import Cells, Measured, Night, Ratio, Ratios
 from reports.site import build as site
 from reports.site import pages, trend
 from simulations import nights as maker
@@ -47,9 +48,15 @@ def night_of(path: Path) -> Night:
     return history.of(path, "key", run.head, table.columns(path.name, run.head, run.samples), run.lost)
 
 
+def ratios_of(night: Night) -> dict[tuple[str, str, str], Ratio]:
+    """By baseline, candidate and metric."""
+    ids = night.cells.ids
+    return {(ids[one.baseline], ids[one.candidate], one.metric): one for one in night.ratios.rows()}
+
+
 def samples_of(results: Path) -> pd.DataFrame:
     """All samples of a results folder's dataset."""
-    found = [dataset.samples(results, one) for one in dataset.update(results).partitions()]
+    found = [dataset.samples(results, one) for one in dataset.update(results, sampled=True).partitions()]
     return pd.concat(found, ignore_index=True)
 
 
@@ -101,8 +108,8 @@ def made_up(
                     label="emulated",
                     status="complete",
                     terms={"s": "{}"},
-                    cells=cells,
-                    ratios=ratios,
+                    cells=Cells.of(cells),
+                    ratios=Ratios.of(ratios),
                 )
             )
     return made
@@ -179,16 +186,14 @@ class TestAlarms:
     def test_a_night_that_stands_out_is_no_change(self) -> None:
         for seed in range(5):
             nights = made_up(np.random.default_rng(seed), 60)
-            strange = nights[-1].ratios[0]
-            nights[-1].ratios[0] = Ratio(*[*_values(strange)[:3], strange.log_ratio - 0.5, 0.005, 6])
+            nights[-1].ratios.log_ratios[0] -= 0.5
             assert nightly.report(nights, ()).status == nightly.UNCHANGED
 
     def test_strange_nights_hide_no_change(self) -> None:
         for seed in range(5):
             nights = made_up(np.random.default_rng(seed), 60, change_at=54, factor=1 / 1.05)
             for night in (nights[9], nights[30]):
-                for n, one in enumerate(night.ratios):
-                    night.ratios[n] = Ratio(*[*_values(one)[:3], one.log_ratio + 0.4, 0.005, 6])
+                night.ratios.log_ratios[:] = [value + 0.4 for value in night.ratios.log_ratios]
             assert nightly.report(nights, ()).status == nightly.WORSE
 
     def test_a_repair_is_told_too(self) -> None:
@@ -250,10 +255,6 @@ class TestAlarms:
         assert "Between the two runs also changed: sender's kernel (6.12.1 to 6.12.2)." in paragraph
 
 
-def _values(ratio: Ratio) -> list[Any]:
-    return [getattr(ratio, name) for name in ratio.__struct_fields__]
-
-
 def _with(night: Night, **fields: Any) -> Night:
     return Night(**{name: getattr(night, name) for name in night.__struct_fields__} | fields)
 
@@ -299,6 +300,28 @@ class TestChange:
             assert (mine == usual + np.clip(values - usual, -5 * scale, 5 * scale)).all()
             assert (change.tamed(values)[0] == mine).all()
         assert steady[2, 20] < 0.2
+
+    @given(
+        rows=st.lists(st.lists(st.integers(-9, 9), min_size=13, max_size=13), min_size=1, max_size=3),
+        count=st.integers(8, 13),
+        price=st.sampled_from([0.5, 5.0, 50.0]),
+    )
+    def test_no_other_way_to_cut_a_series_is_better(self, rows: list[list[int]], count: int, price: float) -> None:
+        def worth(row: list[int], cuts: Sequence[int]) -> float:
+            levels = [row[a:b] for a, b in itertools.pairwise([0, *cuts, count])]
+            return sum(float(np.var(level)) * len(level) for level in levels) + price * len(cuts)
+
+        some = [row[:count] for row in rows]
+        ways = [
+            cuts
+            for number in range(count // change.SHORTEST)
+            for cuts in itertools.combinations(range(1, count), number)
+            if all(b - a >= change.SHORTEST for a, b in itertools.pairwise([0, *cuts, count]))
+        ]
+        found = change.proposed(np.array(some, dtype=float), np.full(len(some), price))
+        for row, cuts in zip(some, found, strict=True):
+            assert tuple(cuts) in ways
+            assert worth(row, cuts) == pytest.approx(min(worth(row, way) for way in ways))
 
     def test_a_bump_is_two_changes(self) -> None:
         values = np.random.default_rng(2).normal(0, 0.01, 60)
@@ -346,7 +369,7 @@ class TestIndex:
         path = make_run(tmp_path, blocks=5, outcomes={"schemes/so-crypt/3des/any/1MB": ("failed", "no")})
         run = records.read(path)
         night = night_of(path)
-        found = {(night.cells[r.baseline].cell, night.cells[r.candidate].cell, r.metric): r for r in night.ratios}
+        found = ratios_of(night)
         compared = 0
         for suite in run.head.suites:
             for size in {cell.size_bytes for cell in run.head.cells}:
@@ -364,14 +387,13 @@ class TestIndex:
         lines = [json.loads(line) for line in (path / "samples.jsonl").read_text().splitlines()]
         lines[-1]["sender"]["cpu_resolution_seconds"] = 10.0
         (path / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        metrics = {r.metric for r in night_of(path).ratios
-                   if night_of(path).cells[r.candidate].cell == lines[-1]["cell"]}  # fmt: skip
+        metrics = {metric for _, candidate, metric in ratios_of(night_of(path)) if candidate == lines[-1]["cell"]}
         assert metrics == {"seconds"}
 
     def test_it_is_made_again_from_the_records(self, tmp_path: Path) -> None:
         for seed in (1, 2, 3):
             make_run(tmp_path, seed=seed, blocks=3)
-        first, rows = dataset.update(tmp_path).nights(), samples_of(tmp_path)
+        first, rows = dataset.update(tmp_path, sampled=True).nights(), samples_of(tmp_path)
         files = [
             path for path in (tmp_path / dataset.FOLDER).rglob("*") if path.suffix in (".json", ".jsonl", ".parquet")
         ]
@@ -380,32 +402,32 @@ class TestIndex:
             whole = path.read_bytes()
             for damage in (b"", b"{", whole[: len(whole) // 2], b"\xff"):
                 path.write_bytes(damage)
-                assert dataset.update(tmp_path).nights() == first
+                assert dataset.update(tmp_path, sampled=True).nights() == first
                 pd.testing.assert_frame_equal(samples_of(tmp_path), rows)
             path.unlink()
-            assert dataset.update(tmp_path).nights() == first
-        assert dataset.again(tmp_path).nights() == first
+            assert dataset.update(tmp_path, sampled=True).nights() == first
+        assert dataset.again(tmp_path, sampled=True).nights() == first
 
     def test_only_what_changed_is_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         one, two = (make_run(tmp_path, seed=seed, blocks=3) for seed in (1, 2))
-        dataset.update(tmp_path)
+        dataset.update(tmp_path, sampled=True)
         read: list[str] = []
         reader = records.essences
 
-        def seen(path: Path, head: Head) -> tuple[list[Essence], str | None]:
+        def seen(path: Path) -> tuple[list[Essence], list[str]]:
             read.append(path.name)
-            return reader(path, head)
+            return reader(path)
 
         monkeypatch.setattr(records, "essences", seen)
-        dataset.update(tmp_path)
+        dataset.update(tmp_path, sampled=True)
         assert read == []
         with (two / "samples.jsonl").open("a") as file:
             file.write('{"cell": "cut off')
-        made = dataset.update(tmp_path).nights()
+        made = dataset.update(tmp_path, sampled=True).nights()
         assert read == [two.name]
         assert [bool(night.lost) for night in made] == [False, True]
         shutil.rmtree(one)
-        assert [night.folder for night in dataset.update(tmp_path).nights()] == [two.name]
+        assert [night.folder for night in dataset.update(tmp_path, sampled=True).nights()] == [two.name]
         assert set(samples_of(tmp_path)["run"]) == {two.name}
         assert read == [two.name]
 
@@ -413,7 +435,7 @@ class TestIndex:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         paths = [make_run(tmp_path, seed=seed, blocks=3) for seed in (1, 2)]
-        dataset.update(tmp_path)
+        dataset.update(tmp_path, sampled=True)
         paths.append(make_run(tmp_path, seed=3, blocks=3))
         replace = dataset._replace
 
@@ -424,15 +446,17 @@ class TestIndex:
 
         with monkeypatch.context() as patch, pytest.raises(Refusal, match=r"cannot write the history in .*No space"):
             patch.setattr(dataset, "_replace", full)
-            dataset.update(tmp_path)
-        assert [night.folder for night in dataset.update(tmp_path).nights()] == [path.name for path in paths]
+            dataset.update(tmp_path, sampled=True)
+        assert [night.folder for night in dataset.update(tmp_path, sampled=True).nights()] == [
+            path.name for path in paths
+        ]
         assert len(samples_of(tmp_path)) == sum(len(records.read(path).samples) for path in paths)
 
     def test_samples_are_read_by_column_and_partition(self, tmp_path: Path) -> None:
         paths = [make_run(tmp_path, seed=seed, blocks=3) for seed in (1, 2, 3)]
         _head(paths[1], testbed={"name": "pair 7/a", "kind": "hosts"})
         _head(paths[2], started="2026-12-24T20:15:00+02:00")
-        past = dataset.update(tmp_path)
+        past = dataset.update(tmp_path, sampled=True)
         profile = past.nights()[0].profile
         assert sorted(past.partitions()) == [f"profile={profile}/testbed={name}" for name in ("lab", "pair%207%2Fa")]
         assert [dataset.names(one)[1] for one in past.partitions()] == ["lab", "pair 7/a"]
@@ -447,13 +471,27 @@ class TestIndex:
             assert mine["seconds"].tolist() == [sample.seconds for sample in run.samples]
         assert not len(dataset.samples(tmp_path, dataset.named(profile, "none"), ["seconds"]))
 
+    def test_samples_are_put_down_where_somebody_wants_them(self, tmp_path: Path) -> None:
+        folder = tmp_path / dataset.FOLDER / dataset.SAMPLES
+        first = make_run(tmp_path, seed=1, blocks=3)
+        nights = dataset.update(tmp_path).nights()
+        assert not folder.exists()
+        assert set(samples_of(tmp_path)["run"]) == {first.name}
+        second = make_run(tmp_path, seed=2, blocks=3)
+        dataset.update(tmp_path)
+        assert dataset.update(tmp_path, sampled=True).nights()[:1] == nights
+        rows = samples_of(tmp_path)
+        assert rows.groupby("run").size().to_dict() == {
+            path.name: len(records.read(path).samples) for path in (first, second)
+        }
+
     def test_what_counts_and_what_is_missing_is_told_of_each_sample(self, tmp_path: Path) -> None:
         path = make_run(tmp_path, blocks=4, sizes=[MB])
         lines = [json.loads(line) for line in (path / "samples.jsonl").read_text().splitlines()]
         lines[-1] |= {"seconds": None, "valid": False, "bytes": None}
         lines[-2]["sender"]["cpu_resolution_seconds"] = 10.0
         (path / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        dataset.update(tmp_path)
+        dataset.update(tmp_path, sampled=True)
         rows, run = samples_of(tmp_path), records.read(path)
         assert {name: str(kind) for name, kind in rows.dtypes.items()} == table.COLUMNS
         taken = {id(sample) for blocks in run.counted().values() for sample in blocks.values()}
@@ -481,7 +519,7 @@ class TestIndex:
             line["block"] *= 10**15
         (path / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         night = night_of(path)
-        assert all(math.isfinite(ratio.log_ratio) for ratio in night.ratios)
+        assert all(math.isfinite(value) for value in night.ratios.log_ratios)
         assert nightly.report([night], ()).status == nightly.UNCHANGED
         assert main(["--results", str(tmp_path)]) == 0
         assert main(["--results", str(tmp_path), "compare", path.name, path.name]) in (0, 2)
@@ -493,7 +531,7 @@ class TestTable:
             run = records.read(make_run(tmp_path, seed=number, blocks=6, rounds=rounds))
             numbers = table.table(table.columns(run.path.name, run.head, run.samples))
             night = night_of(run.path)
-            shown = {(night.cells[r.baseline].cell, night.cells[r.candidate].cell, r.metric): r for r in night.ratios}
+            shown = ratios_of(night)
             told = [v for v in run.head.verdicts if v.ratio]
             assert len(told) == len(shown) > 0
             for v in told:

@@ -107,7 +107,7 @@ class TestRuns:
             real.written(tmp_path, real.night(number))
         nights = dataset.update(tmp_path).nights()
         assert len(nights) == 3
-        ratios = {(night.cells[one.candidate].cell, one.metric) for night in nights for one in night.ratios}
+        ratios = {(night.cells.ids[one.candidate], one.metric) for night in nights for one in night.ratios.rows()}
         assert (f"schemes/so-crypt/3des/any/{real.SIZE}", "seconds") in ratios
 
     def test_a_comparison_on_an_ascii_terminal_has_its_own_status(self, tmp_path: Path) -> None:

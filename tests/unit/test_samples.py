@@ -82,8 +82,8 @@ def test_every_reader_counts_the_same_samples(spoiled: tuple[Path, dict[str, set
 
     side = compare.side(path)
     [night] = dataset.update(path.parent).nights()
-    assert {cell.cell for cell in night.cells if cell.seconds is not None} == set(due)
-    for cell in night.cells:
+    assert {cell.cell for cell in night.cells.rows() if cell.seconds is not None} == set(due)
+    for cell in night.cells.rows():
         if cell.cell in due:
             median = pytest.approx(float(np.median(times[cell.cell])), rel=1e-6)
             assert cell.seconds == median
@@ -94,8 +94,8 @@ def test_every_reader_counts_the_same_samples(spoiled: tuple[Path, dict[str, set
     numbers = {str(cell): part["sender_cpu_seconds_per_gb"] for cell, part in rows.groupby("cell")}
     assert {cell for cell, column in numbers.items() if column.notna().all()} == fine
     assert {str(cell) for cell, value in cells["sender_cpu_seconds_per_gb"].items() if not pd.isna(value)} == fine
-    ratios = [ratio for ratio in night.ratios if ratio.metric == "cpu_seconds_per_gb"]
-    assert {night.cells[place].cell for r in ratios for place in (r.baseline, r.candidate)} <= fine
+    ratios = [ratio for ratio in night.ratios.rows() if ratio.metric == "cpu_seconds_per_gb"]
+    assert {night.cells.ids[place] for r in ratios for place in (r.baseline, r.candidate)} <= fine
     settled = judging.settled([v for v in run.head.verdicts if {v.baseline, v.candidate} <= set(due)], run.samples)
     for verdict in settled:
         told = side.numbers.mean(verdict.baseline, verdict.candidate, verdict.metric)
@@ -108,11 +108,11 @@ def test_every_reader_counts_the_same_samples(spoiled: tuple[Path, dict[str, set
             assert verdict.ratio == pytest.approx(math.exp(told.mean))
             assert verdict.rounds == told.rounds
     by_cell = {(v.baseline, v.candidate, v.metric): v for v in settled}
-    for ratio in night.ratios:
-        pair = night.cells[ratio.baseline].cell, night.cells[ratio.candidate].cell, ratio.metric
+    for ratio in night.ratios.rows():
+        pair = night.cells.ids[ratio.baseline], night.cells.ids[ratio.candidate], ratio.metric
         assert by_cell[pair].blocks == ratio.blocks
     assert {(v.baseline, v.candidate, v.metric) for v in settled if v.blocks >= 3} == {
-        (night.cells[r.baseline].cell, night.cells[r.candidate].cell, r.metric) for r in night.ratios
+        (night.cells.ids[r.baseline], night.cells.ids[r.candidate], r.metric) for r in night.ratios.rows()
     }
 
 
