@@ -187,7 +187,7 @@ def proposed(stretches: Values, prices: Values) -> list[list[int]]:
         gains += best[:, :last]
         begun[:, end] = gains.argmax(axis=1)
         best[:, end] = gains[each, begun[:, end]] - prices
-    return [_back(row.tolist()) for row in begun]
+    return [_back(row) for row in begun.tolist()]
 
 
 def _back(begun: Sequence[int]) -> list[int]:
