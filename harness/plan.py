@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from harness.api.words import Words
 from harness.ciphers import interfaces
 from harness.ciphers.interfaces import INTERFACES, OPERATIONS, Interface
-from harness.profile import CryptoSuite, Profile, Question, Span, TransferSuite
+from harness.profile import CryptoSuite, Profile, Question, TransferSuite
 from harness.record import Cell, Outcome
+from harness.spans import Span
 from harness.units import size_name
 from hosts.onhost.agent.values import CryptoInterface
 

@@ -8,11 +8,12 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from harness.api.parameters import Connection, Group, Parameters
 from harness.ciphers.table import CIPHERS, Cipher, Integrity, TlsVersion
-from harness.units import parse_delay, parse_rate, parse_size, size_name
+from harness.spans import Blocks, Model, Quick, Sizes
+from harness.units import parse_delay, parse_rate, size_name
 from hosts.certificate import Kind
 from hosts.errors import ConfigError
 from hosts.onhost.agent.values import CryptoInterface
@@ -31,43 +32,11 @@ WHOLE_PACKETS = ("tcp-segmentation-offload", "generic-segmentation-offload", "ge
 """Offloads by which what is lost would be many packets at once."""
 
 
-def _sizes(value: object) -> object:
-    if not isinstance(value, dict):
-        raise ValueError('sizes are a table of size, seconds and blocks: { "1MB" = { seconds = 5, blocks = 10 } }')
-    sizes = {parse_size(key): span for key, span in value.items()}
-    if len(sizes) < len(value):
-        raise ValueError("two of its sizes are the same")
-    if 0 in sizes:
-        raise ValueError("a file of no bytes cannot be timed")
-    return sizes
-
-
-Blocks = Annotated[int, Field(ge=2, le=10_000)]
 Buffer = Annotated[int, Field(ge=1, le=131_072)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Span(_Model):
-    """How long files of one size are measured: ``seconds`` within transfers, all rounds together, but no fewer than
-    ``blocks`` blocks that count. A block that was begun is finished."""
-
-    seconds: Annotated[float, Field(ge=0, le=86_400)] = 0.0
-    blocks: Blocks
-
-    def quick(self, quick: Quick) -> Span:
-        """The same, shorter."""
-        return Span(seconds=self.seconds * quick.share, blocks=min(self.blocks, quick.blocks))
-
-
-Sizes = Annotated[dict[int, Span], BeforeValidator(_sizes), Field(min_length=1)]
-"""Spans by the file's bytes."""
-
-
-class Question(_Model):
+class Question(Model):
     """What a profile is about: one path against another, time and CPU. It is measured first.
 
     After half of its rounds a size is let go whose verdicts are decided, or known to ``precision``.
@@ -100,7 +69,7 @@ class Question(_Model):
             raise ValueError(f"the question asks for {size_name(others[0])}, which is no size of {name}")
 
 
-class TransferSuite(_Model):
+class TransferSuite(Model):
     """One question: paths compared with a baseline, for one cipher, on one link."""
 
     name: Name
@@ -209,7 +178,7 @@ class TransferSuite(_Model):
         return self.model_copy(update={"sizes": quick.sizes(self.sizes), **less})
 
 
-class CryptoSuite(_Model):
+class CryptoSuite(Model):
     """Kernel crypto: operations on a buffer, for every cipher, buffer size and driver (the paper's Figure 4)."""
 
     name: Name
@@ -264,29 +233,7 @@ def _known(name: str) -> Cipher:
     return CIPHERS[name]
 
 
-class Quick(_Model):
-    """What ``--quick`` leaves of a profile."""
-
-    largest: Annotated[int, BeforeValidator(parse_size)] = 10**7
-    share: Annotated[float, Field(ge=0, le=1)] = 0.25
-    """Of the seconds of every span."""
-    blocks: Blocks = 4
-    """The most that a span asks for at least."""
-    seconds: Annotated[float, Field(ge=0.02, le=10)] = 0.03
-    """The most that a sample of kernel crypto takes."""
-    rounds: Annotated[int, Field(ge=1, le=100)] = 3
-    """Of the rest; the question has five."""
-    requests: Annotated[int, Field(ge=2)] = 100
-    load_seconds: Annotated[float, Field(ge=0.2, le=600)] = 1.0
-    """The most that a sample of load takes."""
-
-    def sizes(self, whole: dict[int, Span]) -> dict[int, Span]:
-        """What is left of spans by size: no file over ``largest``, but the smallest."""
-        largest = max(self.largest, min(whole))
-        return {size: span.quick(self) for size, span in whole.items() if size <= largest}
-
-
-class Profile(_Model):
+class Profile(Model):
     """A whole profile."""
 
     name: Name
@@ -303,7 +250,7 @@ class Profile(_Model):
     instructions: Literal["all", "masked"] = "all"
     """``masked`` hides AES and vector instructions from user space on both hosts, for a comparison with a kernel whose
     ciphers are generic C."""
-    offloads: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], bool] = {}
+    offloads: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], bool] = Field(default_factory=dict)
     """Of both data interfaces, by the names that ``ethtool -k`` shows: on or off."""
     af_alg: Literal["unrestricted"] | None = None
     """``unrestricted`` lifts the kernels' restriction of AF_ALG (crypto.af_alg_restrict) for the run."""

@@ -13,10 +13,11 @@ from harness.events import Events, Note, Planned, Sampled, Sampling, StageEnded,
 from harness.measuring.disturbance import Surroundings, watching
 from harness.measuring.opened import Fresh, OpenTestbed
 from harness.plan import CellPlan, Stage
-from harness.profile import Profile, Span
+from harness.profile import Profile
 from harness.record import Outcome
 from harness.run.suite import Group, Kind
 from harness.samples import Sample
+from harness.spans import Span
 from hosts.errors import HarnessError, Refusal
 
 WARM_SECONDS, WARM_BLOCKS = 0.5, 3

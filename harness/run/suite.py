@@ -11,10 +11,10 @@ from harness.api.bench import Bench
 from harness.blocks import BlockFacts
 from harness.measuring.opened import OpenTestbed
 from harness.plan import CellPlan
-from harness.profile import Span
 from harness.record import Cell, Outcome, Verdict
 from harness.records import Writer
 from harness.samples import Sample, counted
+from harness.spans import Span
 from hosts.errors import Refusal
 
 

@@ -19,6 +19,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -187,7 +188,7 @@ def proposed(stretches: Values, prices: Values) -> list[list[int]]:
         gains += best[:, :last]
         begun[:, end] = gains.argmax(axis=1)
         best[:, end] = gains[each, begun[:, end]] - prices
-    return [_back(row) for row in begun.tolist()]
+    return [_back(row) for row in cast("list[list[int]]", begun.tolist())]
 
 
 def _back(begun: Sequence[int]) -> list[int]:

@@ -64,6 +64,7 @@ HARNESS_TOP = {
     "schemas": ("api",),
     "units": (),
     "events": (),
+    "spans": (),
     "profile": ("ciphers", "api"),
     "plan": ("ciphers", "api"),
 }

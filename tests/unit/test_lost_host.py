@@ -24,7 +24,7 @@ from harness.events import Event, Events, Note
 from harness.measuring import crossings, opened
 from harness.measuring.crossings import NotThisPath
 from harness.plan import CellPlan
-from harness.profile import CryptoSuite, Span, TransferSuite
+from harness.profile import CryptoSuite, TransferSuite
 from harness.record import Cell, SuiteEntry
 from harness.records import RecordError, Writer
 from harness.run import qualifying
@@ -33,6 +33,7 @@ from harness.run.stage import StageRun
 from harness.run.suite import Group, Outcomes
 from harness.run.transfers import Transfers
 from harness.servers import datapath, openssl
+from harness.spans import Span
 from hosts import errors, modules
 from hosts.errors import ConfigError, HarnessError, HostLost, Refusal
 from hosts.modules import NoHeaders

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from harness import plan, profile
 from harness.ciphers.interfaces import AF_ALG
-from harness.profile import CryptoSuite, Profile, Span, TransferSuite
+from harness.profile import CryptoSuite, Profile, TransferSuite
+from harness.spans import Span
 from tests.support.runs import profile_of
 
 treatments = st.integers(1, 24)

@@ -15,7 +15,8 @@ from pydantic import BaseModel
 from harness import profile, units
 from harness.api.parameters import Parameters
 from harness.ciphers.table import CIPHERS
-from harness.profile import FEWEST_ROUNDS, CryptoSuite, Profile, Question, Quick, Span, TransferSuite
+from harness.profile import FEWEST_ROUNDS, CryptoSuite, Profile, Question, TransferSuite
+from harness.spans import Quick, Span
 from hosts import testbed
 from hosts.errors import ConfigError
 
