@@ -19,7 +19,6 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,33 +169,14 @@ def _median_of_five(padded: Values) -> Values:
 
 
 def proposed(stretches: Values, prices: Values) -> list[list[int]]:
-    """Where each stretch is cut best: the least squares within levels, with the price of each cut added.
+    """Where the library would cut each stretch: a row for each, of nights that deviate by about 1, and its price."""
+    from ruptures import KernelCPD  # loads half of SciPy
 
-    ``stretches``: a row for each, of nights that deviate by about 1. By optimal partitioning (B. Jackson et al., IEEE
-    Signal Processing Letters 12, 2005), whose whole search is quick where hundreds of series share it.
-    """
-    count, each = stretches.shape[1], np.arange(len(stretches))
-    sums = np.zeros((len(stretches), count + 1))
-    np.cumsum(stretches - stretches.mean(axis=1, keepdims=True), axis=1, out=sums[:, 1:])
-    best = np.full(sums.shape, -np.inf)  # what is gained before a place: the squares of the levels, less the prices
-    best[:, 0] = 0.0
-    begun = np.zeros(sums.shape, dtype=np.int64)  # where the last level before a place begins
-    for end in range(SHORTEST, count + 1):
-        last = end - SHORTEST + 1
-        gains = np.square(sums[:, :last] - sums[:, end, np.newaxis])
-        gains /= end - np.arange(last)
-        gains += best[:, :last]
-        begun[:, end] = gains.argmax(axis=1)
-        best[:, end] = gains[each, begun[:, end]] - prices
-    return [_back(row) for row in cast("list[list[int]]", begun.tolist())]
-
-
-def _back(begun: Sequence[int]) -> list[int]:
-    """The places where levels begin, from the end of a stretch to its begin; the first one is no cut."""
-    cuts, place = [], len(begun) - 1
-    while place := begun[place]:
-        cuts.append(place)
-    return cuts[::-1]
+    search = KernelCPD(kernel="linear", min_size=SHORTEST)
+    return [
+        [int(end) for end in search.fit(stretch).predict(pen=float(price))[:-1]]
+        for stretch, price in zip(stretches, prices, strict=True)
+    ]
 
 
 def _tested(values: Values, bounds: Sequence[int], cuts: Sequence[int], floor: float, lag: float) -> list[Change]:

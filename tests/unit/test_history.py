@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import itertools
 import json
 import math
 import os
@@ -300,28 +299,6 @@ class TestChange:
             assert (mine == usual + np.clip(values - usual, -5 * scale, 5 * scale)).all()
             assert (change.tamed(values)[0] == mine).all()
         assert steady[2, 20] < 0.2
-
-    @given(
-        rows=st.lists(st.lists(st.integers(-9, 9), min_size=13, max_size=13), min_size=1, max_size=3),
-        count=st.integers(8, 13),
-        price=st.sampled_from([0.5, 5.0, 50.0]),
-    )
-    def test_no_other_way_to_cut_a_series_is_better(self, rows: list[list[int]], count: int, price: float) -> None:
-        def worth(row: list[int], cuts: Sequence[int]) -> float:
-            levels = [row[a:b] for a, b in itertools.pairwise([0, *cuts, count])]
-            return sum(float(np.var(level)) * len(level) for level in levels) + price * len(cuts)
-
-        some = [row[:count] for row in rows]
-        ways = [
-            cuts
-            for number in range(count // change.SHORTEST)
-            for cuts in itertools.combinations(range(1, count), number)
-            if all(b - a >= change.SHORTEST for a, b in itertools.pairwise([0, *cuts, count]))
-        ]
-        found = change.proposed(np.array(some, dtype=float), np.full(len(some), price))
-        for row, cuts in zip(some, found, strict=True):
-            assert tuple(cuts) in ways
-            assert worth(row, cuts) == pytest.approx(min(worth(row, way) for way in ways))
 
     def test_a_bump_is_two_changes(self) -> None:
         values = np.random.default_rng(2).normal(0, 0.01, 60)

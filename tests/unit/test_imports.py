@@ -36,6 +36,7 @@ MAY_IMPORT = {
         "plotly",
         "pytest_benchmark",
         "rich",
+        "ruptures",
         "scipy",
     },
     "hosts": {"hosts", "cryptography", "fabric", "paramiko", "platformdirs", "pydantic"},
