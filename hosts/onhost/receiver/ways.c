@@ -189,8 +189,10 @@ static void by_library(struct fetch *f)
 static void by_recv(struct fetch *f)
 {
 	while (f->taken < f->size) {
-		size_t n = take(f, room, READ_ROOM, 0);
+		size_t left = f->size - f->taken, n;
 
+		/* A socket that deciphers waits for as much as is asked for, and is asked for its end (so_crypt_end). */
+		n = take(f, room, f->r->cipher.name && left < READ_ROOM ? left : READ_ROOM, 0);
 		check_end(f, n);
 		put(f, room, n);
 	}

@@ -207,31 +207,34 @@ static int soc_finish(struct sock *sk, struct soc_rx *rx)
 	return err;
 }
 
-/* Cipher bytes that it takes to give @wanted plain ones. */
-static unsigned int soc_needed(const struct soc_rx *rx, size_t wanted)
+/* Cipher bytes that it takes to give @least plain ones. */
+static unsigned int soc_needed(const struct soc_rx *rx, size_t least)
 {
-	return rx->stream ? wanted : round_up(wanted, rx->unit) + soc_strips(rx) - rx->nrest;
+	least = min_t(size_t, least, rx->chunk);
+	return rx->stream ? least : round_up(least, rx->unit) + soc_strips(rx) - rx->nrest;
 }
 
-/* Bytes to ask TCP for: as many as are there, and where a call has to wait, who knows? */
-static unsigned int soc_worth(struct sock *sk, const struct soc_rx *rx, size_t wanted, int flags)
+/*
+ * Bytes to ask TCP for: as many as are there.  Where it has to wait it does so for
+ * SO_RCVLOWAT, or for all where that is less, and more may come meanwhile.
+ */
+static unsigned int soc_worth(struct sock *sk, const struct soc_rx *rx, size_t least, int flags)
 {
 	unsigned int most = rx->chunk - rx->nrest, inq = max(tcp_inq(sk), 0);
+	unsigned int lowat = max(READ_ONCE(sk->sk_rcvlowat), 1), needed = soc_needed(rx, least);
 
-	/* SO_RCVLOWAT is no reason to wait for more than was asked for. */
-	if (READ_ONCE(sk->sk_rcvlowat) > 1 && wanted < most)
-		most = min(most, soc_needed(rx, wanted));
-	if (!inq && !(flags & MSG_DONTWAIT))
-		inq = most;
+	if (!(flags & MSG_DONTWAIT) && inq < min(lowat, needed))
+		inq = needed < lowat ? needed : most;
 	return clamp(inq, 1u, most);
 }
 
 /*
  * Have plain text: 1, or 0 at the end of the stream, or an error, which stays if the stream
  * cannot go on after it.
- * Waits unless MSG_DONTWAIT is in @flags.  @wanted: by the call that asks.
+ * Waits unless MSG_DONTWAIT is in @flags.  @least: bytes that its caller waits for; fewer
+ * may be had.
  */
-int soc_fill(struct sock *sk, struct soc_ctx *ctx, size_t wanted, int flags)
+int soc_fill(struct sock *sk, struct soc_ctx *ctx, size_t least, int flags)
 {
 	struct soc_rx *rx = &ctx->rx;
 	unsigned int room;
@@ -240,7 +243,7 @@ int soc_fill(struct sock *sk, struct soc_ctx *ctx, size_t wanted, int flags)
 	while (rx->from == rx->to) {
 		if (rx->err || rx->ended)
 			return rx->err;
-		room = soc_get_pages(rx, rx->nrest + soc_worth(sk, rx, wanted, flags));
+		room = soc_get_pages(rx, rx->nrest + soc_worth(sk, rx, least, flags));
 		if (room <= rx->nrest)
 			return -ENOMEM;
 		n = soc_take(sk, ctx, rx->nrest, room - rx->nrest, flags);

@@ -157,7 +157,7 @@ void soc_splice_eof(struct socket *sock);
 
 /* decrypt.c */
 unsigned int soc_readable(struct sock *sk, const struct soc_rx *rx);
-int soc_fill(struct sock *sk, struct soc_ctx *ctx, size_t wanted, int flags);
+int soc_fill(struct sock *sk, struct soc_ctx *ctx, size_t least, int flags);
 void soc_trim(struct soc_rx *rx);
 
 /* receive.c */

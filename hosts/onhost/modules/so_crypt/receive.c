@@ -96,7 +96,10 @@ static int soc_recv(struct sock *sk, struct soc_ctx *ctx, struct msghdr *msg, si
 	if (err)
 		return err;
 	while (copied < size) {
-		err = soc_fill(sk, ctx, size - copied, copied < target ? flags : flags | MSG_DONTWAIT);
+		if (copied < target)
+			err = soc_fill(sk, ctx, target - copied, flags);
+		else
+			err = soc_fill(sk, ctx, 1, flags | MSG_DONTWAIT);
 		if (err <= 0)
 			break;
 		n = soc_copy_out(&ctx->rx, &msg->msg_iter, size - copied, flags);
@@ -136,7 +139,7 @@ ssize_t soc_splice_read(struct socket *sock, loff_t *ppos, struct pipe_inode_inf
 	struct sock *sk = sock->sk;
 	struct soc_ctx *ctx = soc_get_ctx(sk);
 	bool waits = !(flags & SPLICE_F_NONBLOCK) && !(sock->file->f_flags & O_NONBLOCK);
-	size_t done = 0;
+	size_t done = 0, target = sock_rcvlowat(sk, 0, min_t(size_t, len, INT_MAX));
 	ssize_t n;
 
 	if (unlikely(*ppos))
@@ -145,7 +148,7 @@ ssize_t soc_splice_read(struct socket *sock, loff_t *ppos, struct pipe_inode_inf
 	if (n)
 		return n;
 	while (done < len) {
-		n = soc_fill(sk, ctx, len - done, waits && !done ? 0 : MSG_DONTWAIT);
+		n = soc_fill(sk, ctx, target, waits && !done ? 0 : MSG_DONTWAIT);
 		if (n <= 0)
 			break;
 		n = soc_splice_out(&ctx->rx, pipe, len - done);
