@@ -79,9 +79,9 @@ class Table:
         return ~np.isnan(self.values["seconds"])
 
     @cached_property
-    def _full(self) -> NDArray[np.bool_]:
+    def _full(self) -> list[bool]:
         """Whether a cell has one in every block."""
-        full: NDArray[np.bool_] = np.logical_and.reduce(self._known, axis=1)
+        full: list[bool] = np.logical_and.reduce(self._known, axis=1).tolist()
         return full
 
     @cached_property
@@ -112,7 +112,8 @@ class Table:
     def means(self, pairs: Sequence[tuple[str, str]], metric: Metric) -> list[tuple[float, float, int] | None]:
         """Of many pairs of baseline and candidate at once: mean, standard error and blocks, as ``mean`` has them."""
         known = [(self.rows.get(a), self.rows.get(b)) for a, b in pairs]
-        whole = [n for n, (a, b) in enumerate(known) if a is not None and b is not None and self._full[[a, b]].all()]
+        full = self._full
+        whole = [n for n, (a, b) in enumerate(known) if a is not None and b is not None and full[a] and full[b]]
         made: list[tuple[float, float, int] | None] = [None for _ in pairs]
         places = np.array([known[n] for n in whole], dtype=int).reshape(-1, 2)
         logs = self._logs[metric][places[:, 0]] - self._logs[metric][places[:, 1]]
