@@ -179,7 +179,7 @@ def proposed(stretches: Values, prices: Values) -> list[list[int]]:
     np.cumsum(stretches - stretches.mean(axis=1, keepdims=True), axis=1, out=sums[:, 1:])
     best = np.full(sums.shape, -np.inf)  # what is gained before a place: the squares of the levels, less the prices
     best[:, 0] = 0.0
-    begun = np.zeros(sums.shape, dtype=np.int64)  # where the last level before a place begins
+    begun: NDArray[np.int64] = np.zeros(sums.shape, dtype=np.int64)  # where the last level before a place begins
     for end in range(SHORTEST, count + 1):
         last = end - SHORTEST + 1
         gains = np.square(sums[:, :last] - sums[:, end, np.newaxis])
@@ -187,7 +187,7 @@ def proposed(stretches: Values, prices: Values) -> list[list[int]]:
         gains += best[:, :last]
         begun[:, end] = gains.argmax(axis=1)
         best[:, end] = gains[each, begun[:, end]] - prices
-    return [_back(row.tolist()) for row in begun]
+    return [_back(row) for row in begun.tolist()]
 
 
 def _back(begun: Sequence[int]) -> list[int]:
