@@ -250,7 +250,7 @@ class Profile(Model):
     instructions: Literal["all", "masked"] = "all"
     """``masked`` hides AES and vector instructions from user space on both hosts, for a comparison with a kernel whose
     ciphers are generic C."""
-    offloads: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], bool] = Field(default_factory=dict)
+    offloads: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], bool] = {}  # noqa: RUF012 - pydantic copies it
     """Of both data interfaces, by the names that ``ethtool -k`` shows: on or off."""
     af_alg: Literal["unrestricted"] | None = None
     """``unrestricted`` lifts the kernels' restriction of AF_ALG (crypto.af_alg_restrict) for the run."""
