@@ -52,6 +52,8 @@ PACKET_BYTES = 1400
 
 Kind = Literal["crypto", "packet"]
 """Of offload: a card enciphers packets that the kernel makes, or it makes them, too."""
+WINDOW = "replay-window 64"
+"""What is done against packets that come twice."""
 FIELDS = get_args(get_type_hints(AssociationCounter)["field"])
 WAYS = {"sa_out": "outgoing", "sa_in": "incoming"}
 """A host's two SAs, by the beginning of their counters' names."""
@@ -88,7 +90,7 @@ class Association:
             words += [kind, algorithm.name, key, *([str(algorithm.icv_bits)] if algorithm.icv_bits else [])]
         return (
             f"xfrm state add src {self.source} dst {self.target} proto esp spi {self.spi} reqid {self.reqid} "
-            f"mode transport replay-window 64 {' '.join(words)}"
+            f"mode transport {' '.join(words)}"
         )
 
     def look(self) -> list[str]:
@@ -210,7 +212,8 @@ def deploy(bench: Bench, name: str, parameters: Parameters, offload: Kind | None
     interface, whole = bench.sender.host.data_interface, ["packet"] if offload == "packet" else []
     # of what the sender sends, and there alone: all else is as without a card
     asked = ["offload", *whole, "dev", interface] if offload else []
-    given = " ".join([secret[out], *asked, "dir", "out"]) if offload else secret[out]
+    # a card's SA has a direction, and one that only sends may have no window (kernels from 6.10)
+    given = " ".join([secret[out], *asked, "dir", "out"]) if offload else f"{secret[out]} {WINDOW}"
     extra = (OFFLOADS[bench.address.version],) if offload else ()
 
     def associate(scope: Scope, host: RemoteHost, directions: tuple[str, str]) -> None:
@@ -223,8 +226,8 @@ def deploy(bench: Bench, name: str, parameters: Parameters, offload: Kind | None
         # policies first: from here on this port speaks ESP or not at all
         _policy(scope, out, f"sport {port}", directions[0], asked if mine and whole else ())
         _policy(scope, back, f"dport {port}", directions[1])
-        _associate(scope, out, given if mine else secret[out])
-        _associate(scope, back, secret[back])
+        _associate(scope, out, given if mine else f"{secret[out]} {WINDOW}")
+        _associate(scope, back, f"{secret[back]} {WINDOW}")
 
     with ThreadPoolExecutor(2) as pool:
         both = [

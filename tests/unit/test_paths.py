@@ -540,7 +540,7 @@ def test_an_association_gets_keys_of_the_right_length(cipher: str, integrity: In
     line = association.add(Parameters(row, integrity=integrity))
     assert line != association.add(Parameters(row, integrity=integrity)), "new keys each time"
     if row.aead:
-        found = re.search(r"mode transport replay-window 64 aead (\S+) 0x([0-9a-f]+) 128$", line)
+        found = re.search(r"mode transport aead (\S+) 0x([0-9a-f]+) 128$", line)
         assert found
         assert (found[1], len(found[2])) == (row.esp, 2 * (row.key_bytes + 4))
         return
