@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import time
-from collections import deque
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
@@ -31,6 +30,12 @@ RSA_WITH_SHA2 = ("rsa-sha2-512", "rsa-sha2-256")
 logging.getLogger("paramiko").setLevel(logging.CRITICAL + 1)
 
 
+LAST_BYTES, LAST_LINES = 1 << 16, 40
+"""Of what a command wrote to its standard error: so much is kept."""
+LAST_WORDS_SECONDS = 0.3
+"""How long the end of a command's output may come behind its status; one that it left behind may keep it open."""
+
+
 class Channel:
     """A running remote command: lines in, lines out. ``name`` is the host's, for messages."""
 
@@ -38,7 +43,7 @@ class Channel:
         self.name = name
         self._channel = channel
         self._buffer = bytearray()
-        self._errors: deque[str] = deque(maxlen=40)
+        self._errors = bytearray()
 
     def write(self, data: bytes, timeout: float = 30.0) -> None:
         """Send all of ``data``. Raises HostLost when the channel is gone or takes nothing for ``timeout`` s."""
@@ -78,8 +83,9 @@ class Channel:
     def errors(self) -> list[str]:
         """The last lines the remote command wrote to its standard error."""
         while self._channel.recv_stderr_ready():
-            self._errors.extend(self._channel.recv_stderr(1 << 16).decode(errors="replace").splitlines())
-        return list(self._errors)
+            self._errors += self._channel.recv_stderr(1 << 16)
+        del self._errors[:-LAST_BYTES]
+        return self._errors.decode(errors="replace").splitlines()[-LAST_LINES:]
 
     def end_input(self) -> None:
         """Tell the remote command that nothing more comes. Raises HostLost when it is out of reach."""
@@ -90,9 +96,12 @@ class Channel:
 
     def wait(self, timeout: float) -> int | None:
         """The remote command's exit status, or None when it did not end in time."""
-        if self._channel.status_event.wait(timeout):
-            return int(self._channel.exit_status)
-        return None
+        if not self._channel.status_event.wait(timeout):
+            return None
+        end = time.monotonic() + LAST_WORDS_SECONDS
+        while not self._channel.eof_received and time.monotonic() < end:
+            time.sleep(0.005)  # what it said last may come behind its status
+        return int(self._channel.exit_status)
 
     def close(self) -> None:
         """Close the channel; harmless when it is closed."""

@@ -96,7 +96,7 @@ def metered(opened: OpenTestbed, lab: UmlLab) -> OpenTestbed:
 
 
 COUNT_NS = 1.0
-"""Of a count, or nearly: no host here needs less than a quarter of that."""
+"""Of a count, or nearly: no processor needs less than a tenth of that."""
 
 
 def test_a_rehearsal_takes_more_of_the_sender_the_more_work_it_is_given(metered: OpenTestbed) -> None:
@@ -114,7 +114,7 @@ def test_a_rehearsal_takes_more_of_the_sender_the_more_work_it_is_given(metered:
     for way in ways:
         idle, full = (min(one[f"{way.calls}-{work}"][size].sender_cpu for one in took) for work in (False, True))
         # how fast a busy machine counts is its own affair
-        assert full - idle > size / way.chunk * work_ns / 1e9 / 4
+        assert full - idle > size / way.chunk * work_ns / 1e9 / 10
 
 
 def test_a_suite_is_priced_and_rehearsed_on_real_hosts(metered: OpenTestbed) -> None:

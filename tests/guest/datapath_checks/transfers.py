@@ -160,8 +160,9 @@ class Transfers(Case):
                 shares.append(1000 * spent / (events[twin]["seconds"] - spent))
         share = statistics.median(shares)
         self.assertTrue(per_mille / 2 < share < per_mille * 1.5, f"{mode}: the server spent {share} per mille")
-        longer = sum(twins > ordinaries for twins, ordinaries in zip(took[twin], took[ordinary], strict=True))
-        self.assertGreaterEqual(longer, len(shares) * 3 // 4, f"{mode}: of so many turns the client waited longer")
+        # on a busy machine many a turn tells nothing; the quickest ones met nobody
+        quickest = {who: statistics.median(sorted(some)[:5]) for who, some in took.items()}
+        self.assertGreater(quickest[twin], quickest[ordinary], f"{mode}: the client waited longer")
 
     def test_a_driver_asked_for_by_its_own_name_is_bound(self) -> None:
         driver = answer(PROGRAM, "probe", "--cipher", "cbc(aes)")[1]["driver"]
