@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -145,13 +146,17 @@ class Module(Kind[ModuleChange]):
             except ChangeError:
                 pass  # some are in use: one at a time, with patience
         for name in left:
-            if name not in loaded_modules():
-                continue
             try:
-                patiently(lambda name=name: _run(["rmmod", name]), seconds=0.0 if undo["sticky"] else PATIENCE_SECONDS)
+                patiently(partial(_unload, name), seconds=0.0 if undo["sticky"] else PATIENCE_SECONDS)
             except ChangeError:
                 if not undo["sticky"]:
                     raise
+
+
+def _unload(name: str) -> None:
+    """Where two hosts share a kernel, the other one may have done it just now."""
+    if name in loaded_modules():
+        _run(["rmmod", name])
 
 
 class Insmod(Kind[InsmodChange]):
@@ -168,8 +173,7 @@ class Insmod(Kind[InsmodChange]):
             raise ChangeError(f"insmod was quiet, but {change.name} is not loaded")
 
     def undo(self, undo: Entry) -> None:
-        if undo["name"] in loaded_modules():
-            patiently(lambda: _run(["rmmod", undo["name"]]))
+        patiently(partial(_unload, undo["name"]))
 
 
 class Command(Kind[CommandChange]):
