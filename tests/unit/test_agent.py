@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from hosts.onhost.agent import link
+from hosts.onhost.agent import files, link
 from hosts.onhost.agent.errors import LIMIT_BYTES, ChangeError
 from hosts.onhost.agent.journal import Journal
 from hosts.onhost.agent.values import (
@@ -726,3 +726,13 @@ def test_a_link_test_that_ends_early_is_an_error() -> None:
             link.pull("127.0.0.1", port, 2000, 15.0)
     finally:
         giving.join()
+
+
+def test_what_knows_no_place_but_its_begin_is_read(tmp_path: Path) -> None:
+    """As some of the kernel's own files: a pipe, too, refuses to be put anywhere."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(pipe.write_text, "SA count=1 tx=2\n")
+        assert files.read(str(pipe)) == "SA count=1 tx=2\n"
+        writing.result(10)

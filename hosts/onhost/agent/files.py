@@ -47,7 +47,8 @@ def _whole(path: str, offset: int = 0) -> bytes:
     """A file from ``offset`` on, in pieces: room for the largest one would cost more than reading a small one."""
     data = bytearray()
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - nor is a Path for free
-        file.seek(offset)
+        if offset:  # some of the kernel's own files know no other place than their begin
+            file.seek(offset)
         while piece := file.read(PIECE):
             data += piece
             if len(data) > LIMIT_BYTES:
