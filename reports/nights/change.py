@@ -1,9 +1,9 @@
 """Where a series of nights changed its level, decided so that false alarms stay rare.
 
-The best way to cut the series into levels is proposed: that of the least squares, each cut at a price. A t test decides
-on each cut, on the variance within all levels of the series, never taken smaller than what the runs' own blocks showed.
-Its p value is multiplied by the number of places where a cut could have been, so that a series without any change is
-cut with a probability of at most ``alpha``, whatever its length.
+The library proposes: the best way to cut the series into levels (least squares, each cut at a price: the PELT search
+of ``ruptures``). A t test decides on each cut, on the variance within all levels of the series, never taken smaller
+than what the runs' own blocks showed. Its p value is multiplied by the number of places where a cut could have been,
+so that a series without any change is cut with a probability of at most ``alpha``, whatever its length.
 
 Nights that follow each other may resemble each other, which makes runs of high or low nights without a change. One
 series is too short to tell how much, and least so where such a run was taken for a change; so it is estimated over all
@@ -73,13 +73,13 @@ class _Proposal:
 
     values: Values
     fixed: Sequence[int]
-    cuts: list[int]
+    cuts: Sequence[int]
     floor: float
 
 
 def find(courses: Sequence[Course], alpha: float) -> list[list[Change]]:
     """New changes of each of the series, by place. The series are of the same runs; ``alpha`` is the level of each."""
-    proposals = _proposals(courses, alpha)
+    proposals = [_propose(course, alpha, *steady) for course, steady in zip(courses, _all_tamed(courses), strict=True)]
     lag = _shared_lag(proposals, [one.cuts for one in proposals])
     found = [_decided(proposal, alpha, lag) for proposal in proposals]
     lag = max(lag, _shared_lag(proposals, [[one.place for one in some] for some in found]))
@@ -100,41 +100,21 @@ def _all_tamed(courses: Sequence[Course]) -> list[tuple[Values, float]]:
     return found
 
 
-@dataclass(frozen=True, eq=False)
-class _Stretch:
-    """What lies between two places of a course that are fixed, in nights that deviate by about 1.
-
-    ``place``: where it begins; ``price``: of a cut in it.
-    """
-
-    course: int
-    place: int
-    values: Values
-    price: float
-
-
-def _proposals(courses: Sequence[Course], alpha: float) -> list[_Proposal]:
-    """The courses as they are tested, each with the cuts that are proposed."""
-    made: list[_Proposal] = []
-    stretches: dict[int, list[_Stretch]] = {}
-    for n, (course, (steady, scale)) in enumerate(zip(courses, _all_tamed(courses), strict=True)):
-        count = len(course.values)
-        if count < FEWEST:
-            made.append(_Proposal(course.values, (), [], 0.0))
-            continue
-        floor = float(np.mean(np.square(course.errors)))
-        deviation = max(scale, math.sqrt(floor))
-        fixed = sorted({0, count, *(place for place in course.known if 0 < place < count)})
-        made.append(_Proposal(steady, fixed, [], floor))
-        price = float(ndtri(alpha / (2 * count))) ** 2
-        for low, high in itertools.pairwise(fixed):
-            if high - low >= 2 * SHORTEST and deviation > 0:
-                stretches.setdefault(high - low, []).append(_Stretch(n, low, steady[low:high] / deviation, price))
-    for some in stretches.values():  # those of one length together
-        cuts = proposed(np.stack([one.values for one in some]), np.array([one.price for one in some]))
-        for one, places in zip(some, cuts, strict=True):
-            made[one.course].cuts.extend(one.place + place for place in places)
-    return made
+def _propose(course: Course, alpha: float, steady: Values, scale: float) -> _Proposal:
+    count = len(course.values)
+    if count < FEWEST:
+        return _Proposal(course.values, (), (), 0.0)
+    floor = float(np.mean(np.square(course.errors)))
+    scale = max(scale, math.sqrt(floor))
+    fixed = sorted({0, count, *(place for place in course.known if 0 < place < count)})
+    price = float(ndtri(alpha / (2 * count))) ** 2
+    cuts = [
+        low + place
+        for low, high in itertools.pairwise(fixed)
+        if high - low >= 2 * SHORTEST and scale > 0
+        for place in _proposed(steady[low:high] / scale, price)
+    ]
+    return _Proposal(steady, fixed, cuts, floor)
 
 
 def _decided(proposal: _Proposal, alpha: float, lag: float) -> list[Change]:
@@ -168,15 +148,12 @@ def _median_of_five(padded: Values) -> Values:
     return np.maximum(np.minimum(low, high), np.minimum(np.maximum(low, high), e))
 
 
-def proposed(stretches: Values, prices: Values) -> list[list[int]]:
-    """Where the library would cut each stretch: a row for each, of nights that deviate by about 1, and its price."""
+def _proposed(stretch: Values, price: float) -> list[int]:
+    """Where the library would cut a stretch whose nights deviate by about 1."""
     from ruptures import KernelCPD  # loads half of SciPy
 
-    search = KernelCPD(kernel="linear", min_size=SHORTEST)
-    return [
-        [int(end) for end in search.fit(stretch).predict(pen=float(price))[:-1]]
-        for stretch, price in zip(stretches, prices, strict=True)
-    ]
+    ends = KernelCPD(kernel="linear", min_size=SHORTEST).fit(stretch).predict(pen=price)
+    return [int(end) for end in ends[:-1]]
 
 
 def _tested(values: Values, bounds: Sequence[int], cuts: Sequence[int], floor: float, lag: float) -> list[Change]:

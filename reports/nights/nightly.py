@@ -128,7 +128,7 @@ def of_history(past: History, told: Sequence[Told]) -> Report:
     """The same of all that the history has, a partition at a time: no more than that is in memory of a process."""
     parts = list(past.parts().values())
     alpha = level(sum(parallel.each(partial(_ratios, past.results), parts)))
-    return _together(list(parallel.each(partial(_of_parts, past.results, told, alpha), parts)), told)
+    return _together(list(parallel.each(partial(_of_parts, past.results, told, alpha), parts, "ruptures")), told)
 
 
 def _ratios(results: Path, parts: Sequence[str]) -> int:

@@ -170,7 +170,7 @@ def changes(night: Night, past: History) -> list[Change]:
         for bed, runs in beds.items()
     ]
     alpha = trends.level(sum(parallel.each(_ratios, known)))
-    return list(parallel.each(_change, [replace(one, alpha=alpha) for one in known]))
+    return list(parallel.each(_change, [replace(one, alpha=alpha) for one in known], "ruptures"))
 
 
 @dataclass(frozen=True)

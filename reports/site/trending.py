@@ -51,7 +51,9 @@ def entries(results: Path, past: History, before: dict[str, Entry], taken: set[s
             found[name] = before[name]
         else:
             asked.append(_Asked(name, parts[one], key, of_key, counts[one], mine, alpha))
-    found |= dict(zip([one.folder for one in asked], parallel.each(partial(_page, results), asked), strict=True))
+    found |= dict(
+        zip([one.folder for one in asked], parallel.each(partial(_page, results), asked, "ruptures"), strict=True)
+    )
     if not found or trend.FOLDER in taken:
         return {}
     return {trend.FOLDER: _front(results / "site" / trend.FOLDER, found, before.get(trend.FOLDER))} | found
