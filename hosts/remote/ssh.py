@@ -33,7 +33,8 @@ logging.getLogger("paramiko").setLevel(logging.CRITICAL + 1)
 LAST_BYTES, LAST_LINES = 1 << 16, 40
 """Of what a command wrote to its standard error: so much is kept."""
 LAST_WORDS_SECONDS = 0.3
-"""How long the end of a command's output may come behind its status; one that it left behind may keep it open."""
+"""How long a command's last words may come behind its status, or the end of its output; what it left behind may keep
+that open."""
 
 
 class Channel:
@@ -109,7 +110,7 @@ class Channel:
             self._channel.close()
 
     def _gone(self, error: BaseException | None) -> HostLost:
-        self._channel.status_event.wait(0.3)  # the last words of stderr come just behind the end of stdout
+        self._channel.status_event.wait(LAST_WORDS_SECONDS)  # stderr's come just behind the end of stdout
         said = f" ({error})" if error and str(error) else ""
         return HostLost(f"the SSH connection or the program behind it ended{said}{self._last_words()}", host=self.name)
 
