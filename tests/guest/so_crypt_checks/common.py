@@ -14,9 +14,10 @@ import subprocess
 import tempfile
 import termios
 import threading
+import time
 import unittest
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -297,6 +298,10 @@ def load() -> None:
     checking.load(MODULE)
 
 
+Mixture = Callable[[random.Random, Cipher, int], None]
+"""A stream drawn at random, of a cipher, over a family of addresses."""
+
+
 class Case(unittest.TestCase):
     """The module is loaded before a class's checks, and the kernel has complained of nothing after them."""
 
@@ -315,3 +320,23 @@ class Case(unittest.TestCase):
         faulthandler.cancel_dump_traceback_later()
         found = checking.complaints("soc_")
         assert not found, "\n  ".join(found[:30])
+
+    def mix(self, mixture: Mixture, seed: int) -> None:
+        """Random streams of every cipher, for 14 s."""
+        rng, until, count, ciphers = random.Random(seed), time.monotonic() + 14, 0, usable_ciphers()
+        while count < 600 and time.monotonic() < until:
+            mixture(rng, ciphers[count % len(ciphers)], socket.AF_INET)
+            count += 1
+        self.assertGreater(count, 20, f"only {count} in 14 s")
+
+    def mix_over_ipv6(self, mixture: Mixture, seed: int, times: int) -> None:
+        """The same over IPv6, beside IPv4."""
+        try:
+            with pair(socket.AF_INET6):
+                pass
+        except OSError as error:
+            self.skipTest(f"the guest has no IPv6 ({error.strerror})")
+        rng = random.Random(seed)
+        for _ in range(times):
+            mixture(rng, AES, socket.AF_INET6)
+            mixture(rng, DES3, socket.AF_INET)

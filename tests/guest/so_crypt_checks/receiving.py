@@ -162,22 +162,10 @@ class Bytes(Case):
 
     def test_mixtures(self) -> None:
         """Random sequences of recv, MSG_WAITALL, MSG_PEEK, MSG_TRUNC, recvmsg, splice and non-blocking calls."""
-        rng, until, count, ciphers = random.Random(23), time.monotonic() + 14, 0, usable_ciphers()
-        while count < 600 and time.monotonic() < until:
-            mixture(rng, ciphers[count % len(ciphers)], socket.AF_INET)
-            count += 1
-        self.assertGreater(count, 20, f"only {count} in 14 s")
+        self.mix(mixture, 23)
 
     def test_ipv6(self) -> None:
-        try:
-            with pair(socket.AF_INET6):
-                pass
-        except OSError as error:
-            self.skipTest(f"the guest has no IPv6 ({error.strerror})")
-        rng = random.Random(24)
-        for _ in range(15):
-            mixture(rng, AES, socket.AF_INET6)
-            mixture(rng, DES3, socket.AF_INET)
+        self.mix_over_ipv6(mixture, 24, 15)
 
     def test_from_file_to_file(self) -> None:
         """Both ends of one connection are the module's: sendfile here, splice there."""

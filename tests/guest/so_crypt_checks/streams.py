@@ -7,12 +7,9 @@ import random
 import select
 import socket
 import tempfile
-import time
 
 from ..checking import same
 from .common import (
-    AES,
-    DES3,
     FILE,
     MSG_DONTWAIT,
     MSG_MORE,
@@ -24,7 +21,6 @@ from .common import (
     encrypted,
     expected,
     info,
-    pair,
     sendfile,
     usable_ciphers,
 )
@@ -159,19 +155,7 @@ class Streams(Case):
 
     def test_mixtures(self) -> None:
         """Random sequences of send, sendfile, splice, MSG_MORE, non-blocking, gather and empty calls of odd lengths."""
-        rng, until, count, ciphers = random.Random(7), time.monotonic() + 14, 0, usable_ciphers()
-        while count < 600 and time.monotonic() < until:
-            mixture(rng, ciphers[count % len(ciphers)], socket.AF_INET)
-            count += 1
-        self.assertGreater(count, 20, f"only {count} in 14 s")
+        self.mix(mixture, 7)
 
     def test_ipv6(self) -> None:
-        try:
-            with pair(socket.AF_INET6):
-                pass
-        except OSError as error:
-            self.skipTest(f"the guest has no IPv6 ({error.strerror})")
-        rng = random.Random(8)
-        for _ in range(30):
-            mixture(rng, AES, socket.AF_INET6)
-            mixture(rng, DES3, socket.AF_INET)
+        self.mix_over_ipv6(mixture, 8, 30)
