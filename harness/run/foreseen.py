@@ -120,9 +120,11 @@ def _transfers(
     if (far := conditions.asked(suite)) and opened.may_shape:
         conditions.make(bench, far, suite.link_rate)
     explanation = Explanation(profile, suite, dict(paths), Events())
+    fitting = [number for number in suite.workers if number <= len(opened.sender_facts.usable)]
+    most = max(fitting or suite.workers, default=None)
     for name in suite.paths:
         path = paths[name]
-        asked = feasible.parameters(path, suite, opened.sender_facts)
+        asked = feasible.parameters(path, suite, opened.sender_facts, most)
         if feasible.why_not(path, asked, opened.sender_facts, opened.receiver_facts):
             continue
         _attempt(told, f"{suite.name}: {name}", partial(_deployed, bench, path, asked))
