@@ -17,7 +17,7 @@ from harness.record import Cell, Run
 from hosts.crypto import proc_crypto
 from hosts.lab import qemu
 from hosts.remote.host import agent_zip
-from tests.support.lab import connected, place_modules
+from tests.support.lab import connected, place_generator, place_modules
 from tests.support.runs import (
     by_path,
     counting,
@@ -36,6 +36,7 @@ def opened(qemu_lab: qemu.QemuLab, qemu_parts: qemu.QemuParts, program: bytes | 
     """Its guests, connected for all tests of this file, with our modules on the sender."""
     with connected(qemu_lab.testbed, program) as hosts:
         place_modules(hosts, qemu_parts)
+        place_generator(hosts, qemu_parts)
         yield hosts
 
 
@@ -86,6 +87,24 @@ def test_esp_takes_the_card_and_its_interrupts_prove_it(opened: OpenTestbed, esp
         assert isinstance(packets, int)
         assert packets >= 100_000 // 9000
         assert interrupts >= packets // 64, "one interrupt may tell of several packets"
+
+
+def test_the_card_serves_many_connections_at_once(opened: OpenTestbed, esp_modules: None, tmp_path: Path) -> None:
+    """Each answer's requests are the card's own: its interrupts rise with what all connections got."""
+    many: dict[str, Any] = {"question": "load", "connections": [1, 16], "seconds": 3.0}
+    done = run(opened, profile_of(card("plain", "afalg-copy", "so-crypt", "ipsec") | many), tmp_path)
+    for cell in done.head.cells:
+        assert cell.outcome == "measured", (cell.id, cell.reason)
+        assert cell.driver_found == (CARD if cell.path != "plain" else None)
+    for path in ("afalg-copy", "so-crypt", "ipsec"):
+        for sample in samples_of(done, path):
+            load, said = sample.load, sample.witness
+            assert load is not None and load.canaries > 0
+            interrupts = int(said["card_interrupts"] or 0)
+            requests = int(said["sender_sa_packets" if path == "ipsec" else "crypto_requests"] or 0)
+            assert requests >= load.requests + load.canaries
+            assert interrupts >= requests // 64, "one interrupt may tell of several requests"
+            assert load.opened == load.requests, "a connection each"
 
 
 def test_the_card_has_as_many_requests_at_once_as_the_depth_says(opened: OpenTestbed, tmp_path: Path) -> None:
