@@ -1,10 +1,11 @@
 """Our generator of load beside h2load and wrk: the same server, the same connections, in turns.
 
 ``python -m simulations.generators --testbed lab`` deploys ``http`` and ``https`` and asks each over kept connections in
-a closed loop, by all three in each of many blocks. Its table has the requests that were answered each second, and their
-ratio to our generator's with its 95 % interval. Where a link at ``--link-rate`` is what limits, all must say the same;
-where it is the receiver, they cannot: it spends on each what that one costs. For a lab Debian's packages of the two are
-fetched and unpacked, for nothing else; on hosts of yours they must be installed.
+a closed loop, by all in each of many blocks. Its table has the bytes of answers that came each second, as each program
+tells them, and their ratio to our generator's with its 95 % interval. Where a link at ``--link-rate`` is what limits,
+all must say the same; where it is the receiver, they cannot: it spends on each what that one costs. ``ours-8k`` is our
+generator made to read 8 KiB at once, as the others do, which tells how much of a difference is that. For a lab Debian's
+packages of the others are fetched and unpacked, for nothing else; on hosts of yours they must be installed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -39,12 +41,17 @@ from hosts import testbed
 from hosts.debian.archive import Archive
 from hosts.errors import Refusal
 from hosts.lab import best
+from hosts.programs import Program
 from hosts.testbed import LabTestbed, Settled
 from simulations.statistics import table
 
-OURS, OTHERS = "ours", ("h2load", "wrk")
+OURS, LESS, OTHERS = "ours", "ours-8k", ("h2load", "wrk")
 PACKAGES = ("nghttp2-client", "wrk")
-RATES = {"h2load": r"finished in [^,]*, ([\d.]+) req/s", "wrk": r"Requests/sec:\s*([\d.]+)"}
+LESS_BYTES = 8192
+"""That wrk reads at once (RECVBUF of its wrk.h)."""
+RATES = {"h2load": r"finished in [^,]*, [^,]*, ([\d.]+)([KMG]?)B/s", "wrk": r"Transfer/sec:\s*([\d.]+)([KMG]?)B"}
+"""What they say of bytes a second, in units of 1024."""
+UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 WRONG = {"h2load": r", [1-9]\d* (?:failed|errored|timeout)", "wrk": r"Socket errors|Non-2xx"}
 Take = Callable[[], float]
 
@@ -114,40 +121,48 @@ def deploy(bench: Bench, name: str, most: int) -> Deployed:
 
 
 def ways_of(bench: Bench, command: list[str], deployed: Deployed, payload: Payload, load: Asked) -> dict[str, Take]:
-    """What asks for the seconds of a load, and tells the requests that were answered each second, by name."""
+    """What asks for the seconds of a load, and tells the bytes of answers that came each second, by name."""
     argv, url = generator.argv(bench, deployed, payload, load), deployed.url(payload.name)
+    less = bench.program(bench.receiver, f"{generator.NAME}-8k", reading_less)
     seconds, connections = f"{load.seconds:g}", str(load.connections)
     others = {
         "h2load": ["h2load", "--h1", "-t", "1", "-c", connections, "-D", seconds, "--warm-up-time=1", url],
         "wrk": ["wrk", "-t", "1", "-c", connections, "-d", f"{seconds}s", url],
     }
 
-    def ours() -> float:
-        told = generator.parse(bench.receiver.check(argv, timeout=load.longest_seconds).splitlines()[-1])
+    def ours(program: str) -> float:
+        said = bench.receiver.check([program, *argv[1:]], timeout=load.longest_seconds)
+        told = generator.parse(said.splitlines()[-1])
         if told.line["errors"]:
             raise Refusal(f"{OURS}: {told.why}")
-        window = told.load(0)  # by bytes, as in records: answers that end together come in lumps
-        return window.window_bytes / deployed.wire_bytes(payload.size) / window.window_seconds
+        window = told.load(0)
+        return window.window_bytes / window.window_seconds
 
     def other(name: str) -> float:
         said = bench.receiver.check([*command, *others[name]], timeout=load.longest_seconds)
         rate = re.search(RATES[name], said)
         if not rate or re.search(WRONG[name], said):
             raise Refusal(f"{name} said: {said}")
-        return float(rate[1])
+        return float(rate[1]) * UNITS[rate[2]]
 
-    return {OURS: ours} | {name: partial(other, name) for name in others}
+    return {OURS: partial(ours, argv[0]), LESS: partial(ours, less)} | {name: partial(other, name) for name in others}
+
+
+def reading_less() -> Program:
+    """Our generator, which reads ``LESS_BYTES`` at once."""
+    usual = generator.program()
+    return replace(usual, name=f"{usual.name}-8k", command=(*usual.command, f"-DREAD_ROOM={LESS_BYTES}"))
 
 
 def report(title: str, blocks: Sequence[dict[str, float]]) -> None:
     """Print a table."""
     rows = {}
-    for name in (OURS, *OTHERS):
+    for name in (OURS, LESS, *OTHERS):
         found = stats.mean(stats.Series(tuple(math.log(block[name] / block[OURS]) for block in blocks)))
         ratio, low, high = (math.exp(found.mean + part * found.half(stats.ALPHA)) for part in (0, -1, 1))
         rate = statistics.median(block[name] for block in blocks)
-        rows[name] = [f"{rate:.0f}", f"{ratio:.3f} [{low:.3f}, {high:.3f}]"]
-    table(title, ["requests/s", f"times {OURS}"], rows)
+        rows[name] = [f"{rate / 1e6:.1f}", f"{ratio:.3f} [{low:.3f}, {high:.3f}]"]
+    table(title, ["MB/s", f"times {OURS}"], rows)
 
 
 if __name__ == "__main__":

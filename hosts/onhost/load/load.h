@@ -20,7 +20,9 @@
 #include "util.h"
 
 #define MAX_CONNECTIONS	8192
-#define READ_ROOM	(256 * 1024)
+#ifndef READ_ROOM
+#define READ_ROOM	(256 * 1024)	/* the most that is read at once; python -m simulations.generators tries less */
+#endif
 #define NAME_ROOM	96
 #define MAX_PORTS	64
 #define MAX_ERRORS	100	/* one is enough to spoil a run; a hundred end it */
