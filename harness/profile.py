@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from harness.api.parameters import Connection, Group, Parameters
+from harness.api.parameters import Connection, Group, Parameters, ReceiveOn
 from harness.ciphers.table import CIPHERS, Cipher, Integrity, TlsVersion
 from harness.spans import Blocks, Model, Quick, Sizes
 from harness.units import parse_delay, parse_rate, size_name
@@ -97,6 +97,8 @@ class TransferSuite(Model):
     """Of load: the one that is offered for the key exchange of TLS 1.3."""
     workers: tuple[Annotated[int, Field(ge=1, le=MOST_WORKERS)], ...] = ()
     """Of load: processes that serve, each on a processor of its own; each number by itself. None: one, anywhere."""
+    receive_on: ReceiveOn | None = None
+    """Of load: the processors on which both hosts take what arrives; as they do where it is not said."""
     seconds: Annotated[float, Field(ge=0.2, le=600)] = 2.0
     """How long a sample of load is measured."""
     rates: tuple[Annotated[float, Field(gt=0, le=10)], ...] = ()
@@ -136,8 +138,8 @@ class TransferSuite(Model):
     def _loaded(self) -> None:
         if (self.question == "load") != bool(self.connections):
             raise ValueError("connections = [...] are what the question load is about, and no other")
-        if (self.rates or self.workers or self.group) and not self.connections:
-            raise ValueError("rates, workers and a group of the key exchange are for the question load")
+        if (self.rates or self.workers or self.group or self.receive_on) and not self.connections:
+            raise ValueError("rates, workers, receive_on and a group of the key exchange are for the question load")
         if (self.group or self.key != "rsa-2048") and self.parameters.tls != "1.3":
             raise ValueError("another key, and a group of the key exchange, need TLS 1.3")
         if self.connections and self.requests > 1:
@@ -167,6 +169,7 @@ class TransferSuite(Model):
             self.connection,
             requests=self.requests,
             at_once=max(self.connections, default=None),
+            receive_on=self.receive_on,
             key=self.key,
             group=self.group,
             sent_by=self.sent_by,

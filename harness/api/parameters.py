@@ -11,6 +11,9 @@ from hosts.certificate import Kind
 Connection = Literal["new", "resumed", "kept"]
 """Of consecutive requests: a connection and full handshake each, a resumed TLS session each, or one connection."""
 
+ReceiveOn = Literal["one", "readers"]
+"""Processors on which what arrives is taken: one for all of it, or of each flow that of the program that reads it."""
+
 Group = Literal["x25519", "secp256r1", "x25519mlkem768"]
 """Of a key exchange (RFC 8446, 4.2.7; draft-ietf-tls-ecdhe-mlkem)."""
 
@@ -35,6 +38,8 @@ class Parameters:
     """Of load, the most connections that ask at once; None where one transfer follows the other."""
     workers: int | None = None
     """Of load, the processes that serve, each on a processor of its own; None for one on whatever processor."""
+    receive_on: ReceiveOn | None = None
+    """Of load: where both hosts are to take what arrives; None: as they do."""
     key: Kind = "rsa-2048"
     """The server's, where the path speaks TLS."""
     group: Group | None = None

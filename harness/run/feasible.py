@@ -9,6 +9,7 @@ from harness.api.path import DataPath
 from harness.ciphers import drivers
 from harness.ciphers.table import CIPHERS
 from harness.load import generator
+from harness.measuring import steering
 from harness.profile import TransferSuite
 from harness.servers import requirements
 from hosts.facts import Facts
@@ -17,7 +18,10 @@ from hosts.facts import Facts
 def parameters(path: DataPath, suite: TransferSuite, sender: Facts, workers: int | None = None) -> Parameters:
     """What the suite asks of this path, its driver by name where the sender has one, with so many workers."""
     if path.clear:
-        return Parameters(None, connection=suite.connection, at_once=suite.parameters.at_once, workers=workers)
+        asked = suite.parameters
+        return Parameters(
+            None, connection=asked.connection, at_once=asked.at_once, workers=workers, receive_on=asked.receive_on
+        )
     driver = drivers.chosen(suite.driver, CIPHERS[suite.cipher], sender)
     return replace(suite.parameters, driver=driver or drivers.CARD, workers=workers)
 
@@ -32,9 +36,14 @@ def why_not(path: DataPath, asked: Parameters, sender: Facts, receiver: Facts) -
         return reason
     if asked.group and path.speaks_tls and (reason := requirements.no_group(asked.group, sender, receiver)):
         return reason
-    if asked.workers and (reason := no_processors(asked.workers, sender)):
-        return reason
-    return generator.unsupported(sender, receiver) if asked.at_once else None
+    return _loaded(asked, sender, receiver) if asked.at_once else None
+
+
+def _loaded(asked: Parameters, sender: Facts, receiver: Facts) -> str | None:
+    """Why these hosts cannot have many connections as they are asked for, or None."""
+    several = no_processors(asked.workers, sender) if asked.workers else None
+    steered = steering.unsupported(sender, receiver) if asked.receive_on else None
+    return several or steered or generator.unsupported(sender, receiver)
 
 
 def no_processors(workers: int, sender: Facts) -> str | None:

@@ -16,7 +16,7 @@ from harness.ciphers.interfaces import INTERFACES
 from harness.ciphers.table import CIPHERS
 from harness.costs.explanation import Explanation
 from harness.events import Events
-from harness.measuring import asked, conditions, link, quieting
+from harness.measuring import asked, conditions, link, quieting, steering
 from harness.measuring.opened import OpenTestbed
 from harness.profile import CryptoSuite, Profile, TransferSuite
 from harness.run import answers, feasible
@@ -119,6 +119,8 @@ def _transfers(
         link.shape(bench, suite.link_rate)
     if (far := conditions.asked(suite)) and opened.may_shape:
         conditions.make(bench, far, suite.link_rate)
+    if suite.receive_on and opened.may_shape:
+        steering.make(bench, suite.receive_on)
     explanation = Explanation(profile, suite, dict(paths), Events())
     fitting = [number for number in suite.workers if number <= len(opened.sender_facts.usable)]
     most = max(fitting or suite.workers, default=None)

@@ -19,7 +19,7 @@ from harness.costs.prediction import Prediction
 from harness.events import Events, Note
 from harness.load import generator
 from harness.load.generator import Asked
-from harness.measuring import conditions, crossings, link, loading, sampling
+from harness.measuring import conditions, crossings, link, loading, sampling, steering
 from harness.measuring.crossings import NotThisPath
 from harness.measuring.opened import OpenTestbed
 from harness.measuring.proof import Batch
@@ -107,6 +107,8 @@ class Transfers:
         if far:
             measured = measured | conditions.prepare(bench, far, rate, seen=earlier is not None)
             opened.links[str(far)] = {"goodput_bits_per_second": measured["far_bits_per_second"]}
+        if self.suite.receive_on and opened.may_shape:
+            steering.make(bench, self.suite.receive_on)
         self.entry.link = measured  # a link or way that was refused is not known in the next round
         if self.suite.connections:
             generator.compiled(bench)
@@ -130,7 +132,9 @@ class Transfers:
 
     def _entry(self, opened: OpenTestbed, far: conditions.Conditions | None) -> SuiteEntry:
         rate = self.suite.link_rate
-        if not opened.may_shape and (rate is not None or conditions.asked(self.suite)):
+        where = self.suite.receive_on if opened.may_shape else None
+        said = [*([str(far)] if far else []), *([steering.WORDS[where]] if where else [])]
+        if not opened.may_shape and (rate is not None or conditions.asked(self.suite) or self.suite.receive_on):
             self.events(Note(f"{self.suite.name}: the testbed does not let its link be shaped; measured as it is"))
             rate = None
         authenticated = self.suite.question != "schemes" and not CIPHERS[self.suite.cipher].aead
@@ -138,7 +142,7 @@ class Transfers:
             name=self.suite.name,
             figure=self.suite.figure,
             link_rate_bits_per_second=rate,
-            conditions=str(far) if far else None,
+            conditions=", ".join(said) or None,
             baseline=self.suite.baseline,
             sent_by=self.suite.sent_by,
             question=self.suite.question,

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import statistics
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from harness.api.bench import Bench
+from harness.api.path import Deployed
 from harness.events import Events
-from harness.load import generator
+from harness.measuring import steering
 from harness.measuring.opened import OpenTestbed, open_testbed
+from harness.profile import Profile
+from harness.record import Run
 from hosts import testbed
 from hosts.errors import HarnessError
 from hosts.lab import qemu
-from hosts.programs import in_image
-from tests.support.lab import obtained
-from tests.support.runs import profile_of, run, samples_of, suite
+from hosts.remote.host import RemoteHost
+from tests.support.lab import obtained, place_generator
+from tests.support.runs import by_path, profile_of, run, samples_of, suite
 
 PROCESSORS = 4
 
@@ -34,8 +41,7 @@ def opened(program: bytes) -> Iterator[OpenTestbed]:
         except HarnessError as error:
             pytest.skip(f"the lab of QEMU guests does not boot here: {error}")
         hosts = stack.enter_context(open_testbed(lab.testbed, Events()))
-        generating = in_image(parts.image_path, generator.program())
-        hosts.shared[generator.NAME] = hosts.receiver.put(generating, generator.NAME, 0o700)
+        place_generator(hosts, parts)
         hosts.shared["datapath"] = hosts.sender.put(program, "datapath", 0o700)
         yield hosts
 
@@ -62,3 +68,81 @@ def test_one_worker_stays_on_a_processor_and_two_are_spread(opened: OpenTestbed,
             # who else works there (the agent, sshd, canaries' heads) is anywhere, and the workers are the most
             fullest = sorted(each, key=lambda number: each[number], reverse=True)[:workers]
             assert sorted(fullest) == [str(number) for number in range(workers)]
+
+
+@dataclass(frozen=True)
+class Where:
+    """On which processors a cell's samples were served and taken, by number: the means of their shares."""
+
+    busy: dict[str, float]
+    softirq: dict[str, float]
+
+    def spread(self, share: float = 0.25) -> int:
+        """How many processors did so large a part of the fullest one's softirqs."""
+        return sum(part > share * max(self.softirq.values()) for part in self.softirq.values())
+
+
+def where(done: Run, path: str, workers: int) -> Where:
+    """Of the sender, in the samples that count."""
+    (cell,) = [cell for cell in done.head.cells if (cell.path, cell.workers) == (path, workers)]
+    assert cell.outcome == "measured", (cell.id, cell.reason)
+    hosts = [sample.sender for sample in samples_of(done, path) if sample.cell == cell.id and not sample.warmup]
+
+    def mean(each: list[dict[str, float] | None]) -> dict[str, float]:
+        return {str(n): statistics.fmean(one[str(n)] for one in each if one) for n in range(PROCESSORS)}
+
+    return Where(mean([host.processors for host in hosts]), mean([host.softirqs for host in hosts]))
+
+
+def queues(host: RemoteHost) -> str:
+    """What a host says of where it takes what arrives."""
+    folder = f"/sys/class/net/{host.host.data_interface}/queues"
+    return host.check(["sh", "-c", f"grep . {folder}/rx-*/rps_cpus {folder}/rx-*/rps_flow_cnt {steering.TABLE}"])
+
+
+def load_by(*paths: str, workers: list[int], receive_on: str) -> Profile:
+    """A suite of load on kept connections, each of which is dealt to a worker."""
+    asked = suite(
+        *paths, cipher="aes128gcm", question="load", connection="kept", connections=[32], workers=workers,
+        receive_on=receive_on, seconds=2.0, sizes={"100kB": {"blocks": 1}},
+    )  # fmt: skip
+    return profile_of(asked)
+
+
+def test_an_sa_for_each_worker_spreads_what_one_sa_keeps_together(opened: OpenTestbed, tmp_path: Path) -> None:
+    """Softirqs of an SA are where its worker reads: one stays on one processor, and N are spread over N."""
+    before = [queues(host) for host in (opened.sender, opened.receiver)]
+    asked = load_by("ipsec", "ipsec-per-worker", workers=[1, PROCESSORS], receive_on="readers")
+    done = run(opened, asked, tmp_path)
+    assert [queues(host) for host in (opened.sender, opened.receiver)] == before
+    assert done.head.suites[0].conditions == "what arrives is taken where it is read"
+    for path in ("ipsec", "ipsec-per-worker"):
+        for workers in (1, PROCESSORS):
+            print(path, workers, where(done, path, workers))
+    for sample in samples_of(done, "ipsec-per-worker"):
+        print(sample.cell, sample.witness)
+
+
+def one_for_all(bench: Bench, _deployed: dict[str, Deployed]) -> None:
+    """Somebody has what the second port sends go by the first port's SA; packets are as well protected as before."""
+    for host, direction in ((bench.sender, "out"), (bench.receiver, "in")):
+        told = host.check(["ip", "xfrm", "policy", "list"])
+        found = re.findall(
+            rf"^src (\S+) dst (\S+) .*sport (\d+) *\n\s+dir {direction} [\s\S]*?reqid (\d+) ", told, re.M
+        )
+        (source, target, _, reqid), (_, _, port, _) = sorted(found, key=lambda each: int(each[2]))
+        rule = f"src {source} dst {target} proto tcp sport {port} dir {direction}"
+        template = f"tmpl src {source.partition('/')[0]} dst {target.partition('/')[0]} proto esp reqid {reqid}"
+        words = f"ip xfrm policy update {rule} {template} mode transport level required"
+        host.check(words.split())
+
+
+def test_one_sa_that_does_the_work_of_two_is_found_out(opened: OpenTestbed, tmp_path: Path) -> None:
+    asked = load_by("http", "ipsec-per-worker", workers=[2], receive_on="readers")
+    done = run(opened, asked, tmp_path, one_for_all)
+    cells = by_path(done)
+    assert cells["http"].outcome == "measured", cells["http"].reason
+    assert cells["ipsec-per-worker"].outcome == "invalid", cells["ipsec-per-worker"].reason
+    assert re.search(
+        r"port \d+: the sender's SA carried 0 bytes of a payload of", cells["ipsec-per-worker"].reason or ""
+    )
