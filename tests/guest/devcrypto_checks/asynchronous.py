@@ -18,7 +18,6 @@ from pathlib import Path
 from .. import checking
 from ..checking import delayed, eventually, most, openssl, refused, same
 from .common import (
-    AES_CBC,
     CIOCASYNCCRYPT,
     CIOCASYNCFETCH,
     CIOCCRYPT,
@@ -26,6 +25,7 @@ from .common import (
     COPIED,
     DELAYED,
     DEPTH,
+    DES3_CBC,
     ENCRYPT,
     FINAL,
     IV,
@@ -146,12 +146,13 @@ class Depth(Case):
         self.assertEqual(seen, [data.at])
 
     def test_a_driver_that_answers_at_once(self) -> None:
-        session = self.device.session(AES_CBC, key=KEY[:16])
+        # no check wraps this cipher's driver in cryptd, which would then be whom its name stands for
+        session = self.device.session(DES3_CBC, key=KEY[:24])
         data = Memory(PLAIN[:SIZE])
         self.device.submit(session, data, Memory(IV))
         same(bytes(data), PLAIN[:SIZE], "not before it is fetched")
         self.device.fetch()
-        same(bytes(data), openssl("AES-128-CBC", KEY[:16], IV, PLAIN[:SIZE]), "fetched")
+        same(bytes(data), openssl("DES-EDE3-CBC", KEY[:24], IV[:8], PLAIN[:SIZE]), "fetched")
         info = self.device.info(session)
         self.assertEqual((info.later, info.most), (0, 0), info.driver)
 
