@@ -35,6 +35,14 @@ class Payload:
     sha256: str
 
 
+@dataclass(frozen=True)
+class OnDisk:
+    """The directories on a real file system where a suite's files lie, on the sender and on the receiver."""
+
+    sender: str
+    receiver: str
+
+
 @dataclass(frozen=True, repr=False)
 class Key:
     """A key and an IV in hex, made for one run. Not shown anywhere."""
@@ -109,6 +117,8 @@ class Bench:
     """Kernel modules of ours that this suite has loaded, each with the role of its host."""
     environment: dict[str, str] = field(default_factory=dict)
     """What servers in user space are started with."""
+    disk: OnDisk | None = None
+    """None where files are in memory (tmpfs)."""
     carried: Carried = field(default_factory=Carried)
     """What outlives the opened testbed."""
 
