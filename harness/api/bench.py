@@ -143,7 +143,7 @@ class Bench:
         with changes.scopes(self.sender, self.receiver) as (on_sender, on_receiver):
             yield replace(self, on_sender=on_sender, on_receiver=on_receiver)
 
-    def beside(self, name: str = "again") -> Bench:
+    def beside(self, name: str) -> Bench:
         """The same bench with a folder of its own, for another deployment of what the first one has."""
         other = replace(self, folder=f"{self.folder}-{name}")
         self.on_sender.apply(changes.directory(other.directory))
