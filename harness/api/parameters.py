@@ -11,6 +11,9 @@ from hosts.certificate import Kind
 Connection = Literal["new", "resumed", "kept"]
 """Of consecutive requests: a connection and full handshake each, a resumed TLS session each, or one connection."""
 
+Files = Literal["memory", "disk"]
+"""Where files lie on both hosts: in memory (tmpfs), or on a real file system, read cold and written through."""
+
 Group = Literal["x25519", "secp256r1", "x25519mlkem768"]
 """Of a key exchange (RFC 8446, 4.2.7; draft-ietf-tls-ecdhe-mlkem)."""
 
@@ -41,6 +44,7 @@ class Parameters:
     """Of load: the one that the generator offers for the key exchange; None for its library's own choice."""
     sent_by: str | None = None
     """Asked of a way of receiving: the path that sends."""
+    files: Files = "memory"
 
     @property
     def title(self) -> str:
