@@ -73,6 +73,8 @@ class Drive:
     said: Said
     connect: Callable[[], Client] | None = None
     """Makes another client, where the scheduler is another program. Raises ConfigError where it does not answer."""
+    note: Callable[[str], None] = lambda _: None
+    """Told what becomes of the connection to the scheduler."""
     _name: str = field(default_factory=lambda: secrets.token_hex(4))
     _news: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
     _asked: dict[str, tuple[Entry, int, Future]] = field(default_factory=dict)
@@ -241,6 +243,7 @@ class Drive:
             self._asked.clear()
             return
         old, deadline = self.client, time.monotonic() + AGAIN_SECONDS
+        self.note(f"the connection to the scheduler was lost; it is tried again for {AGAIN_SECONDS / 60:g} minutes")
         self._leave(old)
         while self.client is old:
             try:
@@ -252,6 +255,7 @@ class Drive:
                 self.client = self.connect()
             except ConfigError:
                 time.sleep(PAUSE_SECONDS)
+        self.note("the scheduler is there: whatever is not answered is asked for again")
         self.client.subscribe_topic(errand.TOPIC, self._news.put)
         asked, self._asked = self._asked, {}
         for entry, _, _ in asked.values():

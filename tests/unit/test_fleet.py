@@ -313,7 +313,13 @@ def test_a_night_in_a_terminal_is_a_line_for_each_testbed() -> None:
     lines = terminal.Lines(Console(file=told, force_terminal=False))
     lines(one)
     lines(one)
+    rules.note(one.entries[0], 0, lost("worker").model_copy(update={"reason": "its worker ended"}))
+    one.entries[0].outcome, one.entries[0].reason = "waiting", None
+    lines(one)
+    lines.note("the connection to the scheduler was lost")
     assert [line[9:] for line in told.getvalue().splitlines()] == [
         "lab: esp running",
         "berlin-3: esp failed: no route to host",
+        "lab: esp interrupted: its worker ended; asked for again",
+        "the connection to the scheduler was lost",
     ]

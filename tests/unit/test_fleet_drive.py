@@ -31,6 +31,7 @@ from hosts.errors import ConfigError, Refusal
 from suites.fleet import arrival, cluster, reservations, rules
 from suites.fleet import drive as drives
 from suites.fleet import errand as errands
+from suites.fleet.cli import dashboard
 from suites.fleet.drive import Drive, alone
 from suites.fleet.errand import Site, pytest_command
 from suites.fleet.spool import Errand, Spool
@@ -363,6 +364,7 @@ def test_a_scheduler_that_comes_back_ends_no_night(tmp_path: Path, tls: Path) ->
     one = night(entry("lab", "a"), entry("lab", "b"))
     first, port = scheduling(0, tls)
     address, schedulers = f"tls://127.0.0.1:{port}", [first]
+    notes: list[str] = []
     working = worker(tmp_path / "state", address, tls, 600)
 
     def restart_once_it_runs(told: Night) -> None:
@@ -375,13 +377,17 @@ def test_a_scheduler_that_comes_back_ends_no_night(tmp_path: Path, tls: Path) ->
     try:
         connect = partial(cluster.remote, address, tls)
         with connect() as client:
-            Drive(client, one, tmp_path / "results", 120, restart_once_it_runs, connect).run()
+            assert dashboard(client) == "the scheduler has no dashboard"
+            Drive(client, one, tmp_path / "results", 120, restart_once_it_runs, connect, notes.append).run()
     finally:
         for process in (working, *schedulers[1:]):
             process.terminate()
             process.wait(60)
     assert outcomes(one) == {"lab a": "complete", "lab b": "complete"}
     assert [[a.outcome for a in entry.attempts] for entry in one.entries] == [["interrupted", "complete"], ["complete"]]
+    assert [note.split(";")[0].split(":")[0] for note in notes] == [
+        "the connection to the scheduler was lost", "the scheduler is there",
+    ]  # fmt: skip
     assert len(list((tmp_path / "state").glob("*/*/claim.json"))) == 3, "nothing was run that was not counted"
 
 
