@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from harness.records import RecordError
+from harness.records import RecordError, settle
 
 SCHEMA = 1
 FOLDER = "nights"
@@ -119,6 +119,7 @@ def write(folder: Path, night: Night) -> None:
             file.flush()
             os.fsync(file.fileno())
         new.replace(folder / FILE)
+        settle(folder)
     except OSError as error:
         raise RecordError(f"cannot write the night {folder}: {error.strerror}", next_step="free some space") from error
 

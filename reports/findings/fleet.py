@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.night import Entry, Night
-from harness.record import Head, Run, Verdict
+from harness.record import Head, Verdict
 from harness.verdicts import answer as rules
 from reports import words
-from reports.findings import answer, gain
+from reports.findings import answer
+from reports.findings.gain import Place
 
 FEWEST = 6
 """Testbeds from which on a fact may be said to go with the ratios: of five, chance orders one of four too often."""
@@ -124,12 +125,13 @@ def asked(fields: Sequence[Field]) -> list[tuple[str, str]]:
     return list(found.items())
 
 
-def across(profile: str, runs: Mapping[str, Run]) -> Across | None:
+def across(profile: str, fields: Sequence[Field], prices: Mapping[str, Place | None]) -> Across | None:
     """A profile's question over all testbeds that have a verdict on one of its sizes: the size that most of them have.
 
-    None where fewer than two have one. ``runs``: by the testbed's name.
+    None where fewer than two have one. ``prices``: what a crossing and the cipher cost, by the record's name.
     """
-    found = {bed: about for bed, run in runs.items() if (about := answer.about(run.head))}
+    heads = {one.entry.testbed: one.head for one in fields if one.entry.profile == profile and one.main and one.head}
+    found = {bed: about for bed, head in heads.items() if (about := answer.about(head))}
     places = Counter(
         (about.paths, place.suite, place.size)
         for about in found.values()
@@ -140,7 +142,7 @@ def across(profile: str, runs: Mapping[str, Run]) -> Across | None:
         return None
     chosen = max(places, key=lambda place: (places[place], place[2]))
     points = [
-        _point(bed, runs[bed], place.time)
+        _point(bed, heads[bed], place.time, prices.get(heads[bed].run_id))
         for bed, about in found.items()
         for place in about.places
         if (about.paths, place.suite, place.size) == chosen and place.time and place.time.ratio
@@ -156,23 +158,21 @@ def across(profile: str, runs: Mapping[str, Run]) -> Across | None:
         f"{words.size(chosen[2])}, suite {chosen[1]}",
         tuple(points),
         (_counted(some.candidate, some.baseline, points), *going(points)),
-        answer.papers(runs[bed].head, some),
+        answer.papers(heads[bed], some),
     )
 
 
-def _point(testbed: str, run: Run, verdict: Verdict) -> Point:
-    model = gain.model(run)
-    here = None if isinstance(model, str) else model.here
-    sender: dict[str, Any] = run.head.hosts.get("sender", {})
+def _point(testbed: str, head: Head, verdict: Verdict, here: Place | None) -> Point:
+    sender: dict[str, Any] = head.hosts.get("sender", {})
     return Point(
         testbed=testbed,
-        run_id=run.path.name,
+        run_id=head.run_id,
         verdict=verdict,
         crossing=here.crossing if here else None,
         cipher=here.cipher if here else None,
-        processor=run.head.testbed.machine.get("processor") or sender.get("processor"),
+        processor=head.testbed.machine.get("processor") or sender.get("processor"),
         kernel=sender.get("kernel"),
-        label=words.label(run.head.testbed),
+        label=words.label(head.testbed),
     )
 
 

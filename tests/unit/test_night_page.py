@@ -16,6 +16,7 @@ from harness.night import Attempt, Entry
 from reports.__main__ import main
 from reports.findings import fleet
 from reports.findings.fleet import Point
+from reports.nights import dataset
 from reports.site import night as view
 from suites.fleet import rules
 from tests.support.nights import PROFILE, made, spread
@@ -99,8 +100,9 @@ def test_the_command_says_the_night_in_a_sentence(tmp_path: Path, capsys: pytest
 
 def test_all_testbeds_stand_in_one_figure_sorted_by_the_price_of_a_crossing(tmp_path: Path) -> None:
     one = made(tmp_path, 1, spread(3))
-    runs = {e.testbed: records.read(tmp_path / str(e.run_id)) for e in one.entries}
-    found = fleet.across(PROFILE, runs)
+    fields = [fleet.field(entry, records.read_head(tmp_path / str(entry.run_id))) for entry in one.entries]
+    priced = view.prices(dataset.update(tmp_path), fields)
+    found = fleet.across(PROFILE, fields, priced)
     assert found and found.candidate == "SO_CRYPT" and len(found.points) == 3
     prices = [point.crossing for point in found.points if point.crossing is not None]
     assert len(set(prices)) == 3 and prices == sorted(prices)
@@ -110,7 +112,9 @@ def test_all_testbeds_stand_in_one_figure_sorted_by_the_price_of_a_crossing(tmp_
         found.sentences[1]
         == "3 testbeds cannot show which fact goes with the gain: 6 are needed, and more tell it better."
     )
-    assert fleet.across(PROFILE, {"bed-0": runs["bed-0"]}) is None
+    unknown = fleet.across(PROFILE, fields, {})
+    assert unknown and {point.crossing for point in unknown.points} == {None}
+    assert fleet.across(PROFILE, fields[:1], priced) is None and fleet.across("another", fields, priced) is None
 
 
 def points(ratios: Sequence[float], prices: Sequence[float | None], processors: Sequence[str]) -> list[Point]:
