@@ -257,6 +257,8 @@ class Profile(Model):
     ciphers are generic C."""
     offloads: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], bool] = {}  # noqa: RUF012 - pydantic copies it
     """Of both data interfaces, by the names that ``ethtool -k`` shows: on or off."""
+    numa: Literal["card"] | None = None
+    """``card``: both hosts' programs keep to the processors of the node that the data interface's card is on."""
     af_alg: Literal["unrestricted"] | None = None
     """``unrestricted`` lifts the kernels' restriction of AF_ALG (crypto.af_alg_restrict) for the run."""
     testbeds: Annotated[tuple[Name, ...], Field(min_length=1)] = ("auto",)

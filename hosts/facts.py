@@ -55,6 +55,7 @@ NETDEVSIM = "netdevsim"
 """The driver of a card that the kernel only plays (drivers/net/netdevsim): it takes what a card would, and enciphers
 nothing."""
 CLOCK_TRIES = 5
+NODES = "/sys/devices/system/node"
 VULNERABILITIES = "/sys/devices/system/cpu/vulnerabilities"
 
 LIGHTTPD_GNUTLS = ["find", "/usr/lib/lighttpd", "/usr/lib64/lighttpd", "-name", "mod_gnutls.so"]
@@ -203,6 +204,7 @@ def gather(host: RemoteHost, role: str) -> Facts:
         "fips": af_alg.fips,
         "clock": clock(host),
         "speed": seen.shown(),
+        "numa": numa(host.run(["sh", "-c", f"grep -s . {NODES}/node[0-9]*/cpulist"]).stdout, seen.near),
         "not_quiet": quiet.loud(seen),
         "energy": [zone.name for zone in zones],
         "disk": disk.shown,
@@ -275,6 +277,14 @@ def clock(host: RemoteHost) -> dict[str, float]:
         tries.append((heard - asked, told - (asked + heard) / 2))
     taken, ahead = min(tries)
     return {"ahead_seconds": round(ahead, 4), "within_seconds": round(taken / 2, 4)}
+
+
+def numa(told: str, near: Sequence[int]) -> dict[str, Any]:
+    """The NUMA nodes with their processors, by number, and the one that the data interface's card is on; None where its
+    driver does not tell, or its processors are of several."""
+    nodes = dict(re.findall(r"/node(\d+)/cpulist:(\S+)$", told, re.MULTILINE))
+    of_card = [number for number, listed in nodes.items() if near and set(near) <= set(quiet.numbers(listed))]
+    return {"nodes": nodes, "card": int(of_card[0]) if of_card else None}
 
 
 def shared(data_interface: str, management: Sequence[str]) -> str | None:

@@ -34,7 +34,9 @@ cards() {{  # INTERFACE: those at the bottom of it, as a VLAN, a bond or a bridg
 }}
 test -n "$1" || exit 0
 cards "$1" | sort -u | while read -r card; do
-    grep -s . "/sys/class/net/$card/device/local_cpulist" | sed 's/^/near:/'
+    # of a virtio device the PCI function is the one above
+    grep -s . "/sys/class/net/$card/device/local_cpulist" "/sys/class/net/$card/device/../local_cpulist" |
+        head -n 1 | sed 's/^[^:]*:/near:/'
     {{ ls "/sys/class/net/$card/device/msi_irqs" "/sys/class/net/$card/device/../msi_irqs" 2>/dev/null
       grep -w "$card" /proc/interrupts | cut -d: -f1; }} | tr -d ' ' | grep -x '[0-9]*' | sort -u |
     while read -r irq; do grep -s . "/proc/irq/$irq/smp_affinity_list" | sed "s/^/irq $irq:/"; done
@@ -55,6 +57,11 @@ class Quietness:
     def processors(self) -> list[int]:
         """Those that are online."""
         return numbers(self.read.get(f"{CPU}/online", ""))
+
+    @property
+    def near(self) -> list[int]:
+        """Those that are on the NUMA node of the interface's card; empty where its driver does not tell."""
+        return numbers(self.read.get("near", ""))
 
     @property
     def interrupts(self) -> dict[str, str]:
@@ -158,7 +165,7 @@ class Places:
 def places(seen: Quietness) -> Places | None:
     """Two processors that are near the card and no two halves of one core; None where there is one only."""
     known = seen.processors
-    near = [cpu for cpu in numbers(seen.read.get("near", "")) if cpu in known] or known
+    near = [cpu for cpu in seen.near if cpu in known] or known
     for interrupts in [*near, *known]:
         halves = numbers(seen.read.get(f"{CPU}/cpu{interrupts}/topology/thread_siblings_list", str(interrupts)))
         servers = next((cpu for cpu in [*near, *known] if cpu not in {interrupts, *halves}), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
@@ -136,6 +137,16 @@ class Bench:
     def peer(self) -> IPv4Address | IPv6Address:
         """The receiver's address on the measured link."""
         return self.receiver.host.data_address
+
+    def on_both(self, action: Callable[[Scope, RemoteHost], None]) -> None:
+        """Do something on both hosts at once, through the scope of each. Raises what it raises."""
+        with ThreadPoolExecutor(2) as pool:
+            both = [
+                pool.submit(action, self.on_sender, self.sender),
+                pool.submit(action, self.on_receiver, self.receiver),
+            ]
+        for each in both:
+            each.result()
 
     @contextmanager
     def anew(self) -> Iterator[Bench]:

@@ -1,4 +1,5 @@
-"""What a profile asks of its hosts: offloads, AF_ALG without its restriction. Journalled and undone."""
+"""What a profile asks of its hosts: offloads, AF_ALG without its restriction, the processors near the network card.
+Journalled and undone."""
 
 from __future__ import annotations
 
@@ -16,12 +17,33 @@ from hosts.remote import changes
 from hosts.remote.changes import Scope
 
 
-def made(scope: Scope, about: Facts, wanted: Mapping[str, bool], unrestricted: bool) -> Facts:
-    """The facts of a host once its data interface has these offloads and, where that is wanted, AF_ALG is free.
+def made(scope: Scope, about: Facts, wanted: Mapping[str, bool], unrestricted: bool, near: bool) -> Facts:
+    """The facts of a host once its data interface has these offloads and, where that is wanted, AF_ALG is free and all
+    that is started there keeps to the processors that are ``near`` the card.
 
-    Undone with ``scope``. Raises Refusal where an offload cannot be had, or a change is refused; HostLost.
+    Undone with ``scope``. Raises Refusal where an offload or such processors cannot be had, or a change is refused;
+    HostLost.
     """
-    return _offloads(scope, _freed(scope, about) if unrestricted else about, wanted)
+    found = _offloads(scope, _freed(scope, about) if unrestricted else about, wanted)
+    if not near:
+        return found
+    places = beside_card(found)
+    scope.host.agent.set_processors(places)  # of what this run's agent starts, and so gone with it
+    return replace(found, usable=tuple(places))
+
+
+def beside_card(about: Facts) -> list[int]:
+    """The processors for servers that are on the NUMA node of the data interface's card. Raises Refusal. Pure."""
+    near = about.quietness.near
+    places = [number for number in about.usable if number in near]
+    if places:
+        return places
+    told = f"those are {near}" if near else "its driver does not tell them (local_cpulist)"
+    raise Refusal(
+        f'the profile asks for numa = "card", and servers may run on none of the processors beside the card: {told}',
+        host=about.role,
+        next_step="leave numa out of the profile",
+    )
 
 
 def _offloads(scope: Scope, about: Facts, wanted: Mapping[str, bool]) -> Facts:

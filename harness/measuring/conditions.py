@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from harness.api.bench import Bench, load
@@ -21,6 +20,7 @@ from hosts.errors import Refusal
 from hosts.onhost.agent.values import CommandChange, Given
 from hosts.remote import changes
 from hosts.remote.changes import Scope
+from hosts.remote.host import RemoteHost
 
 DEVICE = "pathproof-in"
 """The ifb device that what arrives goes through."""
@@ -70,13 +70,11 @@ def make(bench: Bench, conditions: Conditions, rate: int | None) -> None:
     queued = conditions.rtt_seconds or conditions.loss
     if queued and (why := requirements.no_programs(("ip", "tc"), bench.facts, bench.receiver_facts)):
         raise Refusal(f"the way cannot be made {conditions}: {why}")
-    with ThreadPoolExecutor(2) as pool:
-        made = [
-            pool.submit(_make, scope, conditions, loss, rate)
-            for scope, loss in ((bench.on_sender, 0.0), (bench.on_receiver, conditions.loss))
-        ]
-    for each in made:
-        each.result()
+
+    def made(scope: Scope, _host: RemoteHost) -> None:
+        _make(scope, conditions, conditions.loss if scope is bench.on_receiver else 0.0, rate)
+
+    bench.on_both(made)
 
 
 def _make(scope: Scope, conditions: Conditions, loss: float, rate: int | None) -> None:

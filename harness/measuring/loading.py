@@ -97,7 +97,10 @@ def take(
     log = LogTail(deployed.log, before.of(deployed)["sender"].values[looking.LOG] or 0, due)
     tallied = opened.sender.agent.tally(log, CONNECTION, LEAVE_OUT, LOG_SECONDS)
     witness = _witness(deployed, payload, over, load, ran.told.cipher_suite, before, after, tallied)
-    facts = witness.facts | ran.seen | {"operations": load.window_responses, "generator_full": generator.full(load)}
+    facts = witness.facts | ran.seen
+    if asked.workers:
+        facts["worker_processors"] = " ".join(map(str, bench.facts.usable[: asked.workers]))
+    facts |= {"operations": load.window_responses, "generator_full": generator.full(load)}
     ok, spoiled = _checked(opened, deployed, payload, ran.canaries)
     answered = load.window_bytes / deployed.wire_bytes(payload.size)
     each_seconds = load.window_seconds / (answered + load.canaries)

@@ -128,6 +128,8 @@ class Wanted:
     """Those that both data interfaces are to have."""
     unrestricted: bool = False
     """Whether AF_ALG's restriction is lifted on both hosts."""
+    near: bool = False
+    """Whether programs on both hosts keep to the processors beside their network cards."""
     lacking: Lacking = lambda _sender, _receiver: {}
     """Which programs they would have to have, should what is missing be installed there."""
 
@@ -289,12 +291,12 @@ def _asked(
     wanted: Wanted,
 ) -> tuple[facts.Facts, facts.Facts]:
     """Both hosts' facts once they are as the profile asks, until ``stack`` is left."""
-    if not wanted.offloads and not wanted.unrestricted:
+    if not wanted.offloads and not wanted.unrestricted and not wanted.near:
         return known
     on_sender, on_receiver = stack.enter_context(changes.scopes(*hosts))
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(
-            lambda scope, about: asked.made(scope, about, wanted.offloads, wanted.unrestricted),
+            lambda scope, about: asked.made(scope, about, wanted.offloads, wanted.unrestricted, wanted.near),
             (on_sender, on_receiver),
             known,
         )

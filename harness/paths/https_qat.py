@@ -35,7 +35,7 @@ class HttpsQat(DataPath):
             return "TLS in user space does not use a driver of the kernel's"
         if parameters.cipher is None or parameters.cipher.evp not in qat.LISTED:
             return f"qatengine is tried with AES-GCM only, not with {parameters.title}"
-        if parameters.requests > 1 and parameters.connection != "kept":
+        if (parameters.requests > 1 or parameters.at_once) and parameters.connection != "kept":
             return (
                 "handshakes are what is asked here, and qatengine does those in batches of asynchronous jobs: that "
                 "needs an asynchronous server, which nginx is not"

@@ -72,7 +72,7 @@ def _quieted(host: RemoteHost, about: Facts) -> None:
 
 def _asked(host: RemoteHost, about: Facts, profile: Profile) -> None:
     with Scope(host) as scope:
-        asked.made(scope, about, profile.offloads, profile.af_alg == "unrestricted")
+        asked.made(scope, about, profile.offloads, profile.af_alg == "unrestricted", profile.numa == "card")
 
 
 def _attempt(told: Plan, what: str, action: Callable[[], object]) -> None:

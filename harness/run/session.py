@@ -191,6 +191,7 @@ class Session:
                 run=self.writer.head.run_id,
                 offloads=self.profile.offloads,
                 unrestricted=self.profile.af_alg == "unrestricted",
+                near=self.profile.numa == "card",
                 lacking=self._lacking,
             )
             fresh = self._stack.enter_context(testbeds(spec, self.events, wanted))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, get_args, get_type_hints
@@ -28,6 +27,7 @@ from hosts.onhost.agent.xfrm import Algorithm
 from hosts.remote import changes
 from hosts.remote.changes import Scope
 from hosts.remote.host import RemoteHost
+from hosts.roles import Role
 
 # ESP draws its IVs from the kernel's default random generator, which is never let go once it was woken
 RANDOM = ("hmac", "sha512_generic", "sha3_generic", "jitterentropy_rng", "drbg")
@@ -194,60 +194,87 @@ def unsupported_by_card(parameters: Parameters, sender: Facts, receiver: Facts) 
     return requirements.together(unsupported(parameters, sender, receiver), missing, card)
 
 
-def deploy(bench: Bench, name: str, parameters: Parameters, offload: Kind | None = None) -> Deployed:
-    """Policies and SAs on both hosts, and nginx behind them. ``offload``: what the sender's network card does of the
-    packets that it sends: it enciphers, or does all that ESP does; None: nothing, the kernel does it.
+@dataclass(frozen=True)
+class Pair:
+    """The SAs of a port of the sender: ``out`` of what it sends, ``back`` of what it gets."""
 
-    Raises Refusal, also where the kernel would fall back to software.
-    """
-    cipher = parameters.cipher
+    out: Association
+    back: Association
+
+    def counters(self, role: Role) -> dict[str, Counter]:
+        """What a host reads of both before and after a sample."""
+        sent, taken = (self.out, self.back) if role == "sender" else (self.back, self.out)
+        return sent.counters("sa_out") | taken.counters("sa_in")
+
+
+def make_ready(bench: Bench, parameters: Parameters, offload: Kind | None = None) -> None:
+    """ESP and the cipher in both kernels, and its driver in front. Raises Refusal, HostLost."""
+    cipher, version = parameters.cipher, bench.address.version
     if cipher is None:
-        raise Refusal(f"{name} needs a cipher")
-    port = bench.port()
+        raise Refusal("ESP needs a cipher")
+
+    def loaded(scope: Scope, host: RemoteHost) -> None:
+        load(host, scope, *RANDOM, sticky=True)
+        mine = scope is bench.on_sender
+        extra = (OFFLOADS[version],) if offload and mine else ()
+        load(host, scope, *OF_VERSION[version], *MODULES, *cipher.modules, *extra)
+        if mine and parameters.driver != "any":
+            # ESP takes the driver of the highest priority when an SA is made
+            cards.steer(bench, parameters.driver, (esp_algorithm(cipher, parameters.integrity), cipher.kernel))
+
+    bench.on_both(loaded)
+
+
+def protect(bench: Bench, port: int, parameters: Parameters, offload: Kind | None = None) -> Pair:
+    """Policies and SAs of a port of the sender, on both hosts; ``offload`` as in ``deploy``.
+
+    Raises Refusal, HostLost.
+    """
     reqid = secrets.randbelow(2**30) + 2**16
     here, there = str(bench.address), str(bench.peer)
     out = Association(here, there, f"0x{secrets.token_hex(4)}", reqid)
     back = Association(there, here, f"0x{secrets.token_hex(4)}", reqid + 1)
     secret = {way: way.add(parameters) for way in (out, back)}
-    interface, whole = bench.sender.host.data_interface, ["packet"] if offload == "packet" else []
+    whole = ["packet"] if offload == "packet" else []
     # of what the sender sends, and there alone: all else is as without a card
-    asked = ["offload", *whole, "dev", interface] if offload else []
+    asked = ["offload", *whole, "dev", bench.sender.host.data_interface] if offload else []
     # a card's SA has a direction, and one that only sends may have no window (kernels from 6.10)
     given = " ".join([secret[out], *asked, "dir", "out"]) if offload else f"{secret[out]} {WINDOW}"
-    extra = (OFFLOADS[bench.address.version],) if offload else ()
 
-    def associate(scope: Scope, host: RemoteHost, directions: tuple[str, str]) -> None:
-        load(host, scope, *RANDOM, sticky=True)
+    def associate(scope: Scope, _host: RemoteHost) -> None:
         mine = scope is bench.on_sender
-        load(host, scope, *OF_VERSION[bench.address.version], *MODULES, *cipher.modules, *(extra if mine else ()))
-        if mine and parameters.driver != "any":
-            # ESP takes the driver of the highest priority when an SA is made
-            cards.steer(bench, parameters.driver, (esp_algorithm(cipher, parameters.integrity), cipher.kernel))
+        directions = ("out", "in") if mine else ("in", "out")
         # policies first: from here on this port speaks ESP or not at all
         _policy(scope, out, f"sport {port}", directions[0], asked if mine and whole else ())
         _policy(scope, back, f"dport {port}", directions[1])
         _associate(scope, out, given if mine else f"{secret[out]} {WINDOW}")
         _associate(scope, back, f"{secret[back]} {WINDOW}")
 
-    with ThreadPoolExecutor(2) as pool:
-        both = [
-            pool.submit(associate, bench.on_sender, bench.sender, ("out", "in")),
-            pool.submit(associate, bench.on_receiver, bench.receiver, ("in", "out")),
-        ]
-    for each in both:
-        each.result()
+    bench.on_both(associate)
+    return Pair(out, back)
+
+
+def deploy(bench: Bench, name: str, parameters: Parameters, offload: Kind | None = None) -> Deployed:
+    """Policies and SAs on both hosts, and nginx behind them. ``offload``: what the sender's network card does of the
+    packets that it sends: it enciphers, or does all that ESP does; None: nothing, the kernel does it.
+
+    Raises Refusal, also where the kernel would fall back to software.
+    """
+    port = bench.port()
+    make_ready(bench, parameters, offload)
+    pair = protect(bench, port, parameters, offload)
     served = nginx.serve(bench, name, port, load=parameters)
-    done = xfrm.offload(offload, interface, "out") if offload else None
+    done = xfrm.offload(offload, bench.sender.host.data_interface, "out") if offload else None
     if done:
-        _no_fallback(bench, out, done)
+        _no_fallback(bench, pair.out, done)
     base = bench.base_url("http", port)
     deployed = Deployed(
         url=lambda payload: f"{base}/{payload}",
         log=nginx.access_log(bench, name),
         server=served.number,
         verify=partial(verify, parameters, done),
-        sender_counters=out.counters("sa_out") | back.counters("sa_in"),
-        receiver_counters=out.counters("sa_in") | back.counters("sa_out"),
+        sender_counters=pair.counters("sender"),
+        receiver_counters=pair.counters("receiver"),
         calls=frozenset({"sendfile"}),
         crossing_limit=nginx.HEADS_BYTES,
         driver_found=None if parameters.driver == "any" else parameters.driver,
@@ -268,10 +295,15 @@ def verify(parameters: Parameters, offload: str | None, seen: Observed) -> Witne
 
     ``offload``: what a card does for the SA by which the sender sends, in words; None: nothing, as for all others.
     """
-    said = request_log.check(seen)
-    carried, arrived = seen.sender["sa_out_bytes"], seen.receiver["sa_in_bytes"]
-    facts = said.facts | {
-        "sender_sa_bytes": carried,
+    said, told = request_log.check(seen), carried(parameters, offload, seen, seen.payload * seen.requests)
+    return Witness(said.facts | told.facts, told.reason or said.reason)
+
+
+def carried(parameters: Parameters, offload: str | None, seen: Observed, payload: int) -> Witness:
+    """The same of the SAs alone, which must have carried so many bytes."""
+    sent, arrived = seen.sender["sa_out_bytes"], seen.receiver["sa_in_bytes"]
+    facts: dict[str, int | float | str | bool | None] = {
+        "sender_sa_bytes": sent,
         "receiver_sa_bytes": arrived,
         "sender_sa_packets": seen.sender["sa_out_packets"],
         "sender_sa": seen.sender_states["sa_out_protection"],
@@ -289,11 +321,10 @@ def verify(parameters: Parameters, offload: str | None, seen: Observed) -> Witne
     facts |= {"key_bits": 8 * parameters.cipher.key_bytes if parameters.cipher else 0, "tag_bits": due[-1].icv_bits}
     if stopped := _stopped(seen):
         return Witness(facts, stopped)
-    payload = seen.payload * seen.requests
-    for host, count in (("sender", carried), ("receiver", arrived)):
+    for host, count in (("sender", sent), ("receiver", arrived)):
         if (count or 0) < payload:
             return Witness(facts, f"the {host}'s SA carried {count} bytes of a payload of {payload}")
-    return Witness(facts, said.reason)
+    return Witness(facts)
 
 
 def _stopped(seen: Observed) -> str | None:

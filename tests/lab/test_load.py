@@ -19,9 +19,8 @@ from harness.measuring.opened import OpenTestbed
 from harness.record import Run
 from harness.samples import Load, Sample
 from hosts.lab import uml
-from hosts.programs import in_image
 from hosts.testbed import Host
-from tests.support.lab import ESTABLISHED, shell
+from tests.support.lab import ESTABLISHED, place_generator, shell
 from tests.support.runs import Sabotage, profile_of, reconfigured, run, samples_of, suite
 
 pytestmark = pytest.mark.usefixtures("esp_modules")
@@ -37,9 +36,7 @@ LOAD = {
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled(opened: OpenTestbed, lab_parts: uml.UmlParts) -> Iterator[None]:
-    """The generator, once, by the image's compiler as in a run."""
-    content = in_image(lab_parts.image_path, generator.program())
-    opened.shared[generator.NAME] = opened.receiver.put(content, generator.NAME, 0o700)
+    place_generator(opened, lab_parts)
     yield
 
 

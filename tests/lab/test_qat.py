@@ -12,8 +12,10 @@ import pytest
 from harness.measuring.opened import MASK, OpenTestbed
 from harness.servers import qat_engine
 from hosts.crypto import qat
+from hosts.lab import uml
 from hosts.onhost.agent.values import Result
 from hosts.remote.host import RemoteHost
+from tests.support.lab import place_generator
 from tests.support.runs import (
     MB,
     by_path,
@@ -131,6 +133,24 @@ def test_requests_over_one_kept_connection_are_measured_and_handshakes_are_not(
         )[QAT]
         assert cell.outcome == "unsupported"
         assert "needs an asynchronous server, which nginx is not" in (cell.reason or "")
+
+
+def test_many_connections_at_once_are_counted_by_the_engine(
+    opened: OpenTestbed, lab_parts: uml.UmlParts, tmp_path: Path
+) -> None:
+    """All of what they got, beside OpenSSL's own; or why this processor cannot, and OpenSSL's is measured alone."""
+    place_generator(opened, lab_parts)
+    many: dict[str, Any] = {"question": "load", "connections": [1, 64], "seconds": 1.0, "tls": "1.3"}
+    many |= {"cipher": "aes256gcm", "connection": "kept", "sizes": {"100kB": {"blocks": 2}}}
+    done = run(opened, profile_of(suite("https", QAT, **many)), tmp_path)
+    for cell in done.head.cells:
+        assert cell.outcome == ("measured" if FIT or cell.path == "https" else "unsupported"), (cell.id, cell.reason)
+        assert FIT or cell.path == "https" or "the processor has no AVX-512" in (cell.reason or "")
+    for sample in samples_of(done, QAT):
+        assert sample.load is not None and sample.load.canaries > 0
+        payload = 100_000 * (sample.load.requests + sample.load.canaries)
+        assert payload <= int(sample.witness["qat_bytes"] or 0) < 1.02 * payload
+    assert len(done.head.verdicts) == (2 * 2 if FIT else 0), "time and CPU, at two numbers of connections"
 
 
 class Masked:

@@ -14,11 +14,13 @@ import pytest
 
 from harness.api.bench import FIRST_PORT, LAST_PORT
 from harness.events import Events
+from harness.load import generator
 from harness.measuring.opened import OpenTestbed, open_testbed
 from harness.servers import datapath, ipsec
 from hosts import modules
 from hosts.errors import HarnessError, HostLost
 from hosts.lab.kinds import Parts
+from hosts.programs import in_image
 from hosts.remote.ssh import Connection
 from hosts.testbed import Host, HostsTestbed
 
@@ -41,6 +43,12 @@ def place_modules(opened: OpenTestbed, parts: Parts) -> None:
         module = modules.in_image(parts.target, source)
         for host, facts in hosts:
             facts.built[source.name] = host.put(module.content, f"{source.name}.ko")
+
+
+def place_generator(opened: OpenTestbed, parts: Parts) -> None:
+    """The generator of load onto the receiver, made by the image's compiler as in a run."""
+    content = in_image(parts.image_path, generator.program())
+    opened.shared[generator.NAME] = opened.receiver.put(content, generator.NAME, 0o700)
 
 
 @contextlib.contextmanager

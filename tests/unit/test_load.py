@@ -14,6 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from harness import paths, plan, receiving
+from harness.api.parameters import Parameters
 from harness.ciphers.table import CIPHERS
 from harness.load import generator
 from harness.load.generator import Asked, Told
@@ -50,6 +51,13 @@ def test_every_number_of_connections_is_measured_by_itself_and_fixed_rates_last(
     assert [(row.connections, row.rate_share) for row in rows[::2]] == [
         (1, None), (8, None), (1, 0.5), (8, 0.5), (1, 1.2), (8, 1.2),
     ]  # fmt: skip
+
+
+def test_the_qat_engine_is_asked_for_what_nginx_can_ask_of_it() -> None:
+    """Its handshakes are done in batches of asynchronous jobs, and each new connection has one."""
+    path, asked = paths.discover()["https-qat"], Parameters(CIPHERS["aes256gcm"], tls="1.3", at_once=8)
+    assert "needs an asynchronous server" in str(path.impossible(asked))
+    assert path.impossible(replace(asked, connection="kept")) is None
 
 
 def test_verdicts_are_counted_for_each_number_of_connections_and_none_for_rates() -> None:
