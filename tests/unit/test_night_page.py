@@ -74,6 +74,10 @@ def test_an_unfinished_night_says_so(tmp_path: Path) -> None:
     made(tmp_path, 1, {"a": {}}, Entry(testbed="b", profile=PROFILE, minutes=30), finished=False)
     text = reports.night_page(tmp_path, None).read_text()
     assert "Not finished: 1 of 2 runs complete, 1 still to come." in text
+    stopped = Entry(testbed="c", profile=PROFILE, minutes=30)
+    rules.note(stopped, 0, Attempt(outcome="interrupted", reason="the night was told to end", cause="told", home=True))
+    made(tmp_path, 2, {"a": {}}, stopped, finished=False)
+    assert "1 of 2 runs complete, 1 still to come." in reports.night_page(tmp_path, None).read_text()
     assert "This night is not finished" in text
 
 
@@ -112,6 +116,10 @@ def test_all_testbeds_stand_in_one_figure_sorted_by_the_price_of_a_crossing(tmp_
         found.sentences[1]
         == "3 testbeds cannot show which fact goes with the gain: 6 are needed, and more tell it better."
     )
+    fields[0].entry.outcome = "interrupted"
+    left = fleet.across(PROFILE, fields, priced)
+    assert left and [point.testbed for point in left.points] == ["bed-2", "bed-1"], "an interrupted run tells nothing"
+    fields[0].entry.outcome = "complete"
     unknown = fleet.across(PROFILE, fields, {})
     assert unknown and {point.crossing for point in unknown.points} == {None}
     assert fleet.across(PROFILE, fields[:1], priced) is None and fleet.across("another", fields, priced) is None
