@@ -73,6 +73,11 @@ class Entry(_Model):
         return self.outcome in ("waiting", "running")
 
     @property
+    def stopped(self) -> bool:
+        """Whether it was interrupted because the whole night was: the same night does it again."""
+        return self.outcome == "interrupted" and bool(self.attempts) and self.attempts[-1].cause == "told"
+
+    @property
     def run_id(self) -> str | None:
         """Of the last attempt that left a record."""
         return next((attempt.run_id for attempt in reversed(self.attempts) if attempt.sha256), None)

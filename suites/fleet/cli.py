@@ -99,7 +99,7 @@ def _fleet(options: argparse.Namespace) -> int:
     folder = results / nights.FOLDER / night.night
     connect = _remote(options) if options.scheduler else None
     with drive.alone(folder), connect() if connect else _local(plan) as client, lines:
-        print(f"night {night.night}; {dashboard(client)}", flush=True)
+        print(f"night {night.night}; Dask's dashboard: {client.dashboard_link}", flush=True)
         for left in rules.left(known, night):
             _fetch(client, left, results)
         one = drive.Drive(client, night, results, plan.fleet.patience_minutes * 60, lines, connect, lines.note)
@@ -109,12 +109,6 @@ def _fleet(options: argparse.Namespace) -> int:
             print("stopped in order; the same command goes on with this night", flush=True)
             raise
     return _report(night, results)
-
-
-def dashboard(client: Client) -> str:
-    """Where Dask shows its tasks."""
-    there = "dashboard" in client.scheduler_info()["services"]
-    return f"Dask's dashboard: {client.dashboard_link}" if there else "the scheduler has no dashboard"
 
 
 def _fetch(client: Client, night: Night, results: Path) -> None:

@@ -83,6 +83,8 @@ class Drive:
     """How often an errand was asked for, by testbed, profile and attempt,"""
     _losses: dict[tuple[str, str, int], int] = field(default_factory=dict)
     """and how often nothing came of that."""
+    _later: list[Entry] = field(default_factory=list)
+    """What is asked for again at the next look: what is in the way may be gone by then."""
     _missing: dict[str, float] = field(default_factory=dict)
     """Since when a testbed is offered by nobody."""
     _stopping: bool = False
@@ -110,7 +112,7 @@ class Drive:
                 self._ask(entry)
             self._save()
             looked = time.monotonic()
-            while self._asked:
+            while self._asked or self._later:
                 self._hear(TICK_SECONDS)
                 if time.monotonic() - looked >= TICK_SECONDS:
                     self._look()
@@ -271,7 +273,7 @@ class Drive:
         rules.note(entry, number, attempt)
         if not attempt.home:
             if not self._stopping and self._once_more(entry, number):
-                self._ask(entry)
+                self._later.append(entry)
             return
         if parcel.run_id:
             self._arrived.append(parcel)
@@ -281,7 +283,10 @@ class Drive:
             self._ask(entry)
 
     def _look(self) -> None:
-        """Give up what nobody can run any more."""
+        """Ask again for what did not come home, and give up what nobody can run any more."""
+        later, self._later = self._later, []
+        for entry in later:
+            self._ask(entry)
         if self.client.status != "running":
             self._again()
         now, clock = datetime.now(UTC), time.monotonic()

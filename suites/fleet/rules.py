@@ -36,7 +36,7 @@ def to_do(night: Night, now: datetime) -> list[Entry]:
         if entry.open
         or entry.outcome == "unreachable"
         or unanswered(entry)
-        or stopped(entry)
+        or entry.stopped
         or again(entry, night.ends, now)
     ]
 
@@ -44,11 +44,6 @@ def to_do(night: Night, now: datetime) -> list[Entry]:
 def unanswered(entry: Entry) -> bool:
     """Whether a worker may still have the record of an entry's last attempt."""
     return bool(entry.attempts) and not entry.attempts[-1].home
-
-
-def stopped(entry: Entry) -> bool:
-    """Whether an entry was interrupted because the whole night was."""
-    return entry.outcome == "interrupted" and bool(entry.attempts) and entry.attempts[-1].cause == "told"
 
 
 def begin(entry: Entry) -> int:

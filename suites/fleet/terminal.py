@@ -34,8 +34,8 @@ def became(entry: Entry) -> str:
     """What became of an entry, in a line."""
     if entry.outcome == "waiting" and entry.attempts:
         last = entry.attempts[-1]
-        why = f": {last.reason}" if last.reason else ""
-        return f"{entry.testbed}: {entry.profile} {last.outcome}{why}; asked for again"
+        became = f"{last.outcome}{f': {last.reason}' if last.reason else ''}"
+        return f"{entry.testbed}: {entry.profile} {became}; asked for again"
     more = f" (attempt {len(entry.attempts)})" if len(entry.attempts) > 1 else ""
     why = f": {entry.reason}" if entry.reason else ""
     return f"{entry.testbed}: {entry.profile} {entry.outcome}{more}{why}"
