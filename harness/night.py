@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from harness.records import RecordError
+from harness.records import RecordError, settle
 
 SCHEMA = 1
 FOLDER = "nights"
@@ -73,6 +73,11 @@ class Entry(_Model):
         return self.outcome in ("waiting", "running")
 
     @property
+    def stopped(self) -> bool:
+        """Whether it was interrupted because the whole night was: the same night does it again."""
+        return self.outcome == "interrupted" and bool(self.attempts) and self.attempts[-1].cause == "told"
+
+    @property
     def run_id(self) -> str | None:
         """Of the last attempt that left a record."""
         return next((attempt.run_id for attempt in reversed(self.attempts) if attempt.sha256), None)
@@ -119,6 +124,7 @@ def write(folder: Path, night: Night) -> None:
             file.flush()
             os.fsync(file.fileno())
         new.replace(folder / FILE)
+        settle(folder)
     except OSError as error:
         raise RecordError(f"cannot write the night {folder}: {error.strerror}", next_step="free some space") from error
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from harness.api.parameters import Connection, Group, Parameters, ReceiveOn
+from harness.api.parameters import Connection, Files, Group, Parameters, ReceiveOn
 from harness.ciphers.table import CIPHERS, Cipher, Integrity, TlsVersion
 from harness.spans import Blocks, Model, Quick, Sizes
 from harness.units import parse_delay, parse_rate, size_name
@@ -113,6 +113,8 @@ class TransferSuite(Model):
     """Bytes, of both data interfaces; as they have it where it is not said."""
     sent_by: Name | None = None
     """Of receive, the path that sends to all of its ways of receiving."""
+    files: Files = "memory"
+    """Of ways of receiving: where the sent file and the received one lie."""
     baseline: Name
     """The path that others are compared with."""
     paths: Annotated[tuple[Name, ...], Field(min_length=1)]
@@ -146,6 +148,8 @@ class TransferSuite(Model):
             raise ValueError("requests are transfers one after the other: load has connections instead")
         if (self.question == "receive") != bool(self.sent_by):
             raise ValueError('sent_by = "PATH" is what the question receive holds constant, and no other')
+        if self.files == "disk" and not self.receives:
+            raise ValueError('files = "disk" is for ways of receiving: others receive into memory')
         if self.receives and (self.requests > 1 or self.connection != "new"):
             raise ValueError("ways of receiving are compared by single files, each over a connection of its own")
         if any(len(set(some)) != len(some) for some in (self.connections, self.rates, self.workers)):
@@ -173,6 +177,7 @@ class TransferSuite(Model):
             key=self.key,
             group=self.group,
             sent_by=self.sent_by,
+            files=self.files,
         )
 
     def fewer(self, quick: Quick) -> TransferSuite:

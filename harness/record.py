@@ -203,6 +203,8 @@ class SuiteEntry(_Model):
     """The path that others are compared with."""
     sent_by: str | None = None
     """The path that sends, where its paths are ways of receiving; a way that only one path can send has that one's."""
+    files: Literal["memory", "disk"] = "memory"
+    """Where files lay on both hosts: in memory (tmpfs), or on a real file system, read cold and written through."""
     link: dict[str, float | None] = {}
     """What measuring the link gave: ``seconds_1mb`` and ``goodput_bits_per_second``; under conditions also
     ``rtt_seconds``, ``lost_share`` and ``far_bits_per_second``."""

@@ -140,6 +140,15 @@ def point(results: Path, run_id: str) -> None:
         raise
 
 
+def settle(folder: Path) -> None:
+    """Have on disk which files a folder holds: a file's own content is not enough to find it again. Raises OSError."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
     try:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hosts import energy, kernel_config, offloads, quiet
+from hosts import disks, energy, kernel_config, offloads, quiet
 from hosts.crypto import accelerators, afalg, proc_crypto, qat
 from hosts.crypto.afalg import AfAlg
 from hosts.crypto.cards import recognise
@@ -124,6 +124,8 @@ class Facts:
     """Its processors that servers may run on, by number."""
     energy: tuple[energy.Zone, ...] = ()
     """What tells the energy that its processors and their memory take."""
+    no_disk: str | None = None
+    """Why files cannot lie on a disk there, after the host's name; None where they can."""
     shown: dict[str, Any] = field(default_factory=dict)
     """What goes into the record for readers."""
 
@@ -180,7 +182,7 @@ def gather(host: RemoteHost, role: str) -> Facts:
     config = kernel_config.look(host, kernel)
     there = _modules({"dep": "", "loaded": text["loaded"], "builtin": text["builtin"]}) | kernel_config.builtin(config)
     af_alg = afalg.seen(kernel, text["restrict"], text["fips"], text["status"], text["uid_map"], there, configured)
-    seen, zones = quiet.look(host), energy.look(host)
+    seen, zones, disk = quiet.look(host), energy.look(host), disks.look(host)
     signed_only = signatures(text["sig_enforce"], text["lockdown"])
     emulated = re.search(r"^vendor_id\s*: User Mode Linux$", text["cpu"], re.MULTILINE) is not None
     engine = qat.look(host, programs["qatengine"], emulated=emulated)
@@ -205,6 +207,7 @@ def gather(host: RemoteHost, role: str) -> Facts:
         "numa": numa(host.run(["sh", "-c", f"grep -s . {NODES}/node[0-9]*/cpulist"]).stdout, seen.near),
         "not_quiet": quiet.loud(seen),
         "energy": [zone.name for zone in zones],
+        "disk": disk.shown,
         "programs": programs,
         "crypto_drivers": [
             shown_driver(driver) for driver in sorted(drivers, key=lambda d: (d.algorithm, -d.priority))
@@ -235,6 +238,7 @@ def gather(host: RemoteHost, role: str) -> Facts:
         quietness=seen,
         usable=usable(text["status"]),
         energy=zones,
+        no_disk=disk.lacking,
         shown=shown,
     )
 

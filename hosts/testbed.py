@@ -93,6 +93,8 @@ class Host(_Model):
     """What is read instead of ~/.ssh/config and /etc/ssh/ssh_config; as with ``ssh -F``, ``none`` is nothing."""
     become: Literal["sudo"] | None = None
     """How root is reached by a user who is not."""
+    disk: Path | None = None
+    """A directory there on a real file system, where the files of suites lie that ask for a disk."""
 
     @field_validator("address")
     @classmethod
@@ -106,6 +108,13 @@ class Host(_Model):
         if user and (user.startswith("-") or _STRANGE.search(user)):
             raise ValueError(f"{user!r} is no user's name")
         return user
+
+    @field_validator("disk")
+    @classmethod
+    def _is_whole(cls, disk: Path | None) -> Path | None:
+        if disk and not disk.is_absolute():
+            raise ValueError(f"{disk} is no absolute path")
+        return disk
 
     @field_validator("data_address")
     @classmethod

@@ -5,7 +5,7 @@ python -m reports kernels PROFILE                    a profile's newest runs on 
 python -m reports night [NIGHT]                      the page of a fleet's night, by default of the newest
 python -m reports compare A B [--html] [--anyway]    what changed from run A to run B (names, paths, latest)
 python -m reports nightly                            what changed in the newest night against the history
-python -m reports history [--again]                  samples of all runs as a partitioned Parquet dataset
+python -m reports history [--again]                  bring the history of all runs up to date, or make it again
 python -m reports export RUN --to DIR                as CSV, Parquet, pytest-benchmark's JSON, JUnit's XML
 
 All take --results DIR (results). compare and nightly end with 0 if nothing got worse, 1 if something did, 2 if nothing
@@ -152,13 +152,13 @@ def _export(results: Path, arguments: Sequence[str]) -> int:
 def _history(results: Path, arguments: Sequence[str]) -> int:
     from reports.nights import dataset
 
-    parser = _parser("history", "Samples of all runs as Parquet, partitioned by profile, testbed and month.")
+    parser = _parser("history", "What all runs say, and their samples as Parquet, by profile, testbed and month.")
     parser.add_argument("--again", action="store_true", help="make it from the records alone")
     options = parser.parse_args(arguments)
     if not results.is_dir():
         raise ReportError(f"there is no results folder {results}", next_step="name it with --results")
-    (dataset.again if options.again else dataset.update)(results, sampled=True)
-    print((results / dataset.FOLDER / dataset.SAMPLES).resolve())
+    (dataset.again if options.again else dataset.update)(results)
+    print((results / dataset.FOLDER).resolve())
     return 0
 
 

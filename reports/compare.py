@@ -35,7 +35,7 @@ LINK_NEAR = 0.05
 FAIR = ("memory_kib", "crypto_drivers", "accelerators", "qatengine", "so_crypt", "devcrypto", "clock", "not_quiet")
 """Facts of a host that may differ between two runs which are compared: what of them a cell used, the cell says. By any
 other, two runs differ in more than what is compared."""
-MEANING = ("baseline", "sent_by", "tls", "connection", "requests", "instructions")
+MEANING = ("baseline", "sent_by", "files", "tls", "connection", "requests", "instructions")
 """What a suite's cells mean, besides their names."""
 Weight = Literal["refuse", "warn", "tell"]
 Word = Literal["worse", "better", "same", "cannot tell"]

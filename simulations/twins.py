@@ -36,7 +36,7 @@ class Twin(DataPath):
 
         What was spent is a fact of the witness.
         """
-        beside = bench.beside()
+        beside = bench.beside("twin")
         if not self.per_mille:
             return self.path.deploy(beside, parameters)
         dearer = bench.shared | {datapath.SHARED: self._program(bench)}

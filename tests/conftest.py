@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from harness.api.bench import load
 from harness.ciphers.table import CIPHERS
-from harness.measuring.opened import OpenTestbed
+from harness.measuring.opened import CpuMeter, OpenTestbed
 from harness.servers import datapath, ipsec
 from hosts import testbed
 from hosts.lab import uml
@@ -140,6 +141,12 @@ def opened(lab: uml.UmlLab, lab_parts: uml.UmlParts, program: bytes | None) -> I
     with connected(lab.testbed, program) as hosts:
         place_modules(hosts, lab_parts)
         yield hosts
+
+
+@pytest.fixture
+def metered(opened: OpenTestbed, lab: uml.UmlLab) -> OpenTestbed:
+    """With the machine's own account of each guest's busy time, as runs have it: a guest's ticks are too coarse."""
+    return replace(opened, meter=CpuMeter(lab.cpu_seconds, lambda: lab.cpu_resolution_seconds))
 
 
 @pytest.fixture(scope="module")

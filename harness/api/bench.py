@@ -36,6 +36,14 @@ class Payload:
     sha256: str
 
 
+@dataclass(frozen=True)
+class OnDisk:
+    """The directories on a real file system where a suite's files lie, on the sender and on the receiver."""
+
+    sender: str
+    receiver: str
+
+
 @dataclass(frozen=True, repr=False)
 class Key:
     """A key and an IV in hex, made for one run. Not shown anywhere."""
@@ -110,6 +118,8 @@ class Bench:
     """Kernel modules of ours that this suite has loaded, each with the role of its host."""
     environment: dict[str, str] = field(default_factory=dict)
     """What servers in user space are started with."""
+    disk: OnDisk | None = None
+    """None where files are in memory (tmpfs)."""
     carried: Carried = field(default_factory=Carried)
     """What outlives the opened testbed."""
 
@@ -144,7 +154,7 @@ class Bench:
         with changes.scopes(self.sender, self.receiver) as (on_sender, on_receiver):
             yield replace(self, on_sender=on_sender, on_receiver=on_receiver)
 
-    def beside(self, name: str = "again") -> Bench:
+    def beside(self, name: str) -> Bench:
         """The same bench with a folder of its own, for another deployment of what the first one has."""
         other = replace(self, folder=f"{self.folder}-{name}")
         self.on_sender.apply(changes.directory(other.directory))

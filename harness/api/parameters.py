@@ -11,6 +11,9 @@ from hosts.certificate import Kind
 Connection = Literal["new", "resumed", "kept"]
 """Of consecutive requests: a connection and full handshake each, a resumed TLS session each, or one connection."""
 
+Files = Literal["memory", "disk"]
+"""Where files lie on both hosts: in memory (tmpfs), or on a real file system, read cold and written through."""
+
 ReceiveOn = Literal["one", "readers"]
 """Processors on which what arrives is taken: one for all of it, or of each flow that of the program that reads it."""
 
@@ -46,6 +49,7 @@ class Parameters:
     """Of load: the one that the generator offers for the key exchange; None for its library's own choice."""
     sent_by: str | None = None
     """Asked of a way of receiving: the path that sends."""
+    files: Files = "memory"
 
     @property
     def title(self) -> str:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from harness.api.bench import Bench
 from harness.api.parameters import Connection, Parameters
 from harness.api.prices import PriceSource
-from harness.api.steps import Steps
+from harness.api.steps import Steps, Taking
 from harness.api.words import Words
 from hosts.facts import Facts
 from hosts.onhost.agent.values import Change, Counter, Decipher, Tls
@@ -144,7 +144,7 @@ class DataPath(ABC):
     """True of a way of receiving (``harness/receiving``), which some questions compare, and nothing else."""
     speaks_tls: bool = False
     """Whether it is TLS by OpenSSL's cipher suites, so that our own client can receive it."""
-    rehearses: Literal["recv", "splice"] | None = None
+    rehearses: Taking | None = None
     """How our own client takes the rehearsal of a way of receiving; None where it is the ordinary receiver."""
     streams: bool = False
     """Whether an answer's body is one stream of cipher text under the run's key, which ends with its connection."""

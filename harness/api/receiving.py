@@ -13,7 +13,7 @@ from harness.api.bench import Bench
 from harness.api.parameters import Parameters
 from harness.api.path import Deployed
 from harness.api.prices import PriceSource
-from harness.api.steps import Step
+from harness.api.steps import Step, Taking
 from harness.api.words import Words
 from hosts.facts import Facts
 
@@ -46,7 +46,7 @@ class Receiving(ABC):
 
     prices: tuple[PriceSource, ...] = ()
     """Where the prices of its steps are measured, beside those of what sends."""
-    rehearses: Literal["recv", "splice"] = "recv"
+    rehearses: Taking = Taking()
     """How our client takes its rehearsal, which comes in clear."""
 
     def steps(self, parameters: Parameters) -> tuple[Step, ...] | None:

@@ -44,6 +44,15 @@ class Way:
 
 
 @dataclass(frozen=True)
+class Taking:
+    """How our client takes a rehearsal, which comes in clear, from the socket into the file."""
+
+    by: Literal["recv", "splice"] = "recv"
+    at_most: int | None = None
+    """Bytes that no call takes more than; None for what there is."""
+
+
+@dataclass(frozen=True)
 class Steps:
     """What a path does on each host beyond plain sendfile."""
 

@@ -39,7 +39,8 @@ def lines(head: Head, samples: Sequence[Sample]) -> list[str]:
 def _title(suite: SuiteEntry) -> str:
     figure = f" (the paper's Figure {suite.figure})" if suite.figure else ""
     masked = ", user space without AES and vector instructions" if suite.instructions == "masked" else ""
-    return f"{suite.name}{figure}{masked}"
+    disk = ", files on disk, read cold and written through" if suite.files == "disk" else ""
+    return f"{suite.name}{figure}{masked}{disk}"
 
 
 def _verdict(verdict: Verdict) -> str:

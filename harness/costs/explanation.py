@@ -168,14 +168,14 @@ class Explanation:
             return rehearsal.deployed(usual)  # there is no cipher to leave out
         if steps.way.calls == "packets":
             null = replace(self.suite.parameters, cipher=CIPHERS["null"])
-            return rehearsal.deployed(self.paths[path].deploy(bench.beside(), null))
+            return rehearsal.deployed(self.paths[path].deploy(bench.beside(f"null-{path}"), null))
         if datapath.COUNT not in known:
             raise Refusal("what a count takes is not known")
         work_ns = prediction.standing_in(steps, known)
         served = rehearsal.serve(bench, path, steps.way, work_ns, known[datapath.COUNT].byte_ns)
-        if not (by := self.paths[path].rehearses):
+        if not (taken := self.paths[path].rehearses):
             return served
-        return replace(served, client=tuple(receiver.command(bench, by, served.url(""))))
+        return replace(served, client=tuple(receiver.command(bench, taken.by, served.url(""), taken.at_most)))
 
     def _opening(
         self, opened: OpenTestbed, stages: Mapping[str, Stage], deployed: Mapping[str, Deployed]

@@ -78,7 +78,7 @@ def serve(bench: Bench, name: str, way: Way, work_ns: float, count_ns: float) ->
 
 def deployed(made: Deployed) -> Stage:
     """A path as it is deployed."""
-    return Stage(made.url, made.tls, 0.0)
+    return Stage(made.url, made.tls, 0.0, client=made.client)
 
 
 def sizes(opened: OpenTestbed, way: Way, work_ns: float, pace: float) -> tuple[int, ...]:

@@ -10,10 +10,10 @@ from typing import Any
 from harness.api.bench import Payload
 from harness.api.parameters import Connection
 from harness.api.path import Deployed, Observed, Witness
-from harness.measuring import looking
+from harness.measuring import disk, looking
 from harness.measuring.looking import Look
 from harness.measuring.opened import OpenTestbed
-from hosts.onhost.agent.values import Digested, Fetched, Received
+from hosts.onhost.agent.values import Digested, Fetched, Received, Residency
 from hosts.roles import Role
 
 OUT = "payload.out"
@@ -59,6 +59,8 @@ class Transfer:
     """The file that it wrote, below the receiver's directory."""
     outside: dict[Role, Busy] | None = None
     """Busy time as it was seen from outside the hosts, where it was."""
+    source: Residency | None = None
+    """Of files on disk: how much of the source lay in the sender's memory when it began."""
     digested: Digested | None = None
     """Of what it wrote, where that is known already."""
 
@@ -171,7 +173,12 @@ def _verified(
     relinked = looking.relinked(made.before, made.after)
     if relinked and not witness.reason:
         witness = replace(witness, reason=relinked)
-    reasons = [reason for reason in (made.got.error, payload_reason, witness.reason) if reason]
+    on_disk = None
+    if made.source:
+        told = json.loads(made.got.told) if made.got.told else None
+        facts, on_disk = disk.told(made.source, payload.size, told)
+        witness = replace(witness, facts=witness.facts | facts)
+    reasons = [reason for reason in (made.got.error, payload_reason, witness.reason, on_disk) if reason]
     return Verified(sha256_ok, witness, "; ".join(reasons) or None, log, risen)
 
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from harness.api.bench import Payload
+from harness.api.bench import OnDisk, Payload
 from harness.api.path import Deployed
+from harness.measuring import disk as disks
 from harness.measuring import link, looking, proof
 from harness.measuring.looking import Look
 from harness.measuring.opened import CpuMeter, OpenTestbed
@@ -38,8 +39,10 @@ def take(
     batch: Batch,
     began: Callable[[str], None] = lambda _cell: None,
     linked: Linked = lambda _cell, _links: None,
+    disk: OnDisk | None = None,
 ) -> list[Sample]:
-    """One sample of each cell, in this order: ``payload`` transferred once, or a batch of times.
+    """One sample of each cell, in this order: ``payload`` transferred once, or a batch of times, on ``disk`` or in
+    memory.
 
     ``began`` is told the cell whose transfer begins, ``linked`` over what links it went. What fails, or is refused by
     the receiver, makes its own sample invalid and no other. Raises HostLost, and Refusal where the hosts would not be
@@ -48,7 +51,9 @@ def take(
     several = [deployed for _, deployed in cells]
     apart = len(cells) * payload.size <= KEPT_BYTES
     outs = [f"{place}.{OUT}" if apart else OUT for place in range(len(cells))]
-    if batch.requests == 1:
+    if disk:
+        outs = [f"{disk.receiver}/{out}" for out in outs]
+    elif batch.requests == 1:
         opened.receiver.agent.make_room(sorted(set(outs)), payload.size)
     if clients := [one.client for one in several if one.client]:
         opened.receiver.agent.have_clients(clients)
@@ -60,13 +65,15 @@ def take(
         over, out = batch.over(deployed), outs[place]
         with Scope(opened.sender) as scope:
             failed = _changed(scope, deployed)
-            before = looking.look(opened, several) if seen is None or deployed.during else seen
+            source = disks.make_cold(opened, disk, payload, out) if disk else None
+            before = looking.look(opened, several) if seen is None or deployed.during or disk else seen
             began(cell)
             read = read_meter(opened.meter)
-            got = failed or _fetch(opened, deployed, payload, over, out)
+            timeout = _timeout(opened, payload, over) + (disks.timeout(payload.size) if disk else 0.0)
+            got = failed or _fetch(opened, deployed, payload, over, out, timeout)
             outside = since(opened.meter, read)
             after = looking.look(opened, several)
-        made = Transfer(deployed, over, got, before, after, out, outside)
+        made = Transfer(deployed, over, got, before, after, out, outside, source)
         transfers.append(made if apart else replace(made, digested=proof.digests(opened, [made])[0]))
         seen = None if deployed.during else after
     verified = [
@@ -107,9 +114,11 @@ def _changed(scope: Scope, deployed: Deployed) -> Fetched | None:
     return None
 
 
-def _fetch(opened: OpenTestbed, deployed: Deployed, payload: Payload, batch: Batch, out: str) -> Fetched:
+def _fetch(
+    opened: OpenTestbed, deployed: Deployed, payload: Payload, batch: Batch, out: str, timeout: float
+) -> Fetched:
     """What came of a transfer. Raises HostLost."""
-    agent, url, timeout = opened.receiver.agent, deployed.url(payload.name), _timeout(opened, payload, batch)
+    agent, url = opened.receiver.agent, deployed.url(payload.name)
     try:
         if deployed.client:
             return agent.fetch_by(deployed.client, urlsplit(url).path, out, payload.size, timeout)

@@ -6,8 +6,9 @@ from harness.api.bench import Bench
 from harness.api.parameters import Parameters
 from harness.api.path import Deployed
 from harness.api.receiving import Receiving
+from harness.api.steps import Step, Taking
 from harness.api.words import Words
-from harness.servers import receiver
+from harness.servers import deciphering, receiver
 from hosts.facts import Facts
 
 
@@ -21,9 +22,14 @@ class EspRxSplice(Receiving):
     )
     sent_by = "ipsec"
     takes = "esp"
+    prices = (deciphering.PRICES,)
+    rehearses = Taking("splice")
 
     def unsupported(self, parameters: Parameters, sender: Facts, receiving: Facts) -> str | None:
         return receiver.missing(sender, receiving)
+
+    def steps(self, parameters: Parameters) -> tuple[Step, ...]:
+        return deciphering.esp_steps(parameters)
 
     def receive(self, bench: Bench, parameters: Parameters, sent: Deployed) -> Deployed:
         return receiver.received(bench, "splice", parameters, sent)

@@ -9,8 +9,9 @@ from harness.api.bench import Bench
 from harness.api.parameters import Parameters
 from harness.api.path import Deployed
 from harness.api.receiving import Receiving
+from harness.api.steps import Step
 from harness.api.words import Words
-from harness.servers import receiver
+from harness.servers import deciphering, nginx, receiver
 
 
 class KtlsRx(Receiving):
@@ -22,8 +23,12 @@ class KtlsRx(Receiving):
         order=20,
     )
     counterpart = "ktls-write"
+    prices = (deciphering.PRICES,)
     impossible = staticmethod(receiver.no_kernel_tls)
     unsupported = staticmethod(receiver.no_receiving_kernel)
+
+    def steps(self, parameters: Parameters) -> tuple[Step, ...]:
+        return (Step("receiver_cipher", chunk=nginx.RECORD_BYTES),)
 
     def receive(self, bench: Bench, parameters: Parameters, sent: Deployed) -> Deployed:
         return receiver.received(bench, "recv", parameters, sent)

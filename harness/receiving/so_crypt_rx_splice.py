@@ -6,7 +6,7 @@ from harness.api.bench import Bench
 from harness.api.parameters import Parameters
 from harness.api.path import Deployed
 from harness.api.receiving import Receiving
-from harness.api.steps import Step
+from harness.api.steps import Step, Taking
 from harness.api.words import Words
 from harness.servers import datapath, deciphering
 from hosts.facts import Facts
@@ -27,7 +27,7 @@ class SoCryptRxSplice(Receiving):
     takes = "stream"
     builds = (MODULE,)
     prices = (deciphering.PRICES,)
-    rehearses = "splice"
+    rehearses = Taking("splice")
     impossible = staticmethod(datapath.no_skcipher)
 
     def unsupported(self, parameters: Parameters, sender: Facts, receiving: Facts) -> str | None:

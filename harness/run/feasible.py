@@ -9,7 +9,7 @@ from harness.api.path import DataPath
 from harness.ciphers import drivers
 from harness.ciphers.table import CIPHERS
 from harness.load import generator
-from harness.measuring import steering
+from harness.measuring import disk, steering
 from harness.profile import TransferSuite
 from harness.servers import requirements
 from hosts.facts import Facts
@@ -32,7 +32,8 @@ def why_not(path: DataPath, asked: Parameters, sender: Facts, receiver: Facts) -
         return reason
     if asked.cipher and asked.driver == drivers.CARD:
         return drivers.no_card(asked.cipher, sender)
-    if reason := path.unsupported(asked, sender, receiver):
+    no_disk = disk.missing(sender, receiver) if asked.files == "disk" else None
+    if reason := path.unsupported(asked, sender, receiver) or no_disk:
         return reason
     if asked.group and path.speaks_tls and (reason := requirements.no_group(asked.group, sender, receiver)):
         return reason

@@ -16,7 +16,7 @@ from harness.ciphers.interfaces import INTERFACES
 from harness.ciphers.table import CIPHERS
 from harness.costs.explanation import Explanation
 from harness.events import Events
-from harness.measuring import asked, conditions, link, quieting, steering
+from harness.measuring import asked, conditions, disk, link, quieting, steering
 from harness.measuring.opened import OpenTestbed
 from harness.profile import CryptoSuite, Profile, TransferSuite
 from harness.run import answers, feasible
@@ -119,6 +119,8 @@ def _transfers(
         link.shape(bench, suite.link_rate)
     if (far := conditions.asked(suite)) and opened.may_shape:
         conditions.make(bench, far, suite.link_rate)
+    if suite.files == "disk" and disk.missing(opened.sender_facts, opened.receiver_facts) is None:
+        bench = disk.prepare(bench)
     if suite.receive_on and opened.may_shape:
         steering.make(bench, suite.receive_on)
     explanation = Explanation(profile, suite, dict(paths), Events())
@@ -131,7 +133,7 @@ def _transfers(
             continue
         _attempt(told, f"{suite.name}: {name}", partial(_deployed, bench, path, asked))
         steps = path.steps(asked)
-        if steps is None or suite.requests > 1 or suite.connections:
+        if steps is None or suite.requests > 1 or suite.connections or suite.files == "disk":
             continue
         names = {name for source in path.prices for name in (*source.names, *source.stands_on)}
         known = dict.fromkeys({*names, *steps.names(), datapath.COUNT}, Price(0.0, 1.0))

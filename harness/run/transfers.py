@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from harness import plan
-from harness.api.bench import Bench, Payload
+from harness.api.bench import Bench, OnDisk, Payload
 from harness.api.parameters import Parameters
 from harness.api.path import DataPath, Deployed
 from harness.ciphers.table import CIPHERS
@@ -19,7 +19,7 @@ from harness.costs.prediction import Prediction
 from harness.events import Events, Note
 from harness.load import generator
 from harness.load.generator import Asked
-from harness.measuring import conditions, crossings, link, loading, sampling, steering
+from harness.measuring import conditions, crossings, disk, link, loading, sampling, steering
 from harness.measuring.crossings import NotThisPath
 from harness.measuring.opened import OpenTestbed
 from harness.measuring.proof import Batch
@@ -65,8 +65,8 @@ class Transfers:
         self.profile, self.suite = profile, suite
         self.paths, self.outcomes, self.events = paths, outcomes, events
         self.sabotage = sabotage
-        # of small files, handshakes are the cost, of load what all connections share: no price is known
-        self.explain = explain and suite.requests == 1 and not suite.connections
+        # of small files, handshakes are the cost, of load what all connections share, on disks they are: no price
+        self.explain = explain and suite.requests == 1 and not suite.connections and suite.files == "memory"
         self.explanation = Explanation(profile, suite, paths, events)
         self.opened: OpenTestbed | None = None
         self.deployed: dict[str, Deployed] = {}
@@ -75,6 +75,7 @@ class Transfers:
         """Paths whose crossings were counted, with why they were not seen."""
         self.entry: SuiteEntry | None = None
         self._batch = Batch(suite.requests, suite.connection)
+        self._disk: OnDisk | None = None
         self._spent: dict[int, tuple[float, float]] = {}
         """Seconds of the blocks of a size, and those of their transfers."""
 
@@ -95,7 +96,12 @@ class Transfers:
         self.opened = opened
         self.events.progress(f"{self.suite.name}: making files")
         sizes = list(dict.fromkeys(cell.size for cell in live if cell.size is not None))
-        payloads = {size: opened.payload(size, self.profile.seed) for size in sizes}
+        if self.suite.files == "disk":
+            bench = disk.prepare(bench)
+            self._disk = bench.disk
+            payloads = {size: disk.payload(bench, size, self.profile.seed) for size in sizes}
+        else:
+            payloads = {size: opened.payload(size, self.profile.seed) for size in sizes}
         stack.enter_context(opened.measuring())
         self.events.progress(f"{self.suite.name}: preparing and measuring the link")
         far = conditions.asked(self.suite) if opened.may_shape else None
@@ -145,6 +151,7 @@ class Transfers:
             conditions=", ".join(said) or None,
             baseline=self.suite.baseline,
             sent_by=self.suite.sent_by,
+            files=self.suite.files,
             question=self.suite.question,
             integrity=self.suite.integrity if authenticated else None,
             connection=self.suite.connection if self.suite.requests > 1 or self.suite.connections else None,
@@ -189,7 +196,7 @@ class Transfers:
         if warmup:
             batch = replace(batch, requests=min(batch.requests, max(2, batch.requests // WARMING)))
         started = time.monotonic()
-        samples = sampling.take(opened, deployed, payload, block, warmup, batch, began, self._linked)
+        samples = sampling.take(opened, deployed, payload, block, warmup, batch, began, self._linked, self._disk)
         wall, busy = self._spent.get(payload.size, (0.0, 0.0))
         wall += time.monotonic() - started
         busy += sum(sample.seconds or 0.0 for sample in samples)
@@ -244,10 +251,10 @@ class Transfers:
     def finish(self, bench: Bench, live: list[CellPlan]) -> None:
         """Count what each path takes across the border; one that is seen to go another way is given up."""
         opened = self.opened
-        if not self.explain or self.entry is None or opened is None:
-            return
         if self.suite.receives:
             self._crossed_there()
+            return
+        if not self.explain or self.entry is None or opened is None:
             return
         for cell in {cell.path: cell for cell in live if cell.side == cell.path}.values():
             deployed = self.deployed[cell.path]

@@ -14,11 +14,11 @@ from typing import Any, Literal
 from harness.api.bench import Bench, load
 from harness.api.parameters import Parameters
 from harness.api.path import Deployed, Observed, Witness
-from harness.api.prices import Asked, PriceSource
+from harness.api.prices import LARGE, Asked, PriceSource
 from harness.api.steps import CHUNK_BYTES, Price, Step
 from harness.ciphers.interfaces import DEVCRYPTO
 from harness.ciphers.table import CIPHERS
-from harness.servers import datapath, devcrypto, ours, receiver, requirements, so_crypt
+from harness.servers import datapath, devcrypto, ipsec, ours, receiver, requirements, so_crypt
 from hosts.errors import Refusal
 from hosts.facts import Facts
 
@@ -105,6 +105,13 @@ def steps(by: By, parameters: Parameters) -> tuple[Step, ...]:
     return (beyond,) if idle else (beyond, Step("receiver_cipher"))
 
 
+def esp_steps(parameters: Parameters) -> tuple[Step, ...]:
+    """The same of packets by ESP: the cipher, and the HMAC beside one that is no AEAD."""
+    packet, alone = ipsec.PACKET_BYTES, parameters.cipher is not None and parameters.cipher.aead
+    cipher = Step("receiver_cipher", chunk=packet)
+    return (cipher,) if alone else (cipher, Step("receiver_esp_hash", chunk=packet))
+
+
 def _measure(asked: Asked) -> Mapping[str, Price]:
     """By the program that serves, run on the receiver."""
     bench, cipher = asked.bench, asked.cipher
@@ -112,7 +119,8 @@ def _measure(asked: Asked) -> Mapping[str, Price]:
         raise Refusal(f"the receiver's prices are measured by /dev/crypto, and {reason}", host=bench.receiver.name)
     load(bench.receiver, bench.on_receiver, *cipher.modules, *CIPHERS[devcrypto.IN_PLACE].modules)
     ours.insert(bench, devcrypto.MODULE, "receiver")
-    argv = [bench.program(bench.receiver, THERE, datapath.program), "costs", "--chunk", str(CHUNK_BYTES)]
+    chunk = LARGE if cipher.aead else CHUNK_BYTES
+    argv = [bench.program(bench.receiver, THERE, datapath.program), "costs", "--chunk", str(chunk)]
     argv += ["--seconds", str(datapath.COST_SECONDS), "--interface", DEVCRYPTO.option, "--op", "decrypt"]
     argv += ["--cipher", cipher.kernel, *(["--key-bytes", str(cipher.key_bytes)] if cipher.key_bytes else [])]
     return there(datapath.parse_costs(json.loads(line) for line in bench.receiver.check(argv, timeout=60).splitlines()))

@@ -23,7 +23,7 @@ def _measure(asked: Asked) -> dict[str, Price]:
     for name, role in SIDES.items():
         # the sender's cipher stands for the receiver's, which a driver of the sender's own does not
         same = role == "sender" or asked.parameters.driver == "any"
-        if name in asked.needed and "kernel_cipher" in known and same:
+        if {name, f"{name}_hash"} & asked.needed and "kernel_cipher" in known and same:
             told = kernel_hash(asked.bench, role, asked.parameters, known["syscall"])
             # what the interface does for a request is in the price of a call, and nothing of it in ESP's
             hashed = found[f"{name}_hash"] = Price(0.0, told.byte_ns)

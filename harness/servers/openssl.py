@@ -55,13 +55,17 @@ def price(host: RemoteHost, environment: list[str], what: list[str]) -> Price:
     return from_two((SMALL, small), (LARGE, large))
 
 
-def of_record(host: RemoteHost, environment: list[str], parameters: Parameters) -> Price:
-    """What a TLS record with this cipher and integrity costs OpenSSL there. Raises Refusal."""
+def of_record(host: RemoteHost, environment: list[str], parameters: Parameters, *, deciphered: bool = False) -> Price:
+    """What a TLS record with this cipher and integrity costs OpenSSL there. Raises Refusal.
+
+    ``deciphered``: an AEAD's, as TLS has it, with its IV, additional data and tag; of another cipher the price of
+    enciphering stands for it.
+    """
     cipher, integrity = parameters.cipher, parameters.integrity
     if cipher is None or cipher.evp is None:
         raise Refusal(f"OpenSSL has no {parameters.title}")
     if cipher.aead:
-        return price(host, environment, ["-evp", cipher.evp])
+        return price(host, environment, ["-evp", cipher.evp, *(["-aead", "-decrypt"] if deciphered else [])])
     try:
         return price(host, environment, ["-evp", f"{cipher.evp}-HMAC-{integrity}".lower()])
     except Refusal:  # the processor has no instructions for it: OpenSSL then does one after the other
@@ -72,4 +76,10 @@ def _measure(asked: Asked) -> dict[str, Price]:
     return {"openssl": of_record(asked.bench.sender, asked.bench.in_environment(), asked.parameters)}
 
 
+def _received(asked: Asked) -> dict[str, Price]:
+    host, environment = asked.bench.receiver, asked.bench.in_environment()
+    return {"receiver_openssl": of_record(host, environment, asked.parameters, deciphered=True)}
+
+
+RECEIVED = PriceSource({"receiver_openssl": "a TLS record deciphered by the receiver's OpenSSL"}, _received)
 PRICES = PriceSource({"openssl": "a TLS record by OpenSSL"}, _measure, ciphering=frozenset({"openssl"}))

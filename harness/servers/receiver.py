@@ -106,11 +106,13 @@ def _version(said: str) -> tuple[int, ...]:
     return (int(found[1]), int(found[2])) if found else ()
 
 
-def command(bench: Bench, by: str, url: str) -> list[str]:
-    """Our client's, for a server whose answers are at ``url``: compiled once a run. Raises Refusal."""
+def command(bench: Bench, by: str, url: str, at_most: int | None = None) -> list[str]:
+    """Our client's, for a server whose answers are at ``url``: compiled once a run. ``at_most``: bytes that a call
+    takes. Raises Refusal."""
     port = url.rstrip("/").rpartition(":")[2]
     program_there = bench.program(bench.receiver, NAME, program)
-    return [program_there, "--way", by, "--address", str(bench.address), "--port", port]
+    more = [*(["--sync"] if bench.disk else []), *(["--at-most", str(at_most)] if at_most else [])]
+    return [program_there, "--way", by, "--address", str(bench.address), "--port", port, *more]
 
 
 def received(bench: Bench, by: By, parameters: Parameters, sent: Deployed) -> Deployed:

@@ -80,6 +80,8 @@ class Lab:
     """The word that a guest's process has among its arguments, with ``{role}`` for its role."""
     start_seconds: ClassVar[float]
     """After this long, both guests have been started."""
+    disk: ClassVar[Path | None] = None
+    """Where its guests have a file system whose files are not in their own memory."""
     boot_seconds: ClassVar[float]
     """A guest that has not answered by SSH after this long never will."""
 
@@ -288,6 +290,7 @@ class Lab:
             ssh_config=Path("none"),
             data_address=ip_address(DATA[role]),
             data_interface=self.data_interface,
+            disk=self.disk,
             identity_file=files["id"],
             known_hosts=files["known_hosts"],
             # %h and %p are replaced as OpenSSH does, and nothing else may hold a percent sign.

@@ -27,6 +27,8 @@ SLACK_SECONDS = 15.0
 CLIENTS_SECONDS = 200.0
 """For as many clients as a suite has, each of which may take its time to start."""
 """So much later than its own timeout an operation must have answered."""
+COOL_SECONDS = 120.0
+"""For a slow disk to take what is still to be written."""
 
 
 FOREIGN_LINES = 1000
@@ -236,6 +238,10 @@ class Agent:
     def have_clients(self, commands: Sequence[Sequence[str]]) -> None:
         """Have these clients of ours ready to fetch, and no others."""
         self._ask(protocol.HaveClients([list(command) for command in commands]), CLIENTS_SECONDS)
+
+    def cool(self, path: str) -> values.Residency:
+        """Put a file out of the host's memory; what of it stayed there."""
+        return self._ask(protocol.Cool(path), COOL_SECONDS)
 
     def fetch_by(self, command: Sequence[str], path: str, out: str, size_bytes: int, timeout: float) -> values.Fetched:
         """One transfer of a payload of ``size_bytes`` by a client of ours."""

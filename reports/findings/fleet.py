@@ -13,10 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.night import Entry, Night
-from harness.record import Head, Run, Verdict
+from harness.record import Head, Verdict
 from harness.verdicts import answer as rules
+from harness.verdicts.answer import Place as Where
 from reports import words
-from reports.findings import answer, gain
+from reports.findings import answer
+from reports.findings.gain import Place
 
 FEWEST = 6
 """Testbeds from which on a fact may be said to go with the ratios: of five, chance orders one of four too often."""
@@ -97,7 +99,7 @@ def headline(night: Night, worse: int, judged: bool) -> str:
     beds = {entry.testbed for entry in entries}
     done = sum(entry.outcome == "complete" for entry in entries)
     if night.finished is None:
-        left = sum(entry.open for entry in entries)
+        left = sum(entry.open or entry.stopped for entry in entries)
         return f"Not finished: {done} of {words.count(len(entries), 'run')} complete, {left} still to come."
     said = f"{done} of {words.count(len(entries), 'run')} on {words.count(len(beds), 'testbed')} complete"
     gone = sorted({entry.testbed for entry in entries if entry.outcome == "unreachable"})
@@ -124,26 +126,29 @@ def asked(fields: Sequence[Field]) -> list[tuple[str, str]]:
     return list(found.items())
 
 
-def across(profile: str, runs: Mapping[str, Run]) -> Across | None:
-    """A profile's question over all testbeds that have a verdict on one of its sizes: the size that most of them have.
+def across(profile: str, fields: Sequence[Field], prices: Mapping[str, Place | None]) -> Across | None:
+    """A profile's question over all testbeds whose complete runs have a verdict on one of its sizes, or loads: the one
+    that most of them have.
 
-    None where fewer than two have one. ``runs``: by the testbed's name.
+    None where fewer than two have one. ``prices``: what a crossing and the cipher cost, by the record's name.
     """
-    found = {bed: about for bed, run in runs.items() if (about := answer.about(run.head))}
+    mine = [one for one in fields if one.entry.profile == profile and one.complete and one.main]
+    heads = {one.entry.testbed: one.head for one in mine if one.head}
+    found = {bed: about for bed, head in heads.items() if (about := answer.about(head))}
     places = Counter(
-        (about.paths, place.suite, place.size)
+        (about.paths, _where(place))
         for about in found.values()
         for place in about.places
         if place.time and place.time.ratio
     )
     if not places:
         return None
-    chosen = max(places, key=lambda place: (places[place], place[2]))
+    chosen = max(places, key=lambda place: (places[place], place[1][1:]))
     points = [
-        _point(bed, runs[bed], place.time)
+        _point(bed, heads[bed], place.time, prices.get(heads[bed].run_id))
         for bed, about in found.items()
         for place in about.places
-        if (about.paths, place.suite, place.size) == chosen and place.time and place.time.ratio
+        if (about.paths, _where(place)) == chosen and place.time and place.time.ratio
     ]
     if len(points) < 2:
         return None
@@ -153,26 +158,36 @@ def across(profile: str, runs: Mapping[str, Run]) -> Across | None:
         profile,
         some.candidate,
         some.baseline,
-        f"{words.size(chosen[2])}, suite {chosen[1]}",
+        _named(*chosen[1]),
         tuple(points),
         (_counted(some.candidate, some.baseline, points), *going(points)),
-        answer.papers(runs[bed].head, some),
+        answer.papers(heads[bed], some),
     )
 
 
-def _point(testbed: str, run: Run, verdict: Verdict) -> Point:
-    model = gain.model(run)
-    here = None if isinstance(model, str) else model.here
-    sender: dict[str, Any] = run.head.hosts.get("sender", {})
+def _where(place: Where) -> tuple[str, int, int, int]:
+    """What tells a comparison of a run from all its others; 0 for a number that only load has."""
+    return place.suite, place.size, place.connections or 0, place.workers or 0
+
+
+def _named(suite: str, size: int, connections: int, workers: int) -> str:
+    """The same in words."""
+    load = [words.count(connections, "connection")] if connections else []
+    served = [words.count(workers, "worker")] if workers else []
+    return ", ".join([words.size(size), *load, *served, f"suite {suite}"])
+
+
+def _point(testbed: str, head: Head, verdict: Verdict, here: Place | None) -> Point:
+    sender: dict[str, Any] = head.hosts.get("sender", {})
     return Point(
         testbed=testbed,
-        run_id=run.path.name,
+        run_id=head.run_id,
         verdict=verdict,
         crossing=here.crossing if here else None,
         cipher=here.cipher if here else None,
-        processor=run.head.testbed.machine.get("processor") or sender.get("processor"),
+        processor=head.testbed.machine.get("processor") or sender.get("processor"),
         kernel=sender.get("kernel"),
-        label=words.label(run.head.testbed),
+        label=words.label(head.testbed),
     )
 
 

@@ -8,8 +8,7 @@ that of the cipher. All others stay as this run measured them.
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -19,11 +18,11 @@ import numpy.typing as npt
 from harness.api.steps import CHUNK_BYTES, Price, Steps
 from harness.costs import prediction
 from harness.costs.prediction import Clear
-from harness.record import Cell, Head, Run, SuiteEntry
-from harness.samples import Sample, cpu_seconds_per_gb
+from harness.record import Cell, Head, SuiteEntry
 from harness.verdicts.answer import Answer, crossings_saved
 from reports import older, words
 from reports.findings import answer, headline, kernel_crypto
+from reports.table import Columns
 
 PAPER_CROSSINGS = 2
 """Of a request to /dev/crypto: its data are copied in and out."""
@@ -34,6 +33,10 @@ POINTS = 72
 CROSSING_NS, CIPHER_NS = (0.03, 20.0), (1.0, 300.0)
 """What the axes reach at least, in nanoseconds a byte: a copy by a processor of today, and the paper's; AES by
 instructions, and 3DES by an old card."""
+
+CLEAR = ("seconds", "sender_cpu_seconds", "receiver_cpu_seconds")
+COLUMNS = ("cell", "counted", "sender_cpu_seconds_per_gb", *CLEAR)
+"""What of a run's samples the prediction stands on."""
 
 Grid = npt.NDArray[np.float64]
 
@@ -137,22 +140,27 @@ class Map:
     """The paper's price of a crossing."""
 
 
-def model(run: Run) -> Model | str:
-    """The prediction of the run's question, for its largest size that can be predicted; why there is none."""
-    found = answer.about(run.head)
+def model(head: Head, samples: Columns) -> Model | str:
+    """The prediction of a run's question, for its largest size that can be predicted; why there is none.
+
+    ``samples``: of the run, with COLUMNS at least.
+    """
+    found = answer.about(head)
     if found is None:
         return "This run compared nothing that prices could predict."
-    entry = headline.suite_of(run.head, found.places[0].suite)
+    entry = headline.suite_of(head, found.places[0].suite)
     if not entry.prices:
         return "This record holds no prices of this suite's steps, so nothing can be predicted for other machines."
-    pair = _pair(run.head, found)
+    pair = _pair(head, found)
     taken = entry.taken or older.TAKEN
     if pair is None or not {pair[0].path, pair[1].path} <= taken.keys():
         return "This record does not say which steps these paths take, so nothing can be predicted for other machines."
-    return _of_pair(run, entry, pair, taken)
+    return _of_pair(head, samples, entry, pair, taken)
 
 
-def _of_pair(run: Run, entry: SuiteEntry, pair: tuple[Cell, Cell], taken: Mapping[str, Steps]) -> Model | str:
+def _of_pair(
+    head: Head, samples: Columns, entry: SuiteEntry, pair: tuple[Cell, Cell], taken: Mapping[str, Steps]
+) -> Model | str:
     ciphering = frozenset(entry.ciphering) if entry.taken else older.CIPHERING
     candidate, baseline = (taken[cell.path] for cell in pair)
     needed = baseline.names() | candidate.names()
@@ -162,9 +170,8 @@ def _of_pair(run: Run, entry: SuiteEntry, pair: tuple[Cell, Cell], taken: Mappin
     fewer = crossings_saved(entry.crossings, (pair[0].path, pair[1].path))
     if not saved or not fewer:
         return "No crossing that the candidate saves was counted in this suite, so the map would have no axis."
-    bare = [cell for cell in run.head.cells if cell.suite == entry.name and taken.get(cell.path) == Steps()]
-    counted = run.counted()
-    clears = {cell.size_bytes: _clear(counted.get(cell.id, {}).values()) for cell in bare if cell.size_bytes}
+    bare = [cell for cell in head.cells if cell.suite == entry.name and taken.get(cell.path) == Steps()]
+    clears = {cell.size_bytes: _clear(samples, cell.id) for cell in bare if cell.size_bytes}
     size, clear = max(((size, clear) for size, clear in clears.items() if clear), default=(0, None), key=lambda s: s[0])
     if clear is None or known < needed:
         return (
@@ -177,11 +184,12 @@ def _of_pair(run: Run, entry: SuiteEntry, pair: tuple[Cell, Cell], taken: Mappin
     return found
 
 
-def _clear(samples: Iterable[Sample]) -> Clear | None:
+def _clear(samples: Columns, cell: str) -> Clear | None:
     """Medians of a clear sendfile's counted samples; None where it was not measured or CPU not finely enough."""
-    rows = [(s.seconds, s.sender.cpu_seconds, s.receiver.cpu_seconds) for s in samples if cpu_seconds_per_gb(s)]
-    known = [(a, b, c) for a, b, c in rows if a is not None and b is not None and c is not None]
-    return Clear(*(statistics.median(column) for column in zip(*known, strict=True))) if known else None
+    mine = samples["counted"] & (samples["cell"] == cell) & (samples["sender_cpu_seconds_per_gb"] > 0)
+    rows = np.stack([samples[name][mine] for name in CLEAR])
+    known = rows[:, ~np.isnan(rows).any(axis=0)]
+    return Clear(*np.median(known, axis=1).tolist()) if known.size else None
 
 
 def _pair(head: Head, found: Answer) -> tuple[Cell, Cell] | None:

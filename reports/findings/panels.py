@@ -75,6 +75,7 @@ class Panel:
         limit = self.suite.link_rate_bits_per_second
         far = f", {self.suite.conditions}" if self.suite.conditions else ""
         sent = f"; sent by {self.suite.sent_by}" if self.suite.sent_by else ""
+        sent += "; files on disk, read cold and written through" if self.suite.files == "disk" else ""
         return f"Suite {self.suite.name}; {shown}link rate {words.rate(limit)}{far}{sent}"
 
     @property

@@ -1,12 +1,13 @@
 """What each night says, and all samples of all runs, in parts that are read alone: ``results/history``.
 
 ``nights/profile=P/testbed=T/month=M.jsonl``: a line for each run of a month (``reports/nights/history.py``), which is
-what pages and trends are made from. ``samples/…/month=M/samples.parquet``: a row for each of their samples
-(``reports/table.py``), partitioned as Hive names folders, so that other programs read it by column and partition; it is
-made where somebody asks for it. ``index.json``: which run is where.
+what pages and trends are made from. ``samples/profile=P/testbed=T/month=M/RUN.parquet``: a row for each sample of a run
+(``reports/table.py``), partitioned as Hive names folders, so that pages and other programs read it by column and
+partition. ``index.json``: which run is where.
 
-All of it is made from the records: a run that is new, changed or gone is read again or left out, and so is every run of
-a part that is not as it was left. Texts are plain: fastparquet takes the categories of one file for those of all.
+All of it is made from the records, whenever anything reads it: a run that is new, changed or gone is read again or left
+out, and so is every run whose part or samples are not as they were left. Texts are plain: fastparquet takes the
+categories of one file for those of all.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 import msgspec
+import numpy as np
 import pandas as pd
 
 from harness import records
@@ -36,27 +38,27 @@ from reports.table import Columns
 
 FOLDER = "history"
 SAMPLES, NIGHTS, INDEX = "samples", "nights", "index.json"
-FILE = "samples.parquet"
 UNREAD = "unread"
 """In the place of a partition: nights of records that cannot be read."""
 TOGETHER = 31
 """Runs that one process reads and puts down at once: about a month of one profile on one testbed."""
-COMPRESSION = "ZSTD"
+COMPRESSION = "SNAPPY"
+"""A third larger than ZSTD, and written in two thirds of the time."""
 Beside = Callable[[Path, Head, Night], Any]
 """``beside(path, head, night)``: something else that is made of a record, or None."""
 
 
 class Known(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A run that the dataset has. ``key``: of its record, empty while it goes on. ``part``: where it is. ``sampled``:
-    whether its samples are there, too."""
+    """A run that the dataset has. ``key``: of its record, empty while it goes on. ``part``: where it is. ``samples``:
+    how the file of its samples was left; None of a record without any."""
 
     key: str
     part: str
-    sampled: bool
+    samples: str | None
 
 
 class Index(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is where. ``runs`` by folder; ``parts``: by name, how their files were left."""
+    """What is where. ``runs`` by folder; ``parts``: by name, how their lines were left."""
 
     runs: dict[str, Known] = {}
     parts: dict[str, str] = {}
@@ -91,6 +93,17 @@ class History:
                 found.setdefault(partition(known.part), []).append(f"{folder} {known.key}")
         return dict(sorted(found.items()))
 
+    def samples(self, run: str, columns: Sequence[str]) -> Columns:
+        """These columns of a run's samples, in the order they were taken; of a record without any they are empty."""
+        known = self.index.runs.get(run)
+        if known is None or known.samples is None:
+            return {name: np.empty(0, table.COLUMNS[name]) for name in columns}
+        from reports.parquet import fastparquet
+
+        path = self.results / FOLDER / SAMPLES / f"{known.part}/{run}.parquet"
+        frame = fastparquet.ParquetFile(str(path)).to_pandas(columns=list(columns))
+        return {name: frame[name].to_numpy() for name in columns}
+
     def of(self, runs: Iterable[str]) -> set[str]:
         """The partitions of runs, by folder."""
         known = (self.index.runs.get(run) for run in runs)
@@ -118,28 +131,14 @@ def nights(results: Path, parts: Iterable[str]) -> list[Night]:
     return history.in_order(night for part in parts for night in _nights(results / FOLDER, part))
 
 
-def samples(results: Path, partition: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Samples of all runs of a partition, oldest month first; only these ``columns``."""
-    from reports.parquet import fastparquet
-
-    folder = results / FOLDER / SAMPLES / partition
-    wanted = list(columns) if columns else list(table.COLUMNS)
-    frames = [fastparquet.ParquetFile(str(path)).to_pandas(columns=wanted) for path in sorted(folder.glob(f"*/{FILE}"))]
-    empty = pd.DataFrame(columns=wanted).astype({name: table.COLUMNS[name] for name in wanted})
-    return pd.concat(frames, ignore_index=True) if frames else empty
-
-
-def update(
-    results: Path, progress: Progress = silent, beside: Beside | None = None, *, sampled: bool = False
-) -> History:
+def update(results: Path, progress: Progress = silent, beside: Beside | None = None) -> History:
     """Bring the dataset up to date with the records. Raises Refusal where it cannot be written.
 
-    ``sampled``: the samples too, which no page needs.
     ``beside``: makes something else of each record that is read, since reading is what takes long; in other processes,
     too. Of one that cannot be read nothing is made.
     """
     try:
-        return _update(results, results / FOLDER, progress, beside, sampled)
+        return _update(results, results / FOLDER, progress, beside)
     except OSError as error:
         raise Refusal(
             f"cannot write the history in {results / FOLDER}: {error.strerror or error}",
@@ -147,41 +146,45 @@ def update(
         ) from error
 
 
-def _update(results: Path, folder: Path, progress: Progress, beside: Beside | None, sampled: bool) -> History:
+def _update(results: Path, folder: Path, progress: Progress, beside: Beside | None) -> History:
     runs = {path.name: path for path in records.list_runs(results)}
     keys = {name: history.key(path) for name, path in runs.items()}
     folder.mkdir(parents=True, exist_ok=True)
     with _held(folder / "lock"):
         index = _load(folder)
-        sound = {part for part, stamp in index.parts.items() if stamp == _stamp(folder, part)}
+        lines, samples = _stamps(folder / NIGHTS, ".jsonl"), _stamps(folder / SAMPLES, ".parquet")
+        sound = {part for part, stamp in index.parts.items() if stamp == lines.get(part)}
         stay = {
             name: one
             for name, one in index.runs.items()
-            if one.part in sound and one.key == keys.get(name) and (one.sampled or not sampled)
+            if one.part in sound and one.key == keys.get(name) and one.samples == samples.get(f"{one.part}/{name}")
         }
-        if len(stay) == len(index.runs) == len(runs) and sound == index.parts.keys() == _parts(folder):
+        strange = samples.keys() - {f"{one.part}/{name}" for name, one in stay.items()}
+        if len(stay) == len(index.runs) == len(runs) and sound == index.parts.keys() == lines.keys() and not strange:
             return History(results, index)
-        for part in {one.part for name, one in index.runs.items() if name not in stay} | (_parts(folder) - sound):
+        for part in {one.part for name, one in index.runs.items() if name not in stay} | (lines.keys() - sound):
             _keep(folder, part, {name for name, one in stay.items() if one.part == part})
+        for name in strange:
+            (folder / SAMPLES / f"{name}.parquet").unlink()
         fresh = [path for name, path in runs.items() if name not in stay]
         read = 0
         made: dict[str, Any] = {}
-        needs = "reports.parquet" if sampled else None
-        for found, more in parallel.each(partial(_take, folder, beside, sampled), _batches(fresh), needs):
+        for found, more in parallel.each(partial(_take, folder, beside), _batches(fresh), "reports.parquet"):
             stay |= found
             made |= more
             progress(f"history: {next(iter(found))}", read / len(fresh))
             read += len(found)
-        index = Index(stay, {part: _stamp(folder, part) for part in sorted({one.part for one in stay.values()})})
+        lines = _stamps(folder / NIGHTS, ".jsonl")
+        index = Index(stay, {part: lines[part] for part in sorted({one.part for one in stay.values()})})
         _replace(folder / INDEX, msgspec.json.encode(index))
     (results / "history.jsonl").unlink(missing_ok=True)  # of earlier versions
     return History(results, index, made)
 
 
-def again(results: Path, progress: Progress = silent, *, sampled: bool = False) -> History:
+def again(results: Path, progress: Progress = silent) -> History:
     """Make the dataset from nothing. Raises Refusal as ``update``."""
     shutil.rmtree(results / FOLDER, ignore_errors=True)
-    return update(results, progress, sampled=sampled)
+    return update(results, progress)
 
 
 def _load(folder: Path) -> Index:
@@ -196,15 +199,9 @@ def _nights(folder: Path, part: str) -> list[Night]:
     return msgspec.json.Decoder(Night).decode_lines((folder / NIGHTS / f"{part}.jsonl").read_bytes())
 
 
-def _parts(folder: Path) -> set[str]:
-    """The parts that there are on disk."""
-    below = folder / NIGHTS
-    return {str(path.relative_to(below).with_suffix("")) for path in below.rglob("*.jsonl")}
-
-
-def _stamp(folder: Path, part: str) -> str:
-    """Changes when a part's files do."""
-    return " ".join(history.stamp(path) for path in (folder / NIGHTS / f"{part}.jsonl", folder / SAMPLES / part / FILE))
+def _stamps(folder: Path, ending: str) -> dict[str, str]:
+    """How the files below a folder are now that have this ending, by path without it."""
+    return {str(path.relative_to(folder))[: -len(ending)]: history.stamp(path) for path in folder.rglob(f"*{ending}")}
 
 
 def _batches(paths: Sequence[Path]) -> list[list[Path]]:
@@ -215,23 +212,22 @@ def _batches(paths: Sequence[Path]) -> list[list[Path]]:
     return [some[n : n + TOGETHER] for some in alike.values() for n in range(0, len(some), TOGETHER)]
 
 
-def _take(
-    folder: Path, beside: Beside | None, sampled: bool, paths: Sequence[Path]
-) -> tuple[dict[str, Known], dict[str, Any]]:
+def _take(folder: Path, beside: Beside | None, paths: Sequence[Path]) -> tuple[dict[str, Known], dict[str, Any]]:
     """Read records and put down what they hold; where each went, and what was made beside it."""
-    parts: dict[str, list[tuple[Night, Columns | None]]] = {}
+    parts: dict[str, list[Night]] = {}
     found: dict[str, Known] = {}
     made: dict[str, Any] = {}
     for path in paths:
         night, head, columns = _read(path)
         part = UNREAD if head is None else f"{named(night.profile, night.testbed)}/month={night.started[:7]}"
-        parts.setdefault(part, []).append((night, columns if sampled else None))
-        found[path.name] = Known(night.key, part, sampled or head is None)
+        parts.setdefault(part, []).append(night)
+        samples = _sampled(folder / SAMPLES / part / f"{path.name}.parquet", columns) if columns else None
+        found[path.name] = Known(night.key, part, samples)
         if beside and head and (one := beside(path, head, night)) is not None:
             made[path.name] = one
     with _held(folder / "parts.lock"):
-        for part, some in parts.items():
-            _add(folder, part, [night for night, _ in some], [pd.DataFrame(one, copy=False) for _, one in some if one])
+        for part, nights in parts.items():
+            _add(folder, part, nights)
     return found, made
 
 
@@ -248,47 +244,39 @@ def _read(path: Path) -> tuple[Night, Head | None, Columns | None]:
         return history.unreadable(path, error), None, None
 
 
-def _add(folder: Path, part: str, nights: Sequence[Night], frames: Sequence[pd.DataFrame]) -> None:
+def _add(folder: Path, part: str, nights: Sequence[Night]) -> None:
     """Add runs that a part does not have."""
     lines = folder / NIGHTS / f"{part}.jsonl"
     lines.parent.mkdir(parents=True, exist_ok=True)
     before = lines.read_bytes() if lines.exists() else b""
     _replace(lines, before + msgspec.json.Encoder().encode_lines(list(nights)))
-    if some := [frame for frame in frames if len(frame)]:
-        _append(folder / SAMPLES / part / FILE, pd.concat(some, ignore_index=True))
 
 
-def _append(path: Path, frame: pd.DataFrame) -> None:
-    """Add rows to a Parquet file, as a group of rows of their own."""
+def _sampled(path: Path, columns: Columns) -> str | None:
+    """Put a run's samples down; how the file was left, or None where there are none."""
     from reports.parquet import fastparquet
 
+    frame = pd.DataFrame(columns, copy=False)
+    if not len(frame):
+        return None
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}")
-    there = path.exists()
-    if there:
-        shutil.copyfile(path, new)
     missing = [name for name, kind in table.COLUMNS.items() if kind == "float64"]
     fastparquet.write(
         str(new), frame, compression=COMPRESSION, object_encoding="utf8", has_nulls=missing, write_index=False,
-        row_group_offsets=[0], append=there, stats=False,
+        row_group_offsets=[0], stats=False,
     )  # fmt: skip
     new.replace(path)
+    return history.stamp(path)
 
 
 def _keep(folder: Path, part: str, names: set[str]) -> None:
-    """Leave only these runs in a part; nothing of it where there are none."""
-    from reports.parquet import fastparquet
-
-    lines, path = folder / NIGHTS / f"{part}.jsonl", folder / SAMPLES / part / FILE
+    """Leave only these runs in a part's lines; nothing of it where there are none."""
+    lines = folder / NIGHTS / f"{part}.jsonl"
     nights = [night for night in _nights(folder, part) if night.folder in names] if names else []
-    frame = None
-    if nights and path.exists():
-        frame = fastparquet.ParquetFile(str(path)).to_pandas()
-        frame = frame[frame["run"].isin(names)].astype(table.COLUMNS)
-    for old in (path, lines):  # where the lines are gone, nothing is left
-        old.unlink(missing_ok=True)
+    lines.unlink(missing_ok=True)
     if nights:
-        _add(folder, part, nights, [] if frame is None else [frame])
+        _add(folder, part, nights)
 
 
 @contextmanager

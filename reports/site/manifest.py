@@ -54,7 +54,7 @@ def _sound(name: str, entry: Entry) -> bool:
 
 def save(site: Path, entries: dict[str, Entry]) -> None:
     """Replace the manifest. Raises OSError."""
-    write(site / FILE, json.dumps(entries, indent=0, sort_keys=True))
+    write(site / FILE, json.dumps(entries, sort_keys=True))
 
 
 def key(record: str) -> str:

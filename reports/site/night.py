@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ import pandas as pd
 from harness import night as nights
 from harness import records
 from harness.night import Entry, Night
-from harness.record import Head, Run
+from harness.record import Head
 from hosts.errors import HarnessError
 from reports import parallel, words
 from reports.drawing import testbeds
-from reports.findings import fleet
+from reports.findings import fleet, gain
 from reports.findings.fleet import Field
 from reports.nights import dataset, history, nightly
 from reports.nights import series as trends
@@ -81,7 +82,8 @@ def render(results: Path, night: Night, past: History) -> tuple[pages.Page, int]
     beds = list(dict.fromkeys(entry.testbed for entry in night.entries))
     profiles = list(dict.fromkeys(entry.profile for entry in night.entries))
     told = changes(night, past)
-    across = _across(results, fields, profiles)
+    priced = prices(past, fields)
+    across = [found for profile in profiles if (found := fleet.across(profile, fields, priced))]
     figures = [testbeds.figure(f"across-{n}", one) for n, one in enumerate(across, 1)]
     sentence = fleet.headline(night, worse(told), any(one.judged for one in told))
     html = pages.environment().get_template("night.html.j2").render(
@@ -238,20 +240,17 @@ def _word(word: str) -> str:
     return words.VERDICTS.get(word, "– not measured")
 
 
-def _across(results: Path, fields: Sequence[Field], profiles: Sequence[str]) -> list[fleet.Across]:
-    """The comparisons over all testbeds, of the profiles that two of them or more have."""
-    found = []
-    for profile in profiles:
-        runs: dict[str, Run] = {}
-        for one in fields:
-            if one.entry.profile == profile and one.main and one.entry.run_id:
-                try:
-                    runs[one.entry.testbed] = records.read(results / one.entry.run_id)
-                except HarnessError:
-                    continue
-        if made := fleet.across(profile, runs):
-            found.append(made)
-    return found
+def prices(past: History, fields: Sequence[Field]) -> dict[str, gain.Place | None]:
+    """What a crossing and the cipher cost in every run with a verdict on its question, by the record's name; None where
+    it does not tell."""
+    heads = [one.head for one in fields if one.main and one.head]
+    places = parallel.each(partial(_place, past), heads, "reports.parquet")
+    return {head.run_id: place for head, place in zip(heads, places, strict=True)}
+
+
+def _place(past: History, head: Head) -> gain.Place | None:
+    found = gain.model(head, past.samples(head.run_id, gain.COLUMNS))
+    return None if isinstance(found, str) else found.here
 
 
 def _failure(results: Path, night: Night, testbed: str, profile: str, what: str, why: str) -> Failure:

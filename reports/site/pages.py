@@ -92,14 +92,15 @@ def render(run: Run) -> Page:
     head = run.head
     samples = frame.samples(run)
     cells = frame.cells(run, samples)
-    numbers = table(columns(run.path.name, head, run.samples))
+    taken = columns(run.path.name, head, run.samples)
+    numbers = table(taken)
     crypto = kernel_crypto.of_run(head, samples, cells)
     told = kernel_crypto.sentences(crypto)
     sections = parts.sections(run, samples, cells, crypto)
     data = figure_data(figure for section in sections for figure in section.figures)
     data |= {"samples": packing.sample_columns(samples, [cell.id for cell in head.cells])}
     found = answer.about(head)
-    model = gain.model(run)
+    model = gain.model(head, taken)
     said = [headline.headline(run, told), *headline.brief(head, told)]
     hosts = facts.side_by_side(head.hosts.get("sender", {}), head.hosts.get("receiver", {}))
     counted, linked = counts(run, samples), links.of_run(head)

@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -92,20 +92,36 @@ def _fleet(options: argparse.Namespace) -> int:
     except ImportError as error:
         raise _without_dask(error) from error
     results = options.results.absolute()
-    night = _night(plan, results, options.new)
+    known = [nights.read(folder) for folder in nights.folders(results)]
+    night = _night(plan, known, options.new)
     _handle(_stop)
     lines = Lines()
     folder = results / nights.FOLDER / night.night
     connect = _remote(options) if options.scheduler else None
     with drive.alone(folder), connect() if connect else _local(plan) as client, lines:
         print(f"night {night.night}; Dask's dashboard: {client.dashboard_link}", flush=True)
-        one = drive.Drive(client, night, results, plan.fleet.patience_minutes * 60, lines, connect)
+        for left in rules.left(known, night):
+            _fetch(client, left, results)
+        one = drive.Drive(client, night, results, plan.fleet.patience_minutes * 60, lines, connect, lines.note)
         try:
             one.run()
         except KeyboardInterrupt:
             print("stopped in order; the same command goes on with this night", flush=True)
             raise
     return _report(night, results)
+
+
+def _fetch(client: Client, night: Night, results: Path) -> None:
+    """Bring home what an earlier night left at workers, and say so."""
+    from suites.fleet import arrival, drive
+
+    try:
+        with drive.alone(results / nights.FOLDER / night.night):
+            came = arrival.fetch(client, night, results)
+    except ConfigError:
+        return  # it goes on, and another program drives it
+    if came:
+        print(f"came home of the night {night.night}: {', '.join(came)}", flush=True)
 
 
 def _handle(handler: Callable[[int, object], None]) -> None:
@@ -132,10 +148,9 @@ def planned(plan: Plan) -> list[str]:
     ]
 
 
-def _night(plan: Plan, results: Path, new: bool) -> Night:
-    """The night that goes on, or a new one. Raises ConfigError where another plan began it."""
+def _night(plan: Plan, known: Sequence[Night], new: bool) -> Night:
+    """The night that goes on, or a new one; ``known``: all nights. Raises ConfigError where another plan began it."""
     now = datetime.now(UTC)
-    known = [nights.read(folder) for folder in nights.folders(results)]
     found = None if new else rules.continued(known, plan.fleet.name, now)
     if found is None:
         return rules.new(plan.fleet.name, plan.fleet.hours, plan.entries, now)

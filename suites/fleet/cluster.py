@@ -107,7 +107,8 @@ def local(sites: Sequence[Site]) -> Iterator[Client]:
 
 def remote(address: str, tls: Path) -> Client:
     """A client of a scheduler that exists. Raises ConfigError where it cannot be reached so."""
-    dask.config.set(CONFIG)
+    dask.config.set(CONFIG | {"distributed.dashboard.link": "http://{host}:{port}/status"})
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # whoever drives says that a connection is lost
     try:
         return Client(checked(address), security=security(tls), timeout=CONNECT_SECONDS)
     except OSError as error:
@@ -121,6 +122,7 @@ async def serve(
 ) -> None:
     """Offer testbeds to a scheduler until SIGTERM or Ctrl-C; wait for it where it is away, or goes away."""
     dask.config.set(CONFIG)
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # seventeen lines for each time that it is reached
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

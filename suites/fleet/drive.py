@@ -22,9 +22,8 @@ from distributed.scheduler import KilledWorker
 
 from harness import night as nights
 from harness.night import Attempt, Entry, Night
-from harness.records import point
-from hosts.errors import ConfigError, HarnessError, Refusal
-from suites.fleet import cluster, errand, rules, spool
+from hosts.errors import ConfigError, Refusal
+from suites.fleet import arrival, cluster, errand, rules
 from suites.fleet.spool import Errand, Parcel
 
 TICK_SECONDS = 2.0
@@ -33,12 +32,11 @@ LATE_SECONDS = 300.0
 """After the night's end: what is still under way then is no longer waited for."""
 STOP_SECONDS = 26.0
 """What is under way when the night is told to end has this long to come home."""
-TELL_SECONDS = 30.0
-"""The end of a night waits so long for its words to workers."""
 SHORT_TELL_SECONDS = 3.0
-"""The same of a night that was told to end, or lost its scheduler."""
+"""Words to workers are waited for so long by a night that was told to end, or lost its scheduler."""
 LOST = 5
-"""So often an errand is asked for whose worker was lost; the workers themselves see to it that it runs once."""
+"""So often an errand is asked for whose worker was lost, or whose record did not come home; the workers themselves see
+to it that it runs once."""
 FETCH_SECONDS = 300.0
 """A record is on its way so long at most; then its worker is taken for lost."""
 AGAIN_SECONDS = 120.0
@@ -75,6 +73,8 @@ class Drive:
     said: Said
     connect: Callable[[], Client] | None = None
     """Makes another client, where the scheduler is another program. Raises ConfigError where it does not answer."""
+    note: Callable[[str], None] = lambda _: None
+    """Told what becomes of the connection to the scheduler."""
     _name: str = field(default_factory=lambda: secrets.token_hex(4))
     _news: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
     _asked: dict[str, tuple[Entry, int, Future]] = field(default_factory=dict)
@@ -82,7 +82,9 @@ class Drive:
     _times: dict[tuple[str, str, int], int] = field(default_factory=dict)
     """How often an errand was asked for, by testbed, profile and attempt,"""
     _losses: dict[tuple[str, str, int], int] = field(default_factory=dict)
-    """and how often its worker was lost."""
+    """and how often nothing came of that."""
+    _later: list[Entry] = field(default_factory=list)
+    """What is asked for again at the next look: what is in the way may be gone by then."""
     _missing: dict[str, float] = field(default_factory=dict)
     """Since when a testbed is offered by nobody."""
     _stopping: bool = False
@@ -110,7 +112,7 @@ class Drive:
                 self._ask(entry)
             self._save()
             looked = time.monotonic()
-            while self._asked:
+            while self._asked or self._later:
                 self._hear(TICK_SECONDS)
                 if time.monotonic() - looked >= TICK_SECONDS:
                     self._look()
@@ -119,7 +121,7 @@ class Drive:
             self._stop()
             raise
         finally:
-            until = time.monotonic() + (SHORT_TELL_SECONDS if self._stopping or self._asked else TELL_SECONDS)
+            until = time.monotonic() + (SHORT_TELL_SECONDS if self._stopping or self._asked else arrival.TELL_SECONDS)
             for telling in self._telling:
                 telling.join(max(0.0, until - time.monotonic()))
             if self.client.status == "running":
@@ -176,7 +178,7 @@ class Drive:
             self._save()
         arrived, self._arrived = self._arrived, []
         for parcel in arrived:
-            self._tell(errand.home, parcel.errand, workers=[parcel.worker])
+            self._telling.append(arrival.tell(self.client, errand.home, parcel.errand, workers=[parcel.worker]))
 
     def _began(self, told: dict[str, Any]) -> None:
         """A worker says that a run began."""
@@ -202,7 +204,8 @@ class Drive:
             self._lost(entry, number)
         else:
             reason = f"{type(error).__name__}: {error}"[:500]
-            rules.note(entry, number, Attempt(outcome="failed", reason=reason, home=True))
+            begun = entry.attempts[number].run_id if number < len(entry.attempts) else None
+            rules.note(entry, number, Attempt(run_id=begun, outcome="failed", reason=reason, home=begun is None))
         self._fresh = True
 
     def _fetch(self, entry: Entry, number: int, future: Future) -> None:
@@ -220,13 +223,17 @@ class Drive:
 
     def _lost(self, entry: Entry, number: int) -> None:
         """Ask again for an errand whose worker was lost: it, or the next one, says what became of the run."""
-        same = entry.testbed, entry.profile, number
-        self._losses[same] = self._losses.get(same, 0) + 1
-        if self._losses[same] < LOST:
+        if self._once_more(entry, number):
             self._ask(entry)
         else:
             reason = f"its worker was lost {LOST} times"
             rules.finish(entry, Attempt(outcome="unreachable", reason=reason, ended=datetime.now(UTC)))
+
+    def _once_more(self, entry: Entry, number: int) -> bool:
+        """Count that nothing came of asking for an attempt; whether to ask for it again."""
+        same = entry.testbed, entry.profile, number
+        self._losses[same] = self._losses.get(same, 0) + 1
+        return self._losses[same] < LOST
 
     def _again(self) -> None:
         """The connection was lost: another client asks for all that is not answered. Workers say what they claimed.
@@ -238,6 +245,7 @@ class Drive:
             self._asked.clear()
             return
         old, deadline = self.client, time.monotonic() + AGAIN_SECONDS
+        self.note(f"the connection to the scheduler was lost; it is tried again for {AGAIN_SECONDS / 60:g} minutes")
         self._leave(old)
         while self.client is old:
             try:
@@ -249,6 +257,7 @@ class Drive:
                 self.client = self.connect()
             except ConfigError:
                 time.sleep(PAUSE_SECONDS)
+        self.note("the scheduler is there: whatever is not answered is asked for again")
         self.client.subscribe_topic(errand.TOPIC, self._news.put)
         asked, self._asked = self._asked, {}
         for entry, _, _ in asked.values():
@@ -260,30 +269,13 @@ class Drive:
 
     def _take(self, entry: Entry, number: int, parcel: Parcel) -> None:
         """What became of an errand: its record is written, the worker told so, and a lost run done again."""
-        attempt = Attempt(
-            run_id=parcel.run_id,
-            started=parcel.started,
-            ended=parcel.ended,
-            outcome=parcel.outcome,
-            reason=parcel.reason,
-            cause=parcel.cause,
-            home=True,
-        )
-        try:
-            if parcel.record:
-                spool.deliver(parcel, self.results, self.folder / "incoming")
-                attempt.sha256 = parcel.sha256
-                if parcel.outcome == "complete":
-                    with suppress(OSError):  # some file systems have no symbolic links
-                        point(self.results, str(parcel.run_id))
-            if parcel.log:
-                attempt.log = f"{entry.testbed}-{entry.profile}-{number + 1}.log"
-                (self.folder / attempt.log).write_text(parcel.log, encoding="utf-8")
-        except (HarnessError, OSError) as error:
-            attempt.outcome, attempt.reason, attempt.cause = "failed", f"it did not come home: {error}", None
-            attempt.home = False  # the worker keeps it
+        attempt = arrival.put_down(parcel, self.results, self.folder)
         rules.note(entry, number, attempt)
-        if parcel.run_id and attempt.home:
+        if not attempt.home:
+            if not self._stopping and self._once_more(entry, number):
+                self._later.append(entry)
+            return
+        if parcel.run_id:
             self._arrived.append(parcel)
         # a run that was told to end was so by an earlier start of the night: this one does not stop
         wanted = parcel.cause == "told" or rules.again(entry, self.night.ends, datetime.now(UTC))
@@ -291,7 +283,10 @@ class Drive:
             self._ask(entry)
 
     def _look(self) -> None:
-        """Give up what nobody can run any more."""
+        """Ask again for what did not come home, and give up what nobody can run any more."""
+        later, self._later = self._later, []
+        for entry in later:
+            self._ask(entry)
         if self.client.status != "running":
             self._again()
         now, clock = datetime.now(UTC), time.monotonic()
@@ -320,20 +315,10 @@ class Drive:
         for key in waiting:
             del self._asked[key]
         self.client.cancel([future for _, _, future in waiting.values()])
-        self._tell(errand.stop, self._name)
+        self._telling.append(arrival.tell(self.client, errand.stop, self._name))
         while self._asked and time.monotonic() < deadline:
             self._hear(min(TICK_SECONDS, deadline - time.monotonic()))
         self._save()
-
-    def _tell(self, function: Callable[..., None], *arguments: object, workers: list[str] | None = None) -> None:
-        """Have workers do something beside their tasks. Those that are gone are not waited for."""
-
-        def run() -> None:
-            with suppress(OSError, CancelledError):  # the scheduler is gone: the worker keeps what it has
-                self.client.run(function, *arguments, workers=workers, on_error="ignore")
-
-        self._telling.append(threading.Thread(target=run, daemon=True))
-        self._telling[-1].start()
 
     def _save(self) -> None:
         self._fresh, self._saved = False, time.monotonic()

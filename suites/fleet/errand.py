@@ -105,7 +105,9 @@ class Site(WorkerPlugin):  # type: ignore[misc]
                 self._keep(errand, claim.run_id, seconds, lock)
         finally:
             os.close(lock)
-        reservations.idle(self.spool, TURN_SECONDS)  # a run whose keeper was killed may still be ending
+        # a run whose keeper was killed may still be ending, and until then its record is not whole
+        if not reservations.idle(self.spool, TURN_SECONDS):
+            raise RuntimeError(f"the run {claim.run_id} does not end on {self.testbed}, and nobody keeps it any more")
         return self.spool.parcel(errand, claim)
 
     def _turn(self, errand: Errand) -> int | Parcel:

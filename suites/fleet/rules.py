@@ -29,24 +29,27 @@ def again(entry: Entry, ends: datetime, now: datetime) -> bool:
 
 def to_do(night: Night, now: datetime) -> list[Entry]:
     """What a night that starts, or starts again, has to do: what is open, what was stopped with the night, what could
-    not be reached then, and what was lost with its worker while the night was ending."""
+    not be reached then, what did not come home, and what was lost with its worker while the night was ending."""
     return [
         entry
         for entry in night.entries
-        if entry.open or entry.outcome == "unreachable" or stopped(entry) or again(entry, night.ends, now)
+        if entry.open
+        or entry.outcome == "unreachable"
+        or unanswered(entry)
+        or entry.stopped
+        or again(entry, night.ends, now)
     ]
 
 
-def stopped(entry: Entry) -> bool:
-    """Whether an entry was interrupted because the whole night was."""
-    return entry.outcome == "interrupted" and bool(entry.attempts) and entry.attempts[-1].cause == "told"
+def unanswered(entry: Entry) -> bool:
+    """Whether a worker may still have the record of an entry's last attempt."""
+    return bool(entry.attempts) and not entry.attempts[-1].home
 
 
 def begin(entry: Entry) -> int:
     """The number of the attempt that is to be asked of the workers, from 0. One of which no worker has said what became
     of it is asked for again: a worker may have its record."""
-    unknown = bool(entry.attempts) and not entry.attempts[-1].home
-    return len(entry.attempts) - 1 if unknown else len(entry.attempts)
+    return len(entry.attempts) - 1 if unanswered(entry) else len(entry.attempts)
 
 
 def note(entry: Entry, number: int, attempt: Attempt) -> None:
@@ -86,6 +89,15 @@ def same(night: Night, entries: Iterable[Entry]) -> bool:
         return entry.testbed, entry.profile, entry.labels, entry.quick, entry.minutes, entry.priority
 
     return [asked(entry) for entry in night.entries] == [asked(entry) for entry in entries]
+
+
+def left(nights: Iterable[Night], night: Night) -> list[Night]:
+    """The fleet's nights before this one of which workers may still have records."""
+    return [
+        one
+        for one in nights
+        if one.fleet == night.fleet and one.night != night.night and any(unanswered(entry) for entry in one.entries)
+    ]
 
 
 def continued(nights: Iterable[Night], fleet: str, now: datetime) -> Night | None:

@@ -24,7 +24,7 @@ from typing import Any
 
 from harness.night import Cause, Ended
 from harness.record import Head
-from harness.records import RecordError, read_head
+from harness.records import RecordError, read_head, settle
 from hosts.errors import Refusal
 
 FILES = ("run.json", "samples.jsonl", "blocks.jsonl")
@@ -106,6 +106,8 @@ class Spool:
             return None
         finally:
             new.unlink()
+        settle(folder)
+        settle(self.folder)
         return made
 
     def claimed(self, errand: Errand) -> Claim | None:
@@ -135,6 +137,8 @@ class Spool:
         ended = get(folder / "ended.json") or {}
         bare = Parcel(errand, "failed", run_id=claim.run_id, started=claim.started, ended=_moment(ended.get("ended")))
         bare = replace(bare, log=_tail(folder / "log"))
+        if (folder / "home").exists():
+            return replace(bare, reason=f"its record, {claim.run_id}, was taken home before")
         path = folder / "results" / claim.run_id
         try:
             head = read_head(path)
@@ -203,6 +207,7 @@ def put(path: Path, content: dict[str, Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)
+    settle(path.parent)
 
 
 def get(path: Path) -> dict[str, Any] | None:
@@ -231,7 +236,8 @@ def pack(path: Path) -> bytes:
 
 
 def deliver(parcel: Parcel, results: Path, incoming: Path) -> None:
-    """Write a record that came home, once: checked by its hash and its own name. One that is here already stays.
+    """Write a record that came home, once: checked by its hash and its own name. It is on disk when this returns. One
+    that is here already stays.
 
     Raises Refusal where what came is not what was sent.
     """
@@ -261,5 +267,7 @@ def deliver(parcel: Parcel, results: Path, incoming: Path) -> None:
         shutil.rmtree(new)
     else:
         results.mkdir(parents=True, exist_ok=True)
+        settle(new)
         new.replace(target)
+        settle(results)
     shutil.rmtree(incoming, ignore_errors=True)

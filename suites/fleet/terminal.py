@@ -32,6 +32,10 @@ def _line(bed: str, entries: list[Entry], now: datetime) -> str:
 
 def became(entry: Entry) -> str:
     """What became of an entry, in a line."""
+    if entry.outcome == "waiting" and entry.attempts:
+        last = entry.attempts[-1]
+        became = f"{last.outcome}{f': {last.reason}' if last.reason else ''}"
+        return f"{entry.testbed}: {entry.profile} {became}; asked for again"
     more = f" (attempt {len(entry.attempts)})" if len(entry.attempts) > 1 else ""
     why = f": {entry.reason}" if entry.reason else ""
     return f"{entry.testbed}: {entry.profile} {entry.outcome}{more}{why}"
@@ -62,10 +66,12 @@ class Lines:
             said = became(entry)
             key = entry.testbed, entry.profile
             if self._seen.get(key) != said and (entry.outcome != "waiting" or key in self._seen):
-                self._console.print(
-                    f"{datetime.now(UTC):%H:%M:%S} {said}", markup=False, highlight=False, soft_wrap=True
-                )
+                self.note(said)
             self._seen[key] = said
+
+    def note(self, said: str) -> None:
+        """Tell something of the whole night."""
+        self._console.print(f"{datetime.now(UTC):%H:%M:%S} {said}", markup=False, highlight=False, soft_wrap=True)
 
     def _text(self) -> Text:
         told = lines(self._night, datetime.now(UTC)) if self._night else []

@@ -219,7 +219,10 @@ def complaints(prefix: str) -> list[str]:
     )
     said = kernel_log()
     said = said[next((n for n, line in enumerate(said) if BEGIN in line), 0) :]
-    found = [line for line in said if any(word in line for word in bad)]
+    found: list[str] = []
+    for place, line in enumerate(said):
+        if any(word in line for word in bad):
+            found += said[place : place + 40] if not found else [line]
     with contextlib.suppress(OSError):  # only a kernel for debugging has it
         scan = Path("/sys/kernel/debug/kmemleak")
         for _ in range(2):

@@ -52,11 +52,11 @@ def test_what_a_kernel_restricts_is_foretold_lifted_and_put_back(released: tuple
         before = level(host)
         assert before == ("1" if restricts else None)
         with foresight(host) as seen, Scope(host) as scope:
-            asked.made(scope, about, {}, unrestricted=True)
+            asked.made(scope, about, {}, unrestricted=True, near=False)
         assert [one.change.what for one in seen.changes] == (["crypto.af_alg_restrict 0"] if restricts else [])
         assert level(host) == before
         with Scope(host) as scope:
-            free = asked.made(scope, about, {}, unrestricted=True)
+            free = asked.made(scope, about, {}, unrestricted=True, near=False)
             assert denied(host) == {}
             assert foretold(free) == set()
             assert level(host) == ("0" if restricts else None)

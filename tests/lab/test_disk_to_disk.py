@@ -11,11 +11,13 @@ import pytest
 
 from harness.api.bench import Bench
 from harness.api.path import Deployed
+from harness.measuring import disk
 from harness.measuring.opened import OpenTestbed
 from harness.run import foreseen
 from harness.servers import deciphering, receiver
+from hosts import disks
 from hosts.lab import uml
-from hosts.onhost.agent.values import InsmodChange
+from hosts.onhost.agent.values import DirectoryChange, InsmodChange
 from hosts.programs import in_image
 from tests.support.runs import PATHS, Sabotage, by_path, counting, profile_of, run, samples_of, suite
 
@@ -24,6 +26,7 @@ WAYS = {"devcrypto-rx": 4, "so-crypt-rx": 2, "so-crypt-rx-splice": 0}
 SENDERS = {"devcrypto-rx": "devcrypto-copy", "so-crypt-rx": "so-crypt-send", "so-crypt-rx-splice": "so-crypt"}
 SIZE = 10**6
 PORT = 18119
+SPLICE = "so-crypt-rx-splice"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -90,6 +93,103 @@ def test_each_way_is_explained(opened: OpenTestbed, tmp_path: Path, cipher: str)
     if cipher != "null":
         ratio = entry.prices["receiver_cipher_byte_ns"] / entry.prices["kernel_cipher_byte_ns"]
         assert 0.5 < ratio < 2, "3DES deciphers as it enciphers, and both hosts are alike"
+
+
+# on a real file system
+
+
+def cold(*ways: str, **more: Any) -> Any:
+    return ends(*ways, files="disk", sizes={"1MB": {"blocks": 2}}, **more)
+
+
+def test_files_come_from_a_cold_disk_to_a_disk(opened: OpenTestbed, tmp_path: Path) -> None:
+    wanted = profile_of(cold(*WAYS))
+    planned = foreseen.plan([wanted], PATHS, opened)
+    assert not planned.failing
+    made = [one.change.path for one in planned.receiver if isinstance(one.change, DirectoryChange)]
+    assert f"{opened.receiver.host.disk}/{disk.FOLDER}" in made, "a check tells what is made on a disk"
+    done = run(opened, wanted, tmp_path, explain=True)
+    (entry,) = done.head.suites
+    assert entry.files == "disk"
+    assert not entry.prices, "what a disk takes has none"
+    assert {row.path: row.calls["fsync"] for row in entry.crossings} == dict.fromkeys(WAYS, 1)
+    for way, cell in by_path(done).items():
+        assert cell.outcome == "measured", (way, cell.reason)
+        for sample in samples_of(done, way):
+            assert sample.valid and sample.sha256_ok
+            assert sample.witness["source_resident_bytes"] == 0
+            assert sample.witness["receiver_calls_fsync"] == 1
+    for host, facts in ((opened.sender, opened.sender_facts), (opened.receiver, opened.receiver_facts)):
+        assert facts.shown["disk"] == {"path": "/mnt/disk", "file_system": "hostfs"}
+        assert host.check(["ls", "-A", "/mnt/disk"]) == "", "nothing stays there"
+
+
+HOLDS = """
+import mmap, socket, sys
+with open(sys.argv[3], "rb") as file:
+    memory = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    assert sum(memory[::4096]) >= 0
+listener = socket.create_server((sys.argv[1], int(sys.argv[2])))
+while True:
+    listener.accept()[0].close()
+"""
+
+
+def _held(_way: str) -> Sabotage:
+    """Somebody holds the source in memory."""
+
+    def act(bench: Bench, _deployed: dict[str, Deployed]) -> None:
+        path = bench.sender.put(HOLDS.encode(), f"{bench.folder}/holds.py")
+        argv = ["python3", path, str(bench.address), str(PORT), f"{bench.payload_directory}/{SIZE}.bin"]
+        bench.on_sender.serve("holds", argv, str(bench.address), PORT, f"{bench.folder}/holds")
+
+    return act
+
+
+def _unsynced(way: str) -> Sabotage:
+    """A client that leaves the writing for later."""
+
+    def act(_bench: Bench, deployed: dict[str, Deployed]) -> None:
+        right = deployed[way]
+        deployed[way] = replace(right, client=tuple(word for word in right.client if word != "--sync"))
+
+    return act
+
+
+@pytest.mark.parametrize(
+    ("act", "due"),
+    [
+        (_held, "the source was not cold: 1003520 of its bytes stayed in the sender's memory"),
+        (_unsynced, "the receiver's file was written to its disk 0 times within the transfer, not once"),
+    ],
+)
+def test_what_was_not_cold_or_not_written_is_no_number(
+    opened: OpenTestbed, tmp_path: Path, act: Callable[[str], Sabotage], due: str
+) -> None:
+    done = run(opened, profile_of(cold(SPLICE)), tmp_path, act(SPLICE))
+    found = by_path(done)[SPLICE]
+    assert (found.outcome, found.reason) == ("invalid", due)
+    assert not any(sample.valid for sample in done.samples)
+
+
+def test_hosts_without_a_disk_say_so(opened: OpenTestbed, tmp_path: Path) -> None:
+    """Nothing named, nothing there, and memory that is called a disk."""
+    spec = opened.sender.host
+    for named, due in (
+        (None, "has no disk that may be used"),
+        (Path("/nowhere"), "has no directory /nowhere"),
+        (Path("/dev/shm"), "has /dev/shm on tmpfs, which is memory"),
+    ):
+        opened.sender.host = spec.model_copy(update={"disk": named})
+        try:
+            lacking = disks.look(opened.sender).lacking
+        finally:
+            opened.sender.host = spec
+        assert due in str(lacking)
+        without = replace(opened, sender_facts=replace(opened.sender_facts, no_disk=lacking))
+        done = run(without, profile_of(cold(SPLICE)), tmp_path / due[-5:])
+        cell = by_path(done)[SPLICE]
+        assert (cell.outcome, cell.reason) == ("unsupported", f"the sender {lacking}")
 
 
 # lies
@@ -199,9 +299,6 @@ def _is(opened: OpenTestbed, tmp_path: Path, way: str, act: Sabotage, outcome: s
     found = by_path(run(opened, wanted, tmp_path, act))[way]
     assert found.outcome == outcome, found.reason
     assert due in str(found.reason), found.reason
-
-
-SPLICE = "so-crypt-rx-splice"
 
 
 @pytest.mark.parametrize(

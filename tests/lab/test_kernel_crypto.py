@@ -296,7 +296,7 @@ def test_a_shorter_key_of_a_stream_is_never_a_number(opened: OpenTestbed, tmp_pa
     """A server with an AES-128 key answers where AES-256-CBC is asked for: the same driver, as many bytes."""
 
     def act(bench: Bench, deployed: dict[str, Deployed]) -> None:
-        shorter = PATHS[path].deploy(bench.beside(), Parameters(CIPHERS["aes128cbc"]))
+        shorter = PATHS[path].deploy(bench.beside("shorter"), Parameters(CIPHERS["aes128cbc"]))
         deployed[path] = replace(deployed[path], url=shorter.url, log=shorter.log, server=shorter.server)
 
     cells = by_path(run(opened, profile_of(suite("plain", path, cipher="aes256cbc")), tmp_path, act))

@@ -121,7 +121,7 @@ def test_all_connections_together_never_exceed_the_link(opened: OpenTestbed, tmp
 
 
 def test_the_schemes_each_over_a_connection_of_its_own(opened: OpenTestbed, tmp_path: Path) -> None:
-    paths = ("afalg-copy", "afalg-splice", "so-crypt", "https", "plain")
+    paths = ("devcrypto-copy", "afalg-copy", "afalg-splice", "so-crypt", "https", "plain")
     asked = LOAD | {"connection": "new", "connections": [32]}
     done = run(opened, profile_of(suite(*paths, cipher="3des", **asked)), tmp_path)
     for path in paths:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from contextlib import ExitStack
-from dataclasses import replace
 
 import pytest
 
@@ -16,10 +15,9 @@ from harness.ciphers.table import CIPHERS
 from harness.costs import prices, rehearsal
 from harness.costs.explanation import Explanation
 from harness.events import Events
-from harness.measuring.opened import CpuMeter, OpenTestbed
+from harness.measuring.opened import OpenTestbed
 from harness.profile import TransferSuite
 from harness.record import Metric, SuiteEntry
-from hosts.lab.uml import UmlLab
 from hosts.remote import changes
 from hosts.remote.agent import AgentError
 from hosts.remote.changes import Scope
@@ -87,12 +85,6 @@ def test_every_step_of_every_path_that_is_possible_has_its_price(opened: OpenTes
         assert 0.7 < known["kernel_cipher"].byte_ns / known["cipher"].byte_ns < 1.4
     if parameters.cipher and not parameters.cipher.aead:
         assert known["esp"].byte_ns > known["kernel_cipher"].byte_ns, "the cipher and its hash"
-
-
-@pytest.fixture
-def metered(opened: OpenTestbed, lab: UmlLab) -> OpenTestbed:
-    """With the machine's own account of each guest's busy time, as runs have it: a guest's ticks are too coarse."""
-    return replace(opened, meter=CpuMeter(lab.cpu_seconds, lambda: lab.cpu_resolution_seconds))
 
 
 COUNT_NS = 1.0

@@ -11,9 +11,10 @@ import pytest
 
 from harness.api.bench import Bench, load
 from harness.api.path import Deployed
+from harness.events import Event, Note
 from harness.measuring.opened import OpenTestbed
 from harness.run import foreseen
-from harness.servers import receiver
+from harness.servers import deciphering, receiver
 from hosts.lab import uml
 from hosts.onhost.agent.values import ModuleChange
 from hosts.programs import in_image
@@ -28,10 +29,12 @@ BOTH = [("1.3", "chacha20poly1305", "https"), ("1.2", "aes256gcm", "ktls")]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compiled(opened: OpenTestbed, lab_parts: uml.UmlParts) -> Iterator[None]:
-    """The client, once, by the image's compiler as in a run."""
+def compiled(opened: OpenTestbed, lab_parts: uml.UmlParts, program: bytes | None) -> Iterator[None]:
+    """The client, once, by the image's compiler as in a run; what tells prices, as for the sender."""
     content = in_image(lab_parts.image_path, receiver.program())
     opened.shared[receiver.NAME] = opened.receiver.put(content, receiver.NAME, 0o700)
+    if program:
+        opened.shared[deciphering.THERE] = opened.receiver.put(program, deciphering.THERE, 0o700)
     yield
 
 
@@ -69,6 +72,28 @@ def test_every_way_receives_and_says_how(
     metrics = {verdict.metric for verdict in done.head.verdicts}
     assert metrics == {"seconds", "receiver_cpu_seconds_per_gb"}
     assert {verdict.baseline for verdict in done.head.verdicts} == {f"small/user/{cipher}/any/1MB"}
+
+
+def test_each_way_is_predicted_from_prices_of_the_receiver(metered: OpenTestbed, tmp_path: Path) -> None:
+    notes: list[Note] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Note):
+            notes.append(event)
+
+    done = run(metered, profile_of(receiving(*WAYS)), tmp_path, explain=True, listener=listen)
+    (entry,) = done.head.suites
+    assert not notes, "what could not be priced or rehearsed"
+    assert {row.path for row in entry.crossings} == set(WAYS)
+    prices = entry.prices
+    assert 0 < prices["receiver_openssl_byte_ns"] < prices["receiver_cipher_byte_ns"], "the kernel has generic C only"
+    ratio = prices["receiver_cipher_byte_ns"] / prices["esp_byte_ns"]
+    assert 1 / 6 < ratio < 6, "both hosts are alike, and what else this machine does slows now one and now the other"
+    assert prices.keys() >= {"receiver_copy_byte_ns", "receiver_openssl_call_ns"}
+    assert {row.path for row in entry.rehearsals} == set(WAYS)
+    predicted = {row.candidate.split("/")[1]: row.ceiling for row in done.head.verdicts if row.metric == "seconds"}
+    assert predicted.keys() == WAYS.keys() - {"user"}
+    assert all(predicted.values())
 
 
 # lies

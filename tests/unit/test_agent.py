@@ -6,6 +6,7 @@ import base64
 import getpass
 import hashlib
 import json
+import mmap
 import os
 import re
 import signal
@@ -245,6 +246,24 @@ def test_the_same_seed_makes_the_same_payload(agent: LocalAgent) -> None:
     assert short.sha256 is missing.sha256 is None
     assert "p9" in str(missing.error)
     assert "1 bytes early" in str(short.error)
+
+
+def test_a_file_is_put_out_of_memory_unless_somebody_holds_it_there(agent: LocalAgent) -> None:
+    """On the file system of this checkout; on tmpfs nothing else than memory has it."""
+    held, size = Path(__file__).parent / f".cold-{os.getpid()}", 3 * mmap.PAGESIZE + 1
+    try:
+        agent.client.make_payload(str(held), size, 1)
+        if agent.client.cool(str(held)).resident_bytes:
+            pytest.skip("this checkout lies in memory")
+        assert agent.client.cool(str(held)).size_bytes == size
+        with held.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as memory:
+            assert memory[mmap.PAGESIZE] >= 0, "read, so that a page is there and mapped"
+            assert agent.client.cool(str(held)).resident_bytes >= mmap.PAGESIZE
+        assert agent.client.cool(str(held)).resident_bytes == 0
+    finally:
+        held.unlink(missing_ok=True)
+    agent.client.make_payload("in-memory", size, 1)
+    assert agent.client.cool(f"{agent.directory}/in-memory").resident_bytes == 4 * mmap.PAGESIZE, "of tmpfs all stays"
 
 
 def test_only_whole_lines_of_a_log_are_given(agent: LocalAgent, tmp_path: Path) -> None:

@@ -122,6 +122,17 @@ def test_an_attempt_of_which_nothing_is_known_is_asked_for_again_and_counted_onc
     assert rules.begin(one) == 1 and len(one.attempts) == 1
 
 
+def test_what_did_not_come_home_is_asked_for_by_the_same_night_and_by_the_next_one() -> None:
+    one, next_one = night(entry("lab", "esp"), entry("lab", "servers")), night(entry("lab", "esp"))
+    next_one.night += "-next"
+    rules.note(one.entries[0], 0, Attempt(outcome="failed", run_id="r", reason="no space left"))
+    rules.note(one.entries[1], 0, Attempt(outcome="failed", run_id="s", home=True))
+    assert rules.to_do(one, one.ends) == one.entries[:1]
+    assert rules.left([one, next_one], next_one) == [one] and rules.left([one], one) == []
+    one.entries[0].attempts[0].home = True
+    assert rules.left([one], next_one) == []
+
+
 def test_a_night_that_starts_again_does_what_is_left() -> None:
     one = night(*(entry("lab", name) for name in "abcdefgh"))
     outcomes: list[nights.Outcome] = ["complete", "failed", "waiting", "running", *["interrupted"] * 4]  # type: ignore[list-item]
@@ -212,6 +223,8 @@ def test_a_record_comes_home_whole_and_once(tmp_path: Path) -> None:
     made.forget(one)
     assert not (made.of(one) / "results").exists()
     assert made.claim(one, "another") is None, "nobody runs it again"
+    again = made.parcel(one, claim)
+    assert (again.record, again.reason) == (b"", "its record, the-run, was taken home before")
 
 
 def test_a_record_that_changed_on_its_way_is_refused(tmp_path: Path) -> None:
@@ -300,7 +313,13 @@ def test_a_night_in_a_terminal_is_a_line_for_each_testbed() -> None:
     lines = terminal.Lines(Console(file=told, force_terminal=False))
     lines(one)
     lines(one)
+    rules.note(one.entries[0], 0, lost("worker").model_copy(update={"reason": "its worker ended"}))
+    one.entries[0].outcome, one.entries[0].reason = "waiting", None
+    lines(one)
+    lines.note("the connection to the scheduler was lost")
     assert [line[9:] for line in told.getvalue().splitlines()] == [
         "lab: esp running",
         "berlin-3: esp failed: no route to host",
+        "lab: esp interrupted: its worker ended; asked for again",
+        "the connection to the scheduler was lost",
     ]

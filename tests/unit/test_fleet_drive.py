@@ -26,10 +26,11 @@ from distributed import Client, Scheduler, SpecCluster
 
 from harness import night as nights
 from harness import records
-from harness.night import Night
+from harness.night import Attempt, Night
 from hosts.errors import ConfigError, Refusal
-from suites.fleet import cluster, reservations
+from suites.fleet import arrival, cluster, reservations, rules
 from suites.fleet import drive as drives
+from suites.fleet import errand as errands
 from suites.fleet.drive import Drive, alone
 from suites.fleet.errand import Site, pytest_command
 from suites.fleet.spool import Errand, Spool
@@ -131,6 +132,55 @@ def test_a_night_that_ends_between_claim_and_begin_leaves_a_run_to_be_done_again
     assert (parcel.outcome, parcel.cause, parcel.reason) == ("interrupted", "told", "the night was told to end")
     assert site.run(replace(one, drive="next"), lambda *_: None) == replace(parcel, errand=replace(one, drive="next"))
     assert not list(tmp_path.rglob("run.json"))
+
+
+def test_a_run_that_does_not_end_is_not_taken_for_one_that_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has left its group, and nobody keeps it: its record may change yet."""
+    monkeypatch.setattr(errands, "TURN_SECONDS", 0.2)
+    site = Site("x", "x", tmp_path, lambda *_: ["sh", "-c", "setsid sleep 4 & sleep 1"])
+    one = Errand("tonight", "x", "a", 0, 1.0, datetime.now(UTC) + timedelta(hours=1))
+    with pytest.raises(RuntimeError, match=r"the run .* does not end on x"):
+        site.run(one, lambda *_: None)
+
+
+def test_a_record_that_cannot_be_written_is_asked_for_again(tmp_path: Path) -> None:
+    one = night(entry("x", "a"))
+    made_up, hindrance = MadeUp(), tmp_path / "results" / nights.FOLDER / one.night / "incoming"
+    hindrance.parent.mkdir(parents=True)
+    hindrance.touch()
+    reasons = []
+
+    def mend(told: Night) -> None:
+        if told.entries[0].attempts and (reason := told.entries[0].attempts[0].reason):
+            reasons.append(reason)
+            hindrance.unlink(missing_ok=True)
+
+    with cluster.local([Site("x", "x", tmp_path / "state", made_up)]) as client:
+        Drive(client, one, tmp_path / "results", 60, mend).run()
+    assert outcomes(one) == {"x a": "complete"} and len(one.entries[0].attempts) == 1
+    assert reasons[0].startswith("it did not come home, and its worker keeps it: ")
+    assert made_up.calls == ["a on x"] and len(records.list_runs(tmp_path / "results")) == 1
+
+
+def test_what_an_earlier_night_left_at_a_worker_comes_home(tmp_path: Path) -> None:
+    """Its testbed was away when that night ended."""
+    one = night(entry("x", "a"), entry("x", "b"), entry("gone", "a"))
+    made_up, results = MadeUp(), tmp_path / "results"
+    site = Site("x", "x", tmp_path / "state", made_up)
+    wanted = Errand(one.night, "x", "a", 0, 1.0, datetime.now(UTC) + timedelta(hours=1))
+    left = site.run(wanted, lambda *_: None)
+    for row in one.entries:
+        rules.note(row, 0, Attempt(run_id=left.run_id if row is one.entries[0] else "x", outcome="running"))
+        rules.finish(row, Attempt(outcome="unreachable", reason="no worker has offered it", ended=one.ends))
+    with cluster.local([site]) as client:
+        assert arrival.fetch(client, one, results) == [left.run_id]
+        assert arrival.fetch(client, one, results) == []
+    read = nights.read(results / nights.FOLDER / one.night)
+    assert outcomes(read) == {"x a": "complete", "x b": "unreachable", "gone a": "unreachable"}
+    assert read.entries[0].attempts[0].sha256 == left.sha256
+    assert [path.name for path in records.list_runs(results)] == [left.run_id]
+    assert made_up.calls == ["a on x"], "nothing is run for a night that is over"
+    assert not (site.spool.of(wanted) / "results").exists(), "its worker knows"
 
 
 def test_a_reserved_testbed_is_waited_for(tmp_path: Path) -> None:
@@ -313,6 +363,7 @@ def test_a_scheduler_that_comes_back_ends_no_night(tmp_path: Path, tls: Path) ->
     one = night(entry("lab", "a"), entry("lab", "b"))
     first, port = scheduling(0, tls)
     address, schedulers = f"tls://127.0.0.1:{port}", [first]
+    notes: list[str] = []
     working = worker(tmp_path / "state", address, tls, 600)
 
     def restart_once_it_runs(told: Night) -> None:
@@ -325,13 +376,16 @@ def test_a_scheduler_that_comes_back_ends_no_night(tmp_path: Path, tls: Path) ->
     try:
         connect = partial(cluster.remote, address, tls)
         with connect() as client:
-            Drive(client, one, tmp_path / "results", 120, restart_once_it_runs, connect).run()
+            Drive(client, one, tmp_path / "results", 120, restart_once_it_runs, connect, notes.append).run()
     finally:
         for process in (working, *schedulers[1:]):
             process.terminate()
             process.wait(60)
     assert outcomes(one) == {"lab a": "complete", "lab b": "complete"}
     assert [[a.outcome for a in entry.attempts] for entry in one.entries] == [["interrupted", "complete"], ["complete"]]
+    assert [note.split(";")[0].split(":")[0] for note in notes] == [
+        "the connection to the scheduler was lost", "the scheduler is there",
+    ]  # fmt: skip
     assert len(list((tmp_path / "state").glob("*/*/claim.json"))) == 3, "nothing was run that was not counted"
 
 

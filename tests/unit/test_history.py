@@ -54,9 +54,9 @@ def ratios_of(night: Night) -> dict[tuple[str, str, str], Ratio]:
 
 
 def samples_of(results: Path) -> pd.DataFrame:
-    """All samples of a results folder's dataset."""
-    found = [dataset.samples(results, one) for one in dataset.update(results, sampled=True).partitions()]
-    return pd.concat(found, ignore_index=True)
+    """All samples of a results folder's dataset, which is brought up to date first."""
+    past = dataset.update(results)
+    return pd.concat([pd.DataFrame(past.samples(run, [*table.COLUMNS])) for run in sorted(past.index.runs)])
 
 
 def drawn(nights: Sequence[Night], told: Sequence[nightly.Told]) -> str:
@@ -370,24 +370,24 @@ class TestIndex:
     def test_it_is_made_again_from_the_records(self, tmp_path: Path) -> None:
         for seed in (1, 2, 3):
             make_run(tmp_path, seed=seed, blocks=3)
-        first, rows = dataset.update(tmp_path, sampled=True).nights(), samples_of(tmp_path)
+        first, rows = dataset.update(tmp_path).nights(), samples_of(tmp_path)
         files = [
             path for path in (tmp_path / dataset.FOLDER).rglob("*") if path.suffix in (".json", ".jsonl", ".parquet")
         ]
-        assert len(files) == 3
+        assert len(files) == 1 + 1 + 3
         for path in files:
             whole = path.read_bytes()
             for damage in (b"", b"{", whole[: len(whole) // 2], b"\xff"):
                 path.write_bytes(damage)
-                assert dataset.update(tmp_path, sampled=True).nights() == first
+                assert dataset.update(tmp_path).nights() == first
                 pd.testing.assert_frame_equal(samples_of(tmp_path), rows)
             path.unlink()
-            assert dataset.update(tmp_path, sampled=True).nights() == first
-        assert dataset.again(tmp_path, sampled=True).nights() == first
+            assert dataset.update(tmp_path).nights() == first
+        assert dataset.again(tmp_path).nights() == first
 
     def test_only_what_changed_is_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         one, two = (make_run(tmp_path, seed=seed, blocks=3) for seed in (1, 2))
-        dataset.update(tmp_path, sampled=True)
+        dataset.update(tmp_path)
         read: list[str] = []
         reader = records.essences
 
@@ -396,23 +396,24 @@ class TestIndex:
             return reader(path)
 
         monkeypatch.setattr(records, "essences", seen)
-        dataset.update(tmp_path, sampled=True)
+        dataset.update(tmp_path)
         assert read == []
         with (two / "samples.jsonl").open("a") as file:
             file.write('{"cell": "cut off')
-        made = dataset.update(tmp_path, sampled=True).nights()
+        made = dataset.update(tmp_path).nights()
         assert read == [two.name]
         assert [bool(night.lost) for night in made] == [False, True]
         shutil.rmtree(one)
-        assert [night.folder for night in dataset.update(tmp_path, sampled=True).nights()] == [two.name]
+        assert [night.folder for night in dataset.update(tmp_path).nights()] == [two.name]
         assert set(samples_of(tmp_path)["run"]) == {two.name}
         assert read == [two.name]
+        assert [path.stem for path in (tmp_path / dataset.FOLDER).rglob("*.parquet")] == [two.name]
 
     def test_an_update_that_was_stopped_leaves_nothing_twice(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         paths = [make_run(tmp_path, seed=seed, blocks=3) for seed in (1, 2)]
-        dataset.update(tmp_path, sampled=True)
+        dataset.update(tmp_path)
         paths.append(make_run(tmp_path, seed=3, blocks=3))
         replace = dataset._replace
 
@@ -423,44 +424,38 @@ class TestIndex:
 
         with monkeypatch.context() as patch, pytest.raises(Refusal, match=r"cannot write the history in .*No space"):
             patch.setattr(dataset, "_replace", full)
-            dataset.update(tmp_path, sampled=True)
-        assert [night.folder for night in dataset.update(tmp_path, sampled=True).nights()] == [
-            path.name for path in paths
-        ]
+            dataset.update(tmp_path)
+        assert [night.folder for night in dataset.update(tmp_path).nights()] == [path.name for path in paths]
         assert len(samples_of(tmp_path)) == sum(len(records.read(path).samples) for path in paths)
 
     def test_samples_are_read_by_column_and_partition(self, tmp_path: Path) -> None:
         paths = [make_run(tmp_path, seed=seed, blocks=3) for seed in (1, 2, 3)]
         _head(paths[1], testbed={"name": "pair 7/a", "kind": "hosts"})
         _head(paths[2], started="2026-12-24T20:15:00+02:00")
-        past = dataset.update(tmp_path, sampled=True)
+        started = records.read_head(paths[0]).started
+        past = dataset.update(tmp_path)
         profile = past.nights()[0].profile
         assert sorted(past.partitions()) == [f"profile={profile}/testbed={name}" for name in ("lab", "pair%207%2Fa")]
         assert [dataset.names(one)[1] for one in past.partitions()] == ["lab", "pair 7/a"]
         assert past.of([paths[1].name]) == {f"profile={profile}/testbed=pair%207%2Fa"}
-        months = {path.parent.name for path in (tmp_path / dataset.FOLDER / dataset.SAMPLES).rglob(dataset.FILE)}
-        assert len(months) == 2 and "month=2026-12" in months
-        found = dataset.samples(tmp_path, dataset.named(profile, "lab"), ["run", "cell", "seconds"])
-        assert list(found.columns) == ["run", "cell", "seconds"]
+        folder = tmp_path / dataset.FOLDER / dataset.SAMPLES
+        assert {path.parent.name for path in folder.rglob("*.parquet")} == {"month=2026-12", f"month={started:%Y-%m}"}
+        wanted = ["run", "cell", "seconds"]
+        found = pd.read_parquet(folder, columns=wanted, filters=[("testbed", "==", "lab")])  # as docs/history.md says
+        assert [name for name in found.columns if name in table.COLUMNS] == wanted
+        assert set(found["run"]) == {paths[0].name, paths[2].name}
         for path in (paths[0], paths[2]):
             mine, run = found[found["run"] == path.name], records.read(path)
             assert mine["cell"].tolist() == [sample.cell for sample in run.samples]
             assert mine["seconds"].tolist() == [sample.seconds for sample in run.samples]
-        assert not len(dataset.samples(tmp_path, dataset.named(profile, "none"), ["seconds"]))
+            assert past.samples(path.name, ["seconds"])["seconds"].tolist() == mine["seconds"].tolist()
 
-    def test_samples_are_put_down_where_somebody_wants_them(self, tmp_path: Path) -> None:
-        folder = tmp_path / dataset.FOLDER / dataset.SAMPLES
-        first = make_run(tmp_path, seed=1, blocks=3)
-        nights = dataset.update(tmp_path).nights()
-        assert not folder.exists()
-        assert set(samples_of(tmp_path)["run"]) == {first.name}
-        second = make_run(tmp_path, seed=2, blocks=3)
-        dataset.update(tmp_path)
-        assert dataset.update(tmp_path, sampled=True).nights()[:1] == nights
-        rows = samples_of(tmp_path)
-        assert rows.groupby("run").size().to_dict() == {
-            path.name: len(records.read(path).samples) for path in (first, second)
-        }
+    def test_a_record_without_samples_has_none(self, tmp_path: Path) -> None:
+        Writer(tmp_path, head("r")).finish("failed")
+        past = dataset.update(tmp_path)
+        assert [len(column) for column in past.samples("r", ["cell", "seconds"]).values()] == [0, 0]
+        assert not len(past.samples("nobody", ["cell"])["cell"])
+        assert dataset.update(tmp_path).index == past.index
 
     def test_what_counts_and_what_is_missing_is_told_of_each_sample(self, tmp_path: Path) -> None:
         path = make_run(tmp_path, blocks=4, sizes=[MB])
@@ -468,9 +463,9 @@ class TestIndex:
         lines[-1] |= {"seconds": None, "valid": False, "bytes": None}
         lines[-2]["sender"]["cpu_resolution_seconds"] = 10.0
         (path / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        dataset.update(tmp_path, sampled=True)
+        made = dataset.update(tmp_path).samples(path.name, [*table.COLUMNS])
         rows, run = samples_of(tmp_path), records.read(path)
-        assert {name: str(kind) for name, kind in rows.dtypes.items()} == table.COLUMNS
+        assert {name: str(column.dtype) for name, column in made.items()} == table.COLUMNS
         taken = {id(sample) for blocks in run.counted().values() for sample in blocks.values()}
         assert rows["counted"].tolist() == [id(sample) in taken for sample in run.samples]
         assert rows["seconds"].isna().sum() == rows["bytes"].isna().sum() == 1
@@ -478,7 +473,7 @@ class TestIndex:
 
     def test_every_column_is_documented(self) -> None:
         text = (Path(__file__).parents[2] / "docs" / "history.md").read_text()
-        listed = re.findall(r"^\| `(\w+)` \| (\w+)", text[text.index("samples.parquet") :], re.MULTILINE)
+        listed = re.findall(r"^\| `(\w+)` \| (\w+)", text[text.index("A row of it is a sample") :], re.MULTILINE)
         kinds = {"text": "object", "integer": "int64", "boolean": "bool", "double": "float64"}
         assert {name: kinds[kind] for name, kind in listed} == table.COLUMNS
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,12 @@ import reports
 from harness import night as nights
 from harness import records
 from harness.night import Attempt, Entry
+from harness.record import Head
+from harness.verdicts.answer import Answer
 from reports.__main__ import main
-from reports.findings import fleet
+from reports.findings import answer, fleet
 from reports.findings.fleet import Point
+from reports.nights import dataset
 from reports.site import night as view
 from suites.fleet import rules
 from tests.support.nights import PROFILE, made, spread
@@ -73,6 +77,10 @@ def test_an_unfinished_night_says_so(tmp_path: Path) -> None:
     made(tmp_path, 1, {"a": {}}, Entry(testbed="b", profile=PROFILE, minutes=30), finished=False)
     text = reports.night_page(tmp_path, None).read_text()
     assert "Not finished: 1 of 2 runs complete, 1 still to come." in text
+    stopped = Entry(testbed="c", profile=PROFILE, minutes=30)
+    rules.note(stopped, 0, Attempt(outcome="interrupted", reason="the night was told to end", cause="told", home=True))
+    made(tmp_path, 2, {"a": {}}, stopped, finished=False)
+    assert "1 of 2 runs complete, 1 still to come." in reports.night_page(tmp_path, None).read_text()
     assert "This night is not finished" in text
 
 
@@ -99,8 +107,9 @@ def test_the_command_says_the_night_in_a_sentence(tmp_path: Path, capsys: pytest
 
 def test_all_testbeds_stand_in_one_figure_sorted_by_the_price_of_a_crossing(tmp_path: Path) -> None:
     one = made(tmp_path, 1, spread(3))
-    runs = {e.testbed: records.read(tmp_path / str(e.run_id)) for e in one.entries}
-    found = fleet.across(PROFILE, runs)
+    fields = [fleet.field(entry, records.read_head(tmp_path / str(entry.run_id))) for entry in one.entries]
+    priced = view.prices(dataset.update(tmp_path), fields)
+    found = fleet.across(PROFILE, fields, priced)
     assert found and found.candidate == "SO_CRYPT" and len(found.points) == 3
     prices = [point.crossing for point in found.points if point.crossing is not None]
     assert len(set(prices)) == 3 and prices == sorted(prices)
@@ -110,7 +119,30 @@ def test_all_testbeds_stand_in_one_figure_sorted_by_the_price_of_a_crossing(tmp_
         found.sentences[1]
         == "3 testbeds cannot show which fact goes with the gain: 6 are needed, and more tell it better."
     )
-    assert fleet.across(PROFILE, {"bed-0": runs["bed-0"]}) is None
+    fields[0].entry.outcome = "interrupted"
+    left = fleet.across(PROFILE, fields, priced)
+    assert left and [point.testbed for point in left.points] == ["bed-2", "bed-1"], "an interrupted run tells nothing"
+    fields[0].entry.outcome = "complete"
+    unknown = fleet.across(PROFILE, fields, {})
+    assert unknown and {point.crossing for point in unknown.points} == {None}
+    assert fleet.across(PROFILE, fields[:1], priced) is None and fleet.across("another", fields, priced) is None
+
+
+def test_a_testbed_stands_once_in_a_comparison_of_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = made(tmp_path, 1, spread(2))
+    fields = [fleet.field(entry, records.read_head(tmp_path / str(entry.run_id))) for entry in one.entries]
+    about = answer.about
+
+    def of_load(head: Head) -> Answer | None:
+        """The same compared with one connection, and with 16."""
+        found = about(head)
+        assert found
+        return replace(found, places=tuple(replace(place, connections=n) for place in found.places for n in (1, 16)))
+
+    monkeypatch.setattr(answer, "about", of_load)
+    found = fleet.across(PROFILE, fields, {})
+    assert found and sorted(point.testbed for point in found.points) == ["bed-0", "bed-1"]
+    assert "16 connections" in found.place.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def points(ratios: Sequence[float], prices: Sequence[float | None], processors: Sequence[str]) -> list[Point]:

@@ -148,6 +148,26 @@ def test_files_come_whole_one_after_the_other(
             assert line["crossing_bytes"] >= 2 * len(BODY)
 
 
+@pytest.mark.parametrize(("way", "version"), [("recv", None), ("splice", None), ("library", "1.3")])
+def test_a_file_that_is_to_be_on_its_disk_is_synced_once(
+    program: Path, serving: Any, tmp_path: Path, way: str, version: str | None
+) -> None:
+    server, out = serving(whole, version), tmp_path / "out"
+    told, _ = receive([*argv(program, way, server, version), "--sync"], out, times=2)
+    assert out.read_bytes() == BODY
+    assert [line["calls"]["fsync"] for line in told] == [1, 1]
+    usual, _ = receive(argv(program, way, server, version), out)
+    assert "fsync" not in usual[0]["calls"]
+
+
+@pytest.mark.parametrize(("way", "call"), [("recv", "recvmsg"), ("splice", "splice")])
+def test_no_call_takes_more_than_it_may(program: Path, serving: Any, tmp_path: Path, way: str, call: str) -> None:
+    out = tmp_path / "out"
+    told, _ = receive([*argv(program, way, serving(whole)), "--at-most", "16384"], out)
+    assert out.read_bytes() == BODY
+    assert told[0]["calls"][call] >= len(BODY) / 16384
+
+
 @pytest.mark.parametrize("way", ["recv", "splice"])
 def test_what_the_kernel_does_not_decipher_is_not_done_by_the_library(
     program: Path, serving: Any, tmp_path: Path, way: str
@@ -228,6 +248,9 @@ def test_a_certificate_of_another_is_refused(program: Path, serving: Any, tmp_pa
         (["--way", "recv", "--cipher", "cbc(aes)", "--key", "/nowhere"], "/nowhere: No such file"),
         (["--way", "recv", "--cipher", "cbc(aes)", "--key", "/proc/version"], "wanted a key and an IV in hex"),
         (["--way", "recv", "--tls", "openssl"], "--tls needs"),
+        (["--way", "recv", "--at-most", "0"], "wanted 1 to 262144 bytes"),
+        (["--way", "splice", "--at-most", "16k"], "wanted 1 to 262144 bytes"),
+        (["--way", "devcrypto", "--at-most", "1"], "--at-most is for --way recv and splice"),
         ([], "an option is missing"),
     ],
 )

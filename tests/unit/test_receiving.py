@@ -15,6 +15,7 @@ from harness import paths, plan, profile, receiving, records
 from harness.api.parameters import Parameters
 from harness.api.path import DataPath, Deployed, Observed
 from harness.api.receiving import Receiving
+from harness.api.steps import Taking
 from harness.ciphers.table import CIPHERS
 from harness.cli import closing
 from harness.profile import Profile
@@ -87,6 +88,30 @@ def test_another_package_adds_a_way_but_takes_no_name_away(monkeypatch: pytest.M
     entries[:] = [Entry("no way")]
     with pytest.raises(ConfigError, match="elsewhere:WAY is no way of receiving"):
         receiving.discover()
+
+
+# prices
+
+
+def test_what_each_way_does_beyond_its_rehearsal_and_how_that_is_taken() -> None:
+    due = {
+        "user": (["receiver_openssl", "receiver_copy"], Taking("recv", 65536)),
+        "ktls-rx": (["receiver_cipher"], Taking("recv")),
+        "ktls-rx-splice": (["receiver_cipher"], Taking("splice", 16384)),
+        "esp-rx": (["receiver_cipher"], Taking("recv")),
+        "esp-rx-splice": (["receiver_cipher"], Taking("splice")),
+    }
+    for name, (prices, taking) in due.items():
+        path = PATHS[name]
+        steps, sent = path.steps(GCM), PATHS[WAYS[name].sent_by or "https"].steps(GCM)
+        assert steps and sent
+        assert [step.price for step in steps.receiver] == prices
+        assert (steps.sender, steps.way) == (sent.sender, sent.way), "what sends is what sends anyway"
+        assert path.rehearses == taking
+        priced = {price for every in ("user", name) for source in PATHS[every].prices for price in source.names}
+        assert steps.names() <= priced, "each step has a source"
+    cbc = PATHS["esp-rx"].steps(Parameters(CIPHERS["aes128cbc"]))
+    assert cbc and [step.price for step in cbc.receiver] == ["receiver_cipher", "receiver_esp_hash"]
 
 
 # what cannot be, and where

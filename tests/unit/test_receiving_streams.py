@@ -12,7 +12,7 @@ import pytest
 from harness import paths, profile, receiving, records
 from harness.api.parameters import Parameters
 from harness.api.path import Deployed, Observed
-from harness.api.steps import Price
+from harness.api.steps import Price, Taking
 from harness.ciphers.table import CIPHERS
 from harness.cli import closing
 from harness.costs.prediction import Clear, Rehearsed, Take
@@ -208,8 +208,7 @@ def test_what_a_receiver_does_beyond_taking_it_in_clear() -> None:
     assert names("devcrypto-rx", DES3) == ["receiver_devcrypto_copy", "receiver_cipher"]
     assert names("so-crypt-rx", DES3) == names("so-crypt-rx-splice", DES3) == ["receiver_copy", "receiver_cipher"]
     assert names("so-crypt-rx", Parameters(CIPHERS["null"])) == ["receiver_copy"], "in place it does nothing"
-    assert PATHS["user"].steps(replace(DES3, sent_by="https")) is None
-    for name, by in (("so-crypt-rx", "recv"), ("so-crypt-rx-splice", "splice"), ("devcrypto-rx", "recv")):
+    for name, by in (("so-crypt-rx", Taking()), ("so-crypt-rx-splice", Taking("splice")), ("devcrypto-rx", Taking())):
         path = PATHS[name]
         assert path.rehearses == by
         steps, sent = path.steps(DES3), PATHS[str(WAYS[name].counterpart)].steps(DES3)

@@ -25,6 +25,7 @@ from reports.drawing import gain as gain_picture
 from reports.drawing import strip
 from reports.findings import answer, gain
 from reports.site import pages
+from reports.table import columns
 from tests.support import real
 from tests.support.record_maker import MB, make_run, question_run, suite
 
@@ -40,6 +41,11 @@ def real_run() -> Run:
 @cache
 def _read_once() -> Run:
     return records.read(real.DATA)
+
+
+def model_of(run: Run) -> gain.Model | str:
+    """What a run's question would gain elsewhere."""
+    return gain.model(run.head, columns(run.path.name, run.head, run.samples))
 
 
 def verdict(place: tuple[str, int], metric: Metric, word: VerdictWord, ratio: float | None = None) -> Verdict:
@@ -181,7 +187,7 @@ class TestBaselines:
     def test_both_have_a_map_of_four_crossings(self, both: tuple[Run, Run]) -> None:
         own = ({"read", "alg_send", "tcp_copy"}, {"read", "devcrypto_copy", "tcp_copy"})
         for run, saved in zip(both, own, strict=True):
-            found = gain.model(run)
+            found = model_of(run)
             assert isinstance(found, gain.Model)
             assert found.saved == saved and found.crossings == pytest.approx(4, rel=0.01)
             due = prediction.predicted(
@@ -193,7 +199,7 @@ class TestBaselines:
 class TestMap:
     @pytest.fixture
     def model(self) -> gain.Model:
-        found = gain.model(real_run())
+        found = model_of(real_run())
         assert isinstance(found, gain.Model)
         return found
 
@@ -208,7 +214,7 @@ class TestMap:
     @settings(deadline=None)
     @given(st.floats(0.01, 100), st.floats(0.5, 500))
     def test_it_is_the_harness_prediction_at_other_prices(self, crossing: float, cipher: float) -> None:
-        model = gain.model(real_run())
+        model = model_of(real_run())
         assert isinstance(model, gain.Model)
         dearer = crossing / model.here.crossing
         kernel = model.prices["kernel_cipher"].call_ns
@@ -221,7 +227,7 @@ class TestMap:
     @settings(deadline=None)
     @given(st.floats(0.01, 100), st.floats(0.5, 500), st.floats(1, 10))
     def test_dearer_crossings_never_gain_less(self, crossing: float, cipher: float, factor: float) -> None:
-        model = gain.model(real_run())
+        model = model_of(real_run())
         assert isinstance(model, gain.Model)
         less, more = (model.gain(gain.Place(price, cipher)) for price in (crossing, crossing * factor))
         assert 1 - 1e-9 <= less <= more * (1 + 1e-9)
@@ -285,7 +291,7 @@ class TestMap:
         content = json.loads(run.head.model_dump_json(by_alias=True))
         content["suites"] = [entry | change for entry in content["suites"]]
         run.head = Head.model_validate(content)
-        found = gain.model(run)
+        found = model_of(run)
         assert isinstance(found, str) and expected in found
         assert expected in html.unescape(pages.render(run).html)
 
@@ -295,6 +301,6 @@ class TestMap:
         entry.taken = {"so-crypt": model.candidate, "afalg-copy": model.baseline, "plain": Steps()}
         entry.ciphering = sorted(model.ciphering)
         again = Head.model_validate_json(run.head.model_dump_json(by_alias=True))
-        found = gain.model(Run(run.path, again, run.samples))
+        found = model_of(Run(run.path, again, run.samples))
         assert isinstance(found, gain.Model) and found.suite.taken["so-crypt"] == model.candidate
         assert replace(found, suite=model.suite) == model

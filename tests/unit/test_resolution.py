@@ -10,8 +10,9 @@ import pytest
 
 from harness import plan
 from harness.verdicts import stats
-from simulations import resolution
-from simulations.resolution import Kind, Minute, Round
+from simulations import minutes, resolution
+from simulations.minutes import Kind, Minute
+from simulations.resolution import Round
 
 LOOKS = (5, 10)
 
@@ -25,7 +26,7 @@ def made_up(effect: float, deviation: float, rounds: int = 10, blocks: int = 20,
 
 
 def test_the_profile_asks_one_question_and_nothing_else() -> None:
-    asked = resolution.profile("so-crypt", "so-crypt-dearer-10", "3des", "1MB", 10, 20.0)
+    asked = minutes.profile("so-crypt", "so-crypt-dearer-10", "3des", "1MB", 10, 20.0)
     assert plan.comparisons(asked) == (2, 0)
     (stage,) = plan.stages(asked, plan.cells(asked, frozenset()))
     assert (stage.rounds, stage.looks, len(stage.cells)) == (10, LOOKS, 2)
@@ -86,14 +87,14 @@ def test_measuring_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.
         return Minute(kind, "so-crypt", per_mille, "2026-01-01T00:00:00+00:00", 60.0, "cpu", "0", {}, blocks)
 
     file = tmp_path / "minutes.jsonl"
-    monkeypatch.setattr(resolution, "measure", measured)
+    monkeypatch.setattr(minutes, "measure", measured)
     asked = argparse.Namespace(file=file, minutes=2, testbed="lab")
     with pytest.raises(KeyboardInterrupt):
-        resolution.measure_all(asked)
-    assert [minute.kind for minute in resolution.load(file)] == ["dearer", "same", "dearer"]
-    resolution.measure_all(asked)
-    assert [minute.kind for minute in resolution.load(file)] == ["dearer", "same", "dearer", "same"]
-    resolution.measure_all(asked)
-    assert len(resolution.load(file)) == 4, "nothing is measured twice"
+        minutes.measure_all(asked)
+    assert [minute.kind for minute in minutes.load(file)] == ["dearer", "same", "dearer"]
+    minutes.measure_all(asked)
+    assert [minute.kind for minute in minutes.load(file)] == ["dearer", "same", "dearer", "same"]
+    minutes.measure_all(asked)
+    assert len(minutes.load(file)) == 4, "nothing is measured twice"
     assert len(calls) == 5
-    assert resolution.logs(resolution.load(file)[0])[0][0] == pytest.approx(np.log([430000, 420000, 434300, 424200]))
+    assert resolution.logs(minutes.load(file)[0])[0][0] == pytest.approx(np.log([430000, 420000, 434300, 424200]))

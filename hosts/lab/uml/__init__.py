@@ -34,6 +34,7 @@ class UmlLab(guests.Lab):
 
     data_interface = "vec1"
     guest = "umid={role}"
+    disk = Path("/mnt/disk")
     start_seconds = 3.0
     boot_seconds = BOOT_SECONDS
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from . import (
     cipher_suites,
+    cold,
     commands,
     counters,
     crypto_user,
@@ -36,7 +37,18 @@ from .journal import Journal
 from .protocol import Operation
 from .small import SmallFiles
 from .trace import Trace
-from .values import Costs, Decipher, Digested, Fetched, Given, Observation, Result, SystemCalls, Tallied
+from .values import (
+    Costs,
+    Decipher,
+    Digested,
+    Fetched,
+    Given,
+    Observation,
+    Residency,
+    Result,
+    SystemCalls,
+    Tallied,
+)
 from .wire import decode, encode
 
 
@@ -241,11 +253,16 @@ def have_clients(here: Operations, asked: protocol.HaveClients) -> None:
     here.clients.have(asked.commands)
 
 
+@serves(protocol.Cool)
+def cool(here: Operations, asked: protocol.Cool) -> Residency:
+    return cold.cool(asked.path)
+
+
 @serves(protocol.FetchBy)
 def fetch_by(here: Operations, asked: protocol.FetchBy) -> Fetched:
-    into = here.large.room(asked.out, asked.size_bytes)
-    into.spoil()
     file = here.directory / asked.out
+    if not Path(asked.out).is_absolute():
+        here.large.room(asked.out, asked.size_bytes).spoil()
     return here.clients.fetch(asked.command, asked.path, file, asked.size_bytes, asked.timeout_seconds)
 
 

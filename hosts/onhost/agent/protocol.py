@@ -40,10 +40,7 @@ class Apply(Operation[int]):
 
 @dataclass(frozen=True)
 class Foresee(Operation[list[str]]):
-    """What a change would find, without making it: the kernel modules that it would load.
-
-    Refused where the change would be.
-    """
+    """What a change would find, without making it: the kernel modules that it would load. Refused as the change."""
 
     change: values.Change
 
@@ -65,10 +62,8 @@ class Ping(Operation[None]):
 
 @dataclass(frozen=True)
 class Run(Operation[values.Result]):
-    """Run a command in a process group of its own. Refused where it writes more than the agent hands over.
-
-    ``looks``: it changes nothing, so that a check may run it, too.
-    """
+    """Run a command in a process group of its own. Refused where it writes more than the agent hands over. ``looks``:
+    it changes nothing, so that a check may run it, too."""
 
     argv: list[str]
     timeout_seconds: float
@@ -237,10 +232,8 @@ class HearProtocol(Operation[bool]):
 
 @dataclass(frozen=True)
 class MakeRoom(Operation[None]):
-    """Have room for payloads of this size in these files below the run's directory, and in no others any more.
-
-    Asked for ahead, so that no transfer is the first to touch a page.
-    """
+    """Have room for payloads of this size in these files below the run's directory, and in no others any more: ahead,
+    so that no transfer is the first to touch a page."""
 
     files: list[str]
     size_bytes: int
@@ -260,18 +253,23 @@ class Fetch(Operation[values.Fetched]):
 
 @dataclass(frozen=True)
 class HaveClients(Operation[None]):
-    """Have these clients of ours running and ready, by their commands, and no others any more.
-
-    Asked for ahead, so that no start of a process is part of a transfer. One that does not start says so when it is to
-    fetch.
-    """
+    """Have these clients of ours running and ready, by their commands, and no others any more: ahead, so that no start
+    of a process is part of a transfer. One that does not start says so when it is to fetch."""
 
     commands: list[list[str]]
 
 
 @dataclass(frozen=True)
+class Cool(Operation[values.Residency]):
+    """Write a file of the run's back and have the kernel give up its pages; what of it stayed in memory."""
+
+    path: str
+
+
+@dataclass(frozen=True)
 class FetchBy(Operation[values.Fetched]):
-    """As ``Fetch``, by a client of ours: ``path`` is the URL's, of the server that its command names."""
+    """As ``Fetch``, by a client of ours: ``path`` is the URL's, of the server that its command names. An ``out`` that
+    is an absolute path is a file that is there, and no room is made."""
 
     command: list[str]
     path: str
@@ -282,10 +280,8 @@ class FetchBy(Operation[values.Fetched]):
 
 @dataclass(frozen=True)
 class Prime(Operation[Optional[str]]):
-    """Make the TLS session that the next FetchMany of this file, ``resumed``, begins with; None, or why not.
-
-    Sessions for several files may wait together.
-    """
+    """Make the TLS session that the next FetchMany of this file, ``resumed``, begins with (those for several files may
+    wait together); None, or why not."""
 
     url: str
     timeout_seconds: float

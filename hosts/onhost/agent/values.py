@@ -325,6 +325,14 @@ class Received:
 
 
 @dataclass(frozen=True)
+class Residency:
+    """How much of a file lies in memory, in whole pages."""
+
+    resident_bytes: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
 class Decipher:
     """How a payload was enciphered: a cipher by OpenSSL's name."""
 

@@ -89,6 +89,7 @@ void open_bench(struct bench *b, size_t chunk)
 
 	b->buf = memory(room);
 	b->other = memory(room);
+	b->sealed = memory(room);
 	open_file_pages(b, chunk);
 	open_loopback(b);
 }
@@ -106,4 +107,5 @@ void close_bench(struct bench *b)
 	close(b->rx);
 	free(b->buf);
 	free(b->other);
+	free(b->sealed);
 }

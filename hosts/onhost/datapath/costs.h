@@ -14,7 +14,7 @@ struct bench {
 	int device;					/* /dev/crypto, and its sessions */
 	uint32_t null_copied, null_mapped, mapped;
 	struct cipher null;
-	char *buf, *other;
+	char *buf, *other, *sealed;
 };
 
 /* Dies when a call did less than it was to do. */

@@ -204,6 +204,8 @@ void fetch(struct fetch *f, const char *path)
 	if (sockets)
 		so_crypt_begin(f);
 	body(f);
+	if (f->r->synced)
+		sync_file(f);
 	f->ended = now_ns();
 	if (sockets)
 		so_crypt_end(f);

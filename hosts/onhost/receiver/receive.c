@@ -19,22 +19,25 @@
 const struct tls *const tls_libraries[] = { &tls_openssl, NULL };
 
 static const char *const ways[WAYS] = { "library", "recv", "splice", "devcrypto" };
-static const char *const call_names[CALLS] = { "recvmsg", "write", "splice", "library_read", "ioctl" };
+static const char *const call_names[CALLS] = { "recvmsg", "write", "splice", "library_read", "ioctl", "fsync" };
 
 struct options {
-	const char *way, *address, *port, *tls, *ca, *version, *suite, *cipher, *key;
+	const char *way, *address, *port, *tls, *ca, *version, *suite, *cipher, *key, *most;
+	bool synced;
 };
 
 static void help(void)
 {
 	puts("usage: receive --way library|recv|splice|devcrypto --address ADDRESS --port PORT\n"
-	     "               [--tls openssl --ca FILE --tls-version 1.2|1.3 --suite SUITE | --cipher NAME --key FILE]\n\n"
+	     "               [--tls openssl --ca FILE --tls-version 1.2|1.3 --suite SUITE | --cipher NAME --key FILE]\n"
+	     "               [--sync] [--at-most BYTES]\n\n"
 	     "Fetches files over HTTP/1.1, each over a new connection. What to fetch comes on standard input, a line each:\n"
 	     "PATH BYTES FILE, where FILE is there and is written over from its start. library: the TLS library deciphers and\n"
 	     "the file is written; recv, splice: the kernel deciphers (or there is no TLS), and what it gives is read and\n"
 	     "written, or spliced into the file through a pipe. --suite is the one cipher suite, by OpenSSL's name.\n"
 	     "--cipher NAME: the body is cipher text of what /proc/crypto calls so, under the key and IV that FILE has in hex,\n"
 	     "a line each: with recv and splice the socket deciphers (so_crypt), with devcrypto an ioctl of /dev/crypto.\n"
+	     "--sync: a transfer ends when its file is on its disk (fsync). --at-most: no call of recv or splice takes more bytes.\n"
 	     "Output: JSON lines: that it is ready, and how each file came. Exit status: 0 (end of input), 1 (a transfer went wrong), 2 (usage).");
 }
 
@@ -43,7 +46,7 @@ static void parse(int argc, char **argv, struct options *o)
 	static const struct option longs[] = {
 		{ "way", 1, NULL, 'y' }, { "address", 1, NULL, 'a' }, { "port", 1, NULL, 'p' }, { "tls", 1, NULL, 'l' },
 		{ "ca", 1, NULL, 'c' }, { "tls-version", 1, NULL, 'v' }, { "suite", 1, NULL, 'e' }, { "cipher", 1, NULL, 'i' },
-		{ "key", 1, NULL, 'k' }, { "help", 0, NULL, 'h' },
+		{ "key", 1, NULL, 'k' }, { "sync", 0, NULL, 's' }, { "at-most", 1, NULL, 'm' }, { "help", 0, NULL, 'h' },
 		{ 0 },
 	};
 	int c;
@@ -59,6 +62,8 @@ static void parse(int argc, char **argv, struct options *o)
 		case 'e': o->suite = optarg; break;
 		case 'i': o->cipher = optarg; break;
 		case 'k': o->key = optarg; break;
+		case 's': o->synced = true; break;
+		case 'm': o->most = optarg; break;
 		case 'h': help(); exit(0);
 		default: exit(EXIT_USAGE);
 		}
@@ -115,6 +120,20 @@ static void take_cipher(struct receive *r, const struct options *o)
 	c->name = o->cipher;
 }
 
+static void take_most(struct receive *r, const struct options *o)
+{
+	char *end;
+
+	r->most = r->way == SPLICE ? SIZE_MAX : READ_ROOM;
+	if (!o->most)
+		return;
+	if (r->way != RECV && r->way != SPLICE)
+		die(EXIT_USAGE, "--at-most is for --way recv and splice");
+	r->most = strtoul(o->most, &end, 10);
+	if (*end || !r->most || r->most > READ_ROOM)
+		die(EXIT_USAGE, "--at-most %s: wanted 1 to %d bytes", o->most, READ_ROOM);
+}
+
 static void prepare(struct receive *r, const struct options *o)
 {
 	unsigned int way = 0;
@@ -124,6 +143,8 @@ static void prepare(struct receive *r, const struct options *o)
 	if (way == WAYS)
 		die(EXIT_USAGE, "--way %s: wanted library, recv, splice or devcrypto", o->way);
 	r->way = (enum way)way;
+	r->synced = o->synced;
+	take_most(r, o);
 	take_place(r, o);
 	take_tls(r, o);
 	take_cipher(r, o);

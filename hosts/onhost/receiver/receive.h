@@ -46,6 +46,8 @@ struct deciphered {
 
 struct receive {
 	enum way way;
+	size_t most;						/* bytes that a call takes from the connection */
+	bool synced;						/* the file is on its disk when a transfer ends */
 	struct cipher cipher;
 	const char *address;
 	struct sockaddr_storage place;
@@ -55,7 +57,7 @@ struct receive {
 	int most_spliced;					/* calls that surely fit into the pipe */
 };
 
-enum call { RECVMSG, WRITE, SPLICED, LIBRARY_READ, IOCTL, CALLS };
+enum call { RECVMSG, WRITE, SPLICED, LIBRARY_READ, IOCTL, FSYNC, CALLS };
 
 /* One transfer, and what is told of it. */
 struct fetch {
@@ -92,6 +94,7 @@ size_t take(struct fetch *f, void *buf, size_t room, int flags);
 size_t take_or_end(struct fetch *f, void *buf, size_t room);	/* 0 at the connection's end */
 size_t take_by_library(struct fetch *f, void *buf, size_t room);
 void put(struct fetch *f, const void *buf, size_t len);	/* into the file */
+void sync_file(struct fetch *f);			/* until it is on its disk */
 void body(struct fetch *f);				/* all that is left of it */
 void ended_early(const struct fetch *f) __attribute__((noreturn));
 

@@ -167,6 +167,13 @@ void put(struct fetch *f, const void *buf, size_t len)
 	}
 }
 
+void sync_file(struct fetch *f)
+{
+	if (fsync(f->out))
+		failed(f, "fsync");
+	f->calls[FSYNC]++;
+}
+
 static void check_end(const struct fetch *f, size_t more)
 {
 	if (more > f->size - f->taken)
@@ -192,7 +199,7 @@ static void by_recv(struct fetch *f)
 		size_t left = f->size - f->taken, n;
 
 		/* A socket that deciphers waits for as much as is asked for, and is asked for its end (so_crypt_end). */
-		n = take(f, room, f->r->cipher.name && left < READ_ROOM ? left : READ_ROOM, 0);
+		n = take(f, room, f->r->cipher.name && left < f->r->most ? left : f->r->most, 0);
 		check_end(f, n);
 		put(f, room, n);
 	}
@@ -221,7 +228,9 @@ static void by_splice(struct fetch *f)
 		int calls = 0;
 
 		do {
-			n = spliced(f, f->fd, f->r->pipe[1], left - in, in ? SPLICE_F_NONBLOCK : 0);
+			size_t due = left - in < f->r->most ? left - in : f->r->most;
+
+			n = spliced(f, f->fd, f->r->pipe[1], due, in ? SPLICE_F_NONBLOCK : 0);
 			in += n > 0 ? (size_t)n : 0;
 		} while (n > 0 && in < left && ++calls < f->r->most_spliced);
 		if (!in && !n)

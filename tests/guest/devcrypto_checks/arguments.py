@@ -44,7 +44,6 @@ from .common import (
     MAX_SESSIONS,
     NULL,
     PLAIN,
-    RESET,
     SHA1,
     SHA1_HMAC,
     SHA256,
@@ -206,7 +205,6 @@ class Requests(Case):
             (errno.EINVAL, "no place for a hash", {"ses": hashes}),
             (errno.EFAULT, "a hash that cannot be written", {"ses": hashes, "mac": NOWHERE}),
             (errno.EFAULT, "a hash of what cannot be read", {"ses": hashes, "mac": data.at, "src": NOWHERE}),
-            (errno.EINVAL, "RESET alone", {"ses": hashes, "mac": data.at, "flags": RESET}),
             (errno.E2BIG, "too long for a hash", {"ses": hashes, "mac": data.at, "len": MAX_LEN + 1}),
             (errno.EINVAL, "cipher and hash, no place", {"ses": both}),
         ):

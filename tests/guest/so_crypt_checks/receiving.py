@@ -13,6 +13,7 @@ import select
 import socket
 import struct
 import tempfile
+import termios
 import time
 from collections.abc import Callable, Iterator
 
@@ -215,6 +216,26 @@ class Bytes(Case):
             receiver.setsockopt(SOL_SO_CRYPT, SO_CRYPT_SET_RX, setting(AES))
             sender.close()
             same(read_all(receiver), PLAIN[:100], "after the head")
+
+    def test_how_much_there_is_to_read(self) -> None:
+        """FIONREAD tells of plain text, wherever it is: with TCP as cipher text, or deciphered and not taken yet."""
+
+        def there(sock: socket.socket) -> int:
+            return int(struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, bytes(4)))[0])
+
+        with deciphered(AES) as (sender, receiver):
+            self.assertEqual(there(receiver), 0)
+            sender.sendall(expected(AES, 30005, PAD_PKCS7))
+            eventually("it does not arrive", lambda: there(receiver) == 30000)
+            receiver.setblocking(False)
+            for taken in (1, 4999, 20000):
+                before = there(receiver)
+                self.assertEqual(len(receiver.recv(taken)), taken)
+                self.assertEqual(there(receiver), before - taken)
+            self.assertEqual((len(receiver.recv(10**6)), there(receiver)), (5000, 0))
+            sender.close()
+            eventually("its end does not arrive", lambda: select.select([receiver], [], [], 0)[0])
+            self.assertEqual((receiver.recv(10), receiver.recv(10)), (PLAIN[30000:30005], b""))
 
     def test_pages_of_a_pipe_are_left_alone(self) -> None:
         """What lies in a pipe stays as it was whatever is received meanwhile."""

@@ -45,6 +45,7 @@ from .common import (
 UNPRIVILEGED = Path("/sys/module/so_crypt/parameters/unprivileged")
 NEWUSER, NEWNET = 0x10000000, 0x40000000  # of unshare()
 SIOCSIFFLAGS = 0x8914
+IPV6_ADDRFORM = 1
 
 
 class Refusals(Case):
@@ -137,6 +138,21 @@ class Refusals(Case):
             self.assertEqual(ctypes.get_errno(), errno.EOPNOTSUPP)
             sender.send(PLAIN[:16])
             same(receiver.recv(100), reference(AES)[:16], "after connect(AF_UNSPEC)")
+
+    def test_a_socket_of_ipv6_stays_one(self) -> None:
+        """Made one of IPv4's, it would have TCP's own operations again, and send clear text."""
+        try:
+            sender = self.enterContext(socket.socket(socket.AF_INET6))
+        except OSError as error:
+            self.skipTest(f"the guest has no IPv6 ({error.strerror})")
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            sender.connect(("::ffff:127.0.0.1", listener.getsockname()[1]))
+            receiver = self.enterContext(listener.accept()[0])
+        ulp(sender)
+        set_up(sender)
+        refused(errno.EBUSY, lambda: sender.setsockopt(socket.IPPROTO_IPV6, IPV6_ADDRFORM, socket.AF_INET), "IPv4")
+        sender.send(PLAIN[:16])
+        same(receiver.recv(100), reference(AES)[:16], "after IPV6_ADDRFORM")
 
 
 def set_up(sock: socket.socket, alg: str = "cbc(aes)") -> None:

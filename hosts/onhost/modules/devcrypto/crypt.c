@@ -27,8 +27,6 @@ static int dc_check(const struct dc_request *req)
 
 	if (req->ses->aead || op->op > COP_DECRYPT || (op->flags & ~DC_CRYPT_FLAGS))
 		return -EINVAL;
-	if ((op->flags & (COP_FLAG_RESET | COP_FLAG_UPDATE)) == COP_FLAG_RESET)
-		return -EINVAL;
 	if (dc_has_mac(req) && !op->mac)
 		return -EINVAL;
 	return op->len > DEVCRYPTO_MAX_LEN ? -E2BIG : 0;

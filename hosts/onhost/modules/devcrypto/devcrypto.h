@@ -21,7 +21,6 @@
  *	an AEAD's request or a record without an IV
  *	a tag_len in CIOCAUTHCRYPT without a record type that is neither 0 nor the
  *	session's
- *	COP_FLAG_RESET without COP_FLAG_UPDATE
  *	ioctls that are named nowhere here
  * 32-bit programs on a 64-bit kernel get ENOTTY from all of it.
  *
@@ -157,7 +156,7 @@ struct session_info_op {
 #define COP_FLAG_NO_ZC			(1 << 3)	/* copy, also in a mapped session */
 #define COP_FLAG_AEAD_TLS_TYPE		(1 << 4)
 #define COP_FLAG_AEAD_SRTP_TYPE		(1 << 5)
-#define COP_FLAG_RESET			(1 << 6)	/* hash, with UPDATE: begin anew */
+#define COP_FLAG_RESET			(1 << 6)	/* hash: begin anew */
 
 /**
  * struct crypt_op - a request (48 bytes)
@@ -230,7 +229,8 @@ struct crypt_op {
  * enciphered, then the MAC of @auth_src goes to @tag.  Both copy user memory.
  *
  * CIOCAUTHCRYPT fails as CIOCCRYPT does, and with
- *	EBADMSG	tag or padding are wrong: nothing was written
+ *	EBADMSG	tag or padding are wrong: nothing was written; mapped: what is at @dst
+ *		is not to be used, for most drivers decipher before they compare
  *	EINVAL	a session that is not of the type, @iv_len or @tag_len wrong, less
  *		data than a tag
  *	E2BIG	@len and @auth_len together are over DEVCRYPTO_MAX_LEN

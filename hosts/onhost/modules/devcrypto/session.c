@@ -164,12 +164,15 @@ static int dc_set(struct dc_session *ses, u32 kind, const char *name, const void
 /* The session becomes the file's, or goes; sets *@id. */
 static int dc_session_add(struct dc_file *file, struct dc_session *ses, u32 *id, int err)
 {
-	if (!err)
+	if (!err) {
 		err = xa_alloc(&file->sessions, id, ses, XA_LIMIT(1, DC_MAX_SESSIONS),
 			       GFP_KERNEL_ACCOUNT);
+		if (err == -EBUSY)	/* a driver that is busy is another thing */
+			err = -EMFILE;
+	}
 	if (err)
 		dc_session_put(ses);
-	return err == -EBUSY ? -EMFILE : err;
+	return err;
 }
 
 int dc_session_by_number(struct dc_file *file, struct session_op *op)

@@ -124,7 +124,7 @@ static inline int soc_base_recvmsg(struct soc_ctx *ctx, struct sock *sk, struct 
 	return ctx->base->recvmsg(sk, msg, len, flags SOC_ADDR_LEN_ARGUMENT);
 }
 
-/* ulp.c: from now on the socket's own splice() and poll(); socket lock held */
+/* ulp.c: from now on the socket's own splice(), poll() and ioctl(); socket lock held */
 int soc_hook_rx(struct sock *sk, struct soc_ctx *ctx);
 
 /* lock.c */
@@ -165,6 +165,7 @@ int soc_recvmsg(struct sock *sk, struct msghdr *msg, size_t size, int flags SOC_
 ssize_t soc_splice_read(struct socket *sock, loff_t *ppos, struct pipe_inode_info *pipe, size_t len,
 			unsigned int flags);
 __poll_t soc_poll(struct file *file, struct socket *sock, struct poll_table_struct *wait);
+int soc_ioctl(struct socket *sock, unsigned int cmd, unsigned long arg);
 
 /* end.c */
 void soc_shutdown(struct sock *sk, int how);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* recvmsg(), splice() and poll() of a socket that deciphers. */
 #include <linux/fs.h>
+#include <linux/sockios.h>
 #include <linux/splice.h>
 #include <linux/uio.h>
 #include "internal.h"
@@ -176,4 +177,16 @@ __poll_t soc_poll(struct file *file, struct socket *sock, struct poll_table_stru
 	    READ_ONCE(ctx->rx.err))
 		return mask | in;
 	return READ_ONCE(sk->sk_shutdown) & RCV_SHUTDOWN ? mask : mask & ~in;
+}
+
+/* SIOCINQ tells of plain text: who reads by epoll's edges stops where it says that nothing is left. */
+int soc_ioctl(struct socket *sock, unsigned int cmd, unsigned long arg)
+{
+	struct soc_ctx *ctx = soc_get_ctx(sock->sk);
+	int readable;
+
+	if (cmd != SIOCINQ || !smp_load_acquire(&ctx->rx.tfm))	/* pairs with soc_set_rx() */
+		return ctx->rx.base_ops->ioctl(sock, cmd, arg);
+	readable = min_t(unsigned int, soc_readable(sock->sk, &ctx->rx), INT_MAX);
+	return put_user(readable, (int __user *)arg);
 }

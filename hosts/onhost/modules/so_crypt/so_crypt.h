@@ -91,7 +91,8 @@
  *	EIO		the cipher or its device failed: the stream has a hole, at each call
  *	ENOMEM		nothing is lost: call again
  * Urgent data are part of the stream: SO_CRYPT_SET_RX sets SO_OOBINLINE.  There is no
- * ancillary data.  SIOCINQ tells of what TCP has, which is cipher text.
+ * ancillary data.  SIOCINQ (FIONREAD) tells how much plain text a call would give now; what
+ * waits for the rest of its block, or may be the padding, is not in it.
  */
 #ifndef _UAPI_SO_CRYPT_H
 #define _UAPI_SO_CRYPT_H

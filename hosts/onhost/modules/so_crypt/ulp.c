@@ -43,7 +43,7 @@
 
 static struct proto soc_prots[2];
 static struct proto *soc_bases[2];
-static struct proto_ops soc_rx_ops[2];		/* splice() and poll() are not of struct proto */
+static struct proto_ops soc_rx_ops[2];		/* what is not of struct proto, or not the same in all kernels */
 static const struct proto_ops *soc_base_ops[2];
 static DEFINE_MUTEX(soc_prots_lock);
 
@@ -70,6 +70,7 @@ static void soc_build_ops(struct proto_ops *ops, const struct proto_ops *base)
 	*ops = *base;
 	ops->splice_read = soc_splice_read;
 	ops->poll = soc_poll;
+	ops->ioctl = soc_ioctl;
 	/* Other ways to TCP's queue. */
 	ops->read_sock = NULL;
 	ops->set_peek_off = NULL;
