@@ -4,6 +4,7 @@
 #include <linux/sockios.h>
 #include <linux/splice.h>
 #include <linux/uio.h>
+#include <asm/ioctls.h>
 #include "internal.h"
 
 /* Whether a call begins that reads clear text; SO_CRYPT_SET_RX has to know of it. */
