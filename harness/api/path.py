@@ -95,11 +95,13 @@ class Deployed:
     log: str
     """The sender's file that gets one JSON line a request."""
     server: int
-    """The number of the server's process among the sender's changes."""
+    """The number of the server's process among the sender's changes; of several, the first one's."""
     verify: Callable[[Observed], Witness]
     """What proves that a sample's bytes took this path, or the reason why nothing does."""
     tls: Tls | None = None
     """What the client offers; None where it does not speak TLS."""
+    more_ports: tuple[int, ...] = ()
+    """Ports of the sender besides that of ``url`` at which the same is served: load is dealt to all of them in turn."""
     client: tuple[str, ...] = ()
     """The command of our own client that receives it (``hosts/onhost/receiver``); empty for the ordinary receiver."""
     asks_cipher_suite: bool = False

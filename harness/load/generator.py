@@ -84,7 +84,8 @@ def argv(bench: Bench, deployed: Deployed, payload: Payload, asked: Asked) -> li
     """Its command line. TLS is spoken by OpenSSL, and by GnuTLS where OpenSSL lacks the path's cipher suite."""
     scheme, _, rest = deployed.url(payload.name).partition("://")
     place, _, path = rest.partition("/")
-    words = [compiled(bench), "--address", str(bench.address), "--port", place.rpartition(":")[2], "--path", f"/{path}"]
+    ports = ",".join([place.rpartition(":")[2], *map(str, deployed.more_ports)])
+    words = [compiled(bench), "--address", str(bench.address), "--port", ports, "--path", f"/{path}"]
     words += ["--size", str(deployed.wire_bytes(payload.size)), "--connections", str(asked.connections)]
     words += ["--reuse", asked.reuse, "--seconds", str(asked.seconds), "--warm", str(WARM_SECONDS)]
     words += ["--patience", str(PATIENCE_SECONDS)]

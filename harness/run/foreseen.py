@@ -122,9 +122,11 @@ def _transfers(
     if suite.files == "disk" and disk.missing(opened.sender_facts, opened.receiver_facts) is None:
         bench = disk.prepare(bench)
     explanation = Explanation(profile, suite, dict(paths), Events())
+    fitting = [number for number in suite.workers if number <= len(opened.sender_facts.usable)]
+    most = max(fitting or suite.workers, default=None)
     for name in suite.paths:
         path = paths[name]
-        asked = feasible.parameters(path, suite, opened.sender_facts)
+        asked = feasible.parameters(path, suite, opened.sender_facts, most)
         if feasible.why_not(path, asked, opened.sender_facts, opened.receiver_facts):
             continue
         _attempt(told, f"{suite.name}: {name}", partial(_deployed, bench, path, asked))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from harness.api.bench import Bench
@@ -54,8 +55,8 @@ error_log stderr warn;
 http {{
     log_format witness escape=json '{{"path":"$uri","status":$status,"bytes":$body_bytes_sent,'
         '"worker":$pid,"connection":$connection,"protocol":"$ssl_protocol","suite":"$ssl_cipher",'
-        '"resumed":"$ssl_session_reused"{curve}}}';
-    access_log {run}/access.log witness;
+        '"resumed":"$ssl_session_reused"{more}}}';
+    access_log {log} witness;
     default_type application/octet-stream;
     sendfile {sendfile};
     keepalive_requests 100000000;
@@ -75,6 +76,15 @@ http {{
 """
 
 
+@dataclass(frozen=True)
+class Lane:
+    """One of several servers of a path, with one worker. ``processor``: that of its worker, None for any; ``log``: the
+    one that all of them write, where each line has the port of its request."""
+
+    processor: int | None
+    log: str
+
+
 def serve(
     bench: Bench,
     name: str,
@@ -83,22 +93,28 @@ def serve(
     sendfile: bool = True,
     environment: Mapping[str, str] | None = None,
     load: Parameters | None = None,
+    lane: Lane | None = None,
 ) -> Served:
-    """Start nginx on the sender at ``port``; its log is ``access_log(bench, name)``.
+    """Start nginx on the sender at ``port``; its log is ``access_log(bench, name)``, or the lane's.
 
     ``tls``: lines for the server. ``environment``: variables besides the bench's own. ``load``: what says how many
-    connections come at once, and how many workers serve.
+    connections come at once, and how many workers serve. ``lane``: that it is one of several.
     """
     at_once, workers = (load.at_once, load.workers) if load else (None, None)
+    places = bench.facts.usable[:workers] if workers else ()
+    if lane:
+        workers, places = 1, () if lane.processor is None else (lane.processor,)
     run = f"{bench.directory}/{name}"
     bench.on_sender.apply(changes.directory(run))
     address = f"[{bench.address}]" if bench.address.version == 6 else str(bench.address)
     text = CONFIGURATION.format(
         run=run,
+        log=lane.log if lane else access_log(bench, name),
         user="user root;\n" if bench.sender.uid == 0 else "",
         workers=workers or 1,
-        curve=',"curve":"$ssl_curve"' if load and load.group and since(bench.facts, CURVE) else "",
-        pinned=_pinned(bench.facts.usable[:workers]) if workers else "",
+        more=(',"curve":"$ssl_curve"' if load and load.group and since(bench.facts, CURVE) else "")
+        + (',"port":$server_port' if lane else ""),
+        pinned=_pinned(places) if places else "",
         connections=64 + 2 * (at_once or 0),  # some of the last ones may still be closing
         limit=f"worker_rlimit_nofile {128 + 4 * at_once};\n" if at_once else "",  # each may have a file open
         listen=f"{address}:{port}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -199,6 +200,55 @@ def test_as_many_workers_serve_as_the_sender_has_processors_for(opened: OpenTest
             assert cell.reason == "2 workers want a processor each, and the sender's servers have 1 processor"
     for path in ("http", "plain"):
         assert all(sample.witness["logged_workers"] == 1 for sample, _ in loads(done, path))
+
+
+def test_an_sa_for_each_worker_on_one_processor_is_one_pair(opened: OpenTestbed, tmp_path: Path) -> None:
+    asked = LOAD | {"connections": [1, 16], "workers": [1, 2]}
+    done = run(opened, profile_of(suite("ipsec", "ipsec-per-worker", cipher="aes128gcm", **asked)), tmp_path)
+    for cell in done.head.cells:
+        assert cell.outcome == ("measured" if cell.workers == 1 else "unsupported"), cell.reason
+    for sample, load in loads(done, "ipsec-per-worker"):
+        said = sample.witness
+        assert (said["sas"], said["least_sa_share"], said["most_sa_share"]) == (1, 1.0, 1.0)
+        assert int(said["sender_sa_bytes"] or 0) >= 10_000 * (load.requests + load.canaries)
+
+
+@pytest.fixture
+def twice(opened: OpenTestbed) -> OpenTestbed:
+    """The guests as if their one processor were two: where work is done cannot be seen there, what is sent how can."""
+    return replace(opened, sender_facts=replace(opened.sender_facts, usable=(0, 0)))
+
+
+def test_two_workers_have_sas_of_their_own_whose_bytes_add_up(twice: OpenTestbed, tmp_path: Path) -> None:
+    asked = LOAD | {"connections": [16], "workers": [2]}
+    done = run(twice, profile_of(suite("ipsec", "ipsec-per-worker", cipher="aes128gcm", **asked)), tmp_path)
+    assert {cell.outcome for cell in done.head.cells} == {"measured"}, [cell.reason for cell in done.head.cells]
+    for sample, load in loads(done, "ipsec-per-worker"):
+        said, payload = sample.witness, 10_000 * (load.requests + load.canaries)
+        assert (said["sas"], said["logged_workers"], load.at_once) == (2, 2, 16)
+        assert 0.2 < float(said["least_sa_share"] or 0) <= 0.5 <= float(said["most_sa_share"] or 0)
+        assert payload <= int(said["sender_sa_bytes"] or 0) < 1.2 * payload
+        ports = {name.split("_")[0] for name in sample.sender.counters if name.endswith("sa_out_bytes")}
+        assert len(ports) == 2
+        assert sum(sample.sender.counters[f"{port}_sa_out_bytes"] or 0 for port in ports) == said["sender_sa_bytes"]
+
+
+def _one_for_all(bench: Bench, _deployed: dict[str, Deployed]) -> None:
+    """Somebody has what the second port sends go by the first port's SA; packets are as well protected as before."""
+    for host, direction in ((bench.sender, "out"), (bench.receiver, "in")):
+        told = host.check(["ip", "xfrm", "policy", "list"])
+        found = re.findall(
+            rf"^src (\S+) dst (\S+) .*sport (\d+) *\n\s+dir {direction} [\s\S]*?reqid (\d+) ", told, re.M
+        )
+        (source, target, _, reqid), (_, _, port, _) = sorted(found, key=lambda each: int(each[2]))
+        rule = f"src {source} dst {target} proto tcp sport {port} dir {direction}"
+        template = f"tmpl src {source.partition('/')[0]} dst {target.partition('/')[0]} proto esp reqid {reqid}"
+        host.check(f"ip xfrm policy update {rule} {template} mode transport level required".split())
+
+
+def test_one_sa_that_does_the_work_of_two_is_found_out(twice: OpenTestbed, tmp_path: Path) -> None:
+    why = lied(twice, tmp_path, "ipsec-per-worker", _one_for_all, connections=[16], workers=[2])
+    assert re.search(r"port \d+: the sender's SA carried 0 bytes of a payload of", why)
 
 
 def lied(opened: OpenTestbed, tmp_path: Path, path: str, act: Sabotage | None, **more: Any) -> str:

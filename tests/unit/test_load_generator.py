@@ -104,7 +104,9 @@ def served(datapath: Path, tmp_path: Path) -> Iterator[Served]:
         server.reader.join(DEADLINE)
 
 
-def ask(program: Path, port: int, *options: str, size: int = SIZE, seconds: float = 0.3, warm: float = 0.05) -> Json:
+def ask(
+    program: Path, port: int | str, *options: str, size: int = SIZE, seconds: float = 0.3, warm: float = 0.05
+) -> Json:
     argv = [str(program), "--address", "127.0.0.1", "--port", str(port), "--path", "/file", "--size", str(size)]
     argv += ["--seconds", str(seconds), "--warm", str(warm), *options]
     done = subprocess.run(argv, capture_output=True, check=False, timeout=DEADLINE, text=True)
@@ -137,6 +139,32 @@ def test_both_ends_count_the_same(load: Path, served: Served, connections: int, 
     else:
         assert told["latency"]["total"] == told["window"]["responses"]
     assert sum(told["latency"]["buckets"].values()) == told["latency"]["total"]
+
+
+def test_connections_are_dealt_to_several_ports_in_turn(load: Path, datapath: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(SIZE))
+    servers = [Served(datapath, tmp_path) for _ in range(3)]
+    try:
+        ports = ",".join(str(server.port) for server in servers)
+        told = ask(load, ports, "--connections", "8", "--reuse", "kept")
+        said = [server.stop() for server in servers]
+    finally:
+        for server in servers:
+            server.process.kill()
+            server.reader.join(DEADLINE)
+    assert [one["connections"] for one in said] == [3, 3, 2]
+    assert told["requests"] == told["responses"] == sum(one["http_requests"] for one in said)
+    assert not told["errors"]
+
+
+@pytest.mark.parametrize("ports", ["0", "80,", ",80", "80,x", "70000", ",".join(["80"] * 65), "1" * 600])
+def test_ports_that_are_none_are_refused(quick: Path, ports: str) -> None:
+    argv = [str(quick), "--address", "127.0.0.1", "--port", ports, "--path", "/", "--size", "1", "--seconds", "1"]
+    done = subprocess.run(
+        [*argv, "--connections", "1", "--reuse", "new"], capture_output=True, check=False, timeout=DEADLINE, text=True
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--port" in done.stderr
 
 
 def test_a_server_that_stops_is_seen_by_an_open_loop_and_not_by_a_closed_one(quick: Path, served: Served) -> None:

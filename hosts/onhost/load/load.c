@@ -20,14 +20,15 @@ struct options {
 
 static void help(void)
 {
-	puts("usage: load --address ADDRESS --port PORT --path PATH --size BYTES --connections N --reuse new|resumed|kept\n"
+	puts("usage: load --address ADDRESS --port PORT[,PORT...] --path PATH --size BYTES --connections N --reuse new|resumed|kept\n"
 	     "            --seconds S [--warm S=0.3] [--rate REQUESTS] [--patience S=10]\n"
 	     "            [--tls openssl|gnutls --ca FILE --tls-version 1.2|1.3 --suite SUITE [--group GROUP]]\n\n"
 	     "Asks an HTTP/1.1 server for PATH over N connections for S seconds, after all of them had an answer each and a\n"
 	     "while to settle. Answers must have BYTES. Without --rate each connection asks again when served (closed loop);\n"
 	     "with it requests start at that rate a second whatever became of those before, and their latency counts from\n"
 	     "when they were to start (open loop). --suite is the one cipher suite, by OpenSSL's name or as a priority\n"
-	     "string of GnuTLS; --group the one group of its key exchange that is offered.\n"
+	     "string of GnuTLS; --group the one group of its key exchange that is offered. Connections are dealt to the PORTs\n"
+	     "in turn.\n"
 	     "Output: JSON lines: when the measured time begins, and at the end what came. Exit status: 0 (errors of single requests are in the line), 1 (runtime), 2 (usage).");
 }
 
@@ -55,7 +56,7 @@ static void parse(int argc, char **argv, struct options *o)
 	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
 		switch (c) {
 		case 'a': o->address = optarg; break;
-		case 'p': o->port = optarg; number(optarg, "port", 1, 65535, true); break;
+		case 'p': o->port = optarg; break;
 		case 'f': o->path = optarg; break;
 		case 's': o->size = number(optarg, "size", 1, 1e15, true); break;
 		case 'n': o->connections = number(optarg, "connections", 1, MAX_CONNECTIONS, true); break;
@@ -79,16 +80,30 @@ static void parse(int argc, char **argv, struct options *o)
 		die(EXIT_USAGE, "an option is missing (try --help)");
 }
 
-static void take_address(struct load *l, const struct options *o)
+static void take_address(struct load *l, const struct options *o, const char *port)
 {
 	struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM }, *a;
-	int err = getaddrinfo(o->address, o->port, &hints, &a);
+	int err;
 
+	number(port, "port", 1, 65535, true);
+	if (l->n_addresses == MAX_PORTS)
+		die(EXIT_USAGE, "--port: %d ports at the most", MAX_PORTS);
+	err = getaddrinfo(o->address, port, &hints, &a);
 	if (err)
-		die(EXIT_USAGE, "address %s port %s: %s", o->address, o->port, gai_strerror(err));
-	memcpy(&l->address, a->ai_addr, a->ai_addrlen);
+		die(EXIT_USAGE, "address %s port %s: %s", o->address, port, gai_strerror(err));
+	memcpy(&l->addresses[l->n_addresses++], a->ai_addr, a->ai_addrlen);
 	l->address_len = a->ai_addrlen;
 	freeaddrinfo(a);
+}
+
+static void take_addresses(struct load *l, const struct options *o)
+{
+	char ports[8 * MAX_PORTS], *rest = ports, *port;
+
+	if (snprintf(ports, sizeof(ports), "%s", o->port) >= (int)sizeof(ports))
+		die(EXIT_USAGE, "--port: %d ports at the most", MAX_PORTS);
+	while ((port = strsep(&rest, ",")))
+		take_address(l, o, port);
 }
 
 static void take_tls(struct load *l, const struct options *o)
@@ -126,7 +141,7 @@ static void prepare(struct load *l, const struct options *o)
 	l->warm_ns = (uint64_t)(o->warm * 1e9);
 	l->window_ns = (uint64_t)(o->seconds * 1e9);
 	l->patience_ns = (uint64_t)(o->patience * 1e9);
-	take_address(l, o);
+	take_addresses(l, o);
 	/* A slot, what waits to be closed, and a few. */
 	need_descriptors(2 * l->connections + 64);
 	l->slots = calloc(l->connections, sizeof(*l->slots));

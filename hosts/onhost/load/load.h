@@ -22,6 +22,7 @@
 #define MAX_CONNECTIONS	8192
 #define READ_ROOM	(256 * 1024)
 #define NAME_ROOM	96
+#define MAX_PORTS	64
 #define MAX_ERRORS	100	/* one is enough to spoil a run; a hundred end it */
 
 /* --- latency.c: counts in buckets as wide as 1/64 of what they hold ------------------------------------------- */
@@ -66,7 +67,8 @@ enum phase { RAMP, WARM, WINDOW, DRAIN, OVER };
 /* The whole run. */
 struct load {
 	/* what was asked for */
-	struct sockaddr_storage address;
+	struct sockaddr_storage addresses[MAX_PORTS];		/* one for each port; slots take them in turn */
+	unsigned int n_addresses;
 	socklen_t address_len;
 	char request[1024];
 	size_t request_len;

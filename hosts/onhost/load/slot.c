@@ -184,14 +184,16 @@ static void secured(struct load *l, struct slot *s)
 
 static void open_connection(struct load *l, struct slot *s)
 {
+	const struct sockaddr_storage *to = &l->addresses[(size_t)(s - l->slots) % l->n_addresses];
+
 	s->state = CONNECTING;
 	s->connecting = now_ns();
-	s->fd = socket(l->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	s->fd = socket(to->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (s->fd < 0) {
 		slot_fail(l, s, NO_DESCRIPTORS, "socket: %s", strerror(errno));
 		return;
 	}
-	if (!connect(s->fd, (struct sockaddr *)&l->address, l->address_len))
+	if (!connect(s->fd, (const struct sockaddr *)to, l->address_len))
 		connected(l, s);
 	else if (errno == EINPROGRESS)
 		watch(l, s, EPOLLOUT);
