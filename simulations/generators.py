@@ -145,7 +145,8 @@ def ways_of(bench: Bench, command: list[str], deployed: Deployed, payload: Paylo
             raise Refusal(f"{name} said: {said}")
         return float(rate[1]) * UNITS[rate[2]]
 
-    return {OURS: partial(ours, argv[0]), LESS: partial(ours, less)} | {name: partial(other, name) for name in others}
+    ways: dict[str, Take] = {OURS: partial(ours, argv[0]), LESS: partial(ours, less)}
+    return ways | {name: partial(other, name) for name in others}
 
 
 def reading_less() -> Program:

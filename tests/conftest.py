@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -24,6 +25,10 @@ from hosts import testbed
 from hosts.lab import uml
 from hosts.remote.changes import Scope
 from tests.support.lab import connected, obtained, place_modules
+
+# No test asserts a time: machines differ and are shared.
+settings.register_profile("shared", deadline=None)
+settings.load_profile("shared")
 
 MARKS = {
     "lab": ("lab",), "guest": ("lab",), "unit": (), "browser": ("browser",), "userland": ("lab",), "qemu": ("lab",),

@@ -152,6 +152,7 @@ def _verified(
     before, after, batch = made.before.of(made.deployed), made.after.of(made.deployed), made.batch
     risen = {role: looking.delta(before[role].values, after[role].values) for role in before}
     states = {role: looking.seen(before[role].states, after[role].states) for role in before}
+    client = json.loads(made.got.told) if made.got.told else None
     witness = made.deployed.verify(
         Observed(
             payload=payload.size,
@@ -164,7 +165,7 @@ def _verified(
             connections=made.got.connections,
             sender_states=states["sender"],
             receiver_states=states["receiver"],
-            client=json.loads(made.got.told) if made.got.told else None,
+            client=client,
         )
     )
     if witness.reason and (wrong := looking.went_back(made.deployed, before, after)):
@@ -175,8 +176,7 @@ def _verified(
         witness = replace(witness, reason=relinked)
     on_disk = None
     if made.source:
-        told = json.loads(made.got.told) if made.got.told else None
-        facts, on_disk = disk.told(made.source, payload.size, told)
+        facts, on_disk = disk.told(made.source, payload.size, client)
         witness = replace(witness, facts=witness.facts | facts)
     reasons = [reason for reason in (made.got.error, payload_reason, witness.reason, on_disk) if reason]
     return Verified(sha256_ok, witness, "; ".join(reasons) or None, log, risen)

@@ -241,9 +241,9 @@ def _word(word: str) -> str:
 
 
 def prices(past: History, fields: Sequence[Field]) -> dict[str, gain.Place | None]:
-    """What a crossing and the cipher cost in every run with a verdict on its question, by the record's name; None where
-    it does not tell."""
-    heads = [one.head for one in fields if one.main and one.head]
+    """What a crossing and the cipher cost in every complete run with a verdict on its question, by the record's name;
+    None where it does not tell. Others stand in no comparison."""
+    heads = [one.head for one in fields if one.complete and one.main and one.head]
     places = parallel.each(partial(_place, past), heads, "reports.parquet")
     return {head.run_id: place for head, place in zip(heads, places, strict=True)}
 

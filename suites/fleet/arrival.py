@@ -1,4 +1,5 @@
-"""How what became of a run comes home: what a night puts down of it, and what earlier nights left at workers."""
+"""How workers are asked for a run, and how what became of it comes home: what a night puts down of it, and what earlier
+nights left at workers."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from concurrent.futures import CancelledError
 from contextlib import suppress
 from pathlib import Path
 
-from distributed import Client, wait
+from distributed import Client, Future, wait
 from distributed.scheduler import KilledWorker
 
 from harness import night as nights
@@ -25,6 +26,12 @@ LEFT_PRIORITY = 1_000_000
 """It is asked for before anything is run."""
 TELL_SECONDS = 30.0
 """Words to workers are waited for so long."""
+
+
+def ask(client: Client, wanted: Errand, key: str, priority: int) -> Future:
+    """Have an errand done by whoever offers its testbed, which does one thing at a time; Dask does not repeat it."""
+    where = {wanted.testbed: 1}
+    return client.submit(errand.do, wanted, key=key, resources=where, priority=priority, retries=0, pure=False)
 
 
 def put_down(parcel: Parcel, results: Path, folder: Path) -> Attempt:
@@ -69,11 +76,8 @@ def fetch(client: Client, night: Night, results: Path) -> list[str]:
         if rules.unanswered(entry) and entry.testbed in there:
             number = rules.begin(entry)
             wanted = Errand(night.night, entry.testbed, entry.profile, number, entry.minutes, night.started)
-            future = client.submit(
-                errand.do, wanted, key=f"left of {wanted.name} on {entry.testbed} ({token})",
-                resources={entry.testbed: 1}, priority=LEFT_PRIORITY, retries=0, pure=False,
-            )  # fmt: skip
-            asked.append((entry, number, future))
+            key = f"left of {wanted.name} on {entry.testbed} ({token})"
+            asked.append((entry, number, ask(client, wanted, key, LEFT_PRIORITY)))
     if not asked:
         return []
     with suppress(TimeoutError):

@@ -149,9 +149,7 @@ class Drive:
         same = entry.testbed, entry.profile, number
         times = self._times[same] = self._times.get(same, 0) + 1
         key = f"{entry.profile} on {entry.testbed} ({wanted.name}.{self._name}.{times})"
-        future = self.client.submit(
-            errand.do, wanted, key=key, resources={entry.testbed: 1}, priority=entry.priority, retries=0, pure=False
-        )
+        future = arrival.ask(self.client, wanted, key, entry.priority)
         self._asked[key] = entry, number, future
         future.add_done_callback(self._news.put)
 

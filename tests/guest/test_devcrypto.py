@@ -9,7 +9,7 @@ import pytest
 from hosts import modules
 from hosts.lab.kinds import Parts
 from hosts.remote.host import RemoteHost
-from tests.support.guest_checks import run_checks
+from tests.support.guest_checks import put_modules, run_checks
 
 HERE = Path(__file__).parent
 
@@ -17,12 +17,7 @@ HERE = Path(__file__).parent
 @pytest.fixture(scope="module")
 def places(released: tuple[Parts, RemoteHost]) -> list[str]:
     """The module, and a driver that answers later, built for the guest's kernel; where they are there."""
-    parts, host = released
-    sources = (modules.DEVCRYPTO, HERE / "kernel" / "delayed")
-    return [
-        f"{source.name.upper()}_MODULE={host.put(modules.in_image(parts.target, source).content, f'{source.name}.ko')}"
-        for source in sources
-    ]
+    return put_modules(*released, (modules.DEVCRYPTO, HERE / "kernel" / "delayed"))
 
 
 @pytest.mark.parametrize("checks", ["answers", "arguments", "asynchronous", "together", "faults"])

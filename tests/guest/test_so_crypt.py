@@ -10,7 +10,7 @@ import pytest
 from hosts import modules
 from hosts.lab.kinds import Parts
 from hosts.remote.host import RemoteHost
-from tests.support.guest_checks import run_checks
+from tests.support.guest_checks import put_modules, run_checks
 
 HERE = Path(__file__).parent
 
@@ -18,13 +18,7 @@ HERE = Path(__file__).parent
 @pytest.fixture(scope="module")
 def places(released: tuple[Parts, RemoteHost]) -> list[str]:
     """The module, and drivers that answer later, built for the guest's kernel; where they are there."""
-    parts, host = released
-    kernel, found = host.check(["uname", "-r"]).strip(), []
-    for source in (modules.SO_CRYPT, HERE / "kernel" / "delayed"):
-        built = modules.in_image(parts.target, source)
-        assert kernel.startswith(built.version.partition("-")[0])
-        found.append(f"{source.name.upper()}_MODULE={host.put(built.content, f'{source.name}.ko')}")
-    return found
+    return put_modules(*released, (modules.SO_CRYPT, HERE / "kernel" / "delayed"))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from hosts import modules
 from hosts.lab.kinds import Parts
 from hosts.remote.host import RemoteHost
 from tests.support import foreign
-from tests.support.guest_checks import run_checks, run_together
+from tests.support.guest_checks import put_modules, run_checks, run_together
 
 HERE = Path(__file__).parent
 ROUNDS = int(os.environ.get("GUEST_ROUNDS", "0"))
@@ -26,18 +25,10 @@ DELAYED = HERE / "kernel" / "delayed"
 pytestmark = pytest.mark.skipif(not ROUNDS, reason="takes long: tox -e guest-stress")
 
 
-def put(parts: Parts, host: RemoteHost, sources: Sequence[Path]) -> list[str]:
-    """Modules built for the guest's kernel, as the environment that tells checks where they are."""
-    return [
-        f"{source.name.upper()}_MODULE={host.put(modules.in_image(parts.target, source).content, f'{source.name}.ko')}"
-        for source in sources
-    ]
-
-
 def test_both_modules_at_once(released: tuple[Parts, RemoteHost]) -> None:
     """Each check watches the kernel's log, so a complaint at any time fails the round."""
     parts, host = released
-    places = put(parts, host, (modules.SO_CRYPT, modules.DEVCRYPTO, DELAYED))
+    places = put_modules(parts, host, (modules.SO_CRYPT, modules.DEVCRYPTO, DELAYED))
     for place in places:
         host.check(["insmod", place.partition("=")[2]])
     for _ in range(ROUNDS):
@@ -49,5 +40,5 @@ def test_both_modules_at_once(released: tuple[Parts, RemoteHost]) -> None:
 def test_programs_of_others(released: tuple[Parts, RemoteHost], checks: str) -> None:
     """They read, set and speak SO_CRYPT: on a descriptor that they are handed, by socat's options, by a preload."""
     parts, host = released
-    places = put(parts, host, (modules.SO_CRYPT,))
+    places = put_modules(parts, host, (modules.SO_CRYPT,))
     run_checks(host, HERE / "so_crypt_checks", checks, foreign.placed(parts, host), *places, seconds=280)

@@ -127,10 +127,11 @@ def test_a_driver_that_queues_is_timed_at_every_depth(opened: OpenTestbed, crypt
     for cell in done.head.cells:
         queues = "cryptd(" in (cell.driver_found or "")
         overtaken = "was never seen with a second request under way" in (cell.reason or "")
-        if not (queues and overtaken and cell.interface == "/dev/crypto"):
+        given_up = queues and overtaken and cell.interface == "/dev/crypto"  # perhaps after samples that queued
+        if not given_up:
             assert cell.outcome == ("measured" if queues or cell.depth == 1 else "unsupported"), cell.reason
         samples = [sample for sample in done.samples if sample.cell == cell.id]
-        assert counting(samples) == (2 if cell.outcome == "measured" else 0)
+        assert counting(samples) == (2 if cell.outcome == "measured" else 0) or given_up
         for sample in samples:
             assert sample.valid, sample.reason
             assert sample.witness["depth"] == cell.depth

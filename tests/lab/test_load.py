@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -231,24 +230,6 @@ def test_two_workers_have_sas_of_their_own_whose_bytes_add_up(twice: OpenTestbed
         ports = {name.split("_")[0] for name in sample.sender.counters if name.endswith("sa_out_bytes")}
         assert len(ports) == 2
         assert sum(sample.sender.counters[f"{port}_sa_out_bytes"] or 0 for port in ports) == said["sender_sa_bytes"]
-
-
-def _one_for_all(bench: Bench, _deployed: dict[str, Deployed]) -> None:
-    """Somebody has what the second port sends go by the first port's SA; packets are as well protected as before."""
-    for host, direction in ((bench.sender, "out"), (bench.receiver, "in")):
-        told = host.check(["ip", "xfrm", "policy", "list"])
-        found = re.findall(
-            rf"^src (\S+) dst (\S+) .*sport (\d+) *\n\s+dir {direction} [\s\S]*?reqid (\d+) ", told, re.M
-        )
-        (source, target, _, reqid), (_, _, port, _) = sorted(found, key=lambda each: int(each[2]))
-        rule = f"src {source} dst {target} proto tcp sport {port} dir {direction}"
-        template = f"tmpl src {source.partition('/')[0]} dst {target.partition('/')[0]} proto esp reqid {reqid}"
-        host.check(f"ip xfrm policy update {rule} {template} mode transport level required".split())
-
-
-def test_one_sa_that_does_the_work_of_two_is_found_out(twice: OpenTestbed, tmp_path: Path) -> None:
-    why = lied(twice, tmp_path, "ipsec-per-worker", _one_for_all, connections=[16], workers=[2])
-    assert re.search(r"port \d+: the sender's SA carried 0 bytes of a payload of", why)
 
 
 def lied(opened: OpenTestbed, tmp_path: Path, path: str, act: Sabotage | None, **more: Any) -> str:

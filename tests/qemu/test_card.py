@@ -17,6 +17,7 @@ from harness.record import Cell, Run
 from hosts.crypto import proc_crypto
 from hosts.lab import qemu
 from hosts.remote.host import agent_zip
+from tests.support.guest_checks import run_checks
 from tests.support.lab import connected, place_generator, place_modules
 from tests.support.runs import (
     by_path,
@@ -126,6 +127,15 @@ def test_the_card_has_as_many_requests_at_once_as_the_depth_says(opened: OpenTes
                 shown = "later_per_operation" if cell.interface == "/dev/crypto" else "sleeps_per_operation"
                 assert float(sample.witness[shown] or 0) > 0
     assert {cell.driver_found for cell in done.head.cells if cell.driver == "card"} == {CARD}
+
+
+def test_sockets_decipher_by_the_card(opened: OpenTestbed) -> None:
+    """The module's receiving side on a driver that answers later because it is a device."""
+    module = f"SO_CRYPT_MODULE={opened.sender_facts.built['so_crypt']}"
+    try:
+        run_checks(opened.sender, Path(__file__).parents[1] / "guest" / "so_crypt_checks", "card", module, seconds=280)
+    finally:
+        opened.sender.run(["rmmod", "so_crypt"])
 
 
 def codec(opened: OpenTestbed, *commands: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from harness.api.bench import Bench
-from harness.api.path import Deployed
 from harness.events import Events
 from harness.measuring import steering
 from harness.measuring.opened import OpenTestbed, open_testbed
@@ -23,7 +20,7 @@ from hosts.errors import HarnessError
 from hosts.lab import qemu
 from hosts.remote.host import RemoteHost
 from tests.support.lab import obtained, place_generator
-from tests.support.runs import by_path, profile_of, run, samples_of, suite
+from tests.support.runs import profile_of, run, samples_of, suite
 
 PROCESSORS = 4
 
@@ -31,11 +28,11 @@ PROCESSORS = 4
 @pytest.fixture(scope="module")
 def opened(program: bytes) -> Iterator[OpenTestbed]:
     """Two guests of four processors each, all of which share one of this machine's."""
-    spec = testbed.load("lab-qemu")
+    spec = testbed.load("lab-processors")
     assert isinstance(spec, qemu.QemuTestbed)
-    several = spec.model_copy(update={"processors": PROCESSORS})
+    assert spec.processors == PROCESSORS
     with contextlib.ExitStack() as stack:
-        parts = stack.enter_context(obtained(qemu.obtain(several)))
+        parts = stack.enter_context(obtained(qemu.obtain(spec)))
         try:
             lab = stack.enter_context(parts.boot())
         except HarnessError as error:
@@ -121,28 +118,3 @@ def test_an_sa_for_each_worker_spreads_what_one_sa_keeps_together(opened: OpenTe
             print(path, workers, where(done, path, workers))
     for sample in samples_of(done, "ipsec-per-worker"):
         print(sample.cell, sample.witness)
-
-
-def one_for_all(bench: Bench, _deployed: dict[str, Deployed]) -> None:
-    """Somebody has what the second port sends go by the first port's SA; packets are as well protected as before."""
-    for host, direction in ((bench.sender, "out"), (bench.receiver, "in")):
-        told = host.check(["ip", "xfrm", "policy", "list"])
-        found = re.findall(
-            rf"^src (\S+) dst (\S+) .*sport (\d+) *\n\s+dir {direction} [\s\S]*?reqid (\d+) ", told, re.M
-        )
-        (source, target, _, reqid), (_, _, port, _) = sorted(found, key=lambda each: int(each[2]))
-        rule = f"src {source} dst {target} proto tcp sport {port} dir {direction}"
-        template = f"tmpl src {source.partition('/')[0]} dst {target.partition('/')[0]} proto esp reqid {reqid}"
-        words = f"ip xfrm policy update {rule} {template} mode transport level required"
-        host.check(words.split())
-
-
-def test_one_sa_that_does_the_work_of_two_is_found_out(opened: OpenTestbed, tmp_path: Path) -> None:
-    asked = load_by("http", "ipsec-per-worker", workers=[2], receive_on="readers")
-    done = run(opened, asked, tmp_path, one_for_all)
-    cells = by_path(done)
-    assert cells["http"].outcome == "measured", cells["http"].reason
-    assert cells["ipsec-per-worker"].outcome == "invalid", cells["ipsec-per-worker"].reason
-    assert re.search(
-        r"port \d+: the sender's SA carried 0 bytes of a payload of", cells["ipsec-per-worker"].reason or ""
-    )

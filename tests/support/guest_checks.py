@@ -9,6 +9,8 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hosts import modules
+from hosts.lab.kinds import Parts
 from hosts.remote.host import RemoteHost
 
 PATIENCE = float(os.environ.get("GUEST_PATIENCE", "1"))
@@ -23,6 +25,16 @@ def zipped(package: Path) -> bytes:
         for path in sorted([*shared, *package.glob("*.py")]):
             archive.write(path, path.relative_to(package.parents[1]))
     return buffer.getvalue()
+
+
+def put_modules(parts: Parts, host: RemoteHost, sources: Sequence[Path]) -> list[str]:
+    """Modules built for a guest's kernel, put there; the environment that tells checks where they are."""
+    kernel, found = host.check(["uname", "-r"]).strip(), []
+    for source in sources:
+        built = modules.in_image(parts.target, source)
+        assert kernel.startswith(built.version.partition("-")[0])
+        found.append(f"{source.name.upper()}_MODULE={host.put(built.content, f'{source.name}.ko')}")
+    return found
 
 
 TOGETHER = """

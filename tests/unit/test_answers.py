@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.ciphers import vectors
@@ -79,7 +79,6 @@ def test_the_published_answer_of_3des_is_that_of_ecb() -> None:
     assert text.decode() == "The qufck brown fox jump"
 
 
-@settings(deadline=None)
 @given(key=st.binary(min_size=16, max_size=16), text=st.binary(min_size=16, max_size=160))
 def test_ecb_turned_into_cbc(key: bytes, text: bytes) -> None:
     text = text[: len(text) // 16 * 16]
@@ -102,7 +101,6 @@ def test_a_wrong_tag_is_an_error_that_says_so(vector: Vector) -> None:
 # OpenSSL's EVP
 
 
-@settings(deadline=None)
 @given(text=st.binary(max_size=100), key=st.binary(min_size=16, max_size=16), cuts=st.lists(st.integers(1, 40)))
 def test_pieces_are_enciphered_as_the_whole(text: bytes, key: bytes, cuts: list[int]) -> None:
     with evp.Cipher("AES-128-CBC", key, bytes(16), encrypt=True, padding=True) as whole:
@@ -159,7 +157,6 @@ def test_openssl_without_its_legacy_provider_says_so(tmp_path: Path) -> None:
 # the kernel's, where nothing of the kernel's is needed
 
 
-@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=40), st.data())
 def test_the_first_byte_that_differs_is_named(one: bytes, data: st.DataObject) -> None:
     assert kernel_ciphers.difference(one, one) is None

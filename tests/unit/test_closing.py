@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import paths, receiving, records
@@ -199,7 +199,6 @@ def oddly(head: Head, how: dict[str, Any]) -> Head:
     return head
 
 
-@settings(deadline=None)
 @given(odd)
 def test_no_record_however_odd_takes_more_than_ten_lines(made: Run, how: dict[str, Any]) -> None:
     head = oddly(made.head, how)

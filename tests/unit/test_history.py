@@ -331,7 +331,7 @@ class TestChange:
         assert sum(len(one) == 1 and abs(one[0].place - 40) <= 1 for one in found) >= 45
 
     @given(st.lists(COURSES, max_size=3))
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     def test_any_series_are_cut_within_their_limits(self, drawn: list[tuple[list[float], list[int], float]]) -> None:
         courses = [change.Course(np.array(one), np.full(len(one), error), known) for one, known, error in drawn]
         for course, found in zip(courses, change.find(courses, 1e-3), strict=True):

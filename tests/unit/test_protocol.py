@@ -97,7 +97,7 @@ def strategy(kind: Any) -> st.SearchStrategy[Any]:
 
 
 @pytest.mark.parametrize("name", TYPES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_a_value_comes_back_as_it_was_sent(name: str, data: st.DataObject) -> None:
     value = data.draw(strategy(TYPES[name]))
@@ -112,7 +112,7 @@ SHAPES = st.recursive(
 
 
 @pytest.mark.parametrize("name", TYPES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(shape=SHAPES)
 def test_what_is_taken_is_of_its_type_and_all_else_is_refused(name: str, shape: Any) -> None:
     try:

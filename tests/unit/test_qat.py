@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import paths
@@ -230,7 +230,6 @@ def test_a_processor_that_is_answered_for_is_told() -> None:
     assert done.driver_found == "qatengine v2.0.0, ipsec-mb, not an Intel processor"
 
 
-@settings(deadline=None)
 @given(sizes, st.none() | counts, st.none() | st.integers(0, 1))
 def test_only_what_the_engine_encrypted_itself_is_let_through(size: int, counted: int | None, ktls: int | None) -> None:
     done, _ = deployed()
@@ -261,7 +260,6 @@ def test_a_byte_that_openssl_encrypted_is_told() -> None:
     assert "44 bytes of the payload of 45" in str(done.verify(many).reason)
 
 
-@settings(deadline=None)
 @given(sizes, st.none() | st.integers(0, 10**5))
 def test_a_card_must_have_counted_the_records(size: int, requests: int | None) -> None:
     done, host = deployed(replace(DEBIAN, gcm=ON_CARD), CARD)
@@ -288,7 +286,6 @@ def test_what_could_not_be_proven_is_not_deployed(engine: Engine | None) -> None
 # counters that are numbers in a file
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
 def test_numbers_of_a_mapped_file_are_counters(
     tmp_path_factory: pytest.TempPathFactory, first: int, second: int

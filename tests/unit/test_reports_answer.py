@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import records
@@ -96,7 +96,6 @@ def six(times: str, costs: str) -> dict[tuple[tuple[str, int], Metric], VerdictW
 
 
 class TestSentence:
-    @settings(deadline=None)
     @given(st.text(max_size=200), st.sampled_from(["complete", "running", "interrupted", "failed"]))
     def test_what_is_told_of_kernel_crypto_is_short_too(self, told: str, status: str) -> None:
         of = real_run().head.model_copy(update={"status": status, "verdicts": [], "question": None})
@@ -142,7 +141,6 @@ class TestPicture:
         assert made.rows[0].value == "1.24 ▲ faster" and made.rows[2].marks == ()
         assert [name for name, _, _ in made.lines] == ["one", "paper", "paper-time"]
 
-    @settings(deadline=None)
     @given(st.lists(st.floats(0.02, 50), min_size=3, max_size=3), st.floats(0, 3))
     def test_places_are_on_the_picture_and_in_order(self, ratios: list[float], wide: float) -> None:
         of = head(six("fff", "fff"))
@@ -211,7 +209,6 @@ class TestMap:
             model.crossings == pytest.approx(4, rel=0.01) and model.here.cipher == model.prices["kernel_cipher"].byte_ns
         )
 
-    @settings(deadline=None)
     @given(st.floats(0.01, 100), st.floats(0.5, 500))
     def test_it_is_the_harness_prediction_at_other_prices(self, crossing: float, cipher: float) -> None:
         model = model_of(real_run())
@@ -224,7 +221,6 @@ class TestMap:
         due = prediction.predicted("seconds", model.baseline, model.candidate, prices, model.clear, model.size)
         assert model.gain(gain.Place(crossing, cipher)) == pytest.approx(due)
 
-    @settings(deadline=None)
     @given(st.floats(0.01, 100), st.floats(0.5, 500), st.floats(1, 10))
     def test_dearer_crossings_never_gain_less(self, crossing: float, cipher: float, factor: float) -> None:
         model = model_of(real_run())

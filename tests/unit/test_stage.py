@@ -459,7 +459,7 @@ def test_a_round_that_is_refused_is_made_up_for_by_the_next(tmp_path: Path) -> N
     let_go=st.sets(st.sampled_from(["1MB", "10MB"])),
     broken=st.none() | st.tuples(st.integers(1, 10), st.integers(0, 40)),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_happens_every_cell_that_is_measured_has_its_blocks(
     tmp_path_factory: pytest.TempPathFactory,
     rounds: int,

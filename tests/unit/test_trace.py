@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hosts.onhost.agent import syscalls, trace
@@ -143,7 +143,6 @@ CALLS = st.lists(st.tuples(st.sampled_from(NAMES), ARGUMENTS, RESULTS, st.boolea
 NOISE = ["--- SIGCHLD {si_signo=SIGCHLD, si_pid=7} ---", "+++ exited with 0 +++", "+++ killed by SIGTERM +++"]
 
 
-@settings(deadline=None)
 @given(st.lists(CALLS, min_size=1, max_size=4), st.randoms(use_true_random=False))
 def test_it_does_not_matter_how_the_lines_of_processes_are_interleaved(processes: list[Any], shuffle: Any) -> None:
     calls: Counter[str] = Counter()
@@ -171,7 +170,6 @@ def test_it_does_not_matter_how_the_lines_of_processes_are_interleaved(processes
     assert counted.uncounted == sorted(syscalls.UNCOUNTED & set(calls))
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=60), max_size=5))
 def test_any_text_is_counted_or_refused(odd: list[str]) -> None:
     try:

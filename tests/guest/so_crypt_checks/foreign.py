@@ -43,11 +43,12 @@ from .common import (
     read_all,
     setting,
 )
+from .receiving import F_SETPIPE_SZ
 
 SECONDS = 60 * PATIENCE
 FOREIGN = Path(os.environ.get("FOREIGN", "/nowhere"))
 """Where socat, pv and nc are, and the library so_crypt_preload."""
-F_SETPIPE_SZ, PAGE = 1031, 4096
+PAGE = 4096
 PERL = 'while ($n = sysread(STDIN, $b, 1 + rand(9000))) { print $b } die "$!" unless defined $n'
 
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import filecmp
-import functools
 import os
 import random
 import re
@@ -16,6 +15,12 @@ from pathlib import Path
 from ..checking import eventually, same
 from .common import PLAIN, Case
 from .foreign import FOREIGN, SECONDS
+
+
+def listens(program: str, port: int) -> None:
+    """Wait until it does."""
+    listening = re.compile(rf"^ *\d+: \w+:{port:04X} \w+:0000 0A", re.MULTILINE)
+    eventually(f"{program} does not listen", lambda: bool(listening.search(Path("/proc/net/tcp").read_text())))
 
 
 class Preloaded(Case):
@@ -42,12 +47,7 @@ class Preloaded(Case):
 
         self.addCleanup(end)
 
-        def listens() -> bool:
-            return bool(
-                re.search(rf"^ *\d+: \w+:{port:04X} \w+:0000 0A", Path("/proc/net/tcp").read_text(), re.MULTILINE)
-            )
-
-        eventually(f"{command[0]} does not listen", listens)
+        listens(command[0], port)
 
     def run_it(self, *command: str) -> bytes:
         done = subprocess.run(command, env=self.environment, capture_output=True, timeout=SECONDS, check=False)
@@ -118,8 +118,7 @@ class Preloaded(Case):
                 server = subprocess.Popen(
                     [nc, "-l", "-N", "127.0.0.1", str(port)], env=self.environment, stdin=file, stdout=out
                 )
-                listening = re.compile(rf"^ *\d+: \w+:{port:04X} \w+:0000 0A", re.MULTILINE)
-                eventually("nc does not listen", functools.partial(_found, listening))
+                listens("nc", port)
                 client = subprocess.run(
                     [nc, "-N", "127.0.0.1", str(port)],
                     env=self.environment, input=PLAIN[1000:800_000], capture_output=True, timeout=SECONDS, check=False,
@@ -128,7 +127,3 @@ class Preloaded(Case):
             same(client.stdout, PLAIN[:700_000], "to the client")
             same(back.read_bytes(), PLAIN[1000:800_000], "to the server")
             self.assertEqual(self.made, 2 * (number + 1))
-
-
-def _found(listening: re.Pattern[str]) -> bool:
-    return bool(listening.search(Path("/proc/net/tcp").read_text()))

@@ -234,7 +234,7 @@ class Bytes(Case):
                 self.assertEqual(there(receiver), before - taken)
             self.assertEqual((len(receiver.recv(10**6)), there(receiver)), (5000, 0))
             sender.close()
-            eventually("its end does not arrive", lambda: select.select([receiver], [], [], 0)[0])
+            eventually("its end does not arrive", lambda: bool(select.select([receiver], [], [], 0)[0]))
             self.assertEqual((receiver.recv(10), receiver.recv(10)), (PLAIN[30000:30005], b""))
 
     def test_pages_of_a_pipe_are_left_alone(self) -> None:
