@@ -189,6 +189,10 @@ class Rehearsal(_Model):
     receiver_cpu: float = Field(ge=0)
 
 
+ON_DISK = "files on disk, read cold and written through"
+"""What is said of a suite whose files were not in memory."""
+
+
 class SuiteEntry(_Model):
     """What a suite asked."""
 

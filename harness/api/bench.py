@@ -177,6 +177,10 @@ class Bench:
         variables = {**self.environment, **(more or {})}
         return ["env", *(f"{name}={value}" for name, value in variables.items())] if variables else []
 
+    def places(self, workers: int | None) -> tuple[int, ...]:
+        """The sender's processors that so many workers are kept to, one each; none where they may be anywhere."""
+        return self.facts.usable[:workers] if workers else ()
+
     def port(self) -> int:
         """A port of the sender that no other deployment of this suite uses. Raises Refusal where there is none left."""
         port = self.ports[-1] + 1 if self.ports else FIRST_PORT

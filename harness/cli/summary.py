@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from harness.costs import prediction
 from harness.load import generator, latency
-from harness.record import Cell, Head, SuiteEntry, Verdict
+from harness.record import ON_DISK, Cell, Head, SuiteEntry, Verdict
 from harness.samples import Sample, counted
 from harness.verdicts import answer, linefit
 
@@ -39,7 +39,7 @@ def lines(head: Head, samples: Sequence[Sample]) -> list[str]:
 def _title(suite: SuiteEntry) -> str:
     figure = f" (the paper's Figure {suite.figure})" if suite.figure else ""
     masked = ", user space without AES and vector instructions" if suite.instructions == "masked" else ""
-    disk = ", files on disk, read cold and written through" if suite.files == "disk" else ""
+    disk = f", {ON_DISK}" if suite.files == "disk" else ""
     return f"{suite.name}{figure}{masked}{disk}"
 
 

@@ -99,7 +99,7 @@ def take(
     witness = _witness(deployed, payload, over, load, ran.told.cipher_suite, before, after, tallied)
     facts = witness.facts | ran.seen
     if asked.workers:
-        facts["worker_processors"] = " ".join(map(str, bench.facts.usable[: asked.workers]))
+        facts["worker_processors"] = " ".join(map(str, bench.places(asked.workers)))
     facts |= {"operations": load.window_responses, "generator_full": generator.full(load)}
     ok, spoiled = _checked(opened, deployed, payload, ran.canaries)
     answered = load.window_bytes / deployed.wire_bytes(payload.size)

@@ -42,7 +42,7 @@ class IpsecPerWorker(DataPath):
     def deploy(self, bench: Bench, parameters: Parameters) -> Deployed:
         workers = parameters.workers
         ports = [bench.port() for _ in range(workers or 1)]
-        places = bench.facts.usable[:workers] if workers else (None,)
+        places = bench.places(workers) or (None,)
         log = nginx.access_log(bench, self.name)
         ipsec.make_ready(bench, parameters)
         pairs = {port: ipsec.protect(bench, port, parameters) for port in ports}

@@ -101,7 +101,7 @@ def serve(
     connections come at once, and how many workers serve. ``lane``: that it is one of several.
     """
     at_once, workers = (load.at_once, load.workers) if load else (None, None)
-    places = bench.facts.usable[:workers] if workers else ()
+    places = bench.places(workers)
     if lane:
         workers, places = 1, () if lane.processor is None else (lane.processor,)
     run = f"{bench.directory}/{name}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.record import Cell, Head, Run, SuiteEntry, Verdict
+from harness.record import ON_DISK, Cell, Head, Run, SuiteEntry, Verdict
 from reports import frame, words
 from reports.findings import headline
 
@@ -75,7 +75,7 @@ class Panel:
         limit = self.suite.link_rate_bits_per_second
         far = f", {self.suite.conditions}" if self.suite.conditions else ""
         sent = f"; sent by {self.suite.sent_by}" if self.suite.sent_by else ""
-        sent += "; files on disk, read cold and written through" if self.suite.files == "disk" else ""
+        sent += f"; {ON_DISK}" if self.suite.files == "disk" else ""
         return f"Suite {self.suite.name}; {shown}link rate {words.rate(limit)}{far}{sent}"
 
     @property
