@@ -101,7 +101,7 @@ def load_by(*paths: str, workers: list[int], receive_on: str) -> Profile:
     """A suite of load on kept connections, each of which is dealt to a worker."""
     asked = suite(
         *paths, cipher="aes128gcm", question="load", connection="kept", connections=[32], workers=workers,
-        receive_on=receive_on, seconds=2.0, sizes={"100kB": {"blocks": 1}},
+        receive_on=receive_on, seconds=2.0, sizes={"100kB": {"blocks": 2}},
     )  # fmt: skip
     return profile_of(asked)
 
