@@ -74,9 +74,10 @@ class Where:
     busy: dict[str, float]
     softirq: dict[str, float]
 
-    def spread(self, share: float = 0.25) -> int:
-        """How many processors did so large a part of the fullest one's softirqs."""
-        return sum(part > share * max(self.softirq.values()) for part in self.softirq.values())
+
+def spread(parts: dict[str, float]) -> int:
+    """How many processors did at least a quarter of what the fullest one did."""
+    return sum(part > max(parts.values()) / 4 for part in parts.values())
 
 
 def where(done: Run, path: str, workers: int) -> Where:
@@ -107,14 +108,22 @@ def load_by(*paths: str, workers: list[int], receive_on: str) -> Profile:
 
 
 def test_an_sa_for_each_worker_spreads_what_one_sa_keeps_together(opened: OpenTestbed, tmp_path: Path) -> None:
-    """Softirqs of an SA are where its worker reads: one stays on one processor, and N are spread over N."""
+    """Softirqs of an SA are where its worker reads: one worker's stay on one processor, and N are spread over N."""
     before = [queues(host) for host in (opened.sender, opened.receiver)]
     asked = load_by("ipsec", "ipsec-per-worker", workers=[1, PROCESSORS], receive_on="readers")
     done = run(opened, asked, tmp_path)
     assert [queues(host) for host in (opened.sender, opened.receiver)] == before
     assert done.head.suites[0].conditions == "what arrives is taken where it is read"
     for path in ("ipsec", "ipsec-per-worker"):
-        for workers in (1, PROCESSORS):
-            print(path, workers, where(done, path, workers))
-    for sample in samples_of(done, "ipsec-per-worker"):
-        print(sample.cell, sample.witness)
+        alone = where(done, path, 1)
+        assert (spread(alone.busy), spread(alone.softirq)) == (1, 1), (path, alone)
+    several = where(done, "ipsec-per-worker", PROCESSORS)
+    assert (spread(several.busy), spread(several.softirq)) == (PROCESSORS, PROCESSORS), several
+
+
+def test_what_arrives_is_taken_on_one_processor_where_that_is_asked(opened: OpenTestbed, tmp_path: Path) -> None:
+    asked = load_by("ipsec-per-worker", "http", workers=[PROCESSORS], receive_on="one")
+    done = run(opened, asked, tmp_path)
+    assert done.head.suites[0].conditions == "what arrives is taken on one processor"
+    for path in ("ipsec-per-worker", "http"):
+        print(path, where(done, path, PROCESSORS))
