@@ -122,8 +122,11 @@ def test_an_sa_for_each_worker_spreads_what_one_sa_keeps_together(opened: OpenTe
 
 
 def test_what_arrives_is_taken_on_one_processor_where_that_is_asked(opened: OpenTestbed, tmp_path: Path) -> None:
+    """The first one. What a worker sends has softirqs too, and these stay where it is."""
     asked = load_by("ipsec-per-worker", "http", workers=[PROCESSORS], receive_on="one")
     done = run(opened, asked, tmp_path)
     assert done.head.suites[0].conditions == "what arrives is taken on one processor"
-    for path in ("ipsec-per-worker", "http"):
-        print(path, where(done, path, PROCESSORS))
+    softirq = {path: where(done, path, PROCESSORS).softirq for path in ("ipsec-per-worker", "http")}
+    assert spread(softirq["http"]) == 1, softirq
+    for each in softirq.values():
+        assert max(each, key=lambda number: each[number]) == "0", softirq
