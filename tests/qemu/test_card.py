@@ -16,7 +16,7 @@ from harness.measuring.opened import OpenTestbed
 from harness.record import Cell, Run
 from hosts.crypto import proc_crypto
 from hosts.lab import qemu
-from hosts.remote.host import agent_zip
+from hosts.remote.host import RemoteHost, agent_zip
 from tests.support.guest_checks import run_checks
 from tests.support.lab import connected, place_generator, place_modules
 from tests.support.runs import (
@@ -131,11 +131,17 @@ def test_the_card_has_as_many_requests_at_once_as_the_depth_says(opened: OpenTes
 
 def test_sockets_decipher_by_the_card(opened: OpenTestbed) -> None:
     """The module's receiving side on a driver that answers later because it is a device."""
+    host, before = opened.sender, loaded(opened.sender)
     module = f"SO_CRYPT_MODULE={opened.sender_facts.built['so_crypt']}"
     try:
-        run_checks(opened.sender, Path(__file__).parents[1] / "guest" / "so_crypt_checks", "card", module, seconds=280)
+        run_checks(host, Path(__file__).parents[1] / "guest" / "so_crypt_checks", "card", module, seconds=280)
     finally:
-        opened.sender.run(["rmmod", "so_crypt"])
+        host.run(["rmmod", *(name for name in loaded(host) if name not in before)])
+
+
+def loaded(host: RemoteHost) -> list[str]:
+    """Kernel modules, the newest first."""
+    return [line.split()[0] for line in host.check(["cat", "/proc/modules"]).splitlines()]
 
 
 def codec(opened: OpenTestbed, *commands: str) -> None:
