@@ -4,7 +4,6 @@ could not be told; where record and report are."""
 from __future__ import annotations
 
 import re
-import statistics
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,12 +12,10 @@ from typing import Any
 
 from harness.cli import summary
 from harness.costs import prediction
-from harness.profile import RECEIVING
-from harness.record import Head, Metric, SuiteEntry, Verdict
-from harness.samples import Sample, counted
-from harness.verdicts import answer
+from harness.record import Head, Metric, Verdict
+from harness.samples import Sample
+from harness.verdicts import answer, reasons
 from harness.verdicts.answer import Answer, Place
-from hosts.roles import Role
 
 LINES = 10
 COLUMNS = 100
@@ -163,55 +160,11 @@ def _agrees(verdict: Verdict) -> bool:
 
 def _why(head: Head, found: Answer, samples: Sequence[Sample]) -> Part:
     """What a crossing costs, how many are saved, the cipher's share of the judged host's time, and what limits."""
-    first = next(place.suite for place in found.places if place.time or place.cpu)
-    mine = [place for place in found.places if place.suite == first]
-    suite = next((suite for suite in head.suites if suite.name == first), None)
-    if suite is None:
+    why = reasons.reasons(head, found, samples)
+    if why is None or not why.each:
         return Part(())
-    full, short = [], []
-    role: Role = "receiver" if suite.question in RECEIVING else "sender"
-    call = suite.prices.get("syscall_call_ns") if role == "sender" else None  # it is measured there
-    if call:
-        full.append(f"a system call costs {call / 1e3:.1f} µs here")
-        short.append(f"{call / 1e3:.1f} µs a call")
-    if saved := answer.crossings_saved(suite.crossings, found.paths):
-        crossings, calls = saved
-        full.append(f"{found.paths[0]} saves {crossings:.3g} crossings of each byte and {calls:.0f} calls a MB")
-        short.append(f"{crossings:.3g} crossings a byte saved")
-    share = _cipher_share(head, suite, mine[-1], samples, role)
-    if share is not None:
-        takes = "takes" if share <= 1 else "alone, by its price, would take"  # speeds differed when they were measured
-        full.append(f"the cipher {takes} {share * 100:.0f} % of the {role}'s CPU")
-        short.append(f"the cipher {share * 100:.0f} % of the CPU")
-    limits: dict[str, list[Place]] = {}
-    for place in mine:
-        if place.time and place.time.bottleneck:
-            limits.setdefault(place.time.bottleneck, []).append(place)
-    if limits:
-        limited = [f"the {what}{'' if at == mine else f' at {answer.spots(at)}'}" for what, at in limits.items()]
-        full.append(f"limited by {answer.listed(limited)}")
-        short.append(f"limit: {answer.listed(list(limits))}")
-    why = "Why" if len(mine) == len(found.places) else f"Why, {first}"
-    return Part((f"{why}: {'; '.join(full)}.", f"{why}: {', '.join(short)}.") if full else ())
-
-
-def _cipher_share(head: Head, suite: SuiteEntry, place: Place, samples: Sequence[Sample], role: Role) -> float | None:
-    """How much of the candidate's CPU on a host is the cipher's, by its price; None where that is not known."""
-    verdict = place.time or place.cpu
-    cell = next((cell for cell in head.cells if verdict and cell.id == verdict.candidate), None)
-    if cell is None or cell.path not in suite.taken or cell.driver != "any":
-        return None
-    steps = suite.taken[cell.path]
-    there = steps.sender if role == "sender" else steps.receiver
-    own = [step.price for step in there if step.price in suite.ciphering]
-    prices = [suite.prices.get(f"{name}_byte_ns") for name in own]
-    mine = counted(samples, head.measured).get(cell.id, {}).values()
-    each = [((s.sender if role == "sender" else s.receiver).cpu_seconds, s.bytes) for s in mine]
-    spent = [seconds / size * 1e9 for seconds, size in each if size and seconds]
-    known = [price for price in prices if price is not None]
-    if not known or len(known) < len(prices) or not spent:
-        return None
-    return sum(known) / statistics.median(spent)
+    word = f"Why, {why.suite}" if why.some else "Why"
+    return Part((f"{word}: {why.told()}.", f"{word}: {why.told(short=True)}."))
 
 
 def _not_measured(head: Head) -> Part:

@@ -16,7 +16,7 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from harness.record import Cell, Head, Run, Verdict
-from harness.verdicts import stats
+from harness.verdicts import reasons, stats
 from reports import facts, frame, words
 from reports.drawing import figures, strip
 from reports.drawing import gain as gain_picture
@@ -101,6 +101,7 @@ def render(run: Run) -> Page:
     data |= {"samples": packing.sample_columns(samples, [cell.id for cell in head.cells])}
     found = answer.about(head)
     model = gain.model(head, taken)
+    why = reasons.reasons(head, found, run.samples) if found and found.compared else None
     said = [headline.headline(run, told), *headline.brief(head, told)]
     hosts = facts.side_by_side(head.hosts.get("sender", {}), head.hosts.get("receiver", {}))
     counted, linked = counts(run, samples), links.of_run(head)
@@ -112,6 +113,7 @@ def render(run: Run) -> Page:
         head=head,
         answer=answer.sentence(head, told),
         question=strip.question(head, found) if found else None,
+        why=f"{why.told()}." if why and why.each else "",
         gain=model if isinstance(model, str) else gain_picture.picture(gain.drawn(model)),
         sentences=said,
         contents=firsts.contents(head, sections, absent),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -301,3 +302,6 @@ def test_the_closing_lines_tell_the_receivers_share_of_the_cipher(tmp_path: Path
     assert "the sender's CPU" not in text
     assert "9.0 µs" not in text, "that is the sender's"
     assert "of the receiver's CPU" in text or "% of the CPU" in text, text
+    page = html.unescape(pages.render(run).html).replace("\N{NO-BREAK SPACE}", " ")
+    assert re.search(r"the cipher .* % of the receiver's CPU", page), "the page says why, too"
+    assert "this question is about receiving" in page, "and why it has no map"

@@ -104,4 +104,4 @@ def _try(kernel: GuestKernel) -> str:
         return ""
     # QEMU names the reason in the line before the one by which it gives up
     said = [line.strip() for line in done.stdout.splitlines() if line.strip()][-2:] or ["nothing"]
-    return f"a guest that was booted to try it ended and said last: {'; '.join(said)}"
+    return f"a guest that was booted to try it ended and said last: {'; '.join(said).rstrip('.')}"
