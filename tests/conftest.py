@@ -27,7 +27,8 @@ from hosts.remote.changes import Scope
 from tests.support.lab import connected, obtained, place_modules
 
 # No test asserts a time: machines differ and are shared.
-settings.register_profile("shared", deadline=None)
+settings.register_profile("shared", deadline=None, max_examples=40)
+settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("shared")
 
 MARKS = {
