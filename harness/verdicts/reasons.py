@@ -57,9 +57,10 @@ def reasons(head: Head, found: Answer, samples: Sequence[Sample]) -> Reasons | N
         each.append(Reason(full, f"{crossings:.3g} crossings a byte saved"))
     share = _cipher_share(head, suite, mine[-1], samples, role)
     if share is not None:
-        takes = "takes" if 0 <= share <= 1 else "alone, by its price, would take"  # speeds differed between the two
+        whole = 0 <= share <= 1  # else the machine's speed differed between the two
+        takes, by = ("takes", "") if whole else ("alone, by its price, would take", " by its price")
         full = f"the cipher {takes} {share * 100:.0f} % of the {role}'s CPU"
-        each.append(Reason(full, f"the cipher {share * 100:.0f} % of the CPU"))
+        each.append(Reason(full, f"the cipher{by} {share * 100:.0f} % of the CPU"))
     limits: dict[str, list[Place]] = {}
     for place in mine:
         if place.time and place.time.bottleneck:
