@@ -91,7 +91,7 @@ def _rows(found: Answer) -> Part:
         ]
         return [
             (f"{named[metric].removeprefix('sender ')}, {suite}: " if several else f"{named[metric]:<{len(cpu)}} ")
-            + ", ".join(_interval(place, metric, interval) for place in mine)
+            + _intervals(mine, metric, interval)
             for suite, metric, mine in each
             if mine
         ]
@@ -100,12 +100,19 @@ def _rows(found: Answer) -> Part:
     return Part(("\n".join(full), "\n".join(short), *(["\n".join(short[:2]) + " …"] if short[2:] else [])))
 
 
-def _interval(place: Place, metric: Metric, written: Callable[[Verdict], str]) -> str:
-    verdict = place.verdict(metric)
+def _intervals(places: Sequence[Place], metric: Metric, written: Callable[[Verdict], str]) -> str:
+    """Each place with its interval; numbers of connections that alone differ stand before all of theirs."""
+    numbers = [str(place.connections) for place in places if place.connections and not place.workers]
+    told = [_interval(place.verdict(metric), written) for place in places]
+    if len(numbers) == len(places) > 1 and len({place.size for place in places}) == 1:
+        return f"{'/'.join(numbers)} connections {', '.join(told)}"
+    return ", ".join(f"{answer.spots([place])} {text}" for place, text in zip(places, told, strict=True))
+
+
+def _interval(verdict: Verdict | None, written: Callable[[Verdict], str]) -> str:
     if verdict is None or verdict.ratio is None:
-        return f"{answer.spots([place])} no ratio"
-    doubt = "?" if verdict.verdict == "cannot_tell" else ""
-    return f"{answer.spots([place])} {written(verdict)}{doubt}"
+        return "no ratio"
+    return f"{written(verdict)}{'?' if verdict.verdict == 'cannot_tell' else ''}"
 
 
 def _short(verdict: Verdict) -> str:

@@ -16,7 +16,7 @@ from harness.cli import closing, summary
 from harness.record import Head, QuestionEntry, Run
 from harness.verdicts import answer
 from hosts.lab import kinds
-from tests.support.record_maker import crossings, kernel_crypto_part, make_run, small_parts
+from tests.support.record_maker import crossings, kernel_crypto_part, load_part, make_run, small_parts
 
 MB = 10**6
 PATHS = receiving.beside(paths.discover())
@@ -69,6 +69,17 @@ def test_a_decided_question_is_told_in_ten_lines(made: Run) -> None:
         for off in (-0.02, -0.01, 0, 0.01, 0.02)
     )
     assert "believe no number." in text
+
+
+def test_numbers_of_connections_stand_before_all_of_their_intervals(tmp_path: Path) -> None:
+    run = records.read(make_run(tmp_path, suites=[], parts=[load_part(rates=())]))
+    found = answer.about(run.head)
+    assert found
+    numbers = "/".join(str(place.connections) for place in found.places)
+    rows = [line for line in said(run) if line.startswith(("time ", "sender CPU "))]
+    assert len(rows) == 2, "a line for each metric"
+    for row in rows:
+        assert row.count("[") == len(found.places) and f" {numbers} connections " in row
 
 
 def test_a_cipher_that_costs_more_than_all_was_priced_at_another_speed(made: Run) -> None:
