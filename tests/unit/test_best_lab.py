@@ -32,7 +32,9 @@ def works(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_is_the_default_of_every_profile_that_needs_no_special_lab() -> None:
     beds = {path.stem: profile.load(path.stem).testbeds for path in profile.PROFILES.glob("*.toml")}
-    assert {name for name, named in beds.items() if named != ("auto",)} == {"card-aes128cbc", "kernels-3des"}
+    assert {name for name, named in beds.items() if named != ("auto",)} == {
+        *("card-aes128cbc", "kernels-3des", "load-processors")
+    }
 
 
 def test_where_a_guest_comes_up_it_is_taken(works: None) -> None:
