@@ -39,6 +39,11 @@ class Reasons:
         return ", ".join(one.short for one in self.each) if short else "; ".join(one.full for one in self.each)
 
 
+def judged(suite: SuiteEntry) -> Role:
+    """The host that a suite is about."""
+    return "receiver" if suite.question in RECEIVING else "sender"
+
+
 def reasons(head: Head, found: Answer, samples: Sequence[Sample]) -> Reasons | None:
     """Those of an answer that compared something; None where the record has nothing of its suite."""
     first = next(place.suite for place in found.places if place.time or place.cpu)
@@ -47,7 +52,7 @@ def reasons(head: Head, found: Answer, samples: Sequence[Sample]) -> Reasons | N
     if suite is None:
         return None
     each = []
-    role: Role = "receiver" if suite.question in RECEIVING else "sender"
+    role = judged(suite)
     call = suite.prices.get("syscall_call_ns") if role == "sender" else None  # it is measured there
     if call:
         each.append(Reason(f"a system call costs {call / 1e3:.1f} µs here", f"{call / 1e3:.1f} µs a call"))

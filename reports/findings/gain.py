@@ -18,8 +18,8 @@ import numpy.typing as npt
 from harness.api.steps import CHUNK_BYTES, Price, Steps
 from harness.costs import prediction
 from harness.costs.prediction import Clear
-from harness.profile import RECEIVING
 from harness.record import Cell, Head, SuiteEntry
+from harness.verdicts import reasons
 from harness.verdicts.answer import Answer, crossings_saved
 from reports import older, words
 from reports.findings import answer, headline, kernel_crypto
@@ -150,7 +150,7 @@ def model(head: Head, samples: Columns) -> Model | str:
     if found is None:
         return "This run compared nothing that prices could predict."
     entry = headline.suite_of(head, found.places[0].suite)
-    if entry.question in RECEIVING:
+    if reasons.judged(entry) == "receiver":
         return "A map of other machines is drawn from what the sender does, and this question is about receiving."
     if not entry.prices:
         return "This record holds no prices of this suite's steps, so nothing can be predicted for other machines."

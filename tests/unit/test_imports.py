@@ -82,6 +82,7 @@ REPORTS_MAY = {
     "harness.samples",
     "harness.verdicts.answer",
     "harness.verdicts.linefit",
+    "harness.verdicts.reasons",
     "harness.verdicts.stats",
 }
 REPORTS_MAY |= {"harness.api.steps", "harness.api.words"}  # data: what a record is made of
