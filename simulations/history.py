@@ -176,7 +176,7 @@ def _timed(what: str, results: Path, *arguments: str, fine: Sequence[int] = (0,)
     peak = 0
     while process.poll() is None:
         peak = max(peak, _memory(process.pid))
-        time.sleep(0.1)
+        time.sleep(0.5)
     elapsed = time.monotonic() - started
     if process.returncode not in fine:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")

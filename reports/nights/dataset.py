@@ -1,12 +1,12 @@
 """What each night says, and all samples of all runs, in parts that are read alone: ``results/history``.
 
 ``nights/profile=P/testbed=T/month=M.jsonl``: a line for each run of a month (``reports/nights/history.py``), which is
-what pages and trends are made from. ``samples/profile=P/testbed=T/month=M/RUN.parquet``: a row for each sample of a run
-(``reports/table.py``), partitioned as Hive names folders, so that pages and other programs read it by column and
-partition. ``index.json``: which run is where.
+what pages and trends are made from. ``samples/profile=P/testbed=T/month=M/samples.parquet``: a row for each sample of
+these runs (``reports/table.py``), partitioned as Hive names folders, so that pages and other programs read it by column
+and partition. ``index.json``: which run is where.
 
-All of it is made from the records, whenever anything reads it: a run that is new, changed or gone is read again or left
-out, and so is every run whose part or samples are not as they were left. Texts are plain: fastparquet takes the
+All of it is made from the records, whenever anything reads it: a new run is added to its part, and a part is made again
+of which a run was changed or is gone, or a file is not as it was left. Texts are plain: fastparquet takes the
 categories of one file for those of all.
 """
 
@@ -38,10 +38,13 @@ from reports.table import Columns
 
 FOLDER = "history"
 SAMPLES, NIGHTS, INDEX = "samples", "nights", "index.json"
-UNREAD = "unread"
-"""In the place of a partition: nights of records that cannot be read."""
+ENDINGS = (".jsonl", ".parquet")
+UNREAD, GOING = "unread", "going"
+"""In the place of a partition: nights of records that cannot be read, and of runs that go on. Neither has samples."""
 TOGETHER = 31
 """Runs that one process reads and puts down at once: about a month of one profile on one testbed."""
+ROWS = 40_000
+"""Of a row group: what is read for one run. Small ones take longer to write, large ones to read."""
 COMPRESSION = "SNAPPY"
 """A third larger than ZSTD, and written in two thirds of the time."""
 Beside = Callable[[Path, Head, Night], Any]
@@ -49,16 +52,14 @@ Beside = Callable[[Path, Head, Night], Any]
 
 
 class Known(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A run that the dataset has. ``key``: of its record, empty while it goes on. ``part``: where it is. ``samples``:
-    how the file of its samples was left; None of a record without any."""
+    """A run that the dataset has. ``key``: of its record, empty while it goes on. ``part``: where it is."""
 
     key: str
     part: str
-    samples: str | None
 
 
 class Index(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is where. ``runs`` by folder; ``parts``: by name, how their lines were left."""
+    """What is where. ``runs`` by folder; ``parts``: by name, how their files were left."""
 
     runs: dict[str, Known] = {}
     parts: dict[str, str] = {}
@@ -89,25 +90,27 @@ class History:
         """The keys of the runs of each partition: where one changes, so did what the partition says."""
         found: dict[str, list[str]] = {}
         for folder, known in sorted(self.index.runs.items()):
-            if known.part != UNREAD:
+            if known.part not in (UNREAD, GOING):
                 found.setdefault(partition(known.part), []).append(f"{folder} {known.key}")
         return dict(sorted(found.items()))
 
     def samples(self, run: str, columns: Sequence[str]) -> Columns:
         """These columns of a run's samples, in the order they were taken; of a record without any they are empty."""
         known = self.index.runs.get(run)
-        if known is None or known.samples is None:
+        path = _files(self.results / FOLDER, known.part)[1] if known else None
+        if path is None or not path.exists():
             return {name: np.empty(0, table.COLUMNS[name]) for name in columns}
         from reports.parquet import fastparquet
 
-        path = self.results / FOLDER / SAMPLES / f"{known.part}/{run}.parquet"
-        frame = fastparquet.ParquetFile(str(path)).to_pandas(columns=list(columns))
-        return {name: frame[name].to_numpy() for name in columns}
+        whole = fastparquet.ParquetFile(str(path))  # its own filter of rows leaves wrong numbers where some are missing
+        groups = whole.to_pandas(columns=list({"run", *columns}), filters=[("run", "==", run)])
+        mine = groups["run"].to_numpy() == run
+        return {name: groups[name].to_numpy()[mine] for name in columns}
 
     def of(self, runs: Iterable[str]) -> set[str]:
         """The partitions of runs, by folder."""
         known = (self.index.runs.get(run) for run in runs)
-        return {partition(one.part) for one in known if one and one.part != UNREAD}
+        return {partition(one.part) for one in known if one and one.part not in (UNREAD, GOING)}
 
 
 def named(profile: str, testbed: str) -> str:
@@ -152,21 +155,16 @@ def _update(results: Path, folder: Path, progress: Progress, beside: Beside | No
     folder.mkdir(parents=True, exist_ok=True)
     with _held(folder / "lock"):
         index = _load(folder)
-        lines, samples = _stamps(folder / NIGHTS, ".jsonl"), _stamps(folder / SAMPLES, ".parquet")
-        sound = {part for part, stamp in index.parts.items() if stamp == lines.get(part)}
-        stay = {
-            name: one
-            for name, one in index.runs.items()
-            if one.part in sound and one.key == keys.get(name) and one.samples == samples.get(f"{one.part}/{name}")
-        }
-        strange = samples.keys() - {f"{one.part}/{name}" for name, one in stay.items()}
-        if len(stay) == len(index.runs) == len(runs) and sound == index.parts.keys() == lines.keys() and not strange:
-            return History(results, index)
-        for part in {one.part for name, one in index.runs.items() if name not in stay} | (lines.keys() - sound):
-            _keep(folder, part, {name for name, one in stay.items() if one.part == part})
-        for name in strange:
-            (folder / SAMPLES / f"{name}.parquet").unlink()
+        changed = {one.part for name, one in index.runs.items() if one.key != keys.get(name)}
+        sound = {part for part, left in index.parts.items() if part not in changed and left == _left(folder, part)}
+        stay = {name: one for name, one in index.runs.items() if one.part in sound}
+        kept = {path for part in sound for path in _files(folder, part)}
+        strange = [path for path in folder.rglob("*") if path.suffix in ENDINGS and path not in kept]
         fresh = [path for name, path in runs.items() if name not in stay]
+        if not strange and not fresh and sound == index.parts.keys():
+            return History(results, index)
+        for path in strange:
+            path.unlink()
         read = 0
         made: dict[str, Any] = {}
         for found, more in parallel.each(partial(_take, folder, beside), _batches(fresh), "reports.parquet"):
@@ -174,8 +172,7 @@ def _update(results: Path, folder: Path, progress: Progress, beside: Beside | No
             made |= more
             progress(f"history: {next(iter(found))}", read / len(fresh))
             read += len(found)
-        lines = _stamps(folder / NIGHTS, ".jsonl")
-        index = Index(stay, {part: lines[part] for part in sorted({one.part for one in stay.values()})})
+        index = Index(stay, {part: _left(folder, part) for part in sorted({one.part for one in stay.values()})})
         _replace(folder / INDEX, msgspec.json.encode(index))
     (results / "history.jsonl").unlink(missing_ok=True)  # of earlier versions
     return History(results, index, made)
@@ -196,12 +193,17 @@ def _load(folder: Path) -> Index:
 
 
 def _nights(folder: Path, part: str) -> list[Night]:
-    return msgspec.json.Decoder(Night).decode_lines((folder / NIGHTS / f"{part}.jsonl").read_bytes())
+    return msgspec.json.Decoder(Night).decode_lines(_files(folder, part)[0].read_bytes())
 
 
-def _stamps(folder: Path, ending: str) -> dict[str, str]:
-    """How the files below a folder are now that have this ending, by path without it."""
-    return {str(path.relative_to(folder))[: -len(ending)]: history.stamp(path) for path in folder.rglob(f"*{ending}")}
+def _files(folder: Path, part: str) -> tuple[Path, Path]:
+    """The lines of a part, and its samples, which it may have none of."""
+    return folder / NIGHTS / f"{part}.jsonl", folder / SAMPLES / part / "samples.parquet"
+
+
+def _left(folder: Path, part: str) -> str:
+    """Changes when one of a part's files does."""
+    return " ".join(map(history.stamp, _files(folder, part)))
 
 
 def _batches(paths: Sequence[Path]) -> list[list[Path]]:
@@ -214,21 +216,30 @@ def _batches(paths: Sequence[Path]) -> list[list[Path]]:
 
 def _take(folder: Path, beside: Beside | None, paths: Sequence[Path]) -> tuple[dict[str, Known], dict[str, Any]]:
     """Read records and put down what they hold; where each went, and what was made beside it."""
-    parts: dict[str, list[Night]] = {}
+    parts: dict[str, tuple[list[Night], list[Columns]]] = {}
     found: dict[str, Known] = {}
     made: dict[str, Any] = {}
     for path in paths:
         night, head, columns = _read(path)
-        part = UNREAD if head is None else f"{named(night.profile, night.testbed)}/month={night.started[:7]}"
-        parts.setdefault(part, []).append(night)
-        samples = _sampled(folder / SAMPLES / part / f"{path.name}.parquet", columns) if columns else None
-        found[path.name] = Known(night.key, part, samples)
+        part = _part(night)
+        nights, samples = parts.setdefault(part, ([], []))
+        nights.append(night)
+        if columns and len(columns["run"]) and part not in (UNREAD, GOING):
+            samples.append(columns)
+        found[path.name] = Known(night.key, part)
         if beside and head and (one := beside(path, head, night)) is not None:
             made[path.name] = one
-    with _held(folder / "parts.lock"):
-        for part, nights in parts.items():
-            _add(folder, part, nights)
+    for part, (nights, samples) in parts.items():
+        _add(folder, part, nights, samples)
     return found, made
+
+
+def _part(night: Night) -> str:
+    if night.problem is not None:
+        return UNREAD
+    if night.status == "running":
+        return GOING
+    return f"{named(night.profile, night.testbed)}/month={night.started[:7]}"
 
 
 def _read(path: Path) -> tuple[Night, Head | None, Columns | None]:
@@ -244,39 +255,31 @@ def _read(path: Path) -> tuple[Night, Head | None, Columns | None]:
         return history.unreadable(path, error), None, None
 
 
-def _add(folder: Path, part: str, nights: Sequence[Night]) -> None:
-    """Add runs that a part does not have."""
-    lines = folder / NIGHTS / f"{part}.jsonl"
+def _add(folder: Path, part: str, nights: Sequence[Night], samples: Sequence[Columns]) -> None:
+    """Add runs that a part does not have. Another process may have some of the same part."""
+    lines, rows = _files(folder, part)
     lines.parent.mkdir(parents=True, exist_ok=True)
-    before = lines.read_bytes() if lines.exists() else b""
-    _replace(lines, before + msgspec.json.Encoder().encode_lines(list(nights)))
+    with _held(lines.with_name("lock")):
+        if samples:
+            _write(rows, {name: np.concatenate([one[name] for one in samples]) for name in table.COLUMNS})
+        before = lines.read_bytes() if lines.exists() else b""
+        _replace(lines, before + msgspec.json.Encoder().encode_lines(list(nights)))
 
 
-def _sampled(path: Path, columns: Columns) -> str | None:
-    """Put a run's samples down; how the file was left, or None where there are none."""
+def _write(path: Path, columns: Columns) -> None:
+    """Put samples down behind those that are there."""
     from reports.parquet import fastparquet
 
-    frame = pd.DataFrame(columns, copy=False)
-    if not len(frame):
-        return None
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}")
+    if more := path.exists():
+        shutil.copyfile(path, new)
     missing = [name for name, kind in table.COLUMNS.items() if kind == "float64"]
     fastparquet.write(
-        str(new), frame, compression=COMPRESSION, object_encoding="utf8", has_nulls=missing, write_index=False,
-        row_group_offsets=[0], stats=False,
+        str(new), pd.DataFrame(columns, copy=False), compression=COMPRESSION, object_encoding="utf8",
+        has_nulls=missing, write_index=False, row_group_offsets=ROWS, stats=["run"], append=more,
     )  # fmt: skip
     new.replace(path)
-    return history.stamp(path)
-
-
-def _keep(folder: Path, part: str, names: set[str]) -> None:
-    """Leave only these runs in a part's lines; nothing of it where there are none."""
-    lines = folder / NIGHTS / f"{part}.jsonl"
-    nights = [night for night in _nights(folder, part) if night.folder in names] if names else []
-    lines.unlink(missing_ok=True)
-    if nights:
-        _add(folder, part, nights)
 
 
 @contextmanager

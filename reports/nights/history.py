@@ -9,7 +9,7 @@ year of them becomes series in less than half the time.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +22,7 @@ from hosts.errors import HarnessError
 from reports import words
 from reports.table import Columns, Table, table
 
-VERSION = 7
+VERSION = 8
 """Of what is kept of a run."""
 
 
@@ -197,24 +197,17 @@ def of(path: Path, key: str, head: Head, samples: Columns, lost: str | None = No
     )
 
 
-def _ratios(head: Head, numbers: Table) -> list[Ratio]:
-    """Of all pairs that the run's verdicts compare, in their order."""
+def _ratios(head: Head, numbers: Table) -> Iterator[Ratio]:
+    """Of all pairs that the run's verdicts compare, a metric after the other."""
     places = {cell.id: n for n, cell in enumerate(head.cells) if cell.outcome == "measured"}
-    compared = dict.fromkeys((v.metric, v.baseline, v.candidate) for v in head.verdicts)
-    pairs: dict[Metric, list[tuple[str, str]]] = {}
-    for metric, *pair in compared:
-        if pair[0] in places and pair[1] in places:
-            pairs.setdefault(metric, []).append((pair[0], pair[1]))
-    found = {
-        (metric, *pair): mean
-        for metric, some in pairs.items()
-        for pair, mean in zip(some, numbers.means(some, metric), strict=True)
-    }
-    return [
-        Ratio(places[a], places[b], metric, _short(mean[0]), _short(mean[1]), mean[2])
-        for metric, a, b in compared
-        if (mean := found.get((metric, a, b)))
-    ]
+    pairs: dict[Metric, dict[tuple[str, str], None]] = {}
+    for one in head.verdicts:
+        if one.baseline in places and one.candidate in places:
+            pairs.setdefault(one.metric, {})[one.baseline, one.candidate] = None
+    for metric, some in pairs.items():
+        for (a, b), mean in zip(some, numbers.means([*some], metric), strict=True):
+            if mean:
+                yield Ratio(places[a], places[b], metric, _short(mean[0]), _short(mean[1]), mean[2])
 
 
 def _utc(moment: datetime) -> datetime:

@@ -106,9 +106,11 @@ def put(folder: Path, page: pages.Page) -> None:
 
 def forget(folder: Path) -> None:
     """Remove a page that this package made, and its folder if nothing else is in it."""
+    if not folder.is_dir():
+        return
     for name in FILES:
         (folder / name).unlink(missing_ok=True)
-    if folder.is_dir() and not any(folder.iterdir()):
+    if not any(folder.iterdir()):
         folder.rmdir()
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from reports import words
 from reports.nights import dataset
-from reports.nights.change import FEWEST, Change
+from reports.nights.change import FEWEST, Change, Values
 from reports.nights.nightly import Told, places
 from reports.nights.series import Found, Group, Series, changes
 from reports.site import pages
@@ -226,17 +226,16 @@ def _row(
     seconds: Mapping[str, Sequence[float | None]],
     found: Sequence[Found],
 ) -> Row:
-    ratios: list[float | None] = [None] * len(group.nights)
-    for place, value in zip(series.places, np.exp(series.values).tolist(), strict=True):
-        ratios[place] = value
+    ratios = np.full(len(group.nights), np.nan)
+    ratios[list(series.places)] = known = np.exp(series.values)
     times = seconds.get(series.candidate, [])
-    low, high = min(v for v in ratios if v is not None), max(v for v in ratios if v is not None)
+    low, high = float(known.min()), float(known.max())
     return Row(
         suite=series.suite,
         candidate=series.candidate,
         baseline=series.baseline,
         metric=words.METRICS[series.metric],
-        newest=float(np.exp(series.values[-1])),
+        newest=float(known[-1]),
         seconds=times[-1] if times else None,
         nights=len(series.values),
         low=low,
@@ -269,7 +268,7 @@ def _levels(found: Sequence[Found], across: Sequence[int], low: float, high: flo
     return "".join(parts)
 
 
-def path(values: Sequence[float | None], across: Sequence[int], breaks: set[int]) -> str:
+def path(values: Sequence[float | None] | Values, across: Sequence[int], breaks: set[int]) -> str:
     """Values as an SVG path over the whole height; None and ``breaks`` (before these places) interrupt it."""
     numbers = np.array(values, dtype=float)
     known = ~np.isnan(numbers)

@@ -94,6 +94,11 @@ def _fleet(options: argparse.Namespace) -> int:
     results = options.results.absolute()
     known = [nights.read(folder) for folder in nights.folders(results)]
     night = _night(plan, known, options.new)
+    if not options.scheduler and (away := [bed.name for bed in plan.testbeds if bed.source is None]):
+        raise ConfigError(
+            f"{', '.join(away)}: {options.file} has only the name, so a worker elsewhere has to offer it",
+            next_step="--scheduler ADDRESS --tls DIR name the scheduler that its worker offers it to",
+        )
     _handle(_stop)
     lines = Lines()
     folder = results / nights.FOLDER / night.night

@@ -301,6 +301,14 @@ def test_a_night_is_not_continued_by_another_plan(tmp_path: Path, capsys: pytest
     assert "was planned otherwise than the fleet's file is now" in said and "--new begins another night" in said
 
 
+def test_what_is_driven_elsewhere_needs_a_scheduler(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan(tmp_path, FLEET)
+    assert main(["fleet", str(tmp_path / "two.toml"), "--results", str(tmp_path / "results")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("berlin-3: ") and "--scheduler ADDRESS" in said
+    assert not (tmp_path / "results").exists(), "no night has begun"
+
+
 def test_a_night_in_a_terminal_is_a_line_for_each_testbed() -> None:
     one = night(entry("lab", "esp", minutes=30), entry("lab", "servers"), entry("berlin-3", "esp"))
     rules.note(one.entries[0], 0, Attempt(outcome="running", run_id="r", started=NOW))

@@ -374,7 +374,7 @@ class TestIndex:
         files = [
             path for path in (tmp_path / dataset.FOLDER).rglob("*") if path.suffix in (".json", ".jsonl", ".parquet")
         ]
-        assert len(files) == 1 + 1 + 3
+        assert len(files) == 1 + 1 + 1, "an index, and a month's nights and samples"
         for path in files:
             whole = path.read_bytes()
             for damage in (b"", b"{", whole[: len(whole) // 2], b"\xff"):
@@ -386,28 +386,49 @@ class TestIndex:
         assert dataset.again(tmp_path).nights() == first
 
     def test_only_what_changed_is_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        one, two = (make_run(tmp_path, seed=seed, blocks=3) for seed in (1, 2))
+        one, two, later = (make_run(tmp_path, seed=seed, blocks=3) for seed in (1, 2, 3))
+        _head(later, started="2026-12-24T20:15:00+02:00")
         dataset.update(tmp_path)
-        read: list[str] = []
-        reader = records.essences
-
-        def seen(path: Path) -> tuple[list[Essence], list[str]]:
-            read.append(path.name)
-            return reader(path)
-
-        monkeypatch.setattr(records, "essences", seen)
+        read = _seen(monkeypatch)
         dataset.update(tmp_path)
         assert read == []
-        with (two / "samples.jsonl").open("a") as file:
+        with (later / "samples.jsonl").open("a") as file:
             file.write('{"cell": "cut off')
         made = dataset.update(tmp_path).nights()
-        assert read == [two.name]
-        assert [bool(night.lost) for night in made] == [False, True]
+        assert read == [later.name]
+        assert [bool(night.lost) for night in made] == [False, False, True]
         shutil.rmtree(one)
-        assert [night.folder for night in dataset.update(tmp_path).nights()] == [two.name]
-        assert set(samples_of(tmp_path)["run"]) == {two.name}
-        assert read == [two.name]
-        assert [path.stem for path in (tmp_path / dataset.FOLDER).rglob("*.parquet")] == [two.name]
+        assert [night.folder for night in dataset.update(tmp_path).nights()] == [two.name, later.name]
+        assert set(samples_of(tmp_path)["run"]) == {two.name, later.name}
+        assert read == [later.name, two.name], "what is left of its month is put down again"
+        shutil.rmtree(later)
+        dataset.update(tmp_path)
+        (left,) = (tmp_path / dataset.FOLDER).rglob("*.parquet")
+        assert left.parent.name == "month=2026-01" and read == [later.name, two.name]
+
+    def test_a_new_run_is_added_to_its_month(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for seed in (1, 2):
+            make_run(tmp_path, seed=seed, blocks=3)
+        dataset.update(tmp_path)
+        new = make_run(tmp_path, seed=3, blocks=4)
+        read = _seen(monkeypatch)
+        dataset.update(tmp_path)
+        assert read == [new.name]
+        (path,) = (tmp_path / dataset.FOLDER).rglob("*.parquet")
+        added, rows = pd.read_parquet(path), samples_of(tmp_path)
+        assert len(added) == len(rows) == sum(len(records.read(path).samples) for path in records.list_runs(tmp_path))
+        nights = dataset.again(tmp_path).nights()
+        assert nights == dataset.update(tmp_path).nights() and len(nights) == 3
+        pd.testing.assert_frame_equal(pd.read_parquet(path), added)
+        pd.testing.assert_frame_equal(samples_of(tmp_path), rows)
+
+    def test_samples_in_parts_of_earlier_versions_go(self, tmp_path: Path) -> None:
+        make_run(tmp_path, blocks=3)
+        rows = samples_of(tmp_path)
+        (path,) = (tmp_path / dataset.FOLDER).rglob("*.parquet")
+        shutil.copyfile(path, path.with_name("another.parquet"))
+        pd.testing.assert_frame_equal(samples_of(tmp_path), rows)
+        assert [one.name for one in path.parent.iterdir()] == [path.name]
 
     def test_an_update_that_was_stopped_leaves_nothing_twice(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -477,11 +498,18 @@ class TestIndex:
         kinds = {"text": "object", "integer": "int64", "boolean": "bool", "double": "float64"}
         assert {name: kinds[kind] for name, kind in listed} == table.COLUMNS
 
-    def test_a_run_that_goes_on_is_read_again(self, tmp_path: Path) -> None:
+    def test_a_run_that_goes_on_is_read_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        done = make_run(tmp_path, blocks=3)
+        dataset.update(tmp_path)
         writer = Writer(tmp_path, head("r"))
-        assert [night.status for night in dataset.update(tmp_path).nights()] == ["running"]
+        read = _seen(monkeypatch)
+        for _ in range(2):
+            past = dataset.update(tmp_path)
+            assert [night.status for night in past.nights()] == ["complete", "running"]
+            assert past.of(["r", done.name]) == set(past.partitions()) and not len(past.samples("r", ["cell"])["cell"])
         writer.finish("complete")
-        assert [night.status for night in dataset.update(tmp_path).nights()] == ["complete"]
+        assert [night.status for night in dataset.update(tmp_path).nights()] == ["complete", "complete"]
+        assert read == ["r", "r", "r"]
 
     def test_numbers_at_the_edge_of_what_can_be_held(self, tmp_path: Path) -> None:
         path = make_run(tmp_path, blocks=4, sizes=[MB])
@@ -605,6 +633,19 @@ class TestCommand:
 
 
 Damage = Callable[[Path], None]
+
+
+def _seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The runs whose samples are read from now on."""
+    read: list[str] = []
+    reader = records.essences
+
+    def seen(path: Path) -> tuple[list[Essence], list[str]]:
+        read.append(path.name)
+        return reader(path)
+
+    monkeypatch.setattr(records, "essences", seen)
+    return read
 
 
 def _head(path: Path, **changes: object) -> None:

@@ -248,7 +248,7 @@ def test_every_line_is_a_whole_sample_or_damage(tmp_path: Path, line: str, read:
 
 @given(st.lists(samples, min_size=1, max_size=3), st.data())
 @settings(max_examples=150)
-def test_read_at_once_or_line_by_line_a_damaged_file_is_the_same(
+def test_of_a_damaged_file_all_is_read_or_nothing_but_its_last_line_is_left_out(
     tmp_path_factory: pytest.TempPathFactory, some: list[Sample], data: st.DataObject
 ) -> None:
     path = tmp_path_factory.mktemp("r") / "run"
