@@ -180,7 +180,7 @@ def _why(head: Head, found: Answer, samples: Sequence[Sample]) -> Part:
         short.append(f"{crossings:.3g} crossings a byte saved")
     share = _cipher_share(head, suite, mine[-1], samples, role)
     if share is not None:
-        takes = "takes" if share <= 1 else "alone, by its price, would take"  # speeds differed when they were measured
+        takes = "takes" if 0 <= share <= 1 else "alone, by its price, would take"  # speeds differed between the two
         full.append(f"the cipher {takes} {share * 100:.0f} % of the {role}'s CPU")
         short.append(f"the cipher {share * 100:.0f} % of the CPU")
     limits: dict[str, list[Place]] = {}

@@ -217,6 +217,21 @@ class TestCosts:
         assert len(rows) == len(PRICES), "the cheapest call has no price for a byte"
         assert costs.prices([priced({}), priced({})]) == []
 
+    @pytest.mark.parametrize(
+        ("rounds", "said"),
+        [
+            ([-900.0, 200.0, -1100.0, 600.0], "within noise of zero: -0.3 ± 1.3"),
+            ([-900.0, -1000.0, -1100.0], "below zero: -1 ± 0.25"),
+            ([-900.0, -1000.0], "below zero, in too few rounds to tell noise: -0.95"),
+            ([], "below zero, in too few rounds to tell noise: -0.95"),
+        ],
+    )
+    def test_what_came_out_below_zero_is_shown_as_it_came(self, rounds: list[float], said: str) -> None:
+        entry = priced({"kernel_cipher_call_ns": -950.0, "read_byte_ns": 0.0})
+        entry.prices_by_round = [{"kernel_cipher_call_ns": one} for one in rounds]
+        shown = {price.step: price.values for price in costs.prices([entry])}
+        assert shown == {"kernel_cipher": (said,), "read": ("0",)}
+
     def test_a_record_says_what_its_steps_are_called_and_in_which_order(self) -> None:
         own = priced({"read_byte_ns": 1.0, "stamp_byte_ns": 2.0, "other_byte_ns": 3.0})
         own.steps = {"stamp": "stamping each packet", "read": "reading anew"}
