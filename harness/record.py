@@ -215,7 +215,8 @@ class SuiteEntry(_Model):
     prices: dict[str, float] = {}
     """What steps cost on the sender, where a ratio was predicted: ``{step}_call_ns``, ``{step}_byte_ns``.
 
-    Medians of ``prices_by_round``; in older records the fastest of one measurement."""
+    Medians of ``prices_by_round``; in older records the fastest of one measurement. What is a difference of two
+    measurements may be below zero; in older records it is zero then."""
     prices_by_round: list[dict[str, float]] = []
     """The same as each round measured it; in no older record."""
     rehearsals: list[Rehearsal] = []

@@ -21,6 +21,7 @@ from hosts.offloads import Offload
 from hosts.onhost.agent.afalg import FIPS, RESTRICT
 from hosts.quiet import Quietness
 from hosts.remote.host import RemoteHost
+from hosts.renamed import known_as
 
 PROGRAMS: dict[str, tuple[list[str], str]] = {
     # program: how it tells its version, and the pattern of the line that does
@@ -134,12 +135,12 @@ class Facts:
         return [name for name in programs if not self.programs.get(name)]
 
     def lacking(self, modules: tuple[str, ...]) -> list[str]:
-        """Which of these kernel modules are neither loadable nor built in."""
-        return [name for name in modules if name.replace("-", "_") not in self.modules]
+        """Which of these kernel modules are neither loadable nor built in, by no name of theirs."""
+        return [name for name in modules if self.modules.isdisjoint(known_as(name))]
 
     def refused(self, modules: tuple[str, ...]) -> list[str]:
         """Which of these are disabled there, each with how."""
-        names = [name.replace("-", "_") for name in modules]
+        names = [name for module in modules for name in known_as(module)]
         return [f"{name} is disabled ({how})" for name in names if (how := self.disabled.get(name))]
 
 

@@ -19,6 +19,7 @@ from hosts.programs import Program, in_image, on_host
 from hosts.remote import changes
 from hosts.remote.changes import Scope
 from hosts.remote.host import RemoteHost
+from hosts.renamed import known_as
 
 LINK_PORT = 18070
 """Of the sender, where the link is tested."""
@@ -79,16 +80,20 @@ class Carried:
 def load(host: RemoteHost, scope: Scope, *modules: str, sticky: bool = False) -> None:
     """Load those of these kernel modules that a host has, as a change that is undone with ``scope``.
 
-    A kernel may have others built in or under another name: whether it can do what they are for is found by trying.
+    Newer kernels have some by another name (``hosts/renamed.py``), and any may have others built in: whether it can do
+    what they are for is found by trying.
     What its administrator disabled (modprobe.d(5): ``install NAME /bin/false``) is not listed, and left alone.
     ``sticky``: the kernel may not let go of them any more.
     """
     loaded = {line.split()[0] for line in (host.read([MODULES])[MODULES] or "").splitlines()}
-    wanted = [module for module in modules if module.replace("-", "_") not in loaded]
+    wanted = [module for module in modules if loaded.isdisjoint(known_as(module))]
     if not wanted:
         return
-    # of names that it does not know it says nothing
-    listed = host.look(["modprobe", "--quiet", "--all", "--show-depends", *wanted]).stdout
+    show = ["modprobe", "--quiet", "--all", "--show-depends"]  # of names that it does not know it says nothing
+    listed = host.look([*show, *wanted]).stdout
+    there = {word.rpartition("/")[2].partition(".")[0].replace("-", "_") for word in listed.split()}
+    if later := [name for module in wanted for name in known_as(module)[1:] if known_as(module)[0] not in there]:
+        listed += host.look([*show, *later]).stdout
     if missing := [module for module in needed(listed) if module not in loaded]:
         scope.apply(changes.modules(*missing, sticky=sticky))
 

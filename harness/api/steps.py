@@ -67,7 +67,10 @@ class Steps:
 
 @dataclass(frozen=True)
 class Price:
-    """What a step costs on its host: nanoseconds each time and for each byte."""
+    """What a step costs on its host: nanoseconds each time and for each byte.
+
+    As it was measured: a difference of two measurements may come out below zero, and then is what noise leaves.
+    """
 
     call_ns: float
     byte_ns: float
@@ -78,5 +81,5 @@ class Price:
 
 def from_two(small: tuple[int, float], large: tuple[int, float]) -> Price:
     """The price that fits two measurements of (bytes, nanoseconds) for one operation."""
-    byte = max(0.0, (large[1] - small[1]) / (large[0] - small[0]))
-    return Price(max(0.0, small[1] - byte * small[0]), byte)
+    byte = (large[1] - small[1]) / (large[0] - small[0])
+    return Price(small[1] - byte * small[0], byte)

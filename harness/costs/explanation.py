@@ -169,7 +169,7 @@ class Explanation:
         if steps.way.calls == "packets":
             null = replace(self.suite.parameters, cipher=CIPHERS["null"])
             return rehearsal.deployed(self.paths[path].deploy(bench.beside(f"null-{path}"), null))
-        if datapath.COUNT not in known:
+        if datapath.COUNT not in known or known[datapath.COUNT].byte_ns <= 0:
             raise Refusal("what a count takes is not known")
         work_ns = prediction.standing_in(steps, known)
         served = rehearsal.serve(bench, path, steps.way, work_ns, known[datapath.COUNT].byte_ns)

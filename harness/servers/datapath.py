@@ -257,7 +257,7 @@ def parse_costs(lines: Iterable[Mapping[str, Any]]) -> dict[str, Price]:
     told = {line["what"]: line for line in lines if line.get("event") == "cost"}
     try:
         clock = told["clock"]["once"]["median_ns"]
-        call = max(0.0, told["syscall"]["once"]["median_ns"] - clock)
+        call = told["syscall"]["once"]["median_ns"] - clock
         found = {"syscall": Price(call, 0.0)}
         for what, name in (
             ("read", "read"),
@@ -279,13 +279,13 @@ def parse_costs(lines: Iterable[Mapping[str, Any]]) -> dict[str, Price]:
         raise ValueError(f"datapath costs told nothing of {error}") from error
     if "tcp_send" in found and "tcp_sendfile" in found:
         sending, mapped = found.pop("tcp_send"), found.pop("tcp_sendfile")
-        found["tcp_copy"] = Price(sending.call_ns, max(0.0, sending.byte_ns - mapped.byte_ns))
+        found["tcp_copy"] = Price(sending.call_ns, sending.byte_ns - mapped.byte_ns)
     if COUNT in found:
         found[COUNT] = Price(clock, found[COUNT].byte_ns)  # what work costs beyond what it says that it took
     if "devcrypto_cipher" in told:
         found["kernel_cipher"] = _beyond(told["devcrypto_cipher"], told["devcrypto_map"])
     elif "cipher" in found:
-        found["kernel_cipher"] = Price(max(0.0, found["cipher"].call_ns - call), found["cipher"].byte_ns)
+        found["kernel_cipher"] = Price(found["cipher"].call_ns - call, found["cipher"].byte_ns)
     return found
 
 

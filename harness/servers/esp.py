@@ -57,7 +57,7 @@ def kernel_hash(bench: Bench, role: Role, parameters: Parameters, syscall: Price
 def hash_price(told: Costs, syscall: Price, calls: int) -> Price:
     """The kernel's own part of a digest that was asked for from user space, in so many calls."""
     asked = price_of(told)
-    return Price(max(0.0, asked.call_ns - calls * syscall.call_ns), asked.byte_ns)
+    return Price(asked.call_ns - calls * syscall.call_ns, asked.byte_ns)
 
 
 PRICES = PriceSource(

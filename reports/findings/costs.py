@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.costs import prediction
 from harness.record import SuiteEntry, Verdict
+from harness.verdicts import linefit
 from reports import older, words
 
 CALL, BYTE = "_call_ns", "_byte_ns"
@@ -16,7 +18,10 @@ UNKNOWN = "not measured"
 
 @dataclass(frozen=True)
 class Price:
-    """What a step costs in each of several places, for every call or every byte, in words."""
+    """What a step costs in each of several places, for every call or every byte, in words.
+
+    A cost that came out below zero says so, with its 95 % interval over the run's rounds where there are enough.
+    """
 
     step: str
     name: str
@@ -30,15 +35,29 @@ def prices(suites: Sequence[SuiteEntry]) -> list[Price]:
     ordered = [step + end for step in steps for end in (CALL, BYTE)]
     recorded = list(dict.fromkeys(name for suite in suites for name in suite.prices))
     names = [name for name in ordered if name in recorded] + [name for name in recorded if name not in ordered]
-    return [_price(name, steps, [suite.prices.get(name) for suite in suites]) for name in names if name not in NOTHING]
+    return [_price(name, steps, suites) for name in names if name not in NOTHING]
 
 
-def _price(name: str, steps: Mapping[str, str], values: Sequence[float | None]) -> Price:
+def _price(name: str, steps: Mapping[str, str], suites: Sequence[SuiteEntry]) -> Price:
     step = next((name.removesuffix(end) for end in (CALL, BYTE) if name.endswith(end)), name)
     call = name.endswith(CALL)
-    shown = tuple(UNKNOWN if value is None else words.number(value / 1e3 if call else value, 3) for value in values)
+    shown = tuple(_shown(suite, name, 1e3 if call else 1.0) for suite in suites)
     unit = "µs per call" if call else "ns per byte" if name.endswith(BYTE) else "ns"
     return Price(step, steps.get(step, step), unit, shown)
+
+
+def _shown(suite: SuiteEntry, name: str, unit: float) -> str:
+    value = suite.prices.get(name)
+    if value is None:
+        return UNKNOWN
+    if value >= 0:
+        return words.number(value / unit, 3)
+    rounds = [one[name] / unit for one in suite.prices_by_round if name in one]
+    found = linefit.estimate(rounds or [value / unit], floor=-math.inf)
+    if found.high is None:
+        return f"below zero, in too few rounds to tell noise: {words.number(value / unit, 3)}"
+    what = "within noise of zero" if found.high >= 0 else "below zero"
+    return f"{what}: {words.number(found.mean, 3)} ± {words.number(found.high - found.mean, 2)}"
 
 
 def agrees(verdict: Verdict) -> bool | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from harness.record import Cell, Head, Run, Verdict
+from harness.record import Cell, Head, Run, SuiteEntry, Verdict
 from reports import frame, words
 from reports.findings import costs, headline, kernel_crypto, panels
 from reports.findings.kernel_crypto import KernelCrypto
@@ -22,7 +22,7 @@ class Kernel:
 
     run: Run
     release: str
-    """Its kernel's, in full."""
+    """Its kernel's, in full; the testbed's name where the run ended before that was known."""
     label: str
     """Tells it from the others."""
     cells: pd.DataFrame
@@ -30,10 +30,17 @@ class Kernel:
     panels: list[Panel]
     crypto: list[KernelCrypto]
 
+    @property
+    def ended(self) -> str:
+        """How its run ended before all was measured, and why; empty where it is complete."""
+        head = self.run.head
+        return "" if head.status == "complete" else f"{head.status}: {head.reason or 'nobody said why'}"
+
 
 def kernels(runs: Sequence[Run]) -> list[Kernel]:
     """Runs with what the page shows of them; labels as short as they can be and still differ."""
-    releases = [pages.kernel(run.head) for run in runs]
+    runs = _asked_alike(runs)
+    releases = [pages.kernel(run.head) or run.head.testbed.name for run in runs]
     named = [f"{release} ({run.head.testbed.name})" for release, run in zip(releases, runs, strict=True)]
     series = [match[0] if (match := re.match(r"\d+\.\d+", release)) else release for release in releases]
     labels = next((names for names in (series, releases) if len(set(names)) == len(runs)), named)
@@ -46,6 +53,29 @@ def kernels(runs: Sequence[Run]) -> list[Kernel]:
                 run, release, label, cells, panels.panels(run, cells), kernel_crypto.of_run(run.head, samples, cells)
             )
         )
+    return found
+
+
+def _asked_alike(runs: Sequence[Run]) -> list[Run]:
+    """The runs, those that ended before they reached a suite with what the others were asked there."""
+    asked = {suite.name: suite for run in runs for suite in run.head.suites}
+    bare = {
+        name: SuiteEntry(
+            name=name,
+            figure=suite.figure,
+            link_rate_bits_per_second=suite.link_rate_bits_per_second,
+            baseline=suite.baseline,
+            sent_by=suite.sent_by,
+            question=suite.question,
+        )
+        for name, suite in asked.items()
+    }
+    found = []
+    for run in runs:
+        reached = {suite.name for suite in run.head.suites}
+        missing = {cell.suite: bare[cell.suite] for cell in run.head.cells if cell.suite in bare.keys() - reached}
+        suites = [*run.head.suites, *missing.values()]
+        found.append(replace(run, head=run.head.model_copy(update={"suites": suites})))
     return found
 
 
@@ -98,14 +128,16 @@ def _verdicts(found: Sequence[Kernel], name: str) -> list[Verdict | None]:
 
 
 def _common(found: Sequence[Kernel], main: Verdict) -> Cell:
-    """The cell of the largest size that every kernel has a ratio for, of the main one's kind; else the main one."""
+    """The cell of the largest size that every kernel with a complete run has a ratio for, of the main one's kind; else
+    the main one."""
+    whole = [kernel for kernel in found if not kernel.ended]
     cells = {cell.id: cell for kernel in found for cell in kernel.run.head.cells}
     like = cells[main.candidate]
 
     def kind(cell: Cell) -> tuple[str, ...]:
         return cell.suite, cell.path, cell.cipher, cell.driver
 
-    same = [cell for cell in cells.values() if kind(cell) == kind(like) and all(_verdicts(found, cell.id))]
+    same = [cell for cell in cells.values() if kind(cell) == kind(like) and all(_verdicts(whole, cell.id))]
     return max(same, key=lambda cell: cell.size_bytes or 0, default=like)
 
 
@@ -148,6 +180,8 @@ def _span(verdict: Verdict) -> str:
 
 def _why(kernel: Kernel, wanted: Cell) -> str:
     cell = next((cell for cell in kernel.run.head.cells if cell.id == wanted.id), None)
+    if kernel.ended:
+        return f"its run {kernel.ended}"
     if cell is None:
         return "not in this run"
     if cell.outcome != "measured":

@@ -48,10 +48,22 @@ def became(suite: str, tables: Sequence[tuple[str, str, Sequence[Entry]]], label
 
 
 def sentence(shown: Sequence[Shown], labels: Sequence[str]) -> str:
-    """Where a path was measured and where not, with the reasons."""
+    """Where a path was measured and where not, with the reasons; beside that, of which kernels nothing is known since
+    their runs ended before."""
+    told = [(one, label) for one, label in zip(shown, labels, strict=True) if one.size or not one.entry.get("ended")]
+    lost: dict[str, list[str]] = {}
+    for one, label in zip(shown, labels, strict=True):
+        if (one, label) not in told:
+            lost.setdefault(one.entry["ended"], []).append(label)
+    nothing = [f"nothing is known of {' and '.join(names)}, whose run {why}" for why, names in lost.items()]
+    known = [_of_known([one for one, _ in told], [label for _, label in told], bool(lost))] if told else []
+    return "; ".join([*known, *nothing])
+
+
+def _of_known(shown: Sequence[Shown], labels: Sequence[str], some_lost: bool) -> str:
     there = [bool(one.size) for one in shown]
     if all(there):
-        return "measured on every kernel"
+        return f"measured on every {'other ' if some_lost else ''}kernel"
     reasons: dict[str, list[str]] = {}
     for one, label in zip(shown, labels, strict=True):
         if not one.size:

@@ -244,14 +244,18 @@ def _kernels(results: Path, runs: dict[str, Entry], before: dict[str, Entry]) ->
     rows = [entry["row"] for entry in runs.values()]
     for profile in sorted({row["profile"] for row in rows if row["kernel"]}):
         name, chosen = kernels.folder(profile), kernels.newest(rows, profile)
-        if not name or name in runs or len({row["kernel"] for row in chosen}) < 2:
+        if not name or name in runs or not kernels.enough(chosen):
             continue
-        key = " ".join(runs[row["folder"]]["key"] for row in chosen)
+        since = kernels.ended_since(rows, chosen)
+        key = " ".join(runs[row["folder"]]["key"] for row in (*chosen, *since))
         folder = results / "site" / name
         if before.get(name, {}).get("key") == key and (folder / PAGE).exists():
             found[name] = before[name]
             continue
-        page = kernels.render([records.read(results / row["folder"]) for row in chosen])
+        page = kernels.render(
+            [records.read(results / row["folder"]) for row in chosen],
+            [records.read_head(results / row["folder"]) for row in since],
+        )
         manifest.put(folder, page)
         found[name] = {"key": key, "row": page.row}
     return found
@@ -340,8 +344,9 @@ def kernels_page(results: Path, profile: str) -> Path:
     if entries.get(name, {}).get("row", {}).get("status") == "kernels":
         return results / "site" / name / PAGE
     chosen = kernels.newest([entry["row"] for entry in entries.values()], profile)
-    seen = ", ".join(f"{row['testbed']} (kernel {row['kernel']})" for row in chosen)
-    missing = [bed for bed in kernels.TESTBEDS if bed not in {row["testbed"] for row in chosen}]
+    whole = [row for row in chosen if row["status"] == "complete"]
+    seen = ", ".join(f"{row['testbed']} (kernel {row['kernel']})" for row in whole)
+    missing = [bed for bed in kernels.TESTBEDS if bed not in {row["testbed"] for row in whole}]
     wanted = f"; missing: {', '.join(missing)}" if missing else ""
     raise ReportError(
         f"two kernels are needed, and {profile!r} was run to its end on {seen or 'none'}{wanted}",

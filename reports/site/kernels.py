@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.record import Cell, Run, Verdict
+from harness.record import Cell, Head, Run, Verdict
 from reports import facts, words
 from reports.drawing import forest, kernel_crypto_tables
 from reports.drawing.figures import Figure
@@ -24,6 +24,8 @@ from reports.site.became import became
 
 TESTBEDS = ("lab-bookworm", "lab", "lab-7-2", "lab-7-3")
 """The built-in testbeds that differ in their kernel."""
+ENDED = ("failed", "interrupted")
+"""How a run ends that is not complete."""
 READING = (
     "The runs were made one after another: a ratio pairs two paths block by block within one run and can be compared "
     "with the same ratio of another run; times and processor seconds of different runs are shown, never judged.",
@@ -43,23 +45,56 @@ class Section:
 
 
 def newest(rows: Iterable[dict[str, str]], profile: str) -> list[dict[str, str]]:
-    """Of the index's rows, the newest complete run of a profile on each testbed, by kernel release."""
+    """Of the index's rows, the newest complete run of a profile on each testbed, by kernel release.
+
+    Where a testbed has none, its newest run that ended otherwise; last where not even its kernel is known.
+    """
     found: dict[str, dict[str, str]] = {}
-    for row in sorted(rows, key=lambda row: (row["started"], row["folder"])):
-        if row["profile"] == profile and row["status"] == "complete" and row["kernel"]:
+    for row in _by_time(rows, profile):
+        whole = row["status"] == "complete" and bool(row["kernel"])
+        if whole or (row["status"] in ENDED and found.get(row["testbed"], row)["status"] in ENDED):
             found[row["testbed"]] = row
-    return sorted(found.values(), key=lambda row: (_order(row["kernel"]), row["testbed"]))
+    return sorted(found.values(), key=lambda row: (not row["kernel"], _order(row["kernel"]), row["testbed"]))
+
+
+def enough(chosen: Sequence[dict[str, str]]) -> bool:
+    """Whether there is something to show side by side: a complete run, and another kernel, if only one that a lab was
+    to have."""
+    different = {row["kernel"] or row["testbed"] for row in chosen if row["kernel"] or row["kind"] != "hosts"}
+    return len(different) > 1 and any(row["status"] == "complete" for row in chosen)
+
+
+def ended_since(rows: Iterable[dict[str, str]], chosen: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """Of the index's rows, the newest run on each testbed that ended otherwise after the complete one chosen there."""
+    found: dict[str, dict[str, str]] = {}
+    whole = {row["testbed"]: row for row in chosen if row["status"] == "complete"}
+    for row in _by_time(rows, chosen[0]["profile"] if chosen else ""):
+        if row["testbed"] in whole and row["status"] in ENDED and _when(row) > _when(whole[row["testbed"]]):
+            found[row["testbed"]] = row
+    return list(found.values())
+
+
+def _by_time(rows: Iterable[dict[str, str]], profile: str) -> list[dict[str, str]]:
+    return sorted((row for row in rows if row["profile"] == profile), key=_when)
+
+
+def _when(row: dict[str, str]) -> tuple[str, str]:
+    return row["started"], row["folder"]
 
 
 def _order(release: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", release)]
 
 
-def render(runs: Sequence[Run]) -> pages.Page:
-    """The page of runs of one profile, in the order of their kernels."""
+def render(runs: Sequence[Run], since: Sequence[Head] = ()) -> pages.Page:
+    """The page of runs of one profile, in the order of their kernels.
+
+    ``since``: of later runs on the same testbeds, which did not end well.
+    """
     found = kernels(runs)
     sections = [_section(panel, found) for panel in side_by_side(found)]
     head = found[-1].run.head
+    known = [kernel for kernel in found if kernel.run.head.hosts]
     sentence = headline_of(found)
     testbeds = [kernel.run.head.testbed for kernel in found]
     html = pages.environment().get_template("kernels.html.j2").render(
@@ -68,7 +103,7 @@ def render(runs: Sequence[Run]) -> pages.Page:
         brief=brief(found),
         kernels=found,
         labels=[kernel.label for kernel in found],
-        banners=_banners(found),
+        banners=_banners(found, since),
         reading=[*READING, *costs.reading(v for section in sections for v in section.panel.verdicts.values())],
         became=[
             row
@@ -80,8 +115,9 @@ def render(runs: Sequence[Run]) -> pages.Page:
             [kernel.label for kernel in found], [kernel.crypto for kernel in found]
         ),
         emulated=[said for said in dict.fromkeys(map(words.caveat, testbeds)) if said],
-        drivers=facts.side_by_side(*(_drivers(kernel) for kernel in found)),
-        differing=_differing(found),
+        known=[kernel.label for kernel in known],
+        drivers=facts.side_by_side(*(_drivers(kernel) for kernel in known)),
+        differing=_differing(known),
         data=packing.packed(pages.figure_data(section.figure for section in sections if section.figure)),
     )  # fmt: skip
     row = {
@@ -157,7 +193,9 @@ def _section(panel: Panel, found: Sequence[Kernel]) -> Section:
 def _row(panel: Panel, s: int, groups: range, found: Sequence[Kernel]) -> dict[str, Any]:
     """A path and size: what each kernel gave, and what can be said from each kernel to the next."""
     series = panel.series[s]
-    entries = [_entry(panel, panel.slots.get((s, g)), series.baseline) for g in groups]
+    entries = [
+        _entry(panel, panel.slots.get((s, g)), series.baseline, kernel) for g, kernel in zip(groups, found, strict=True)
+    ]
     seen = [entry["verdict"] for entry in entries]
     pairs = zip(seen, seen[1:], found, found[1:], strict=False)
     return {
@@ -168,7 +206,7 @@ def _row(panel: Panel, s: int, groups: range, found: Sequence[Kernel]) -> dict[s
     }
 
 
-def _entry(panel: Panel, cell: Cell | None, baseline: bool) -> dict[str, Any]:
+def _entry(panel: Panel, cell: Cell | None, baseline: bool, kernel: Kernel) -> dict[str, Any]:
     verdict = panel.verdicts.get((cell.id, "seconds")) if cell else None
     said = ""
     if cell is None:
@@ -181,6 +219,8 @@ def _entry(panel: Panel, cell: Cell | None, baseline: bool) -> dict[str, Any]:
         said = forest.unmeasured(panel, cell)
     measured = cell is not None and panels.counted(panel, cell) > 0
     return {
+        # a path that its run had not come to, or was stopped in, says nothing of the path
+        "ended": kernel.ended if cell is None or cell.outcome == "failed" else "",
         "verdict": verdict if verdict and verdict.ratio else None,
         "said": said,
         "seconds": panels.value(panel, cell, "seconds")[0] if cell and measured else None,
@@ -188,13 +228,16 @@ def _entry(panel: Panel, cell: Cell | None, baseline: bool) -> dict[str, Any]:
     }
 
 
-def _banners(found: Sequence[Kernel]) -> list[tuple[str, str]]:
+def _banners(found: Sequence[Kernel], since: Sequence[Head]) -> list[tuple[str, str]]:
     said = []
     if len({kernel.run.head.profile.sha256 for kernel in found}) > 1:
         text = "The profile's content is not the same in all runs: sizes, blocks or paths differ between them."
         said.append(("warning", text))
     for kernel in found:
         said += [(kind, f"{kernel.label}: {text}") for kind, text in pages.banners(kernel.run)]
+        for head in (head for head in since if head.testbed.name == kernel.run.head.testbed.name):
+            ended = f"{head.status}: {head.reason or 'nobody said why'}"
+            said.append(("warning", f"{kernel.label}: a later run there, of {words.when(head.started)}, {ended}."))
     return said
 
 

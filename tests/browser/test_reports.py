@@ -19,7 +19,7 @@ from tests.support.record_maker import (
     small_parts,
     suite,
 )
-from tests.unit.test_reports_kernels import NO_PAGES, two
+from tests.unit.test_reports_kernels import NO_PAGES, NO_SOURCE, not_had, two
 
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -425,6 +425,22 @@ def test_kernels_side_by_side(page: Page, tmp_path: Path) -> None:
     assert place.as_uri() in page.url
     page.locator("table[data-table=run-table] a").first.click()
     expect(page.locator("#prices-title")).to_be_visible()
+
+
+def test_a_kernel_whose_run_failed_is_a_row_and_a_column(page: Page, tmp_path: Path) -> None:
+    not_had(tmp_path)
+    visit(page, two(tmp_path))
+    run = page.locator("table[data-table=run-table] tbody tr", has_text="lab-7-2")
+    expect(run).to_contain_text(f"failed: {NO_SOURCE}")
+    expect(page.locator("table[data-table=became-table] thead th")).to_have_text(
+        ["Path", "Suite", "6.1", "6.12", "lab-7-2", "Where it ended, and why"]
+    )
+    expect(page.locator("table[data-table=became-table] tbody tr").first.locator("td").nth(4)).to_have_text("failed")
+    page.set_viewport_size({"width": 360, "height": 800})
+    drawn(page, "k1-schemes-3des-ratio")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    run.locator("a").click()
+    expect(page.locator("main")).to_contain_text(NO_SOURCE)
 
 
 def test_ten_thousand_samples_are_quick(page: Page, tmp_path: Path) -> None:

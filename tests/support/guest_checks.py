@@ -40,40 +40,43 @@ def put_modules(parts: Parts, host: RemoteHost, sources: Sequence[Path]) -> list
 TOGETHER = """
 pids=
 for word; do
-    module=${word#*:}
-    PYTHONPATH=${word%%:*} python3 -m unittest "$module" >"$TMPDIR/$module.said" 2>&1 &
-    pids="$pids $!:$module"
+    modules=${word#*:}
+    said=$TMPDIR/${modules%% *}.said
+    PYTHONPATH=${word%%:*} python3 -m unittest $modules >"$said" 2>&1 &
+    pids="$pids $!:$said"
 done
 status=0
 for pid in $pids; do
     wait "${pid%%:*}" || status=$?
     echo "${pid#*:}"
-    tail -n 40 "$TMPDIR/${pid#*:}.said"
+    tail -n 40 "${pid#*:}"
 done
 exit "$status"
 """
 
 
-def run_together(host: RemoteHost, modules: Mapping[Path, Sequence[str]], *environment: str, seconds: float) -> None:
+def run_together(host: RemoteHost, modules: Mapping[Path, Sequence[str]], *environment: str, seconds: float) -> str:
     """Run modules of packages of checks at the same time on a host; else as ``run_checks``.
 
-    ``modules``: names by package.
+    ``modules``: names by package; those of one text are run one after the other.
     """
     words = []
     for package, some in modules.items():
-        place = host.put(zipped(package), f"{package.name}.zip")
-        words += [f"{place}:{package.parent.name}.{package.name}.{name}" for name in some]
+        place, prefix = host.put(zipped(package), f"{package.name}.zip"), f"{package.parent.name}.{package.name}"
+        words += [f"{place}:{' '.join(f'{prefix}.{name}' for name in names.split())}" for names in some]
     settings = [f"TMPDIR={host.directory}", f"GUEST_PATIENCE={PATIENCE}", *environment]
     command = ["env", *settings, "sh", "-c", TOGETHER, "sh", *words]
     done = host.run(command, timeout=seconds * PATIENCE)
     assert done.ok, f"status {done.status}\n{done.stdout[-9000:]}{done.stderr[-1000:]}"
     assert len(re.findall(r"^Ran [1-9]\d* tests? in", done.stdout, re.MULTILINE)) == len(words), done.stdout
+    return done.stdout
 
 
-def run_checks(host: RemoteHost, package: Path, module: str, *environment: str, seconds: float) -> None:
+def run_checks(host: RemoteHost, package: Path, module: str, *environment: str, seconds: float) -> str:
     """Run one module of a package of checks on a host; what unittest says of a failure is the assertion's message.
 
-    ``environment`` are words like ``NAME=value``; ``seconds`` is the time it may take in the usual guest.
+    ``environment`` are words like ``NAME=value``; ``seconds`` is the time it may take in the usual guest. Returns what
+    the checks printed.
     """
     place = host.put(zipped(package), f"{package.name}.zip")
     settings = [f"PYTHONPATH={place}", f"TMPDIR={host.directory}", f"GUEST_PATIENCE={PATIENCE}", *environment]
@@ -82,3 +85,4 @@ def run_checks(host: RemoteHost, package: Path, module: str, *environment: str, 
     assert done.ok, f"status {done.status}\n{done.stdout[-3000:]}{done.stderr[-6000:]}"
     ran = re.search(r"^Ran (\d+) tests? in", done.stderr, re.MULTILINE)
     assert ran and int(ran[1]), f"nothing was checked: {done.stderr}"
+    return done.stdout

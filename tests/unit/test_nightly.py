@@ -121,11 +121,14 @@ def test_kernels_runs_on_the_testbeds_that_are_named(stub: Stub) -> None:
     ]
 
 
-def test_a_kernel_that_nobody_has_any_more_is_left_out_and_told(stub: Stub, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_kernel_that_nobody_has_any_more_is_told_and_gets_its_record(
+    stub: Stub, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its run fails too, which spoils nothing; another one's failure does."""
     stub.acts(**{"lab-7-2": "echo 'trixie has no linux-source-7.2' >&2; exit 3"})
     assert nightly.main(["kernels", "kernels-3des"]) == 0
     ran = [call.split()[6] for call in stub.calls if call.startswith("-m pytest")]
-    assert ran == [bed for bed in KERNELS if bed != "lab-7-2"]
+    assert ran == list(KERNELS)
     said = capfd.readouterr()
     assert "no linux-source-7.2" in said.err
     assert "lab-7-2 is skipped" in said.out

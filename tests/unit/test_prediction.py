@@ -87,14 +87,19 @@ def test_copying_is_what_send_costs_over_sendfile() -> None:
     assert not {"tcp_send", "tcp_sendfile"} & found.keys()
 
 
-def test_copying_never_earns_anything() -> None:
-    assert datapath.parse_costs(lines(10, 100, tcp_send=(5000, 1.0), tcp_sendfile=(4000, 3.0)))["tcp_copy"].byte_ns == 0
+def test_a_difference_below_zero_stays_what_it_is() -> None:
+    both = {"devcrypto_map": (5000.0, 2.0), "devcrypto_cipher": (4000.0, 1.5)}
+    found = datapath.parse_costs(lines(10, 100, tcp_send=(5000, 1.0), tcp_sendfile=(4000, 3.0), **both))
+    assert found["tcp_copy"].byte_ns == pytest.approx(-2.0)
+    assert found["kernel_cipher"].call_ns == pytest.approx(-1000.0)
+    assert found["kernel_cipher"].byte_ns == pytest.approx(-0.5)
 
 
-@given(st.floats(0, 1e5), st.floats(0, 1e5), st.floats(-50, 0), st.floats(0, 1e4))
-def test_no_noise_makes_a_price_negative_or_a_call_free(syscall: float, call: float, byte: float, clock: float) -> None:
+@given(st.floats(0, 1e5), st.floats(0, 1e5), st.floats(-50, 50), st.floats(0, 1e4))
+def test_no_noise_makes_a_call_cheaper_than_the_cheapest(
+    syscall: float, call: float, byte: float, clock: float
+) -> None:
     found = datapath.parse_costs(lines(clock, syscall, read=(call, byte), alg_recv=(call, byte)))
-    assert all(price.call_ns >= 0 and price.byte_ns >= 0 for price in found.values())
     assert found["read"].call_ns >= found["syscall"].call_ns
 
 
@@ -109,19 +114,12 @@ def test_without_clock_or_call_there_are_no_prices(what: str) -> None:
         datapath.parse_costs(line for line in lines(10, 100, read=(200, 1.0)) if line.get("what") != what)
 
 
-@given(st.floats(0, 1e6), st.floats(0, 1e3), st.integers(1, 1000), st.integers(1, 10**6))
+@given(st.floats(-1e6, 1e6), st.floats(-1e3, 1e3), st.integers(1, 1000), st.integers(1, 10**6))
 def test_a_line_through_two_points_goes_through_them(call: float, byte: float, small: int, more: int) -> None:
     large = small + more
     found = from_two((small, call + byte * small), (large, call + byte * large))
     for size in (small, large):
         assert found.call_ns + found.byte_ns * size == pytest.approx(call + byte * size, rel=1e-6, abs=1e-6)
-
-
-@given(st.floats(0, 1e6), st.floats(0, 1e6))
-def test_two_points_never_give_a_negative_price(first: float, second: float) -> None:
-    found = from_two((256, first), (16384, second))
-    assert found.call_ns >= 0
-    assert found.byte_ns >= 0
 
 
 # what a transfer costs

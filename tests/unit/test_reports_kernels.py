@@ -49,6 +49,20 @@ def two(results: Path, **newer: Any) -> Path:
     return reports.kernels_page(results, PROFILE)
 
 
+NO_SOURCE = "trixie and its backports have no linux-source-7.2 & no other"
+
+
+def not_had(results: Path, seed: int = 3, testbed: str = "lab-7-2", reason: str = NO_SOURCE) -> Path:
+    """A run that ended before a lab booted: it reached no suite, and its cells say so."""
+    folder = on_kernel(results, seed, testbed, "0", blocks=2, status="failed", reason=reason)
+    cells = json.loads((folder / "run.json").read_text())["cells"]
+    lost = {"outcome": "failed", "reason": f"the run ended before it: {reason}", "driver_found": None}
+    edit(folder, hosts={}, suites=[], verdicts=[], cells=[cell | lost for cell in cells])
+    for name in ("samples.jsonl", "blocks.jsonl"):
+        (folder / name).write_text("")
+    return folder
+
+
 def found(results: Path) -> list[across.Kernel]:
     """The kernels of all runs, in the order of their folders."""
     return across.kernels([records.read(path) for path in records.list_runs(results)])
@@ -57,7 +71,7 @@ def found(results: Path) -> list[across.Kernel]:
 class TestChoice:
     def row(self, testbed: str, kernel: str, started: str, status: str = "complete") -> dict[str, str]:
         return {"profile": "p", "folder": started, "testbed": testbed, "kernel": kernel, "started": started,
-                "status": status}  # fmt: skip
+                "status": status, "kind": "emulated"}  # fmt: skip
 
     def test_the_newest_complete_run_of_each_testbed_by_kernel(self) -> None:
         rows = [
@@ -68,10 +82,28 @@ class TestChoice:
             self.row("other", "6.6", "5") | {"profile": "q"},
             self.row("untold", "", "6"),
         ]
-        assert [(row["kernel"], row["folder"]) for row in kernels.newest(rows, "p")] == [
-            ("6.1.9", "1"),
-            ("6.12.1", "3"),
+        chosen = kernels.newest(rows, "p")
+        assert [(row["kernel"], row["folder"]) for row in chosen] == [("6.1.9", "1"), ("6.12.1", "3")]
+        assert kernels.ended_since(rows, chosen) == [rows[2]], "told, and what was measured before stays"
+
+    def test_where_none_is_complete_the_newest_that_ended(self) -> None:
+        rows = [
+            self.row("lab", "6.12.1", "3"),
+            self.row("lab-7-2", "", "4", "failed"),
+            self.row("lab-7-2", "", "5", "failed"),
+            self.row("lab-7-3", "7.3.4", "6", "interrupted"),
+            self.row("lab-7-3", "7.3.4", "7", "running"),
         ]
+        chosen = kernels.newest(rows, "p")
+        assert [row["folder"] for row in chosen] == ["3", "6", "5"], "unknown kernels last"
+        assert kernels.ended_since(rows, chosen) == []
+
+    def test_enough_for_a_page(self) -> None:
+        lab, failed = self.row("lab", "6.12.1", "3"), self.row("lab-7-2", "", "5", "failed")
+        assert kernels.enough([lab, failed])
+        assert not kernels.enough([lab, failed | {"kind": "hosts"}]), "no kernel was asked for there"
+        assert not kernels.enough([failed, failed | {"testbed": "lab-7-3"}]), "nothing was measured"
+        assert not kernels.enough([lab])
 
     @pytest.mark.parametrize(
         ("told", "labels"),
@@ -125,6 +157,24 @@ class TestBecame:
             for one in there
         ]
         assert became.sentence(shown, ["6.1", "6.12", "7.2", "7.3"]) == said
+
+    @pytest.mark.parametrize(
+        ("there", "said"),
+        [
+            ("yy!", "measured on every other kernel; nothing is known of 7.2, whose run failed: it did not boot"),
+            ("yn!", "ended after 6.1: on 6.12 unsupported: restricted; "
+                    "nothing is known of 7.2, whose run failed: it did not boot"),
+            ("!!!", "nothing is known of 6.1 and 6.12 and 7.2, whose run failed: it did not boot"),
+        ],
+    )  # fmt: skip
+    def test_a_run_that_failed_is_no_end_of_a_path(self, there: str, said: str) -> None:
+        entries: dict[str, dict[str, Any]] = {
+            "y": {"seconds": 1.0, "said": "", "ended": ""},
+            "n": {"seconds": None, "said": "unsupported: restricted", "ended": ""},
+            "!": {"seconds": None, "said": "failed: the run ended before it", "ended": "failed: it did not boot"},
+        }
+        shown = [became.Shown(entries[one], "1 MB" * (one == "y")) for one in there]
+        assert became.sentence(shown, ["6.1", "6.12", "7.2"]) == said
 
     def test_the_largest_size_that_a_kernel_measured_is_shown(self) -> None:
         def row(*seconds: float | None) -> dict[str, Any]:
@@ -217,6 +267,21 @@ class TestCosts:
         assert len(rows) == len(PRICES), "the cheapest call has no price for a byte"
         assert costs.prices([priced({}), priced({})]) == []
 
+    @pytest.mark.parametrize(
+        ("rounds", "said"),
+        [
+            ([-900.0, 200.0, -1100.0, 600.0], "within noise of zero: -0.3 ± 1.3"),
+            ([-900.0, -1000.0, -1100.0], "below zero: -1 ± 0.25"),
+            ([-900.0, -1000.0], "below zero, in too few rounds to tell noise: -0.95"),
+            ([], "below zero, in too few rounds to tell noise: -0.95"),
+        ],
+    )
+    def test_what_came_out_below_zero_is_shown_as_it_came(self, rounds: list[float], said: str) -> None:
+        entry = priced({"kernel_cipher_call_ns": -950.0, "read_byte_ns": 0.0})
+        entry.prices_by_round = [{"kernel_cipher_call_ns": one} for one in rounds]
+        shown = {price.step: price.values for price in costs.prices([entry])}
+        assert shown == {"kernel_cipher": (said,), "read": ("0",)}
+
     def test_a_record_says_what_its_steps_are_called_and_in_which_order(self) -> None:
         own = priced({"read_byte_ns": 1.0, "stamp_byte_ns": 2.0, "other_byte_ns": 3.0})
         own.steps = {"stamp": "stamping each packet", "read": "reading anew"}
@@ -262,6 +327,39 @@ class TestPage:
         only = [(suite("schemes", 7, None, "afalg-copy"), SCHEMES, "3des")]
         text = two(tmp_path, suites=only, sizes=[100 * MB], prices={}).read_text()
         assert "not in this run" in text and "not measured" in text
+
+    def test_a_kernel_whose_run_failed_has_its_place_with_the_reason(self, tmp_path: Path) -> None:
+        not_had(tmp_path)
+        place = two(tmp_path, prices=PRICES | {"tcp_copy_byte_ns": -0.3})
+        text = html.unescape(place.read_text())
+        assert NO_SOURCE not in place.read_text(), "escaped"
+        for said in (
+            f"lab-7-2: This run failed: {NO_SOURCE}",
+            f'<td class="long">failed: {NO_SOURCE}</td>',
+            f"failed: the run ended before it: {NO_SOURCE}",
+            f"measured on every other kernel; nothing is known of lab-7-2, whose run failed: {NO_SOURCE}",
+            "nothing to compare: no ratio on lab-7-2",
+            f"gave no ratio on lab-7-2 (its run failed: {NO_SOURCE}); the intervals of 6.1 and 6.12 overlap",
+            "<td>0.33</td><td>below zero, in too few rounds to tell noise: -0.3</td><td>not measured</td>",
+        ):
+            assert said in text, said
+        differ = text[text.index("What differs between the hosts") :]
+        assert "nginx/2" in differ and "lab-7-2" not in differ, "nothing is known of its hosts"
+
+    def test_one_kernel_is_enough_beside_one_that_was_not_had(self, tmp_path: Path) -> None:
+        not_had(tmp_path)
+        on_kernel(tmp_path, 1, "lab", "6.12.113")
+        text = html.unescape(reports.kernels_page(tmp_path, PROFILE).read_text())
+        assert f"failed: {NO_SOURCE}" in text and "nothing can be said of a change" in text
+
+    def test_a_later_run_that_failed_is_told_above_what_was_measured_before(self, tmp_path: Path) -> None:
+        not_had(tmp_path, 4, "lab", "no space left")
+        place = two(tmp_path)
+        said = "6.12: a later run there, of 2026-01-05 00:04 UTC, failed: no space left."
+        assert said in html.unescape(place.read_text())
+        on_kernel(tmp_path, 5, "lab", "6.12.114")
+        reports.build_site(tmp_path)
+        assert "a later run there" not in place.read_text()
 
     def test_a_profile_that_changed_is_told(self, tmp_path: Path) -> None:
         folder = on_kernel(tmp_path, 3, "lab", "6.12.1", blocks=2)

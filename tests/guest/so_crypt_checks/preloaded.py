@@ -23,8 +23,8 @@ def listens(program: str, port: int) -> None:
     eventually(f"{program} does not listen", lambda: bool(listening.search(Path("/proc/net/tcp").read_text())))
 
 
-class Preloaded(Case):
-    """Both ends are programs of others, whose every connection is one of so_crypt."""
+class WithPreload(Case):
+    """What runs programs with that library."""
 
     def setUp(self) -> None:
         self.folder = tempfile.TemporaryDirectory(dir="/dev/shm")
@@ -54,6 +54,25 @@ class Preloaded(Case):
         assert done.returncode == 0, f"{command}: {done.stdout.decode()[-300:]}{done.stderr.decode()[-500:]}"
         return done.stdout
 
+    def nginx(self, port: int, *servers: str) -> list[str]:
+        """The command of one that serves ``www`` on a port; ``servers``: more of its configuration."""
+        (self.place / "www").mkdir(exist_ok=True)
+        self.place.chmod(0o755)
+        (self.place / "nginx.conf").write_text(f"""
+            user root; worker_processes 2; pid {self.place}/pid; error_log {self.place}/log; daemon off;
+            events {{ }}
+            http {{
+                access_log off; sendfile on; client_body_temp_path {self.place}/a; proxy_temp_path {self.place}/b;
+                fastcgi_temp_path {self.place}/c; uwsgi_temp_path {self.place}/d; scgi_temp_path {self.place}/e;
+                server {{ listen 127.0.0.1:{port}; root {self.place}/www; }}
+                {" ".join(servers)}
+            }}""")
+        return ["nginx", "-c", str(self.place / "nginx.conf")]
+
+
+class Preloaded(WithPreload):
+    """Both ends are programs of others, whose every connection is one of so_crypt."""
+
     def test_iperf3(self) -> None:
         """Many connections, in both directions, with small windows and buffers; control messages go the same way."""
         self.serve(["iperf3", "-s", "-B", "127.0.0.1", "-p", "5999"], 5999)
@@ -75,21 +94,11 @@ class Preloaded(Case):
         rng = random.Random(83)
         files = {f"{n}": rng.randbytes(rng.choice((1, 1000, 100_000, 700_000))) for n in range(24)}
         longest = max(files, key=lambda name: len(files[name]))
-        (self.place / "www").mkdir()
+        before_it = "server { listen 127.0.0.1:5997; location / { proxy_pass http://127.0.0.1:5998; } }"
+        command = self.nginx(5998, "proxy_buffering off;", before_it)
         for name, content in files.items():
             (self.place / "www" / name).write_bytes(content)
-        self.place.chmod(0o755)
-        (self.place / "nginx.conf").write_text(f"""
-            user root; worker_processes 2; pid {self.place}/pid; error_log {self.place}/log; daemon off;
-            events {{ }}
-            http {{
-                access_log off; sendfile on; client_body_temp_path {self.place}/a; proxy_temp_path {self.place}/b;
-                fastcgi_temp_path {self.place}/c; uwsgi_temp_path {self.place}/d; scgi_temp_path {self.place}/e;
-                server {{ listen 127.0.0.1:5998; root {self.place}/www; }}
-                proxy_buffering off;
-                server {{ listen 127.0.0.1:5997; location / {{ proxy_pass http://127.0.0.1:5998; }} }}
-            }}""")
-        self.serve(["nginx", "-c", str(self.place / "nginx.conf")], 5997)
+        self.serve(command, 5997)
         got = self.place / "got"
         for port in (5998, 5997):
             before, urls = (
