@@ -87,7 +87,7 @@ def simulate(
         timers: list[threading.Timer] = []
         try:
             connect = partial(cluster.remote, address, folder / "tls")
-            with connect() as client:
+            with cluster.connected(connect) as client:
                 while len(cluster.offered(client)) < testbeds:
                     time.sleep(0.5)
                 rng = random.Random(2005)

@@ -88,7 +88,7 @@ def _fleet(options: argparse.Namespace) -> int:
         print(*planned(plan), sep="\n")
         return 0
     try:
-        from suites.fleet import drive
+        from suites.fleet import cluster, drive
     except ImportError as error:
         raise _without_dask(error) from error
     results = options.results.absolute()
@@ -103,7 +103,7 @@ def _fleet(options: argparse.Namespace) -> int:
     lines = Lines()
     folder = results / nights.FOLDER / night.night
     connect = _remote(options) if options.scheduler else None
-    with drive.alone(folder), connect() if connect else _local(plan) as client, lines:
+    with drive.alone(folder), cluster.connected(connect) if connect else _local(plan) as client, lines:
         print(f"night {night.night}; Dask's dashboard: {client.dashboard_link}", flush=True)
         for left in rules.left(known, night):
             _fetch(client, left, results)

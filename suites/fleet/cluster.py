@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,26 @@ def remote(address: str, tls: Path) -> Client:
         raise ConfigError(
             f"no scheduler answers at {address}: {error}", next_step="is it up, and are these its certificates?"
         ) from error
+
+
+def leave(client: Client, seconds: float | None = None) -> None:
+    """Close a client, in so many seconds.
+
+    Of one whose connection was lost this raises whatever its last try to come back ended with: CommClosedError, or
+    ValueError of tornado's start_tls. Nobody needs it any more.
+    """
+    with suppress(Exception):
+        client.close(seconds)
+
+
+@contextmanager
+def connected(connect: Callable[[], Client]) -> Iterator[Client]:
+    """A client that is left afterwards, whatever became of its connection. Raises what ``connect`` does."""
+    client = connect()
+    try:
+        yield client
+    finally:
+        leave(client)
 
 
 async def serve(

@@ -263,7 +263,7 @@ class Drive:
 
     def _leave(self, client: Client) -> None:
         """Close a client, without waiting for whom it does not reach."""
-        threading.Thread(target=client.close, args=(SHORT_TELL_SECONDS,), daemon=True).start()
+        threading.Thread(target=cluster.leave, args=(client, SHORT_TELL_SECONDS), daemon=True).start()
 
     def _take(self, entry: Entry, number: int, parcel: Parcel) -> None:
         """What became of an errand: its record is written, the worker told so, and a lost run done again."""

@@ -10,7 +10,7 @@ import pytest
 from harness.api.bench import load
 from harness.api.parameters import Parameters
 from harness.api.prices import price_of
-from harness.api.steps import Steps, Way
+from harness.api.steps import CHUNK_BYTES, Steps, Way
 from harness.ciphers.table import CIPHERS
 from harness.costs import prices, rehearsal
 from harness.costs.explanation import Explanation
@@ -76,7 +76,9 @@ def test_every_step_of_every_path_that_is_possible_has_its_price(opened: OpenTes
     with ExitStack() as stack:
         known = prices.measure(opened.bench("prices", stack), parameters, sources, needed)
     assert set(known) == needed
-    assert all(price.call_ns >= 0 for price in known.values())
+    # what a copy costs is a difference, of which noise alone may be left
+    of_a_chunk = {name: price.call_ns + price.byte_ns * CHUNK_BYTES for name, price in known.items()}
+    assert not {name: cost for name, cost in of_a_chunk.items() if cost <= 0 and not name.endswith("copy")}
     ciphering = {name for source in sources for name in source.ciphering}
     assert all(price.byte_ns > 0 for name, price in known.items() if name in ciphering)
     if parameters.cipher and parameters.cipher.skcipher:

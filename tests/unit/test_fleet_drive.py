@@ -337,7 +337,7 @@ def test_a_night_whose_scheduler_was_killed_goes_on_where_it_stopped(
 
     try:
         connect = partial(cluster.remote, address, tls)
-        with connect() as client, pytest.raises(Refusal, match="the scheduler was lost"):
+        with cluster.connected(connect) as client, pytest.raises(Refusal, match="the scheduler was lost"):
             Drive(client, one, tmp_path / "results", 120, kill_once_it_runs, connect).run()
         again = nights.read(folder)
         assert outcomes(again) == {"lab b": "complete", "lab a": "running"} and again.finished is None
@@ -375,7 +375,7 @@ def test_a_scheduler_that_comes_back_ends_no_night(tmp_path: Path, tls: Path) ->
 
     try:
         connect = partial(cluster.remote, address, tls)
-        with connect() as client:
+        with cluster.connected(connect) as client:
             Drive(client, one, tmp_path / "results", 120, restart_once_it_runs, connect, notes.append).run()
     finally:
         for process in (working, *schedulers[1:]):
@@ -405,7 +405,7 @@ def test_connections_that_are_lost_end_no_night(tmp_path: Path, scheduler: str, 
         client.loop.add_callback(client.scheduler_comm.comm.abort)
 
     try:
-        with connect() as client:
+        with cluster.connected(connect) as client:
             Drive(client, one, tmp_path / "results", 120, lambda _: None, connect).run()
     finally:
         working.terminate()
