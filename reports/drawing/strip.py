@@ -96,15 +96,18 @@ def question(head: Head, found: Answer) -> Strip:
     """What the run's answer is about: a row for each comparison, those of time first."""
     every = [(place, metric) for metric in METRICS for place in found.places]
     several = len({place.cipher for place in found.places}) > 1
+    # of load, where the size is always the same, headings have it: labels are short enough for a phone
+    one_size = len({place.size for place in found.places}) == 1 and all(place.connections for place in found.places)
     known = [verdict for place, metric in every if (verdict := place.verdict(metric))]
     axis = _ratios(known, answer.papers(head, found), WIDEST)
     rows: list[Row] = []
     for n, (place, metric) in enumerate(every[:ROWS]):
         verdict, size = place.verdict(metric), words.size(place.size)
-        size += words.over(place.connections, workers=place.workers)
-        named = words.METRICS[verdict.metric if verdict else metric]
+        load = words.over(place.connections, workers=place.workers)
+        spot = load.removeprefix(" × ") if one_size else f"{size}{load}"
+        named = words.METRICS[verdict.metric if verdict else metric] + (f", {size}" if one_size else "")
         heading = f"{named[0].upper()}{named[1:]}" if not n or every[n - 1][1] != metric else ""
-        label = f"{words.cipher(place.cipher)} {size}" if several else size
+        label = f"{words.cipher(place.cipher)} {spot}" if several else spot
         state = verdict.verdict if verdict and verdict.ratio else "missing"
         value = _said(verdict) if verdict else answer.reason(head, found, place)
         rows.append(Row(label, _marks(axis, [verdict]), value, state, heading))

@@ -17,7 +17,7 @@ from harness import record, records
 from harness.samples import Sample
 from harness.verdicts import answer
 from reports import frame
-from reports.drawing import loadfigures
+from reports.drawing import loadfigures, strip
 from reports.findings import load, panels
 from reports.findings.load import Loaded
 from reports.site import pages
@@ -116,6 +116,11 @@ def test_the_page_shows_it_and_its_sentence_names_connections(run: record.Run) -
     assert "Latency at fixed rates" in text
     assert "In an open loop requests start at a fixed rate" in text
     assert "64 connections" in answer.sentence(run.head)
+    found = answer.about(run.head)
+    assert found
+    rows = strip.question(run.head, found).rows
+    assert [row.label for row in rows[:3]] == ["1 connection", "8 connections", "64 connections"]
+    assert rows[0].heading == "Time, 100 kB", "short enough for a phone"
 
 
 def test_a_path_that_could_not_be_measured_is_named(tmp_path: Path) -> None:
