@@ -33,8 +33,12 @@ class Kernel:
     @property
     def ended(self) -> str:
         """How its run ended before all was measured, and why; empty where it is complete."""
-        head = self.run.head
-        return "" if head.status == "complete" else f"{head.status}: {head.reason or 'nobody said why'}"
+        return ended(self.run.head)
+
+
+def ended(head: Head) -> str:
+    """How a run ended before all was measured, and why; empty where it is complete."""
+    return "" if head.status == "complete" else f"{head.status}: {head.reason or 'nobody said why'}"
 
 
 def kernels(runs: Sequence[Run]) -> list[Kernel]:

@@ -19,7 +19,7 @@ from reports.drawing.figures import Figure
 from reports.findings import costs, headline, panels
 from reports.findings.panels import Panel
 from reports.site import packing, pages
-from reports.site.across import Kernel, brief, change, headline_of, kernels
+from reports.site.across import Kernel, brief, change, ended, headline_of, kernels
 from reports.site.became import became
 
 TESTBEDS = ("lab-bookworm", "lab", "lab-7-2", "lab-7-3")
@@ -236,8 +236,8 @@ def _banners(found: Sequence[Kernel], since: Sequence[Head]) -> list[tuple[str, 
     for kernel in found:
         said += [(kind, f"{kernel.label}: {text}") for kind, text in pages.banners(kernel.run)]
         for head in (head for head in since if head.testbed.name == kernel.run.head.testbed.name):
-            ended = f"{head.status}: {head.reason or 'nobody said why'}"
-            said.append(("warning", f"{kernel.label}: a later run there, of {words.when(head.started)}, {ended}."))
+            later = f"a later run there, of {words.when(head.started)}, {ended(head)}."
+            said.append(("warning", f"{kernel.label}: {later}"))
     return said
 
 

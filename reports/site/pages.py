@@ -101,7 +101,8 @@ def render(run: Run) -> Page:
     data |= {"samples": packing.sample_columns(samples, [cell.id for cell in head.cells])}
     found = answer.about(head)
     model = gain.model(head, taken)
-    why = reasons.reasons(head, found, run.samples) if found and found.compared else None
+    # in words where there is no picture
+    why = reasons.reasons(head, found, run.samples) if isinstance(model, str) and found and found.compared else None
     said = [headline.headline(run, told), *headline.brief(head, told)]
     hosts = facts.side_by_side(head.hosts.get("sender", {}), head.hosts.get("receiver", {}))
     counted, linked = counts(run, samples), links.of_run(head)
