@@ -22,6 +22,10 @@ OVER = {
 }
 QUESTIONS = {4: "kernel-crypto", 5: "large-files", 6: "small-files", 7: "schemes"}
 MASKED = "AES and vector instructions were hidden from user space, so that both sides pay about the same per byte."
+MASKED_ALONE = (
+    "AES and vector instructions were hidden from user space, and the kernel may use them: "
+    "comparing one with the other flatters the kernel."
+)
 UNMASKED = (
     "User space enciphers with the processor's AES and vector instructions here and the kernel's generic C does not: "
     "comparing one with the other flatters user space."
@@ -216,8 +220,8 @@ def question(suite: SuiteEntry) -> str:
     return suite.question or QUESTIONS.get(suite.figure or 0, "")
 
 
-def generic(head: Head, suite: SuiteEntry, cells: list[Cell]) -> bool:
-    """Whether user space has instructions for a suite's cipher that the kernel under test does without.
+def instructions(head: Head, suite: SuiteEntry, cells: list[Cell]) -> str:
+    """Which side of a suite has instructions for its cipher that the other does without; empty where that is not known.
 
     A lab's kernel may have nothing but generic C, as its record says (older ones: by being User Mode Linux). In another
     emulation that is so where a cell was found to be bound to a generic driver.
@@ -226,4 +230,7 @@ def generic(head: Head, suite: SuiteEntry, cells: list[Cell]) -> bool:
     bound = any("generic" in (cell.driver_found or "") for cell in fast)
     known = head.testbed.generic_ciphers
     only = head.testbed.kind == "uml" if known is None else known
-    return suite.instructions == "all" and bool(fast) and (only or (label(head.testbed) == "emulated" and bound))
+    generic = only or (label(head.testbed) == "emulated" and bound)
+    if suite.instructions == "masked":
+        return MASKED if generic else MASKED_ALONE
+    return UNMASKED if fast and generic else ""

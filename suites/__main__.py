@@ -69,7 +69,7 @@ def _can_be_had(bed: str) -> bool:
     command = [sys.executable, "-m", "hosts.lab", "image", "--testbed", bed]
     status = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False).returncode
     if status == NOT_TO_BE_HAD:
-        print(f"{bed} is skipped: its run will say no more than that", flush=True)
+        print(f"{bed} cannot be had; its run records why", flush=True)
     return status != NOT_TO_BE_HAD
 
 

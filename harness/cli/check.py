@@ -65,8 +65,8 @@ def check(spec: Settled, profiles: Sequence[Profile], paths: Mapping[str, DataPa
         now = _as_run(found, {}, paths, Checked() if provided else told)
         then = _as_run(found, lacks, paths, told if provided else Checked())
         for profile in profiles:
-            at_once = answers.answers(profile, paths, now[0], now[1], built=True)
-            later = answers.answers(profile, paths, then[0], then[1], built=True)
+            at_once = answers.answers(profile, paths, *now, built=True, shapes=found.testbed.shape)
+            later = answers.answers(profile, paths, *then, built=True, shapes=found.testbed.shape)
             told.lines += ["", *of_profile(profile, at_once, later)]
         events.progress("asking what a run would change")
         plan = foreseen.plan(profiles, paths, found.opened(*(then if provided else now)), found.testbed.quiet)

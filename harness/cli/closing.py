@@ -55,7 +55,7 @@ def lines(head: Head, samples: Sequence[Sample], where: Sequence[str]) -> list[s
     parts = [Part((answer.sentence(head),))]
     if found and found.compared:
         parts += [_rows(found), _expected(head, found), _why(head, found, samples)]
-    parts += [_not_measured(head), _caveat(head)]
+    parts += [_not_measured(head), _link(head), _caveat(head)]
     return [*fitted([part for part in parts if part.ways], LINES - len(where)), *where]
 
 
@@ -192,6 +192,17 @@ def _not_measured(head: Head) -> Part:
     if not (cells or unproven):
         return Part(())
     return Part((*(told(shown) for shown in (3, 2, 1) if shown <= len(reasons)), told(1, SHORT, "", "-v"), told(0)))
+
+
+def _link(head: Head) -> Part:
+    """A rate that the profile asks for and the testbed does not let the harness put on its link."""
+    asked = {suite["name"]: suite.get("link_rate") for suite in head.profile.content.get("suites", ())}
+    left = {asked.get(suite.name) for suite in head.suites if suite.link_rate_bits_per_second is None} - {None}
+    if not left:
+        return Part(())
+    rates = answer.listed([f"{rate / 1e6:g} Mbit/s" for rate in sorted(left)])
+    said = f"The link was measured as it is, not at {rates}"
+    return Part((f"{said}: the testbed does not say shape = true.", f"{said}."))
 
 
 def _caveat(head: Head) -> Part:

@@ -45,9 +45,11 @@ class Answer:
 
 
 def answers(
-    profile: Profile, paths: Mapping[str, DataPath], sender: Facts, receiver: Facts, built: bool
+    profile: Profile, paths: Mapping[str, DataPath], sender: Facts, receiver: Facts, *, built: bool, shapes: bool
 ) -> list[Answer]:
-    """An answer for each path of each suite. ``built``: modules of ours were built for the sender, or tried to be."""
+    """An answer for each path of each suite. ``built``: modules of ours were built for the sender, or tried to be;
+    ``shapes``: the testbed lets its link be changed.
+    """
     sender, receiver = as_asked(profile, sender), as_asked(profile, receiver)
     found = []
     for suite in profile.suites:
@@ -70,7 +72,8 @@ def answers(
             cipher, driver = ("none", "any") if path.clear else (suite.cipher, suite.driver)
             fewest = min(suite.workers, default=None)
             asked = feasible.parameters(path, suite, supposed, fewest)
-            reason = feasible.why_not(path, asked, supposed, supposed_there)
+            kept = None if shapes else feasible.as_it_is(suite)
+            reason = kept or feasible.why_not(path, asked, supposed, supposed_there)
             named = tuple(dict.fromkeys([*unbuilt, *unbuilt_there]))
             found.append(Answer(suite.name, name, cipher, driver, reason, named))
     return found
@@ -160,7 +163,8 @@ def _more(
 def _reasons(
     profiles: Iterable[Profile], paths: Mapping[str, DataPath], sender: Facts, receiver: Facts
 ) -> list[str | None]:
-    return [one.reason for profile in profiles for one in answers(profile, paths, sender, receiver, built=False)]
+    asked = (answers(profile, paths, sender, receiver, built=False, shapes=True) for profile in profiles)
+    return [one.reason for each in asked for one in each]
 
 
 def built(profile: Profile, paths: Mapping[str, DataPath]) -> frozenset[str]:

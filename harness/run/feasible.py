@@ -9,7 +9,7 @@ from harness.api.path import DataPath
 from harness.ciphers import drivers
 from harness.ciphers.table import CIPHERS
 from harness.load import generator
-from harness.measuring import disk, steering
+from harness.measuring import conditions, disk, steering
 from harness.profile import TransferSuite
 from harness.servers import requirements
 from hosts.facts import Facts
@@ -38,6 +38,15 @@ def why_not(path: DataPath, asked: Parameters, sender: Facts, receiver: Facts) -
     if asked.group and path.speaks_tls and (reason := requirements.no_group(asked.group, sender, receiver)):
         return reason
     return _loaded(asked, sender, receiver) if asked.at_once else None
+
+
+def as_it_is(suite: TransferSuite) -> str | None:
+    """Why a suite cannot be had where a testbed wants its link left as it is; None where it can: all but its rate."""
+    far = conditions.asked(suite)
+    wanted = [*([str(far)] if far else []), *([steering.WORDS[suite.receive_on]] if suite.receive_on else [])]
+    if not wanted:
+        return None
+    return f"the suite asks for more than a rate ({', '.join(wanted)}), and the testbed does not say shape = true"
 
 
 def _loaded(asked: Parameters, sender: Facts, receiver: Facts) -> str | None:

@@ -115,13 +115,15 @@ def _transfers(
     told: Plan,
 ) -> None:
     """As ``transfers.Transfers`` prepares a round: the link, every path, prices, rehearsals."""
+    if not opened.may_shape and feasible.as_it_is(suite):
+        return
     if suite.link_rate is not None and opened.may_shape:
         link.shape(bench, suite.link_rate)
-    if (far := conditions.asked(suite)) and opened.may_shape:
+    if far := conditions.asked(suite):
         conditions.make(bench, far, suite.link_rate)
     if suite.files == "disk" and disk.missing(opened.sender_facts, opened.receiver_facts) is None:
         bench = disk.prepare(bench)
-    if suite.receive_on and opened.may_shape:
+    if suite.receive_on:
         steering.make(bench, suite.receive_on)
     explanation = Explanation(profile, suite, dict(paths), Events())
     fitting = [number for number in suite.workers if number <= len(opened.sender_facts.usable)]

@@ -84,7 +84,9 @@ class Transfers:
         return feasible.parameters(self.paths[cell.path], self.suite, opened.sender_facts, cell.workers)
 
     def why_not(self, opened: OpenTestbed, cell: CellPlan) -> str | None:
-        """Why its path cannot do what the suite asks."""
+        """Why its path cannot do what the suite asks, or the suite cannot be had at all."""
+        if not opened.may_shape and (reason := feasible.as_it_is(self.suite)):
+            return reason
         facts = opened.sender_facts, opened.receiver_facts
         return feasible.why_not(self.paths[cell.path], self._parameters(opened, cell), *facts)
 
@@ -104,7 +106,7 @@ class Transfers:
             payloads = {size: opened.payload(size, self.profile.seed) for size in sizes}
         stack.enter_context(opened.measuring())
         self.events.progress(f"{self.suite.name}: preparing and measuring the link")
-        far = conditions.asked(self.suite) if opened.may_shape else None
+        far = conditions.asked(self.suite)
         if self.entry is None:
             self.entry = self._entry(opened, far)
             self.outcomes.writer.head.suites.append(self.entry)
@@ -113,7 +115,7 @@ class Transfers:
         if far:
             measured = measured | conditions.prepare(bench, far, rate, seen=earlier is not None)
             opened.links[str(far)] = {"goodput_bits_per_second": measured["far_bits_per_second"]}
-        if self.suite.receive_on and opened.may_shape:
+        if self.suite.receive_on:
             steering.make(bench, self.suite.receive_on)
         self.entry.link = measured  # a link or way that was refused is not known in the next round
         if self.suite.connections:
@@ -138,9 +140,9 @@ class Transfers:
 
     def _entry(self, opened: OpenTestbed, far: conditions.Conditions | None) -> SuiteEntry:
         rate = self.suite.link_rate
-        where = self.suite.receive_on if opened.may_shape else None
+        where = self.suite.receive_on
         said = [*([str(far)] if far else []), *([steering.WORDS[where]] if where else [])]
-        if not opened.may_shape and (rate is not None or conditions.asked(self.suite) or self.suite.receive_on):
+        if not opened.may_shape and rate is not None:
             self.events(Note(f"{self.suite.name}: the testbed does not let its link be shaped; measured as it is"))
             rate = None
         authenticated = self.suite.question != "schemes" and not CIPHERS[self.suite.cipher].aead

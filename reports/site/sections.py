@@ -83,12 +83,10 @@ def limits(run: Run) -> list[str]:
     said += [f"Chosen by the run: {chosen}."] if chosen else []
     loud = {role: told for role in ROLES if (told := head.hosts.get(role, {}).get("not_quiet"))}
     said += [f"The {role} was not quiet: {', '.join(map(str, told))}." for role, told in loud.items()]
-    masked = [suite.name for suite in head.suites if suite.instructions == "masked"]
-    if masked:
-        said.append(words.MASKED if len(masked) == len(head.suites) else f"{_suites(masked)}: {words.MASKED}")
-    plain = [suite.name for suite in head.suites if words.generic(head, suite, head.cells)]
-    if plain:
-        said.append(words.UNMASKED if len(plain) == len(head.suites) else f"{_suites(plain)}: {words.UNMASKED}")
+    each = [(words.instructions(head, suite, head.cells), suite.name) for suite in head.suites]
+    for told in dict.fromkeys(sentence for sentence, _ in each if sentence):
+        of = [name for sentence, name in each if sentence == told]
+        said.append(told if len(of) == len(each) else f"{_suites(of)}: {told}")
     return said
 
 
@@ -98,9 +96,8 @@ def _suites(names: Sequence[str]) -> str:
 
 def _notes(suites: Sequence[SuiteEntry], run: Run, cells: list[Cell]) -> list[str]:
     """What is to be said about instructions under the heading of suites."""
-    if any(suite.instructions == "masked" for suite in suites):
-        return [words.MASKED]
-    return [words.UNMASKED] if any(words.generic(run.head, s, cells) for s in suites) else []
+    each = (words.instructions(run.head, suite, cells) for suite in suites)
+    return [told for told in dict.fromkeys(each) if told]
 
 
 def _files(panel: Panel, index: dict[str, int], run: Run) -> Section:

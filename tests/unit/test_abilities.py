@@ -36,7 +36,8 @@ def able(role: str, **changed: object) -> Facts:
 
 
 def answers(sender: Facts, built: bool = False, name: str = "gigabit-3des") -> dict[tuple[str, str], Answer]:
-    found = answers_of(profile.load(name), receiving.beside(paths.discover()), sender, able("receiver"), built)
+    asked = profile.load(name), receiving.beside(paths.discover())
+    found = answers_of(*asked, sender, able("receiver"), built=built, shapes=True)
     return {(answer.suite, answer.path): answer for answer in found}
 
 
@@ -82,7 +83,9 @@ def test_what_is_missing_is_said_path_by_path() -> None:
 
 def test_a_profile_is_told_suite_by_suite() -> None:
     wanted = profile.load("gigabit-3des")
-    found = answers_of(wanted, receiving.beside(paths.discover()), able("sender"), able("receiver"), built=False)
+    found = answers_of(
+        wanted, receiving.beside(paths.discover()), able("sender"), able("receiver"), built=False, shapes=True
+    )
     lines = abilities.of_profile(wanted, found)
     later = sum(bool(answer.unbuilt) for answer in found)
     now = sum(str(answer) == "can run" for answer in found)
@@ -94,7 +97,7 @@ def test_a_profile_is_told_suite_by_suite() -> None:
 
 def test_an_unknown_path_is_an_answer() -> None:
     wanted = profile.load("servers")
-    found = answers_of(wanted, {}, able("sender"), able("receiver"), built=False)
+    found = answers_of(wanted, {}, able("sender"), able("receiver"), built=False, shapes=True)
     assert {str(answer) for answer in found} == {
         "cannot run: no data path is called http here",
         "cannot run: no data path is called plain here",

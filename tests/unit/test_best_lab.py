@@ -33,7 +33,7 @@ def works(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_is_the_default_of_every_profile_that_needs_no_special_lab() -> None:
     beds = {path.stem: profile.load(path.stem).testbeds for path in profile.PROFILES.glob("*.toml")}
     assert {name for name, named in beds.items() if named != ("auto",)} == {
-        *("card-aes128cbc", "kernels-3des", "load-processors")
+        *("card-aes128cbc", "fair-aes128gcm", "kernels-3des", "load-processors")
     }
 
 

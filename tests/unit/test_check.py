@@ -11,7 +11,7 @@ from harness import paths, profile, receiving
 from harness.cli import check
 from harness.measuring import way
 from harness.measuring.way import BYTES, Carried
-from harness.run import answers
+from harness.run import answers, feasible
 from hosts import packages
 from hosts.facts import PROGRAMS, Facts
 from hosts.onhost.agent.values import Change
@@ -59,7 +59,9 @@ def test_what_was_said_to_be_lacking_is_enough(name: str) -> None:
     found = lacking(sender, receiver, name)
     given = answers.supposed(sender, found["sender"]), answers.supposed(receiver, found["receiver"])
     assert lacking(*given, name) == {"sender": set(), "receiver": set()}
-    for answer in answers.answers(profile.load(name), receiving.beside(paths.discover()), *given, built=False):
+    for answer in answers.answers(
+        profile.load(name), receiving.beside(paths.discover()), *given, built=False, shapes=True
+    ):
         assert "apt-get" not in str(answer)
 
 
@@ -83,7 +85,9 @@ def test_packages_are_named_as_the_distribution_does() -> None:
 def test_what_can_run_now_and_what_once_packages_are_there() -> None:
     wanted = profile.load("gigabit-3des")
     now, then = (
-        answers.answers(wanted, receiving.beside(paths.discover()), sender, without("receiver"), built=False)
+        answers.answers(
+            wanted, receiving.beside(paths.discover()), sender, without("receiver"), built=False, shapes=True
+        )
         for sender in (without("sender", "lighttpd", "nginx"), without("sender"))
     )
     lines = check.of_profile(wanted, now, then)
@@ -98,10 +102,23 @@ def test_what_can_run_now_and_what_once_packages_are_there() -> None:
     assert [line for line in lines if "small-files-kept/ktls: the kernel's TLS has no 3DES" in line]
 
 
+@pytest.mark.parametrize(("name", "said"), [("wan-aes128gcm", "20 ms, 0.1 % lost"), ("load-processors", "is read")])
+def test_more_than_a_rate_is_had_only_where_the_link_may_be_changed(name: str, said: str) -> None:
+    asked = profile.load(name), receiving.beside(paths.discover()), without("sender"), without("receiver")
+    found = answers.answers(*asked, built=True, shapes=False)
+    wanted = {suite.name for suite in asked[0].suites if feasible.as_it_is(suite)}
+    assert wanted and any(said in str(answer.reason) for answer in found)
+    for answer in found:
+        assert ("shape = true" in str(answer.reason)) == (answer.suite in wanted)
+    assert not [one for one in answers.answers(*asked, built=True, shapes=True) if "shape" in str(one.reason)]
+
+
 def test_whether_its_question_can_be_answered_is_told_with_what_is_missing() -> None:
     wanted = profile.load("gigabit-3des")
     sender = replace(without("sender"), modules=frozenset())
-    found = answers.answers(wanted, receiving.beside(paths.discover()), sender, without("receiver"), built=True)
+    found = answers.answers(
+        wanted, receiving.beside(paths.discover()), sender, without("receiver"), built=True, shapes=True
+    )
     said = "  its question, so-crypt against devcrypto-copy, CANNOT be answered there: devcrypto-copy cannot run"
     assert check.of_profile(wanted, found, found)[1].startswith(said.partition(":")[0])
 

@@ -71,6 +71,15 @@ def test_a_decided_question_is_told_in_ten_lines(made: Run) -> None:
     assert "believe no number." in text
 
 
+def test_a_link_that_was_left_as_it_is_is_told(made: Run) -> None:
+    asked = {"suites": [{"name": suite.name, "link_rate": 10**9} for suite in made.head.suites]}
+    profile = made.head.profile.model_copy(update={"content": asked})
+    as_it_is = [suite.model_copy(update={"link_rate_bits_per_second": None}) for suite in made.head.suites]
+    shaped = [suite.model_copy(update={"link_rate_bits_per_second": 10**9}) for suite in made.head.suites]
+    assert "measured as it is, not at 1000 Mbit/s" in " ".join(said(made, profile=profile, suites=as_it_is))
+    assert "as it is" not in " ".join(said(made, profile=profile, suites=shaped))
+
+
 def test_numbers_of_connections_stand_before_all_of_their_intervals(tmp_path: Path) -> None:
     run = records.read(make_run(tmp_path, suites=[], parts=[load_part(rates=())]))
     found = answer.about(run.head)

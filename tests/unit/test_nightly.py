@@ -131,7 +131,7 @@ def test_a_kernel_that_nobody_has_any_more_is_told_and_gets_its_record(
     assert ran == list(KERNELS)
     said = capfd.readouterr()
     assert "no linux-source-7.2" in said.err
-    assert "lab-7-2 is skipped" in said.out
+    assert "lab-7-2 cannot be had" in said.out
 
 
 @pytest.mark.parametrize("action", ["exit 1", "exit 3", "kill -9 $$"])

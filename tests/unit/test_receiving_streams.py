@@ -94,9 +94,9 @@ def test_modules_are_built_for_the_host_that_needs_them() -> None:
     assert "so_crypt" in answers.built(one, PATHS), "of the path that the suite names"
     assert answers.built_there(one, PATHS) == {"devcrypto"}
     gone = facts("sender"), facts("receiver")
-    for told in answers.answers(suites(), PATHS, *gone, built=False):
+    for told in answers.answers(suites(), PATHS, *gone, built=False, shapes=True):
         assert str(told).startswith("can run once"), told
-    told = answers.answers(suites(), PATHS, *gone, built=True)[0]
+    told = answers.answers(suites(), PATHS, *gone, built=True, shapes=True)[0]
     assert "is not there" in str(told)
 
 
