@@ -197,10 +197,10 @@ def _not_measured(head: Head) -> Part:
 def _link(head: Head) -> Part:
     """A rate that the profile asks for and the testbed does not let the harness put on its link."""
     asked = {suite["name"]: suite.get("link_rate") for suite in head.profile.content.get("suites", ())}
-    left = {asked.get(suite.name) for suite in head.suites if suite.link_rate_bits_per_second is None} - {None}
-    if not left:
+    left = {asked.get(suite.name) for suite in head.suites if suite.link_rate_bits_per_second is None}
+    if not any(left):
         return Part(())
-    rates = answer.listed([f"{rate / 1e6:g} Mbit/s" for rate in sorted(left)])
+    rates = answer.listed([f"{rate / 1e6:g} Mbit/s" for rate in sorted(filter(None, left))])
     said = f"The link was measured as it is, not at {rates}"
     return Part((f"{said}: the testbed does not say shape = true.", f"{said}."))
 

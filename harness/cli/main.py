@@ -98,8 +98,8 @@ def _abilities(options: argparse.Namespace) -> int:
             for host, facts in ((hosts.sender, hosts.sender_facts), (hosts.receiver, hosts.receiver_facts)):
                 lines += [*abilities.of_host(facts, host.uid), ""]
             for one in profiles:
-                facts = hosts.sender_facts, hosts.receiver_facts
-                told = answers.answers(one, found, *facts, built=options.build, shapes=hosts.may_shape)
+                both = hosts.sender_facts, hosts.receiver_facts
+                told = answers.answers(one, found, *both, built=options.build, shapes=hosts.may_shape)
                 lines += [*abilities.of_profile(one, told), ""]
     print("\n".join(lines[:-1]))
     return 0

@@ -10,6 +10,7 @@ import pytest
 from harness.servers import datapath
 from hosts import modules
 from hosts.lab.uml import UmlLab, UmlParts
+from hosts.programs import in_image
 from hosts.remote import changes
 from hosts.remote.changes import Scope
 from hosts.remote.host import RemoteHost
@@ -28,14 +29,9 @@ def guest(lab: UmlLab, lab_parts: UmlParts) -> Iterator[RemoteHost]:
 
 
 @pytest.fixture(scope="module")
-def compiled(guest: RemoteHost) -> str:
-    """The program, compiled there by the guest's own compiler; its place."""
-    made = datapath.program()
-    for name, content in made.sources.items():
-        guest.put(content, name)
-    sources = [name for name in made.sources if name.endswith(".c")]
-    guest.check([*datapath.COMPILE, "-o", "datapath", *sources], timeout=120)
-    return f"{guest.directory}/datapath"
+def compiled(guest: RemoteHost, lab_parts: UmlParts) -> str:
+    """The program, compiled in the guests' image as a run does it; its place."""
+    return guest.put(in_image(lab_parts.image_path, datapath.program()), "datapath", 0o700)
 
 
 @pytest.mark.parametrize("checks", ["transfers", "measuring", "faults"])
