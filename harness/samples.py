@@ -172,13 +172,16 @@ def counted(samples: Iterable[Sample], measured: Container[str]) -> dict[str, di
     return by_cell
 
 
+def known_busy(seconds: float | None, step: float | None) -> float | None:
+    """A busy time; None where it is not known, or shorter than TICKS steps of the clock that counted it."""
+    return None if seconds is None or step is None or seconds < TICKS * step else seconds
+
+
 def cpu_seconds_per_gb(sample: Essence, role: Role = "sender") -> float | None:
     """A host's busy seconds for each 10^9 bytes received; None where its clock is too coarse for this sample.
 
     Where one sample of a cell has None, the cell has no number: those that can be measured are no fair sample of all.
     """
     host = sample.sender if role == "sender" else sample.receiver
-    seconds, step, size = host.cpu_seconds, host.cpu_resolution_seconds, sample.bytes
-    if seconds is None or step is None or not size or seconds < TICKS * step:
-        return None
-    return seconds / size * 1e9
+    seconds = known_busy(host.cpu_seconds, host.cpu_resolution_seconds)
+    return seconds / sample.bytes * 1e9 if seconds is not None and sample.bytes else None

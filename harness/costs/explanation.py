@@ -78,10 +78,17 @@ class Explanation:
             prices_now = prices.measure(bench, asked, sources, needed, opened.priced)
             self._keep(entry, prices_now, sources, Asked(bench, asked, needed, prices_now))
             entry.taken |= mine
-            if self.suite.driver == "any":
-                self._rehearse(opened, bench, entry, deployed, mine, prices_now)
         except Refusal as error:
-            self.events(Note(f"{self.suite.name}: no prices, so no prediction: {error.what}"))
+            self.events(Note(f"{self.suite.name}: no prices in this round: {error.what}"))
+            return
+        if self.suite.driver != "any":
+            return
+        try:
+            self._rehearse(opened, bench, entry, deployed, mine, prices_now)
+        except Refusal as error:
+            self.events(
+                Note(f"{self.suite.name}: no rehearsals in this round, so nothing is predicted of it: {error.what}")
+            )
 
     def _keep(
         self, entry: SuiteEntry, found: Mapping[str, Price], sources: Sequence[PriceSource], asked: Asked

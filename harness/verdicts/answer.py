@@ -6,11 +6,12 @@ testbed are called gets those words first (``head.paths``, ``head.testbed.label`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from harness.ciphers.table import CIPHERS
-from harness.record import Cell, Crossing, Head, Metric, Verdict
+from harness.record import Cell, Head, Metric, Verdict
 from harness.units import size_words
 
 METRICS: tuple[Metric, ...] = ("seconds", "cpu_seconds_per_gb")
@@ -206,22 +207,6 @@ def of_the_paper(head: Head, suites: Collection[str], paths: tuple[str, str]) ->
     return 7 in figures and models == ["scheme", "traditional"] and not clear
 
 
-def crossings_saved(crossings: Sequence[Crossing], paths: tuple[str, str]) -> tuple[float, float] | None:
-    """What the first path saves against the second, each with its usual buffer: crossings for each byte, calls a MB.
-
-    None where one of the two was not counted, or not wholly, or both not in the same way.
-    """
-    usual: dict[str, Crossing] = {}
-    for crossing in crossings:
-        usual.setdefault(crossing.path, crossing)  # the usual buffer's comes first
-    mine, theirs = (usual.get(path) for path in paths)
-    if mine is None or theirs is None or mine.uncounted or theirs.uncounted or mine.source != theirs.source:
-        return None
-    each = theirs.crossing_bytes / theirs.size_bytes - mine.crossing_bytes / mine.size_bytes
-    calls = [sum(one.calls.values()) / one.size_bytes * 1e6 for one in (theirs, mine)]
-    return (each, calls[0] - calls[1]) if each > 0.01 else None
-
-
 def _rank(head: Head, cells: dict[str, Cell], places: dict[str, int], verdict: Verdict) -> tuple[object, ...]:
     cell, base = cells[verdict.candidate], cells[verdict.baseline]
     place = places.get(cell.suite, len(head.suites))
@@ -286,7 +271,8 @@ def _forms(answer: Answer, times: Callable[[float], str]) -> Iterator[str]:
     """Ways to say it, the fullest first; the last one is always short."""
     lost = [place for place in answer.places if not place.time and not place.cpu]
     answer = replace(answer, places=tuple(place for place in answer.places if place not in lost))
-    several = len({place.suite for place in (*answer.places, *lost)}) > 1
+    groups = [group for metric in METRICS for group in _groups(answer, metric).values()]
+    several = len({place.suite for place in (*answer.places, *lost)}) > 1 or not all(map(_listable, groups))
     ciphers = [CIPHERS[name].title if name in CIPHERS else name for name in _ciphers(answer)]
     uniform = not lost and all(len(_groups(answer, metric)) <= 1 for metric in METRICS)
     if uniform or not several:
@@ -299,6 +285,12 @@ def _forms(answer: Answer, times: Callable[[float], str]) -> Iterator[str]:
             yield f"{' against '.join(answer.paths)}: {_compact(answer, _at)}{end}"
     end = f"; {len(lost)} not measured." if lost else "."
     yield f"{' against '.join(answer.paths)}: {_compact(answer, _number)}{end}"
+
+
+def _listable(places: Iterable[Place]) -> bool:
+    """Whether sizes, connections and workers, each listed by itself, name exactly these places."""
+    known = {(place.size, place.connections, place.workers) for place in places}
+    return len(known) == math.prod(len(set(each)) for each in zip(*known, strict=True))
 
 
 def _ciphers(answer: Answer) -> list[str]:

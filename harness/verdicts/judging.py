@@ -9,7 +9,7 @@ from functools import partial
 
 from harness.costs.prediction import Predicted, Prediction
 from harness.record import Cell, Metric, Verdict
-from harness.samples import ELSEWHERE, Sample, counted, cpu_seconds_per_gb, placed
+from harness.samples import ELSEWHERE, Sample, counted, cpu_seconds_per_gb, known_busy, placed
 from harness.verdicts import stats
 from hosts.roles import ROLES, Role
 
@@ -274,16 +274,23 @@ def bottleneck(
         return "link"
     shares: dict[str, float] = {}
     for role in ROLES:
-        busy = [getattr(s, role).cpu_seconds for s in rows]
-        if all(value is not None for value in busy):
-            ratios = [value / s.seconds for value, s in zip(busy, rows, strict=True)]
-            shares[role] = statistics.median(ratios) / max(1, processors.get(role, 1))
-        single = [getattr(s, role).busiest_cpu_seconds for s in rows]
-        if shares.get(role, 0.0) < BUSY_SHARE and all(value is not None for value in single):
-            ratios = [value / s.seconds for value, s in zip(single, rows, strict=True)]
-            shares[f"{role}'s fullest processor"] = statistics.median(ratios)
+        hosts = [getattr(s, role) for s in rows]
+        busy = _shares(rows, [known_busy(host.cpu_seconds, host.cpu_resolution_seconds) for host in hosts])
+        if busy is not None:
+            shares[role] = busy / max(1, processors.get(role, 1))
+        single = _shares(rows, [known_busy(host.busiest_cpu_seconds, host.cpu_resolution_seconds) for host in hosts])
+        if single is not None and shares.get(role, 0.0) < BUSY_SHARE:
+            shares[f"{role}'s fullest processor"] = single
     fullest = max(shares, key=lambda role: shares[role], default=None)
     if fullest is None or shares[fullest] < BUSY_SHARE:
         return None
     spent = statistics.median(s.sender.cpu_seconds or 0.0 for s in rows)
     return "cipher" if fullest.startswith("sender") and cipher_seconds and cipher_seconds > spent / 2 else fullest
+
+
+def _shares(rows: Sequence[Sample], busy: Sequence[float | None]) -> float | None:
+    """The median share of the elapsed time; None where one of them is not known."""
+    known = [(seconds, row.seconds) for seconds, row in zip(busy, rows, strict=True) if seconds is not None]
+    if len(known) < len(rows):
+        return None
+    return statistics.median(seconds / elapsed for seconds, elapsed in known if elapsed)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.profile import RECEIVING
-from harness.record import Head, SuiteEntry
-from harness.samples import Sample, counted
+from harness.record import Crossing, Head, SuiteEntry
+from harness.samples import Sample, counted, cpu_seconds_per_gb
 from harness.verdicts import answer
 from harness.verdicts.answer import Answer, Place
 from hosts.roles import Role
@@ -56,7 +56,7 @@ def reasons(head: Head, found: Answer, samples: Sequence[Sample]) -> Reasons | N
     call = suite.prices.get("syscall_call_ns") if role == "sender" else None  # it is measured there
     if call:
         each.append(Reason(f"a system call costs {call / 1e3:.1f} µs here", f"{call / 1e3:.1f} µs a call"))
-    if saved := answer.crossings_saved(suite.crossings, found.paths):
+    if saved := crossings_saved(suite.crossings, found.paths):
         crossings, calls = saved
         full = f"{found.paths[0]} saves {crossings:.3g} crossings of each byte and {calls:.0f} calls a MB"
         each.append(Reason(full, f"{crossings:.3g} crossings a byte saved"))
@@ -76,6 +76,22 @@ def reasons(head: Head, found: Answer, samples: Sequence[Sample]) -> Reasons | N
     return Reasons(first, len(mine) < len(found.places), tuple(each))
 
 
+def crossings_saved(crossings: Sequence[Crossing], paths: tuple[str, str]) -> tuple[float, float] | None:
+    """What the first path saves against the second, each with its usual buffer: crossings for each byte, calls a MB.
+
+    None where one of the two was not counted, or not wholly, or both not in the same way.
+    """
+    usual: dict[str, Crossing] = {}
+    for crossing in crossings:
+        usual.setdefault(crossing.path, crossing)  # the usual buffer's comes first
+    mine, theirs = (usual.get(path) for path in paths)
+    if mine is None or theirs is None or mine.uncounted or theirs.uncounted or mine.source != theirs.source:
+        return None
+    each = theirs.crossing_bytes / theirs.size_bytes - mine.crossing_bytes / mine.size_bytes
+    calls = [sum(one.calls.values()) / one.size_bytes * 1e6 for one in (theirs, mine)]
+    return (each, calls[0] - calls[1]) if each > 0.01 else None
+
+
 def _cipher_share(head: Head, suite: SuiteEntry, place: Place, samples: Sequence[Sample], role: Role) -> float | None:
     """How much of the candidate's CPU on a host is the cipher's, by its price; None where that is not known."""
     verdict = place.time or place.cpu
@@ -87,9 +103,9 @@ def _cipher_share(head: Head, suite: SuiteEntry, place: Place, samples: Sequence
     own = [step.price for step in there if step.price in suite.ciphering]
     prices = [suite.prices.get(f"{name}_byte_ns") for name in own]
     mine = counted(samples, head.measured).get(cell.id, {}).values()
-    each = [((s.sender if role == "sender" else s.receiver).cpu_seconds, s.bytes) for s in mine]
-    spent = [seconds / size * 1e9 for seconds, size in each if size and seconds]
+    each = [cpu_seconds_per_gb(sample, role) for sample in mine]
+    spent = [seconds for seconds in each if seconds]
     known = [price for price in prices if price is not None]
-    if not known or len(known) < len(prices) or not spent:
+    if not known or len(known) < len(prices) or not spent or len(spent) < len(each):
         return None
     return sum(known) / statistics.median(spent)

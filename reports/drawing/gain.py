@@ -1,4 +1,5 @@
-"""The map of predicted gain as places in percent, for a template to draw: contours, what the link limits, machines."""
+"""The map of predicted gain as places in percent, for a template to draw: contours, where something else limits,
+machines."""
 
 from __future__ import annotations
 
@@ -12,6 +13,8 @@ from reports import words
 from reports.findings import gain
 from reports.findings.gain import PAPER_GAINS, Grid, Map
 
+ALIKE = 0.03
+"""Ciphers of the two sides that differ in price by less change no sentence."""
 LEVELS = (1.05, 1.1, *PAPER_GAINS, 2.0)
 HEIGHTS = dict(zip(LEVELS, (56, 42, 7, 15, 32), strict=True))
 """Where the names of the contours stand, in percent from the top: apart, since contours are near one another."""
@@ -44,8 +47,9 @@ class Picture:
     title: str
     regions: tuple[Region, ...]
     limited: str
-    """Corners of what the link limits, for CSS; empty where it limits nothing."""
+    """Corners of where something else than the sender limits, for CSS; empty where nothing does."""
     limited_label: tuple[float, float]
+    limited_by: str
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
     here: tuple[float, float]
@@ -62,7 +66,7 @@ def picture(drawn: Map) -> Picture:
     """The picture of a map."""
     here, model = drawn.here, drawn.model
     regions = [found for level in LEVELS if (found := _region(drawn, level))]
-    limited = [(x, _lowest(drawn.limited[:, n])) for n, x in enumerate(drawn.crossing)]
+    limited = [(x, _lowest(drawn.limits[:, n])) for n, x in enumerate(drawn.crossing)]
     outline = [(_x(drawn, x), _y(drawn, drawn.cipher[row])) for x, row in limited if row is not None]
     corners = [(0.0, 100.0), *outline, (outline[-1][0], 100.0)] if outline else []
     card = [_edge(drawn.cipher, _column(drawn, drawn.paper), level) for level in reversed(PAPER_GAINS)]
@@ -72,6 +76,7 @@ def picture(drawn: Map) -> Picture:
         regions=tuple(regions),
         limited=", ".join(f"{x:g}% {y:g}%" for x, y in corners),
         limited_label=(2.0, 97.0),
+        limited_by=_limiting(drawn),
         x_ticks=tuple((_x(drawn, tick), f"{tick:g}") for tick in _ticks(drawn.crossing)),
         y_ticks=tuple((_y(drawn, tick), f"{tick:g}") for tick in _ticks(drawn.cipher)),
         here=(_x(drawn, here.crossing), _y(drawn, here.cipher)),
@@ -90,14 +95,20 @@ def _sentences(drawn: Map) -> tuple[str, ...]:
     cipher = words.cipher(model.cipher) if model.cipher != "null" else "the null cipher"
     crossing, byte = words.number(here.crossing, 2), words.number(here.cipher, 2)
     saved, gained = words.number(model.crossings), words.ratio(model.gain(here))
-    said = [
-        f"A crossing costs {crossing} ns a byte here, and {cipher} costs {byte} ns.",
-        f"By these prices alone, saving {saved} crossings gains × {gained}"
-        + (", since the link limits." if model.limited(here) else "."),
-    ]
+    said = [f"A crossing costs {crossing} ns a byte here, and {cipher} costs {byte} ns."]
+    limit = model.limit(here)
+    since = f", since the {limit} limits." if limit else "."
+    if abs(math.log(model.apart)) > math.log1p(ALIKE):
+        said.append(f"By these prices alone, the whole change gains × {gained}{since}")
+        said.append(f"The two sides' ciphers alone, were crossings free, make × {words.ratio(model.apart)} of it.")
+    else:
+        said.append(f"By these prices alone, saving {saved} crossings gains × {gained}{since}")
     dearer = model.crossing_for(PAPER_GAINS[0])
     if dearer is None:
-        said.append(f"No price of a crossing gives × {PAPER_GAINS[0]} here.")
+        more = model.apart > PAPER_GAINS[0]
+        said.append(
+            f"{'Any' if more else 'No'} price of a crossing gives {'more than ' * more}× {PAPER_GAINS[0]} here."
+        )
     else:
         times = dearer / here.crossing
         how = f"{words.number(times, 2)} times as dear" if times > 1 else f"{words.number(1 / times, 2)} times cheaper"
@@ -105,11 +116,17 @@ def _sentences(drawn: Map) -> tuple[str, ...]:
     return tuple(said)
 
 
+def _limiting(drawn: Map) -> str:
+    """What limits somewhere on the map beside the sender: ``the link limits``."""
+    known = sorted({str(what) for what in drawn.limits.flat if what})
+    return f"the {' or the '.join(known or ['link'])} limits"
+
+
 def _caption(drawn: Map) -> str:
     model = drawn.model
     return (
         f"Predicted for {words.size(model.size)} by prices alone; a call's price is shared among the bytes of its "
-        f"buffer. Held as measured here: {gain.held(model)}. Hatched: the link limits, so that saved crossings gain "
+        f"buffer. Held as measured here: {gain.held(model)}. Hatched: {_limiting(drawn)}, so that saved crossings gain "
         "less. The paper's Figure 4 gives the price of its crossings (null cipher: 6.7 µs a call, 12.5 ns a byte, two "
         "crossings), and its text none of its card; the bar marks what that would cost for "
         f"× {PAPER_GAINS[0]} to × {PAPER_GAINS[1]}."
@@ -165,8 +182,8 @@ def _column(drawn: Map, crossing: float) -> Grid:
     return np.array([drawn.model.gain(gain.Place(crossing, float(cipher))) for cipher in drawn.cipher])
 
 
-def _lowest(limited: Iterable[bool]) -> int | None:
-    """Up to which row the link limits."""
+def _lowest(limited: Iterable[object]) -> int | None:
+    """Up to which row something else than the sender limits."""
     rows = [n for n, one in enumerate(limited) if one]
     return rows[-1] if rows else None
 

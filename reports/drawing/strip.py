@@ -158,7 +158,7 @@ def crypto(made: KernelCrypto) -> Strip | None:
     rows = []
     for curve, cost in costs[:FOLDED_ROWS]:
         mean = cost.mean * 1e9
-        low, high = (value * 1e9 if value else mean for value in (cost.low, cost.high))
+        low, high = (mean if value is None else value * 1e9 for value in (cost.low, cost.high))
         label = words.cipher_title(curve.cipher) + (f", {curve.driver}" if several and curve.driver != "any" else "")
         rows.append(Row(label, (Mark("other", "same", axis.at(mean), axis.at(low), axis.at(high)),),
                         f"{words.number(mean, 3)} ns", "same"))  # fmt: skip

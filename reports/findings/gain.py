@@ -20,7 +20,7 @@ from harness.costs import prediction
 from harness.costs.prediction import Clear
 from harness.record import Cell, Head, SuiteEntry
 from harness.verdicts import reasons
-from harness.verdicts.answer import Answer, crossings_saved
+from harness.verdicts.answer import Answer
 from reports import older, words
 from reports.findings import answer, headline, kernel_crypto
 from reports.table import Columns
@@ -35,6 +35,8 @@ CROSSING_NS, CIPHER_NS = (0.03, 20.0), (1.0, 300.0)
 """What the axes reach at least, in nanoseconds a byte: a copy by a processor of today, and the paper's; AES by
 instructions, and 3DES by an old card."""
 
+LOWEST = CROSSING_NS[0] / 1e3
+"""What a crossing costs where it costs next to nothing, nanoseconds a byte."""
 CLEAR = ("seconds", "sender_cpu_seconds", "receiver_cpu_seconds")
 COLUMNS = ("cell", "counted", "sender_cpu_seconds_per_gb", *CLEAR)
 """What of a run's samples the prediction stands on."""
@@ -100,16 +102,25 @@ class Model:
         found = prediction.predicted("seconds", self.baseline, self.candidate, prices, clear or self.clear, self.size)
         return found or math.nan
 
-    def limited(self, place: Place) -> bool:
-        """Whether the link, or the receiver, and not the sender's work decides what is gained at ``place``."""
-        alone = Clear(0.0, self.clear.sender_cpu, 0.0)
-        return not math.isclose(self.gain(place), self.gain(place, alone), rel_tol=1e-9)
+    def limit(self, place: Place) -> str | None:
+        """What decides what is gained at ``place``: ``link`` or ``receiver``; None where it is the sender's work."""
+        clear, gained = self.clear, self.gain(place)
+        without = {"link": replace(clear, seconds=0.0), "receiver": replace(clear, seconds=0.0, receiver_cpu=0.0)}
+        differ = (
+            what for what, left in without.items() if not math.isclose(gained, self.gain(place, left), rel_tol=1e-9)
+        )
+        return next(differ, None)
+
+    @property
+    def apart(self) -> float:
+        """The gain where a crossing costs next to nothing: not 1 where the two sides' ciphers differ in price."""
+        return self.gain(Place(LOWEST, self.here.cipher))
 
     def crossing_for(self, gain: float) -> float | None:
         """The price of a crossing at which this run's cipher would show this gain; None where none on the map would."""
         from scipy.optimize import brentq  # here: it takes a fifth of a second to import, and most pages need none
 
-        cipher, (low, high) = self.here.cipher, (CROSSING_NS[0] / 1e3, CROSSING_NS[1] * 1e3)
+        cipher, (low, high) = self.here.cipher, (LOWEST, CROSSING_NS[1] * 1e3)
 
         def short(crossing: float) -> float:
             return self.gain(Place(crossing, cipher)) - gain
@@ -135,7 +146,8 @@ class Map:
     cipher: Grid
     gain: Grid
     """A row for each price of the cipher."""
-    limited: npt.NDArray[np.bool_]
+    limits: npt.NDArray[np.object_]
+    """What limits there beside the sender, as ``Model.limit`` has it."""
     here: Place
     paper: float
     """The paper's price of a crossing."""
@@ -170,7 +182,7 @@ def _of_pair(
     known = {name for name in needed if {f"{name}_call_ns", f"{name}_byte_ns"} <= entry.prices.keys()}
     prices = {name: Price(entry.prices[f"{name}_call_ns"], entry.prices[f"{name}_byte_ns"]) for name in known}
     saved = {step.price for step in baseline.sender} - {step.price for step in candidate.sender} - ciphering
-    fewer = crossings_saved(entry.crossings, (pair[0].path, pair[1].path))
+    fewer = reasons.crossings_saved(entry.crossings, (pair[0].path, pair[1].path))
     if not saved or not fewer:
         return "No crossing that the candidate saves was counted in this suite, so the map would have no axis."
     bare = [cell for cell in head.cells if cell.suite == entry.name and taken.get(cell.path) == Steps()]
@@ -209,8 +221,8 @@ def drawn(model: Model) -> Map:
     y = _reach(CIPHER_NS, here.cipher)
     places = [[Place(float(a), float(b)) for a in x] for b in y]
     gains = np.array([[model.gain(place) for place in row] for row in places])
-    limited = np.array([[model.limited(place) for place in row] for row in places])
-    return Map(model, x, y, gains, limited, here, paper)
+    limits = np.array([[model.limit(place) for place in row] for row in places], dtype=object)
+    return Map(model, x, y, gains, limits, here, paper)
 
 
 def _reach(least: tuple[float, float], here: float) -> Grid:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hosts.roles import ROLES, Role
 from reports import words
 
 SPARSE = 0.25
@@ -71,11 +72,16 @@ def sample_columns(samples: pd.DataFrame, cells: list[str]) -> dict[str, Any]:
             for n, (name, size) in enumerate(zip(samples["cell"], moved, strict=True))
             if size != usual.get(index[name])
         },
-        "sender": floats(samples["sender_cpu_seconds"].tolist()),
-        "receiver": floats(samples["receiver_cpu_seconds"].tolist()),
+        **{role: floats(_busy(samples, role)) for role in ROLES},
         "latency": floats(samples["latency_p50_us"].tolist()),
         "reason": {n: reason for n, reason in enumerate(samples["reason"]) if reason},
     }
+
+
+def _busy(samples: pd.DataFrame, role: Role) -> list[float]:
+    """A host's busy seconds; NaN where its clock is too coarse for the sample."""
+    seconds: list[float] = samples[f"{role}_cpu_seconds"].where(samples[f"{role}_cpu_seconds_per_gb"].notna()).tolist()
+    return seconds
 
 
 def _usual(cells: Sequence[int], moved: Sequence[int | None]) -> dict[int, int]:

@@ -311,6 +311,13 @@ def test_the_full_resource_is_named(
     assert bottleneck(seconds, sender, receiver, link) == expected
 
 
+def test_a_tick_or_two_fill_nothing() -> None:
+    """1 MB in 9 ms: where the clock steps by 10 ms, one step would be a full processor."""
+    tick = HostSample(cpu_seconds=0.01, cpu_resolution_seconds=0.01, busiest_cpu_seconds=0.01)
+    samples = [sample(BASE, block, 0.009, sender=tick, receiver=tick) for block in range(3)]
+    assert judging.bottleneck(samples, {"sender": 1, "receiver": 16}, None) is None
+
+
 def test_one_full_processor_of_many_is_named() -> None:
     """A server's one worker fills one of sixteen, and then it does not matter that fifteen idle."""
     worker = HostSample(cpu_seconds=1.1, cpu_resolution_seconds=0.01, busiest_cpu_seconds=0.97)

@@ -302,7 +302,7 @@ def price(monkeypatch: pytest.MonkeyPatch, told: Told, error: Exception) -> None
 def test_prices_that_are_refused_are_told(monkeypatch: pytest.MonkeyPatch, error: Refusal) -> None:
     told = Told()
     price(monkeypatch, told, error)
-    assert told.notes == ["small: no prices, so no prediction: it says no"]
+    assert told.notes == ["small: no prices in this round: it says no"]
 
 
 def test_a_host_lost_while_it_is_priced_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:

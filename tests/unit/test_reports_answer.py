@@ -233,10 +233,21 @@ class TestMap:
         assert dearer and model.gain(gain.Place(dearer, model.here.cipher)) == pytest.approx(1.27)
         assert model.crossing_for(1e6) is None
 
-    def test_the_link_limits_cheap_ciphers(self, model: gain.Model) -> None:
+    def test_the_receiver_or_the_link_limits_cheap_ciphers(self, model: gain.Model) -> None:
         cheap, dear = gain.Place(model.here.crossing, 0.5), gain.Place(model.here.crossing, 100)
-        assert model.limited(cheap) and model.gain(cheap) == pytest.approx(1)
-        assert not model.limited(dear)
+        slow = replace(model, clear=replace(model.clear, seconds=2 * model.clear.receiver_cpu))
+        for limited, by in ((model, "receiver"), (slow, "link")):
+            assert limited.limit(cheap) == by and limited.gain(cheap) == pytest.approx(1)
+            assert limited.limit(dear) is None
+            assert f"the {by}" in gain_picture.picture(gain.drawn(limited)).limited_by
+
+    def test_ciphers_that_cost_each_side_something_else_are_told_apart(self, model: gain.Model) -> None:
+        assert model.apart == pytest.approx(1, abs=0.03)
+        prices = model.prices | {"cipher": Price(model.prices["cipher"].call_ns, model.prices["cipher"].byte_ns * 3)}
+        apart = replace(model, prices=prices)
+        assert apart.apart > 1.27 and apart.crossing_for(1.27) is None
+        said = " ".join(gain_picture.picture(gain.drawn(apart)).sentences)
+        assert "The two sides' ciphers alone" in said and "Any price of a crossing gives more than × 1.27" in said
 
     def test_the_papers_machine_is_where_its_figure_4_puts_it(self) -> None:
         line_ns = 6.7e3 / 65536 + 12.5
