@@ -239,11 +239,11 @@ class TestMap:
         for limited, by in ((model, "receiver"), (slow, "link")):
             assert limited.limit(cheap) == by and limited.gain(cheap) == pytest.approx(1)
             assert limited.limit(dear) is None
-            assert f"the {by}" in gain_picture.picture(gain.drawn(limited)).limited_by
+            assert by in gain_picture.picture(gain.drawn(limited)).limited_by
 
     def test_ciphers_that_cost_each_side_something_else_are_told_apart(self, model: gain.Model) -> None:
         assert model.apart == pytest.approx(1, abs=0.03)
-        prices = model.prices | {"cipher": Price(model.prices["cipher"].call_ns, model.prices["cipher"].byte_ns * 3)}
+        prices = {**model.prices, "cipher": Price(model.prices["cipher"].call_ns, model.prices["cipher"].byte_ns * 3)}
         apart = replace(model, prices=prices)
         assert apart.apart > 1.27 and apart.crossing_for(1.27) is None
         said = " ".join(gain_picture.picture(gain.drawn(apart)).sentences)
