@@ -270,7 +270,7 @@ def handshakes(found: Loaded) -> Table | None:
         title="TLS handshakes",
         columns=("Path", "Load", "Key exchange, key", "Handshakes/s", *(f"{name} (ms)" for name in TOLD)),
         rows=rows,
-        notes=["From the start of connecting to the end of the handshake, of those that lie within the measured time."],
+        notes=["From the start of connecting to the end of the handshake, of those that ended in the measured time."],
     )
 
 
