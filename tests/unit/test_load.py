@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from pydantic import ValidationError
 
 from harness import paths, plan, receiving
 from harness.api.parameters import Parameters
 from harness.ciphers.table import CIPHERS
-from harness.load import generator
+from harness.load import generator, latency
 from harness.load.generator import Asked, Told
 from harness.measuring import loading
 from harness.profile import TransferSuite
@@ -201,6 +202,25 @@ def test_a_generator_that_did_something_else_measured_nothing(more: dict[str, An
     wrong = generator.wrong(told, told.load(2), KEPT, TLS)
     assert (wrong is None) == (said is None)
     assert said is None or said in str(wrong)
+
+
+def test_a_tail_that_the_generator_may_have_made_is_not_told_and_says_why() -> None:
+    """In each of two samples nearly one of 100 requests starts 0.6 s late, which makes neither of them invalid."""
+    late = {"100": 49_550, "1526": 450}
+    histogram = {"buckets": {"1300": 49_550, "1526": 450}, "most_ns": 1}
+    told = Told(line(rate=100.0, late={"buckets": late}, latency=histogram, requests=50_000, responses=50_000))
+    load = told.load(2)
+    assert generator.wrong(told, load, KEPT, TLS) is None
+    found = latency.of([load, load])
+    assert (found.seconds["p50"], found.seconds["p90"]) == (latency.middle_seconds(1300),) * 2
+    assert (found.seconds["p99"], found.seconds["p99.9"]) == (None, None)
+    assert found.doubts == {
+        "p99": "900 of 100000 requests started over 5 ms late",
+        "p99.9": "900 of 100000 requests started over 49.7 ms late",
+    }
+    kept = latency.of([msgspec.structs.replace(load, late={"100": 50_000})] * 2)
+    assert kept.seconds["p99.9"] == latency.middle_seconds(1526), "the server's own"
+    assert not kept.doubts
 
 
 def test_a_key_exchange_is_the_one_that_is_asked_for_or_no_measurement() -> None:
