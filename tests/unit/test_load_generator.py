@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 import time
@@ -199,6 +200,54 @@ def test_a_server_that_stops_is_seen_by_an_open_loop_and_not_by_a_closed_one(qui
     assert not open_["errors"]
     assert slow(open_) > 0.03
     assert slow(closed) < slow(open_) / 3
+
+
+class Plain:
+    """A server of Python's without TLS: an answer for each request. It resets the first connection that comes, once so
+    many others have had an answer each."""
+
+    def __init__(self, others: int) -> None:
+        self.answered = threading.Semaphore(0)
+        self.others = others
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            first, _ = self.listener.accept()
+            threading.Thread(target=self._reset, args=(first,), daemon=True).start()
+            while True:
+                client, _ = self.listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _reset(self, client: socket.socket) -> None:
+        for _ in range(self.others):
+            self.answered.acquire(timeout=DEADLINE)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+
+    def _serve(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError), client:
+            client.settimeout(DEADLINE)
+            while client.recv(4096):
+                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % SIZE + bytes(SIZE))
+                self.answered.release()
+
+    def close(self) -> None:
+        self.listener.close()
+
+
+def test_a_first_answer_that_failed_is_asked_for_again(load: Path) -> None:
+    """Others have had theirs and are free longer: they do not keep it from its turn."""
+    server = Plain(others=3)
+    try:
+        told = ask(load, server.port, "--connections", "4", "--reuse", "kept", "--patience", "5")
+    finally:
+        server.close()
+    assert sum(told["errors"].values()) == 1, told
+    assert told["window"]["responses"] > 0, "the window was reached"
+    assert told["requests"] == told["responses"] + 1
 
 
 def test_a_schedule_that_cannot_be_kept_is_drained(quick: Path, datapath: Path, tmp_path: Path) -> None:

@@ -75,19 +75,29 @@ static uint64_t next_due(struct load *l)
 	return l->first_due + l->started++ * l->interval_ns;
 }
 
+/* Whether there is something to do for a free slot. */
+static bool wanted(const struct load *l)
+{
+	if (l->phase == RAMP)
+		return l->n_free > l->begun;		/* who had an answer is free until all had one */
+	return open_loop(l) ? l->started < l->due : l->phase != DRAIN;
+}
+
 /* Free slots get what there is to do. */
 static void dispatch(struct load *l)
 {
 	unsigned int left = l->n_free;			/* those that fail come back to the list: not in this round */
 
-	while (left-- && l->phase != OVER) {
+	while (left-- && l->phase != OVER && wanted(l)) {
 		struct slot *s = &l->slots[l->free_slots[l->first_free]];
 		uint64_t due = l->now;
 
-		if (l->phase == RAMP ? s->begun : open_loop(l) ? l->started >= l->due : l->phase == DRAIN)
-			return;
 		l->n_free--;
 		l->first_free = (l->first_free + 1) % l->connections;
+		if (l->phase == RAMP && s->begun) {
+			run_idle(l, s);
+			continue;
+		}
 		if (l->phase != RAMP && open_loop(l)) {
 			due = next_due(l);
 			latency_add(&l->late, l->now - (due > s->freed ? due : s->freed));
