@@ -203,20 +203,23 @@ def test_a_server_that_stops_is_seen_by_an_open_loop_and_not_by_a_closed_one(qui
 
 
 class Plain:
-    """A server of Python's without TLS: an answer for each request. It resets the first connection that comes, once so
-    many others have had an answer each."""
+    """A server of Python's without TLS: an answer for each request, later while its ``gate`` is closed. With ``others``
+    it resets the first connection that comes, once so many others have had an answer each."""
 
-    def __init__(self, others: int) -> None:
+    def __init__(self, others: int = 0) -> None:
         self.answered = threading.Semaphore(0)
         self.others = others
+        self.gate, self.held, self.released = threading.Event(), threading.Event(), threading.Event()
+        self.gate.set()
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
-            first, _ = self.listener.accept()
-            threading.Thread(target=self._reset, args=(first,), daemon=True).start()
+            if self.others:
+                first, _ = self.listener.accept()
+                threading.Thread(target=self._reset, args=(first,), daemon=True).start()
             while True:
                 client, _ = self.listener.accept()
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
@@ -231,8 +234,13 @@ class Plain:
         with contextlib.suppress(OSError), client:
             client.settimeout(DEADLINE)
             while client.recv(4096):
+                if held := not self.gate.is_set():
+                    self.held.set()
+                    self.gate.wait(DEADLINE)
                 client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % SIZE + bytes(SIZE))
                 self.answered.release()
+                if held:
+                    self.released.set()
 
     def close(self) -> None:
         self.listener.close()
@@ -248,6 +256,32 @@ def test_a_first_answer_that_failed_is_asked_for_again(load: Path) -> None:
     assert sum(told["errors"].values()) == 1, told
     assert told["window"]["responses"] > 0, "the window was reached"
     assert told["requests"] == told["responses"] + 1
+
+
+def test_a_request_that_waited_for_the_generator_is_late_whichever_connection_takes_it(quick: Path) -> None:
+    """The generator stands still while one connection waits for its answer and one is free. When it goes on, both take
+    one of the requests that were due meanwhile: the one that just got its answer too, and the other could have."""
+    server, stop = Plain(), 2.0
+    argv = asking(quick, server.port, "--connections", "2", "--reuse", "kept", "--rate", "5", seconds=4)
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            assert json.loads(process.stdout.readline())["event"] == "window"
+            server.gate.clear()
+            assert server.held.wait(DEADLINE)
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(stop)
+            server.gate.set()
+            assert server.released.wait(DEADLINE)
+            process.send_signal(signal.SIGCONT)
+            told = json.loads(process.stdout.readline())
+        finally:
+            process.kill()
+            server.close()
+    late = latency.together([told["late"]["buckets"]])
+    assert not told["errors"], told
+    assert sum(late.values()) == told["planned"]
+    assert sum(count for bucket, count in late.items() if latency.middle_seconds(bucket) > stop / 2) >= 2
 
 
 def test_a_schedule_that_cannot_be_kept_is_drained(quick: Path, datapath: Path, tmp_path: Path) -> None:

@@ -69,10 +69,16 @@ void run_idle(struct load *l, struct slot *s)
 	l->free_slots[(l->first_free + l->n_free++) % l->connections] = (unsigned int)(s - l->slots);
 }
 
-/* When the next request of the schedule was due; it is started now. */
-static uint64_t next_due(struct load *l)
+/*
+ * When the next request of the schedule was due; it is started now. It is late since then, or since this slot was free
+ * for it where that came later. Without one it waited for a slot, not for this program.
+ */
+static uint64_t next_due(struct load *l, const struct slot *free)
 {
-	return l->first_due + l->started++ * l->interval_ns;
+	uint64_t due = l->first_due + l->started++ * l->interval_ns;
+
+	latency_add(&l->late, free ? l->now - (due > free->freed ? due : free->freed) : 0);
+	return due;
 }
 
 /* Whether there is something to do for a free slot. */
@@ -90,7 +96,6 @@ static void dispatch(struct load *l)
 
 	while (left-- && l->phase != OVER && wanted(l)) {
 		struct slot *s = &l->slots[l->free_slots[l->first_free]];
-		uint64_t due = l->now;
 
 		l->n_free--;
 		l->first_free = (l->first_free + 1) % l->connections;
@@ -98,11 +103,8 @@ static void dispatch(struct load *l)
 			run_idle(l, s);
 			continue;
 		}
-		if (l->phase != RAMP && open_loop(l)) {
-			due = next_due(l);
-			latency_add(&l->late, l->now - (due > s->freed ? due : s->freed));
-		}
-		slot_start(l, s, due);
+		l->now = now_ns();			/* starting the one before took its time */
+		slot_start(l, s, l->phase != RAMP && open_loop(l) ? next_due(l, s) : l->now);
 	}
 }
 
@@ -152,9 +154,10 @@ bool run_answered(struct load *l, struct slot *s)
 		run_idle(l, s);
 		return false;
 	}
-	s->due = open_loop(l) ? next_due(l) : l->now;
 	if (open_loop(l))
-		latency_add(&l->late, 0);		/* it waited for a slot, not for this program */
+		s->due = next_due(l, l->n_free ? &l->slots[l->free_slots[l->first_free]] : NULL);
+	else
+		s->due = l->now;
 	return true;
 }
 
