@@ -86,7 +86,8 @@ class Load(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
     """How much later requests of an open loop were started though a connection was free, by bucket."""
 
     handshake: dict[str, int] = {}
-    """How many TLS handshakes took how long, by bucket: from the start of connecting, both ends within the window."""
+    """How many TLS handshakes took how long, by bucket: from the start of connecting, of those that ended
+    within the window."""
     group: str | None = None
     """Of the key exchange, as OpenSSL calls it, where the suite asks for one; all connections agreed upon it."""
     key: str | None = None

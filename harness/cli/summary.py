@@ -125,11 +125,12 @@ def _loads(cells: Iterable[Cell], samples: dict[str, dict[int, Sample]]) -> list
         if not loads:
             continue
         rate = statistics.geometric_mean(load.responses_per_second for load in loads)
-        told = latency.told(latency.together(load.latency for load in loads))
-        known = ", ".join(f"{name} {value * 1e3:.3g} ms" for name, value in told.items() if value is not None)
+        told = latency.of(loads)
+        known = ", ".join(f"{name} {value * 1e3:.3g} ms" for name, value in told.seconds.items() if value is not None)
         at = "" if cell.rate_share is None else f" at {cell.rate_share * 100:g} %"
         full = sum(generator.full(load) for load in loads)
         doubt = f", the generator took a whole processor in {full} of {len(loads)} samples" if full else ""
+        doubt += "".join(f", {name} not told: {why}" for name, why in told.doubts.items())
         number = f"{cell.connections} connection{'s' if cell.connections != 1 else ''}"
         found.append(f"{cell.path}, {number}{at}: {rate:.4g} requests/s{f', {known}' if known else ''}{doubt}")
     return found

@@ -27,11 +27,6 @@ PATIENCE_SECONDS = 20.0
 """How long the first answers, and the last ones, are waited for."""
 FULL_SHARE = 0.95
 """A generator that took more of a processor than this was full: it may have been what was measured."""
-LATE_SHARE = 0.1
-"""Of an open loop: where a tenth of requests started later than LATE_SECONDS though a connection was free, the
-generator did not keep its schedule."""
-LATE_SECONDS = 0.005
-
 
 GROUPS = {"x25519": "X25519", "secp256r1": "P-256", "x25519mlkem768": "X25519MLKEM768"}
 """Groups of a key exchange as OpenSSL is asked for them."""
@@ -176,15 +171,8 @@ def wrong(told: Told, load: Load, asked: Asked, tls: Tls | None) -> str | None:
     agreed = str(load.group).lower(), load.key
     if tls and tls.group and agreed != (tls.group, tls.key):
         return f"the key exchange was {agreed[0]} with a key {agreed[1]}, not {tls.group} with {tls.key}"
-    return _late(load)
-
-
-def _late(load: Load) -> str | None:
-    late = latency.together([load.late])
-    slow = sum(count for bucket, count in late.items() if latency.middle_seconds(bucket) > LATE_SECONDS)
-    if slow > LATE_SHARE * sum(late.values()):
-        return f"the generator did not keep its schedule: {slow} of {sum(late.values())} requests started late"
-    return None
+    late = latency.doubt(latency.together([load.late]), 0.0, 0.0)  # of single percentiles, all samples together tell
+    return f"the generator did not keep its schedule: {late}" if late else None
 
 
 def full(load: Load) -> bool:

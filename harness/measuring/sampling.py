@@ -75,7 +75,7 @@ def take(
             after = looking.look(opened, several)
         made = Transfer(deployed, over, got, before, after, out, outside, source)
         transfers.append(made if apart else replace(made, digested=proof.digests(opened, [made])[0]))
-        seen = None if deployed.during else after
+        seen = after if apart and not deployed.during else None
     verified = [
         found if found.reason or not (why := linked(cell, made.after.links)) else replace(found, reason=why)
         for (cell, _), made, found in zip(cells, transfers, proof.verify(opened, payload, transfers), strict=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from harness.measuring import sampling
-from harness.measuring.opened import OpenTestbed
+from harness.measuring.opened import CpuMeter, OpenTestbed
 from harness.measuring.proof import Busy
 from harness.samples import HostSample, placed
 from hosts import energy
@@ -50,24 +51,45 @@ class Reading:
 
 
 def count(opened: OpenTestbed, seconds: float) -> dict[Role, Spent]:
-    """What both hosts spend from now on. One that does a canary's transfer answers late, and is left out when the load
-    may be over by then. Raises HostLost, Refusal."""
-    outside = sampling.read_meter(opened.meter)
+    """What both hosts spend from now on. What was read only when the load may be over is left out: of a host that does
+    a canary's transfer and answers late, or by a lab's meter, which waits for no host. Raises HostLost, Refusal."""
     started = time.monotonic()
+    with ThreadPoolExecutor(1) as beside:
+        told = beside.submit(_by_themselves, opened, started, seconds)
+        metered = _from_outside(opened.meter, started, seconds)
+        own = told.result()
+    if metered is None:
+        return own
+    return {role: replace(spent, shares=own[role].shares if role in own else None) for role, spent in metered.items()}
+
+
+def _from_outside(meter: CpuMeter | None, started: float, seconds: float) -> dict[Role, Spent] | None:
+    """By a lab's meter; None where there is none, no host where it was read late."""
+    before = sampling.read_meter(meter)
+    began = time.monotonic()
+    _wait(started, seconds)
+    metered, now = sampling.since(meter, before), time.monotonic()
+    if metered is None:
+        return None
+    return {role: Spent(now - began, busy) for role, busy in metered.items()} if now - started < seconds else {}
+
+
+def _by_themselves(opened: OpenTestbed, started: float, seconds: float) -> dict[Role, Spent]:
+    """As the hosts that are asked count for themselves. Raises HostLost, Refusal."""
     asked = _asked(opened)
     before = {role: _read(host, zones) for role, (host, zones) in asked.items()}
-    time.sleep(max(0.0, started + BUSY_SHARE * seconds - time.monotonic()))
+    _wait(started, seconds)
     found: dict[Role, Spent] = {}
-    metered = sampling.since(opened.meter, outside) or {}
-    wall = time.monotonic() - started
     for role, (host, zones) in asked.items():
         after = _read(host, zones)
         if after.at - started < seconds:
             spent = between(before[role], after, zones)
             found[role] = replace(spent, shares=None, joules=None) if one_kernel(opened) else spent
-    for role, busy in metered.items():
-        found[role] = Spent(wall, busy, found[role].shares if role in found else None)
     return found
+
+
+def _wait(started: float, seconds: float) -> None:
+    time.sleep(max(0.0, started + BUSY_SHARE * seconds - time.monotonic()))
 
 
 def _asked(opened: OpenTestbed) -> dict[Role, tuple[RemoteHost, Sequence[Zone]]]:

@@ -131,7 +131,8 @@ def latencies(found: Loaded) -> Figure | None:
         id=f"{panel.key}-latency",
         title="Latency at fixed rates, lower is better",
         caption="Open loop, the same rates for all paths: shares of what the baseline answered in a closed loop "
-        "in this run. Solid: the median; dashed: 99 % of requests. A line ends where too few were slower to tell.",
+        "in this run. Solid: the median; dashed: 99 % of requests. A line ends where too few were slower to tell, or "
+        "the generator itself may be what was late.",
         spec={},
         legend=figures.legend(panel),
         columns=["path", "size", "connections", "workers", "load (%)", *(f"{name} (ms)" for name in TOLD), "max (ms)"],
@@ -179,15 +180,20 @@ def _over_load(label: str, s: int, some: list[Point], name: str, dash: str) -> d
 def table(found: Loaded) -> Table:
     """Every point: rates, latencies, what it cost both hosts."""
     panel = found.panel
-    rows = []
+    rows, doubts = [], []
     for loop in (found.closed, found.open):
         for s, some in sorted(loop.items()):
             for p in some:
+                label, asked = (
+                    panel.series[s].label,
+                    words.size(p.size) + words.over(p.connections, p.rate_share, p.workers),
+                )
+                doubts += [f"{name} of {label}, {asked}: {why}" for name, why in p.doubts.items()]
                 mean, low, high = map(_known, p.per_second)
                 rows.append(
                     [
-                        text_value(panel.series[s].label),
-                        text_value(words.size(p.size) + words.over(p.connections, p.rate_share, p.workers)),
+                        text_value(label),
+                        text_value(asked),
                         number(mean, 4, span(low, high, 4)),
                         number(_goodput(p), 4),
                         *(number(_ms(value), 4) for value in _told(p)),
@@ -210,6 +216,7 @@ def table(found: Loaded) -> Table:
         notes=[
             READING,
             "Percentiles are of all samples that count together; one is told where a hundred requests were slower.",
+            *([f"Not told, as the generator itself may be what was late: {'; '.join(doubts)}."] if doubts else []),
             "Energy is the whole host's, of its processors' packages and memory, where it tells that.",
         ],
         hidden=frozenset((15, 16)),
@@ -270,7 +277,7 @@ def handshakes(found: Loaded) -> Table | None:
         title="TLS handshakes",
         columns=("Path", "Load", "Key exchange, key", "Handshakes/s", *(f"{name} (ms)" for name in TOLD)),
         rows=rows,
-        notes=["From the start of connecting to the end of the handshake, of those that lie within the measured time."],
+        notes=["From the start of connecting to the end of the handshake, of those that ended in the measured time."],
     )
 
 

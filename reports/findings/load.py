@@ -30,7 +30,9 @@ class Point:
     per_second: tuple[float, float, float]
     """Requests that were answered each second: geometric mean and 95 % interval."""
     latencies: dict[str, float | None]
-    """In seconds by name (``p50``, …); None where too few were slower to tell."""
+    """In seconds by name (``p50``, …); None where too few were slower to tell, or ``doubts`` says why."""
+    doubts: dict[str, str]
+    """Why a latency may be the generator's own lateness, by name, of an open loop."""
     longest: float
     responses: int
     """That latencies are of."""
@@ -106,16 +108,17 @@ def _point(cell: Cell, samples: Iterable[Sample]) -> Point | None:
     if not both:
         return None
     counted, loads = [sample for sample, _ in both], [load for _, load in both]
-    histogram, shaken = (latency.together(each) for each in ([x.latency for x in loads], [x.handshake for x in loads]))
+    found, shaken = latency.of(loads), latency.together(load.handshake for load in loads)
     return Point(
         connections=cell.connections or 1,
         size=cell.size_bytes or 0,
         rate_share=cell.rate_share,
         workers=cell.workers,
         per_second=frame.interval(np.array([load.responses_per_second for load in loads]), geometric=True),
-        latencies=latency.told(histogram),
+        latencies=found.seconds,
+        doubts=found.doubts,
         longest=max(load.longest_seconds for load in loads),
-        responses=sum(histogram.values()),
+        responses=sum(sum(load.latency.values()) for load in loads),
         sender_us=_busy(counted, "sender"),
         receiver_us=_busy(counted, "receiver"),
         generator=statistics.median(_share(load) for load in loads),
@@ -124,8 +127,8 @@ def _point(cell: Cell, samples: Iterable[Sample]) -> Point | None:
         exchange=", ".join(dict.fromkeys(f"{load.group}, {load.key}" for load in loads if load.group)),
         sender_joules=_mean([joules_per_gb(sample, "sender") for sample in counted]),
         receiver_joules=_mean([joules_per_gb(sample, "receiver") for sample in counted]),
-        busy={role: found for role in ROLES if (found := _each(getattr(s, role).processors for s in counted))},
-        softirq={role: found for role in ROLES if (found := _each(getattr(s, role).softirqs for s in counted))},
+        busy={role: each for role in ROLES if (each := _each(getattr(s, role).processors for s in counted))},
+        softirq={role: each for role in ROLES if (each := _each(getattr(s, role).softirqs for s in counted))},
     )
 
 

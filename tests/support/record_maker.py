@@ -234,6 +234,7 @@ def load_part(
             opened=cell.connections or 1, handshakes=0, resumed=0, canaries=2, window_seconds=each * requests,
             window_responses=requests, window_bytes=requests * 100_000, generator_cpu_seconds=each * requests * 0.4,
             latency=dict(latencies), longest_seconds=waits * 4, rate=1 / each if cell.rate_share else None,
+            late={"1000": requests} if cell.rate_share else {},
             handshake=dict(latencies) if entry.connection == "new" and cell.cipher != "none" else {},
             group="x25519" if entry.connection == "new" and cell.cipher != "none" else None,
             key="RSA-2048" if entry.connection == "new" and cell.cipher != "none" else None,

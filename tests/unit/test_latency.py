@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import numpy as np
 from hypothesis import given
@@ -47,3 +48,19 @@ def test_a_percentile_needs_a_hundred_above_it() -> None:
 
 def test_histograms_of_several_samples_add_up() -> None:
     assert latency.together([{"5": 1, "7": 2}, {"7": 3}]) == {5: 1, 7: 5}
+
+
+@given(st.integers(), st.floats(0, 0.3), st.sampled_from([1e-4, 0.01, 1.0]), st.sampled_from(["p50", "p90", "p99"]))
+def test_a_latency_that_is_told_is_little_of_the_generators_lateness(
+    seed: int, often: float, most: float, name: str
+) -> None:
+    """Beside what a generator would have seen that is never late: each request's lateness is in what it took."""
+    source, share = random.Random(seed), latency.TOLD[name]
+    took = [source.expovariate(100) for _ in range(10_000)]
+    late = [source.uniform(0, most) if source.random() < often else 0.0 for _ in took]
+    seen = latency.together([Counter(str(bucket_of(int((a + b) * 1e9))) for a, b in zip(took, late, strict=True))])
+    value = latency.percentile(seen, share)
+    assert value is not None
+    if latency.doubt(latency.together([Counter(str(bucket_of(int(b * 1e9))) for b in late)]), share, value) is None:
+        right = float(np.quantile(took, 1 - 0.9 * (1 - share), method="higher"))
+        assert value * (1 - 1 / 32) <= right + max(0.005, value / 10)

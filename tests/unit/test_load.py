@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from pydantic import ValidationError
 
 from harness import paths, plan, receiving
 from harness.api.parameters import Parameters
 from harness.ciphers.table import CIPHERS
-from harness.load import generator
+from harness.load import generator, latency
 from harness.load.generator import Asked, Told
 from harness.measuring import loading
 from harness.profile import TransferSuite
@@ -124,6 +125,7 @@ def test_as_many_workers_must_have_answered_as_were_asked_for(
         ({"connections": []}, "connections"),
         ({"question": "schemes"}, "connections"),
         ({"requests": 5}, "one after the other"),
+        ({"sizes": {"10kB": {"seconds": 20, "blocks": 5}}}, "10kB has seconds: of load, a size says its blocks alone"),
         ({"connections": [8, 8]}, "twice"),
         ({"connections": [0]}, "greater than or equal to 1"),
         ({"rates": [0.5, 0.5]}, "twice"),
@@ -140,6 +142,13 @@ def test_as_many_workers_must_have_answered_as_were_asked_for(
 def test_what_is_no_load_is_refused(more: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         loaded(**more)
+
+
+def test_a_question_about_load_has_blocks_alone() -> None:
+    asked = suite("https", "ktls", "http", cipher="aes128gcm", **ASKED)
+    question = {"candidate": "ktls", "baseline": "https", "suites": ["small"]}
+    with pytest.raises(ValidationError, match="10kB has seconds"):
+        profile_of(asked, question=question | {"sizes": {"10kB": {"seconds": 20, "blocks": 5}}})
 
 
 def test_servers_are_told_the_most_connections() -> None:
@@ -201,6 +210,25 @@ def test_a_generator_that_did_something_else_measured_nothing(more: dict[str, An
     wrong = generator.wrong(told, told.load(2), KEPT, TLS)
     assert (wrong is None) == (said is None)
     assert said is None or said in str(wrong)
+
+
+def test_a_tail_that_the_generator_may_have_made_is_not_told_and_says_why() -> None:
+    """In each of two samples nearly one of 100 requests starts 0.6 s late, which makes neither of them invalid."""
+    late = {"100": 49_550, "1526": 450}
+    histogram = {"buckets": {"1300": 49_550, "1526": 450}, "most_ns": 1}
+    told = Told(line(rate=100.0, late={"buckets": late}, latency=histogram, requests=50_000, responses=50_000))
+    load = told.load(2)
+    assert generator.wrong(told, load, KEPT, TLS) is None
+    found = latency.of([load, load])
+    assert (found.seconds["p50"], found.seconds["p90"]) == (latency.middle_seconds(1300),) * 2
+    assert (found.seconds["p99"], found.seconds["p99.9"]) == (None, None)
+    assert found.doubts == {
+        "p99": "900 of 100000 requests started over 5 ms late",
+        "p99.9": "900 of 100000 requests started over 49.7 ms late",
+    }
+    kept = latency.of([msgspec.structs.replace(load, late={"100": 50_000})] * 2)
+    assert kept.seconds["p99.9"] == latency.middle_seconds(1526), "the server's own"
+    assert not kept.doubts
 
 
 def test_a_key_exchange_is_the_one_that_is_asked_for_or_no_measurement() -> None:

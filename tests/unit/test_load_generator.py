@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 import time
@@ -104,11 +105,15 @@ def served(datapath: Path, tmp_path: Path) -> Iterator[Served]:
         server.reader.join(DEADLINE)
 
 
-def ask(
+def asking(
     program: Path, port: int | str, *options: str, size: int = SIZE, seconds: float = 0.3, warm: float = 0.05
-) -> Json:
+) -> list[str]:
     argv = [str(program), "--address", "127.0.0.1", "--port", str(port), "--path", "/file", "--size", str(size)]
-    argv += ["--seconds", str(seconds), "--warm", str(warm), *options]
+    return [*argv, "--seconds", str(seconds), "--warm", str(warm), *options]
+
+
+def ask(program: Path, port: int | str, *options: str, **more: Any) -> Json:
+    argv = asking(program, port, *options, **more)
     done = subprocess.run(argv, capture_output=True, check=False, timeout=DEADLINE, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     *before, told = [json.loads(line) for line in done.stdout.splitlines()]
@@ -197,6 +202,88 @@ def test_a_server_that_stops_is_seen_by_an_open_loop_and_not_by_a_closed_one(qui
     assert slow(closed) < slow(open_) / 3
 
 
+class Plain:
+    """A server of Python's without TLS: an answer for each request, later while its ``gate`` is closed. With ``others``
+    it resets the first connection that comes, once so many others have had an answer each."""
+
+    def __init__(self, others: int = 0) -> None:
+        self.answered = threading.Semaphore(0)
+        self.others = others
+        self.gate, self.held, self.released = threading.Event(), threading.Event(), threading.Event()
+        self.gate.set()
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            if self.others:
+                first, _ = self.listener.accept()
+                threading.Thread(target=self._reset, args=(first,), daemon=True).start()
+            while True:
+                client, _ = self.listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _reset(self, client: socket.socket) -> None:
+        for _ in range(self.others):
+            self.answered.acquire(timeout=DEADLINE)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+
+    def _serve(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError), client:
+            client.settimeout(DEADLINE)
+            while client.recv(4096):
+                if held := not self.gate.is_set():
+                    self.held.set()
+                    self.gate.wait(DEADLINE)
+                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % SIZE + bytes(SIZE))
+                self.answered.release()
+                if held:
+                    self.released.set()
+
+    def close(self) -> None:
+        self.listener.close()
+
+
+def test_a_first_answer_that_failed_is_asked_for_again(load: Path) -> None:
+    """Others have had theirs and are free longer: they do not keep it from its turn."""
+    server = Plain(others=3)
+    try:
+        told = ask(load, server.port, "--connections", "4", "--reuse", "kept", "--patience", "5")
+    finally:
+        server.close()
+    assert sum(told["errors"].values()) == 1, told
+    assert told["window"]["responses"] > 0, "the window was reached"
+    assert told["requests"] == told["responses"] + 1
+
+
+def test_a_request_that_waited_for_the_generator_is_late_whichever_connection_takes_it(quick: Path) -> None:
+    """The generator stands still while one connection waits for its answer and one is free. When it goes on, both take
+    one of the requests that were due meanwhile: the one that just got its answer too, and the other could have."""
+    server, stop = Plain(), 2.0
+    argv = asking(quick, server.port, "--connections", "2", "--reuse", "kept", "--rate", "5", seconds=4)
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            assert json.loads(process.stdout.readline())["event"] == "window"
+            server.gate.clear()
+            assert server.held.wait(DEADLINE)
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(stop)
+            server.gate.set()
+            assert server.released.wait(DEADLINE)
+            process.send_signal(signal.SIGCONT)
+            told = json.loads(process.stdout.readline())
+        finally:
+            process.kill()
+            server.close()
+    late = latency.together([told["late"]["buckets"]])
+    assert not told["errors"], told
+    assert sum(late.values()) == told["planned"]
+    assert sum(count for bucket, count in late.items() if latency.middle_seconds(bucket) > stop / 2) >= 2
+
+
 def test_a_schedule_that_cannot_be_kept_is_drained(quick: Path, datapath: Path, tmp_path: Path) -> None:
     """More is due than one connection gets: what waits counts for latency, and all of it is answered at the end."""
     (tmp_path / "file").write_bytes(bytes(2_000_000))
@@ -226,7 +313,8 @@ def test_what_goes_wrong_is_told_by_kind(load: Path, served: Served) -> None:
 
 
 class Tls:
-    """A server of Python's: an answer for each request, ``closes`` a connection after so many."""
+    """A server of Python's: an answer for each request, ``closes`` a connection after so many. Handshakes after
+    the first wait while its ``gate`` is closed."""
 
     def __init__(
         self, folder: Path, version: str, size: int = SIZE, closes: int = 10**9, kind: Kind = "rsa-2048"
@@ -243,7 +331,9 @@ class Tls:
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = self.listener.getsockname()[1]
         self.connections = self.resumed = self.requests = 0
-        self.lock = threading.Lock()
+        self.lock, self.gate = threading.Lock(), threading.Event()
+        self.gate.set()
+        self.held_seconds = 0.0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -253,6 +343,10 @@ class Tls:
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, plain: socket.socket) -> None:
+        if self.connections:
+            came = time.monotonic()
+            self.gate.wait(DEADLINE)
+            self.held_seconds = max(self.held_seconds, time.monotonic() - came)
         with contextlib.suppress(OSError), plain, self.context.wrap_socket(plain, server_side=True) as client:
             client.settimeout(DEADLINE)
             with self.lock:
@@ -296,6 +390,26 @@ def test_the_key_exchange_is_the_one_that_is_asked_for(
     assert (told["group"].lower(), told["key"], told["other_suites"]) == (agreed, key, 0)
     within = told["handshake"]
     assert 0 < sum(within["buckets"].values()) == within["total"] <= told["handshakes"]
+
+
+def test_a_handshake_that_ends_in_the_window_counts_wherever_it_began(quick: Path, tmp_path: Path) -> None:
+    """One begins before the window and is held until that has begun: left out, it would be missing in the tail."""
+    server = Tls(tmp_path, "1.3")
+    server.gate.clear()
+    options = ("--tls", "openssl", "--ca", str(server.ca), "--tls-version", "1.3", "--suite", SUITES["1.3"])
+    argv = asking(quick, server.port, "--connections", "1", "--reuse", "new", *options, seconds=1, warm=0.5)
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            assert json.loads(process.stdout.readline())["event"] == "window"
+            server.gate.set()
+            told = json.loads(process.stdout.readline())
+        finally:
+            process.kill()
+            server.close()
+    assert not told["errors"], told
+    assert 0 < told["window"]["responses"] <= told["handshake"]["total"] <= told["window"]["responses"] + 1
+    assert told["handshake"]["most_ns"] >= server.held_seconds * 1e9 > 0
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.3"])

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import record, records
+from harness.cli import summary
 from harness.samples import Sample
 from harness.verdicts import answer
 from reports import frame
@@ -171,6 +172,31 @@ def test_handshakes_are_told_where_there_were_some(tmp_path: Path, run: record.R
     assert point.handshakes == point.latencies
     assert "TLS handshakes" in pages.render(some).html
     assert "TLS handshakes" not in pages.render(run).html
+
+
+def test_a_latency_that_may_be_the_generators_own_is_not_told_and_the_page_says_why(tmp_path: Path) -> None:
+    entry, cells, sample = load_part()
+
+    def late(cell: record.Cell, block: int, rng: random.Random) -> Sample:
+        made = sample(cell, block, rng)
+        assert made.load is not None
+        if cell.rate_share is None or cell.path != "https":
+            return made
+        return msgspec.structs.replace(made, load=msgspec.structs.replace(made.load, late={"1000": 1970, "1900": 30}))
+
+    some = records.read(make_run(tmp_path, suites=[], parts=[(entry, cells, late)]))
+    (only,) = load.loaded(panels.panels(some, frame.cells(some, frame.samples(some))), some)
+    point = only.open[0][0]
+    assert point.latencies["p50"] is not None, "3 in 100 do not decide it"
+    assert point.latencies["p90"] is point.latencies["p99"] is None
+    assert point.doubts.keys() == {"p90", "p99"}
+    assert not only.open[1][0].doubts
+    assert not only.closed[0][0].doubts
+    (told,) = [note for note in loadfigures.table(only).notes if "itself may be what was late" in note]
+    assert "p90 of https, 100 kB × 64 connections at 50 %: 180 of 12000 requests started over" in told
+    assert told in html.unescape(pages.render(some).html).replace("\N{NO-BREAK SPACE}", " ")
+    assert any("p90 not told: 180 of 12000" in text for text in summary.lines(some.head, some.samples))
+    assert not any("p50 not told" in text for text in summary.lines(some.head, some.samples))
 
 
 def test_processors_and_energy_are_told_where_hosts_tell_them(tmp_path: Path, run: record.Run) -> None:

@@ -252,14 +252,15 @@ def test_over_what_links_each_cell_went_is_told_and_may_be_refused() -> None:
 def test_what_would_fill_the_receiver_is_checked_before_the_next_transfer() -> None:
     hosts = Hosts()
     assert all(sample.valid for sample in taken(hosts, path("a"), path("b"), size=sampling.KEPT_BYTES // 2 + 1))
-    assert [line for line in hosts.asked if line != "look"] == [
+    both = ["look", "look"]
+    assert hosts.asked == [
         "room in payload.out",
-        "fetch a into payload.out",
+        *(*both, "fetch a into payload.out", *both),
         "digest payload.out",
-        "fetch b into payload.out",
+        *(*both, "fetch b into payload.out", *both),
         "digest payload.out",
         "lines a:1 b:1",
-    ]
+    ], "what the digest took is no transfer's"
     kept = Hosts()
     taken(kept, path("a"), path("b"), size=sampling.KEPT_BYTES // 2)
     assert kept.asked[-1] == "digest 0.payload.out 1.payload.out"
@@ -377,6 +378,18 @@ def test_the_share_of_transfers_is_of_all_blocks_of_a_size(monkeypatch: pytest.M
     for block in range(2):
         kind._take(Hosts().opened(), PAYLOAD, [], block, False, lambda _cell: None)
     assert kind.entry.transfer_share == {"1MB": 0.5}, "3 s of the 4 and 2 that its blocks took"
+
+
+@pytest.mark.parametrize(("requests", "warming"), [(1, 1), (2, 2), (5, 2), (500, 50)])
+def test_a_warm_up_makes_a_tenth_of_the_requests(monkeypatch: pytest.MonkeyPatch, requests: int, warming: int) -> None:
+    (asked,) = profile_of(suite("http", cipher="3des", requests=requests)).suites
+    assert isinstance(asked, TransferSuite)
+    kind = Transfers(profile_of(suite("http", cipher="3des")), asked, {}, cast(Outcomes, None), Events(), explain=False)
+    seen: list[int] = []
+    monkeypatch.setattr(sampling, "take", lambda *given: seen.append(given[5].requests) or [])
+    for warmup in (True, False):
+        kind._take(Hosts().opened(), PAYLOAD, [], 0, warmup, lambda _cell: None)
+    assert seen == [warming, requests]
 
 
 # one processor of many

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 from typing import cast
 
 import pytest
 
 from harness.measuring import spending
-from harness.measuring.opened import OpenTestbed
+from harness.measuring.opened import CpuMeter, OpenTestbed
 from harness.measuring.proof import Busy
 from harness.measuring.spending import Reading, Shares, Spent
 from harness.samples import Sample, joules_per_gb
 from hosts import energy, quiet
 from hosts.energy import Zone
 from hosts.onhost.agent import counters
-from hosts.onhost.agent.values import CpuTime, Observation
+from hosts.onhost.agent.values import Counter, CpuTime, Observation
 
 INTEL = """\
 /sys/class/powercap/intel-rapl:0/name:package-0
@@ -119,7 +121,7 @@ class Host:
         self.hello = type("Hello", (), {"boot": boot})
 
 
-def opened(boot: str, processors: int = 4) -> OpenTestbed:
+def opened(boot: str, processors: int = 4, meter: CpuMeter | None = None) -> OpenTestbed:
     """Two hosts, both of which are this machine; the receiver was booted as ``boot``."""
     facts = type("Facts", (), {"shown": {"processors": processors}, "energy": ()})
     members = {
@@ -127,7 +129,7 @@ def opened(boot: str, processors: int = 4) -> OpenTestbed:
         "receiver": Host(boot),
         "sender_facts": facts,
         "receiver_facts": facts,
-        "meter": None,
+        "meter": meter,
     }
     return cast(OpenTestbed, type("Opened", (), members))
 
@@ -138,3 +140,41 @@ def test_hosts_that_share_a_kernel_tell_no_processors() -> None:
         assert all(one.shares and one.shares.busy for one in some.values())
     assert some.keys() == {"sender", "receiver"}
     assert all(one.shares is None for one in spending.count(opened("a"), 0.4).values())
+
+
+class Metered:
+    """A lab's meter of two hosts that are half busy; its second reading is made ``late`` seconds."""
+
+    def __init__(self, late: float = 0.0) -> None:
+        self.late, self.readings, self.read_twice = late, 0, threading.Event()
+
+    def read(self) -> dict[str, float]:
+        self.readings += 1
+        if self.readings == 2:
+            time.sleep(self.late)
+            self.read_twice.set()
+        return {"sender": time.monotonic() / 2, "receiver": time.monotonic() / 2}
+
+    @property
+    def meter(self) -> CpuMeter:
+        return CpuMeter(self.read, lambda: 0.001)
+
+
+def test_a_meter_does_not_wait_for_a_host_that_transfers_a_canary(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Metered()
+
+    def busy(asked: dict[str, Counter]) -> Observation:
+        assert lab.read_twice.wait(30), "the meter waits for the host"
+        return counters.observe(asked)
+
+    monkeypatch.setattr(Host.agent, "observe", staticmethod(busy))
+    found = spending.count(opened("b", meter=lab.meter), 2.0)
+    assert found.keys() == {"sender", "receiver"}
+    for spent in found.values():
+        assert spent.busy.seconds == pytest.approx(spent.wall_seconds / 2, rel=0.1)
+        assert spent.wall_seconds < 2.0
+
+
+@pytest.mark.parametrize("processors", [1, 4])
+def test_a_meter_that_was_read_after_the_window_tells_nothing(processors: int) -> None:
+    assert spending.count(opened("b", processors, Metered(late=0.4).meter), 0.4) == {}

@@ -69,10 +69,24 @@ void run_idle(struct load *l, struct slot *s)
 	l->free_slots[(l->first_free + l->n_free++) % l->connections] = (unsigned int)(s - l->slots);
 }
 
-/* When the next request of the schedule was due; it is started now. */
-static uint64_t next_due(struct load *l)
+/*
+ * When the next request of the schedule was due; it is started now. It is late since then, or since this slot was free
+ * for it where that came later. Without one it waited for a slot, not for this program.
+ */
+static uint64_t next_due(struct load *l, const struct slot *free)
 {
-	return l->first_due + l->started++ * l->interval_ns;
+	uint64_t due = l->first_due + l->started++ * l->interval_ns;
+
+	latency_add(&l->late, free ? l->now - (due > free->freed ? due : free->freed) : 0);
+	return due;
+}
+
+/* Whether there is something to do for a free slot. */
+static bool wanted(const struct load *l)
+{
+	if (l->phase == RAMP)
+		return l->n_free > l->begun;		/* who had an answer is free until all had one */
+	return open_loop(l) ? l->started < l->due : l->phase != DRAIN;
 }
 
 /* Free slots get what there is to do. */
@@ -80,19 +94,17 @@ static void dispatch(struct load *l)
 {
 	unsigned int left = l->n_free;			/* those that fail come back to the list: not in this round */
 
-	while (left-- && l->phase != OVER) {
+	while (left-- && l->phase != OVER && wanted(l)) {
 		struct slot *s = &l->slots[l->free_slots[l->first_free]];
-		uint64_t due = l->now;
 
-		if (l->phase == RAMP ? s->begun : open_loop(l) ? l->started >= l->due : l->phase == DRAIN)
-			return;
 		l->n_free--;
 		l->first_free = (l->first_free + 1) % l->connections;
-		if (l->phase != RAMP && open_loop(l)) {
-			due = next_due(l);
-			latency_add(&l->late, l->now - (due > s->freed ? due : s->freed));
+		if (l->phase == RAMP && s->begun) {
+			run_idle(l, s);
+			continue;
 		}
-		slot_start(l, s, due);
+		l->now = now_ns();			/* starting the one before took its time */
+		slot_start(l, s, l->phase != RAMP && open_loop(l) ? next_due(l, s) : l->now);
 	}
 }
 
@@ -142,9 +154,10 @@ bool run_answered(struct load *l, struct slot *s)
 		run_idle(l, s);
 		return false;
 	}
-	s->due = open_loop(l) ? next_due(l) : l->now;
 	if (open_loop(l))
-		latency_add(&l->late, 0);		/* it waited for a slot, not for this program */
+		s->due = next_due(l, l->n_free ? &l->slots[l->free_slots[l->first_free]] : NULL);
+	else
+		s->due = l->now;
 	return true;
 }
 

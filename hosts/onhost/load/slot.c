@@ -165,7 +165,7 @@ static void secured(struct load *l, struct slot *s)
 	char version[NAME_ROOM] = "", suite[NAME_ROOM] = "", group[NAME_ROOM] = "", key[NAME_ROOM] = "";
 
 	l->handshakes++;
-	if (l->phase == WINDOW && s->connecting >= l->window_from)
+	if (l->phase == WINDOW)
 		latency_add(&l->handshake, now_ns() - s->connecting);
 	l->resumed += l->tls->resumed(s->secured);
 	l->tls->describe(s->secured, version, suite, NAME_ROOM);
