@@ -7,6 +7,7 @@ so that ``deprovision`` removes just that from any machine.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -34,7 +35,7 @@ FORGET = 'rm -f "$1" && { rmdir "${1%/*}" 2>/dev/null || true; }'
 DISABLE = """\
 [ -d /run/systemd/system ] || exit 0
 find_units='s,^\\(/usr\\)*/lib/systemd/system/\\([^/]*\\.\\(service\\|socket\\|timer\\)\\)$,\\2,p'
-dpkg -L "$@" | sed -n "$find_units" | sort -u |
+dpkg -L "$@" 2>/dev/null | sed -n "$find_units" | sort -u |
 while read -r unit; do
     case $unit in *@.*) ;; *) systemctl is-enabled --quiet "$unit" && systemctl disable --quiet "$unit" ;; esac
 done
@@ -115,10 +116,14 @@ def provision(host: RemoteHost, by: Manager, packages: Sequence[str]) -> Provide
     known = _remembered(host)
     settings = sorted({*known.settings, *(before.settings & due.installs.keys())})
     _remember(host, Remembered(by.name, known.packages | due.installs, settings))
-    with Scope(host) as scope:
-        if by is managers.APT:
-            _nothing_starts(host, scope)
-        _made(host, by, (*by.install, *wanted), f"installing {' '.join(wanted)} failed")
+    scope = Scope(host)
+    # all of them are marked: one may have been asked for by another's name, which it provides
+    after = [(*by.unwanted, *due.installs)]
+    if by is managers.APT:
+        _nothing_starts(host, scope)
+        after.append(("sh", "-c", DISABLE, "sh", *due.installs))
+    _made(host, by, (*by.install, *wanted), f"installing {' '.join(wanted)} failed", after)
+    scope.undo()  # not where it failed: it may still be at work, which the host's guardian waits for
     now = installed(host, by).versions
     if absent := sorted(due.installs.keys() - now.keys()):
         raise Refusal(
@@ -126,10 +131,6 @@ def provision(host: RemoteHost, by: Manager, packages: Sequence[str]) -> Provide
             host=host.name,
             next_step="python -m harness deprovision removes what is",
         )
-    # all of them: one may have been asked for by another's name, which it provides
-    host.check([*by.unwanted, *due.installs])
-    if by is managers.APT:
-        host.check(["sh", "-c", DISABLE, "sh", *due.installs])
     return Provided({name: now[name] for name in due.installs}, unknown)
 
 
@@ -192,9 +193,11 @@ def _simulated(host: RemoteHost, by: Manager, command: Sequence[str], packages: 
     return by.parse(f"{done.stdout}\n{done.stderr}")
 
 
-def _made(host: RemoteHost, by: Manager, command: Sequence[str], failed: str) -> None:
-    """Run the manager, which nobody ends in its middle. Raises Refusal with its last words."""
-    done = host.agent.finish(command, by.environment, SECONDS)
+def _made(
+    host: RemoteHost, by: Manager, command: Sequence[str], failed: str, after: Sequence[Sequence[str]] = ()
+) -> None:
+    """Run the manager, which nobody ends in its middle, and then ``after``. Raises Refusal with its last words."""
+    done = host.agent.finish(["sh", "-c", _in_one(command, after)], by.environment, SECONDS)
     if done.ok:
         return
     how = "it is still running" if done.status is None else f"it ended with status {done.status}"
@@ -206,8 +209,17 @@ def _made(host: RemoteHost, by: Manager, command: Sequence[str], failed: str) ->
     )
 
 
+def _in_one(command: Sequence[str], after: Sequence[Sequence[str]]) -> str:
+    """A script of a command and of what is due after it, whatever came of it; its status is the first that is not 0.
+
+    In one, so that all of it outlives this program.
+    """
+    lines = [f"{shlex.join(one)} >/dev/null || status=$((status ? status : $?))" for one in after]
+    return "\n".join([shlex.join(command), "status=$?", *lines, "exit $status"])
+
+
 def _nothing_starts(host: RemoteHost, scope: Scope) -> None:
-    """Forbid the start of services until ``scope`` is left. One that forbids it already is left as it is."""
+    """Forbid the start of services until ``scope`` undoes it. One that forbids it already is left as it is."""
     if host.run(["test", "-e", POLICY]).ok:
         if host.run([POLICY, "pathproof", "start"]).status != DENIED:
             raise Refusal(
