@@ -89,9 +89,16 @@ def foreseen(host: RemoteHost, by: Manager, packages: Sequence[str]) -> Transact
 def provision(host: RemoteHost, by: Manager, packages: Sequence[str]) -> Provided:
     """Install those of these packages that are missing and can be had, with what they need.
 
-    Raises Refusal where that would upgrade or remove anything, or fails.
+    Raises Refusal where one of them is half installed, where that would upgrade or remove anything, or fails.
     """
     before = installed(host, by)
+    if halves := before.unfinished.intersection(packages):
+        raise Refusal(
+            f"{', '.join(sorted(halves))} is there, but not wholly installed",
+            host=host.name,
+            next_step="python -m harness deprovision removes what was installed by --provision; "
+            "on Debian, dpkg --configure -a goes on with the rest",
+        )
     wanted = [name for name in packages if name not in before.versions]
     if not wanted:
         return Provided()
@@ -144,7 +151,7 @@ def deprovision(host: RemoteHost) -> Removed:
     if by is None:
         return Removed((), {})
     _root(host, "remove")
-    there = installed(host, by).versions
+    there = installed(host, by).some
     ours = [name for name in known.packages if name in there]
     kept = _kept(host, by, ours) if ours else {}
     going = [name for name in ours if name not in kept]
@@ -157,7 +164,7 @@ def deprovision(host: RemoteHost) -> Removed:
                 next_step=f"see what {' '.join((*by.simulate_removal, *going))} says there",
             )
         _made(host, by, (*_removal(by, known.settings, going), *going), f"removing {' '.join(going)} failed")
-        if left := sorted({*going} & installed(host, by).versions.keys()):
+        if left := sorted({*going} & installed(host, by).some):
             raise Refusal(f"{by.name} was quiet, but {', '.join(left)} is still installed", host=host.name)
     host.check(["sh", "-c", FORGET, "sh", PLACE])
     return Removed(tuple(going), kept)

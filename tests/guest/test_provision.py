@@ -52,6 +52,7 @@ made newer 1 'base-files (>= 999)' ''
 made base-files 999 '' ''
 made library-t64 1 '' library
 made cutting 1 nginx '' 'kill -KILL "$(cat /run/worker)"'
+made failing 1 nginx 'exit 1'
 for file in *.deb; do
     dpkg-deb --field "$file"
     printf 'Filename: ./%s\nSize: %s\n' "$file" "$(stat -c %s "$file")"
@@ -128,6 +129,20 @@ def test_a_run_that_is_cut_while_apt_works_leaves_nothing_that_deprovision_does_
         assert "disable --quiet nginx.service" in (host.read(["/run/systemctl"])["/run/systemctl"] or "").splitlines()
         removed = provision.deprovision(host)
         assert (set(removed.packages), removed.kept) == ({"cutting", "nginx", "nginx-common"}, {})
+        assert state(host) == before
+
+
+def test_what_is_half_installed_is_not_taken_for_installed_and_goes_again(place: Host) -> None:
+    with RemoteHost("sender", place) as host:
+        before = state(host)
+        with pytest.raises(Refusal, match="installing failing failed: it ended with status"):
+            provision.provision(host, managers.APT, ["failing"])
+        assert provision.installed(host, managers.APT).unfinished == {"failing"}
+        with pytest.raises(Refusal, match="failing is there, but not wholly installed"):
+            provision.provision(host, managers.APT, ["failing"])
+    with RemoteHost("sender", place) as host:
+        removed = provision.deprovision(host)
+        assert (set(removed.packages), removed.kept) == ({"failing", "nginx", "nginx-common"}, {})
         assert state(host) == before
 
 
