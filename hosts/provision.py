@@ -28,6 +28,7 @@ POLICY_TEXT = """\
 [ -e {directory} ] || exit 0
 exit 101
 """
+OURS = POLICY_TEXT.partition("{")[0]
 SECONDS = 1500.0
 SIMULATED_SECONDS = 120.0
 WRITE = 'umask 022 && mkdir -p "${1%/*}" && cat >"$1.new" && sync "$1.new" && mv "$1.new" "$1"'
@@ -228,13 +229,15 @@ def _in_one(command: Sequence[str], after: Sequence[Sequence[str]]) -> str:
 def _nothing_starts(host: RemoteHost, scope: Scope) -> None:
     """Forbid the start of services until ``scope`` undoes it. One that forbids it already is left as it is."""
     if host.run(["test", "-e", POLICY]).ok:
-        if host.run([POLICY, "pathproof", "start"]).status != DENIED:
+        if host.run([POLICY, "pathproof", "start"]).status == DENIED:
+            return
+        if not (host.read([POLICY])[POLICY] or "").startswith(OURS):
             raise Refusal(
                 f"{POLICY} is there and lets services start",
                 host=host.name,
                 next_step="move it aside while packages are installed, or install them by hand",
             )
-        return
+        host.check(["rm", POLICY])  # of a run that lost its host: it forbids nothing any more
     scope.apply(changes.file(POLICY, POLICY_TEXT.format(directory=host.directory), 0o755))
 
 

@@ -6,6 +6,7 @@ import re
 import time
 from dataclasses import dataclass
 
+from hosts import disks, provision
 from hosts.errors import HostLost
 from hosts.onhost.agent.protocol import IN_USE
 from hosts.remote.agent import AgentError
@@ -20,9 +21,12 @@ grep -s -o -E '^(so_crypt|devcrypto) ' /proc/modules | sed 's/^/the module /'
 tc qdisc show 2>/dev/null | grep -o ' ca11: dev [^ ]*' | sed 's/.* dev/a rate on/'
 ls -d /dev/shm/pathproof-* /tmp/pathproof-* /run/pathproof-* /run/user/*/pathproof-* /var/tmp/pathproof-* 2>/dev/null |
 grep -v -x -F "$1" | sed 's/^/the directory /'
+[ -e "$2" ] && echo "the directory $2"
+grep -s -l '^# Made by pathproof' "$3" | sed 's/^/the file /'
 true
 """
-"""Prints what of ours is there, a line each, but for the directory ``$1``. Reads only."""
+"""Prints what of ours is there, a line each: not the directory ``$1``, but that of files on a disk ``$2``, if any, and
+``$3``, which forbids the start of services. Reads only."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,9 @@ def restore(name: str, host: Host, patience: float = PATIENCE_SECONDS) -> Restor
                 raise
             time.sleep(PAUSE_SECONDS)
     with remote:
-        left = remote.run(["sh", "-c", LOOK, "sh", remote.directory]).stdout.splitlines()
+        on_disk = f"{host.disk}/{disks.FOLDER}" if host.disk else ""
+        look = ["sh", "-c", LOOK, "sh", remote.directory, on_disk, provision.POLICY]
+        left = remote.run(look).stdout.splitlines()
         uptime = re.match(r"\d+", remote.read(["/proc/uptime"])["/proc/uptime"] or "0")
         minutes = int(uptime[0]) // 60 if uptime else 0
         return Restored(remote.recovered, [" ".join(line.split()) for line in left], minutes, remote.hello.boot)
@@ -79,6 +85,7 @@ def told(name: str, found: Restored, boot: str | None = None) -> str:
     if boot is not None and boot != found.boot:
         return (
             f"the {name} was booted anew in mid-run, {found.up_minutes} min ago: files on tmpfs, modules, settings, "
-            f"IPsec and queueing of the run went with the old kernel; packages that were installed stay{left}"
+            f"IPsec and queueing of the run went with the old kernel; packages that were installed stay, and so do "
+            f"{disks.FOLDER} on a disk and {provision.POLICY}, if they were there{left}"
         )
     return f"the {name} was put back{undone}{left}"

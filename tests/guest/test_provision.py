@@ -132,6 +132,14 @@ def test_a_run_that_is_cut_while_apt_works_leaves_nothing_that_deprovision_does_
         assert state(host) == before
 
 
+def test_what_forbade_services_in_a_run_that_lost_its_host_is_replaced(host: RemoteHost) -> None:
+    stale = provision.POLICY_TEXT.format(directory="/dev/shm/pathproof-gone")
+    host.check(["sh", "-c", 'cat >"$1" && chmod 755 "$1"', "sh", provision.POLICY], stdin=stale)
+    assert {*provision.provision(host, managers.APT, PACKAGES).installed} == {"nginx", "nginx-common"}
+    assert host.read([provision.POLICY]) == {provision.POLICY: None}
+    provision.deprovision(host)
+
+
 def test_what_is_half_installed_is_not_taken_for_installed_and_goes_again(place: Host) -> None:
     with RemoteHost("sender", place) as host:
         before = state(host)
