@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from harness.cli import main as cli
 from hosts import disks, provision
 from hosts.remote.restore import LOOK, Restored, told
 
-PUT_BACK = Restored(["pathproof-1: put back"], [], 90, "boot-1")
-BOOTED = Restored([], ["the module so_crypt"], 2, "boot-2")
+PUT_BACK = Restored(["pathproof-1: put back"], [], [], 90, "boot-1")
+BOOTED = Restored([], [], ["the module so_crypt"], 2, "boot-2")
+FAILED = Restored([], ["pathproof-2: marker m: it ended with status 1"], ["the directory /dev/shm/pathproof-2"], 9, "b")
+OTHERS = replace(PUT_BACK, remaining=["pathproof-3: of user 1000, left alone"])
 
 
 @pytest.mark.parametrize(
@@ -21,6 +24,17 @@ BOOTED = Restored([], ["the module so_crypt"], 2, "boot-2")
         (PUT_BACK, None, "the sender was put back: pathproof-1: put back"),
         (PUT_BACK, "boot-1", "the sender was put back: pathproof-1: put back"),
         (BOOTED, None, "the sender was put back: nothing was left to undo; still there: the module so_crypt"),
+        (
+            FAILED,
+            "b",
+            "the sender was not wholly put back: pathproof-2: marker m: it ended with status 1; "
+            "still there: the directory /dev/shm/pathproof-2",
+        ),
+        (
+            OTHERS,
+            None,
+            "the sender was not wholly put back: pathproof-3: of user 1000, left alone; undone: pathproof-1: put back",
+        ),
     ],
 )
 def test_what_was_undone_and_what_is_left_are_told(found: Restored, boot: str | None, said: str) -> None:
