@@ -8,6 +8,8 @@ from typing import Any
 
 from hosts.remote.host import RemoteHost
 
+FOLDER = "pathproof-files"
+"""What a run makes there. Its name is always the same, so that one which outlived its host's memory is found."""
 IN_MEMORY = frozenset({"tmpfs", "ramfs", "devtmpfs", "hugetlbfs"})
 """File systems (of /proc/self/mountinfo) that have no other place for a file than memory."""
 

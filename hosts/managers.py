@@ -61,10 +61,17 @@ class Manager:
 
 @dataclass(frozen=True)
 class Installed:
-    """The packages of a host: versions by name; and those that were removed and left their settings."""
+    """The packages of a host: versions by name; those that were removed and left their settings; those in between."""
 
     versions: dict[str, str]
     settings: frozenset[str] = frozenset()
+    unfinished: frozenset[str] = frozenset()
+    """Neither there nor gone: their manager ended in its middle, or a script of theirs failed."""
+
+    @property
+    def some(self) -> frozenset[str]:
+        """Those of which something is there besides settings."""
+        return self.unfinished | self.versions.keys()
 
 
 def of(os_name: str | None) -> Manager | None:
@@ -113,13 +120,18 @@ def parse_apt(text: str) -> Transaction:
 
 
 def parse_dpkg(text: str) -> Installed:
-    """Of ``installed`` of apt: this machine's architecture, then a line ``STATUS|NAME|VERSION`` for each package."""
+    """Of ``installed`` of apt: this machine's architecture, then a line ``STATUS|NAME|VERSION`` for each package.
+
+    The second letter of a status (dpkg-query(1)) is ``n`` not installed, ``c`` settings only, ``i`` installed; others
+    are in between.
+    """
     native, _, rest = text.partition("\n")
     rows = [line.split("|") for line in rest.splitlines() if line.count("|") == 2]
     named = [(status, name.removesuffix(f":{native}"), version) for status, name, version in rows]
     return Installed(
         versions={name: version for status, name, version in named if status[1:2] == "i"},
         settings=frozenset(name for status, name, _ in named if status[1:2] == "c"),
+        unfinished=frozenset(name for status, name, _ in named if status[1:2] not in "nci"),
     )
 
 

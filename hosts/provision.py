@@ -7,6 +7,7 @@ so that ``deprovision`` removes just that from any machine.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -27,6 +28,7 @@ POLICY_TEXT = """\
 [ -e {directory} ] || exit 0
 exit 101
 """
+OURS = POLICY_TEXT.partition("{")[0]
 SECONDS = 1500.0
 SIMULATED_SECONDS = 120.0
 WRITE = 'umask 022 && mkdir -p "${1%/*}" && cat >"$1.new" && sync "$1.new" && mv "$1.new" "$1"'
@@ -34,7 +36,7 @@ FORGET = 'rm -f "$1" && { rmdir "${1%/*}" 2>/dev/null || true; }'
 DISABLE = """\
 [ -d /run/systemd/system ] || exit 0
 find_units='s,^\\(/usr\\)*/lib/systemd/system/\\([^/]*\\.\\(service\\|socket\\|timer\\)\\)$,\\2,p'
-dpkg -L "$@" | sed -n "$find_units" | sort -u |
+dpkg -L "$@" 2>/dev/null | sed -n "$find_units" | sort -u |
 while read -r unit; do
     case $unit in *@.*) ;; *) systemctl is-enabled --quiet "$unit" && systemctl disable --quiet "$unit" ;; esac
 done
@@ -88,9 +90,16 @@ def foreseen(host: RemoteHost, by: Manager, packages: Sequence[str]) -> Transact
 def provision(host: RemoteHost, by: Manager, packages: Sequence[str]) -> Provided:
     """Install those of these packages that are missing and can be had, with what they need.
 
-    Raises Refusal where that would upgrade or remove anything, or fails.
+    Raises Refusal where one of them is half installed, where that would upgrade or remove anything, or fails.
     """
     before = installed(host, by)
+    if halves := before.unfinished.intersection(packages):
+        raise Refusal(
+            f"{', '.join(sorted(halves))} is there, but not wholly installed",
+            host=host.name,
+            next_step="python -m harness deprovision removes what was installed by --provision; "
+            "on Debian, dpkg --configure -a goes on with the rest",
+        )
     wanted = [name for name in packages if name not in before.versions]
     if not wanted:
         return Provided()
@@ -115,10 +124,14 @@ def provision(host: RemoteHost, by: Manager, packages: Sequence[str]) -> Provide
     known = _remembered(host)
     settings = sorted({*known.settings, *(before.settings & due.installs.keys())})
     _remember(host, Remembered(by.name, known.packages | due.installs, settings))
-    with Scope(host) as scope:
-        if by is managers.APT:
-            _nothing_starts(host, scope)
-        _made(host, by, (*by.install, *wanted), f"installing {' '.join(wanted)} failed")
+    scope = Scope(host)
+    # all of them are marked: one may have been asked for by another's name, which it provides
+    after = [(*by.unwanted, *due.installs)]
+    if by is managers.APT:
+        _nothing_starts(host, scope)
+        after.append(("sh", "-c", DISABLE, "sh", *due.installs))
+    _made(host, by, (*by.install, *wanted), f"installing {' '.join(wanted)} failed", after)
+    scope.undo()  # not where it failed: it may still be at work, which the host's guardian waits for
     now = installed(host, by).versions
     if absent := sorted(due.installs.keys() - now.keys()):
         raise Refusal(
@@ -126,10 +139,6 @@ def provision(host: RemoteHost, by: Manager, packages: Sequence[str]) -> Provide
             host=host.name,
             next_step="python -m harness deprovision removes what is",
         )
-    # all of them: one may have been asked for by another's name, which it provides
-    host.check([*by.unwanted, *due.installs])
-    if by is managers.APT:
-        host.check(["sh", "-c", DISABLE, "sh", *due.installs])
     return Provided({name: now[name] for name in due.installs}, unknown)
 
 
@@ -143,7 +152,7 @@ def deprovision(host: RemoteHost) -> Removed:
     if by is None:
         return Removed((), {})
     _root(host, "remove")
-    there = installed(host, by).versions
+    there = installed(host, by).some
     ours = [name for name in known.packages if name in there]
     kept = _kept(host, by, ours) if ours else {}
     going = [name for name in ours if name not in kept]
@@ -156,7 +165,7 @@ def deprovision(host: RemoteHost) -> Removed:
                 next_step=f"see what {' '.join((*by.simulate_removal, *going))} says there",
             )
         _made(host, by, (*_removal(by, known.settings, going), *going), f"removing {' '.join(going)} failed")
-        if left := sorted({*going} & installed(host, by).versions.keys()):
+        if left := sorted({*going} & installed(host, by).some):
             raise Refusal(f"{by.name} was quiet, but {', '.join(left)} is still installed", host=host.name)
     host.check(["sh", "-c", FORGET, "sh", PLACE])
     return Removed(tuple(going), kept)
@@ -192,9 +201,11 @@ def _simulated(host: RemoteHost, by: Manager, command: Sequence[str], packages: 
     return by.parse(f"{done.stdout}\n{done.stderr}")
 
 
-def _made(host: RemoteHost, by: Manager, command: Sequence[str], failed: str) -> None:
-    """Run the manager, which nobody ends in its middle. Raises Refusal with its last words."""
-    done = host.agent.finish(command, by.environment, SECONDS)
+def _made(
+    host: RemoteHost, by: Manager, command: Sequence[str], failed: str, after: Sequence[Sequence[str]] = ()
+) -> None:
+    """Run the manager, which nobody ends in its middle, and then ``after``. Raises Refusal with its last words."""
+    done = host.agent.finish(["sh", "-c", _in_one(command, after)], by.environment, SECONDS)
     if done.ok:
         return
     how = "it is still running" if done.status is None else f"it ended with status {done.status}"
@@ -206,16 +217,27 @@ def _made(host: RemoteHost, by: Manager, command: Sequence[str], failed: str) ->
     )
 
 
+def _in_one(command: Sequence[str], after: Sequence[Sequence[str]]) -> str:
+    """A script of a command and of what is due after it, whatever came of it; its status is the first that is not 0.
+
+    In one, so that all of it outlives this program.
+    """
+    lines = [f"{shlex.join(one)} >/dev/null || status=$((status ? status : $?))" for one in after]
+    return "\n".join([shlex.join(command), "status=$?", *lines, "exit $status"])
+
+
 def _nothing_starts(host: RemoteHost, scope: Scope) -> None:
-    """Forbid the start of services until ``scope`` is left. One that forbids it already is left as it is."""
+    """Forbid the start of services until ``scope`` undoes it. One that forbids it already is left as it is."""
     if host.run(["test", "-e", POLICY]).ok:
-        if host.run([POLICY, "pathproof", "start"]).status != DENIED:
+        if host.run([POLICY, "pathproof", "start"]).status == DENIED:
+            return
+        if not (host.read([POLICY])[POLICY] or "").startswith(OURS):
             raise Refusal(
                 f"{POLICY} is there and lets services start",
                 host=host.name,
                 next_step="move it aside while packages are installed, or install them by hand",
             )
-        return
+        host.check(["rm", POLICY])  # of a run that lost its host: it forbids nothing any more
     scope.apply(changes.file(POLICY, POLICY_TEXT.format(directory=host.directory), 0o755))
 
 

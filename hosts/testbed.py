@@ -277,10 +277,18 @@ def _model(kind: object, path: Path) -> type[HostsTestbed] | type[LabTestbed] | 
         "auto": AutoTestbed,
     }
     models |= {name: lab.model for name, lab in kinds.known().items()}
-    if kind not in models:
+    if not isinstance(kind, str) or kind not in models:
         reason = "kind: it is missing" if kind is None else f"kind: no testbed is of the kind {kind!r}"
         raise ConfigError(f"the testbed {path} is not right: {reason} (known: {', '.join(sorted(models))})")
-    return models[str(kind)]
+    return models[kind]
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with the home directory that ``~`` or ``~user`` at its beginning stands for. Raises ConfigError."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{path} begins with a home directory, and there is none of that name") from error
 
 
 def explain(error: ValidationError, leave_out: Collection[str] = ()) -> str:

@@ -88,6 +88,7 @@ def _host(found: Reached, role: str, told: Checked) -> list[str]:
         f"{INDENT}{facts.shown.get('os') or 'unknown system'}, kernel {facts.kernel}, Python {host.python_version}",
     ]
     lines += [f"{INDENT}left by an earlier run, and put back when the next one begins: {one}" for one in host.recovered]
+    lines += [f"{INDENT}left by an earlier run, and not put back by the next one: {one}" for one in host.remaining]
     return lines
 
 

@@ -12,12 +12,11 @@ from typing import Any
 
 from harness.api.bench import Bench, OnDisk, Payload
 from harness.measuring.opened import OpenTestbed
+from hosts import disks
 from hosts.facts import Facts
 from hosts.onhost.agent.values import Residency
 from hosts.remote import changes
 
-FOLDER = "pathproof-files"
-"""On each disk. Its name is always the same, so that one which outlived its host's memory is found there."""
 PATIENCE_SECONDS, SLOW_BYTES_PER_SECOND = 20.0, 10e6
 """So much longer than over the link a transfer may take by its disks."""
 Fact = dict[str, int | float | str | bool | None]
@@ -32,7 +31,7 @@ def prepare(bench: Bench) -> Bench:
     """A bench whose files are on both hosts' disks, in directories that go with it. Raises HostLost, Refusal."""
     places = []
     for host, scope in ((bench.sender, bench.on_sender), (bench.receiver, bench.on_receiver)):
-        places.append(f"{host.host.disk}/{FOLDER}")
+        places.append(f"{host.host.disk}/{disks.FOLDER}")
         scope.apply(changes.directory(places[-1]))
     sender, receiver = places
     return replace(bench, payload_directory=sender, disk=OnDisk(sender, receiver))

@@ -199,6 +199,8 @@ def _opened(
         for host in (sender, receiver):
             for line in host.recovered:
                 events(Note(f"{host.name}: an earlier run had left changes: {line}"))
+            for line in host.remaining:
+                events(Note(f"{host.name}: an earlier run had left changes, which are not undone: {line}"))
             if places.wanted.masked:
                 host.agent.set_environment(MASK)
         if places.facts is None:

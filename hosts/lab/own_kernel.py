@@ -22,7 +22,7 @@ from hosts.debian import cached
 from hosts.errors import ConfigError, Refusal
 from hosts.modules import Target
 from hosts.progress import Progress
-from hosts.testbed import AnyTestbed, GuestsTestbed, with_kernel
+from hosts.testbed import AnyTestbed, GuestsTestbed, expanded, with_kernel
 
 Boots = Literal["uml", "bzImage"]
 ELF = b"\x7fELF"
@@ -95,7 +95,7 @@ def find(file: Path, modules: Path | None = None) -> OwnKernel:
 
     Raises ConfigError where it is none, or its modules are nowhere.
     """
-    file, modules = file.expanduser(), modules.expanduser() if modules else None
+    file, modules = expanded(file), expanded(modules) if modules else None
     boots, release = recognise(file)
     given = [modules] if modules else [file.parent, file.parent / "modules"]
     places = [place / inner for place in given for inner in (f"lib/modules/{release}", release, "")]

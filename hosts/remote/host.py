@@ -35,7 +35,8 @@ class RemoteHost:
 
     ``agent`` does what is asked; what is asked most is here too. ``directory`` is the run's own folder on the host
     (tmpfs, mode 0700, removed with the agent), ``uid`` the user there, ``recovered`` what earlier runs had left there
-    and this one put back, ``python`` the Python there that its agent runs under, ``hello`` all that it said first.
+    and this one put back, ``remaining`` what of it this one did not, ``python`` the Python there that its agent runs
+    under, ``hello`` all that it said first.
     ``run``: what others are told who want the host meanwhile. ``looks``: the agent refuses every change, and
     ``recovered`` was not put back.
     """
@@ -55,7 +56,8 @@ class RemoteHost:
         except BaseException:
             self._connection.close()
             raise
-        self.directory, self.uid, self.recovered = hello.directory, hello.uid, hello.recovered
+        self.directory, self.uid = hello.directory, hello.uid
+        self.recovered, self.remaining = hello.recovered, hello.remaining
         self.python, self.python_version = hello.python, hello.python_version
         self._pinger = threading.Thread(target=self._ping, name=f"lease-{name}", daemon=True)
         self._pinger.start()

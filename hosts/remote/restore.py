@@ -6,6 +6,7 @@ import re
 import time
 from dataclasses import dataclass
 
+from hosts import disks, provision
 from hosts.errors import HostLost
 from hosts.onhost.agent.protocol import IN_USE
 from hosts.remote.agent import AgentError
@@ -20,9 +21,12 @@ grep -s -o -E '^(so_crypt|devcrypto) ' /proc/modules | sed 's/^/the module /'
 tc qdisc show 2>/dev/null | grep -o ' ca11: dev [^ ]*' | sed 's/.* dev/a rate on/'
 ls -d /dev/shm/pathproof-* /tmp/pathproof-* /run/pathproof-* /run/user/*/pathproof-* /var/tmp/pathproof-* 2>/dev/null |
 grep -v -x -F "$1" | sed 's/^/the directory /'
+[ -e "$2" ] && echo "the directory $2"
+grep -s -l '^# Made by pathproof' "$3" | sed 's/^/the file /'
 true
 """
-"""Prints what of ours is there, a line each, but for the directory ``$1``. Reads only."""
+"""Prints what of ours is there, a line each: not the directory ``$1``, but that of files on a disk ``$2``, if any, and
+``$3``, which forbids the start of services. Reads only."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,9 @@ class Restored:
     """A host, looked at once it was put back."""
 
     undone: list[str]
-    """What earlier runs had left and is undone, or could not be, a line each."""
+    """What earlier runs had left and is undone, a line each."""
+    remaining: list[str]
+    """What they had left and is not undone, with the reason."""
     left: list[str]
     """What of ours is there still."""
     up_minutes: int
@@ -54,10 +60,12 @@ def restore(name: str, host: Host, patience: float = PATIENCE_SECONDS) -> Restor
                 raise
             time.sleep(PAUSE_SECONDS)
     with remote:
-        left = remote.run(["sh", "-c", LOOK, "sh", remote.directory]).stdout.splitlines()
+        on_disk = f"{host.disk}/{disks.FOLDER}" if host.disk else ""
+        look = ["sh", "-c", LOOK, "sh", remote.directory, on_disk, provision.POLICY]
+        left = [" ".join(line.split()) for line in remote.run(look).stdout.splitlines()]
         uptime = re.match(r"\d+", remote.read(["/proc/uptime"])["/proc/uptime"] or "0")
         minutes = int(uptime[0]) // 60 if uptime else 0
-        return Restored(remote.recovered, [" ".join(line.split()) for line in left], minutes, remote.hello.boot)
+        return Restored(remote.recovered, remote.remaining, left, minutes, remote.hello.boot)
 
 
 def after_loss(name: str, host: Host, boot: str, patience: float = 20.0) -> str:
@@ -75,10 +83,13 @@ def after_loss(name: str, host: Host, boot: str, patience: float = 20.0) -> str:
 def told(name: str, found: Restored, boot: str | None = None) -> str:
     """What became of a host, in a sentence. ``boot``: that of a run that was lost, if one was."""
     left = f"; still there: {', '.join(found.left)}" if found.left else ""
-    undone = f": {'; '.join(found.undone)}" if found.undone else ": nothing was left to undo"
     if boot is not None and boot != found.boot:
         return (
             f"the {name} was booted anew in mid-run, {found.up_minutes} min ago: files on tmpfs, modules, settings, "
-            f"IPsec and queueing of the run went with the old kernel; packages that were installed stay{left}"
+            f"IPsec and queueing of the run went with the old kernel; packages that were installed stay, and so do "
+            f"{disks.FOLDER} on a disk and {provision.POLICY}, if they were there{left}"
         )
-    return f"the {name} was put back{undone}{left}"
+    if found.remaining:
+        undone = f"; undone: {'; '.join(found.undone)}" if found.undone else ""
+        return f"the {name} was not wholly put back: {'; '.join(found.remaining)}{undone}{left}"
+    return f"the {name} was put back: {'; '.join(found.undone) or 'nothing was left to undo'}{left}"

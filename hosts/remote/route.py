@@ -23,7 +23,7 @@ import paramiko
 
 from hosts.errors import ConfigError
 from hosts.roles import ROLES
-from hosts.testbed import Destination, Host, HostsTestbed, destination
+from hosts.testbed import Destination, Host, HostsTestbed, destination, expanded
 
 Settings = Mapping[str, list[str]]
 """What ``ssh -G`` says: the values of each key."""
@@ -88,7 +88,7 @@ def resolve(name: str, host: Host) -> Route:
         program = shutil.which("ssh")
         if program is None:
             return _said(host, _without_ssh(host, wanted))
-        options = () if host.ssh_config is None else ("-F", str(host.ssh_config.expanduser()))
+        options = () if host.ssh_config is None else ("-F", str(expanded(host.ssh_config)))
         if options and not Path(options[1]).is_file():
             raise ConfigError(f"there is no ssh_config {options[1]}")
         return _said(host, route(wanted, (program, *options), lambda hop: _asked((program, *options), hop)))
@@ -138,7 +138,7 @@ def route(wanted: Destination, ssh: tuple[str, ...], asked: Asked) -> Route:
     host, port, user = _one(settings, "hostname") or wanted.host, int(_one(settings, "port") or 22), settings["user"][0]
     tokens = {
         **{"%": "%", "h": host, "p": str(port), "r": user, "n": wanted.host, "u": getpass.getuser()},
-        **{"d": str(Path.home()), "i": str(os.getuid()), "k": _one(settings, "hostkeyalias") or host},
+        **{"d": str(expanded("~")), "i": str(os.getuid()), "k": _one(settings, "hostkeyalias") or host},
         **{"l": socket.gethostname(), "L": socket.gethostname().partition(".")[0]},
     }
 
@@ -218,7 +218,7 @@ def _one(settings: Settings, key: str) -> str | None:
 
 
 def _path(text: str, tokens: Mapping[str, str]) -> Path:
-    return Path(os.path.expandvars(expand(text, tokens))).expanduser()
+    return expanded(os.path.expandvars(expand(text, tokens)))
 
 
 def _agent(text: str, tokens: Mapping[str, str]) -> Path | None:
@@ -259,9 +259,9 @@ def _plain(wanted: Destination) -> Route:
         host=wanted.host,
         port=wanted.port or 22,
         user=wanted.user or getpass.getuser(),
-        identities=tuple(Path("~/.ssh", name).expanduser() for name in DEFAULT_KEYS),
+        identities=tuple(expanded(Path("~/.ssh", name)) for name in DEFAULT_KEYS),
         agent=_agent("SSH_AUTH_SOCK", {}),
-        known_hosts=tuple(Path(file).expanduser() for file in KNOWN_HOSTS),
+        known_hosts=tuple(expanded(file) for file in KNOWN_HOSTS),
     )
 
 
@@ -270,7 +270,7 @@ def _without_ssh(host: Host, wanted: Destination) -> Route:
 
     That is right for what stands in one file, and there is nothing that could jump. Raises ConfigError.
     """
-    named = host.ssh_config.expanduser() if host.ssh_config else None
+    named = expanded(host.ssh_config) if host.ssh_config else None
     plain = _plain(wanted)
 
     def asked(hop: Destination) -> dict[str, list[str]]:
@@ -294,9 +294,9 @@ def _without_ssh(host: Host, wanted: Destination) -> Route:
 def _said(host: Host, found: Route) -> Route:
     """A route with what the testbed file says itself."""
     if host.identity_file:
-        found = replace(found, identities=(host.identity_file.expanduser(),), only_identities=True, certificates=())
+        found = replace(found, identities=(expanded(host.identity_file),), only_identities=True, certificates=())
     if host.known_hosts:
-        found = replace(found, known_hosts=(host.known_hosts.expanduser(),))
+        found = replace(found, known_hosts=(expanded(host.known_hosts),))
     if host.proxy_command:
         tokens = {"%": "%", "h": found.host, "p": str(found.port), "r": found.user}
         found = replace(found, proxy=expand(host.proxy_command, tokens), jumps=())

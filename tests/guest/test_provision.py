@@ -11,10 +11,11 @@ import pytest
 from harness.events import Event, Events, Note
 from harness.measuring import provided
 from hosts import facts, managers, provision
-from hosts.errors import Refusal
+from hosts.errors import HostLost, Refusal
 from hosts.lab.uml import UmlParts
 from hosts.provision import Provided
 from hosts.remote.host import RemoteHost
+from hosts.testbed import Host
 from tests.support.userland import possible, userland
 
 REPOSITORY = r"""
@@ -35,8 +36,10 @@ again() {  # PACKAGE: the archive's own, made again of what is installed
     done
     dpkg-deb --build "$built" . >/dev/null
 }
-made() {  # PACKAGE VERSION DEPENDS PROVIDES
+made() {  # PACKAGE VERSION DEPENDS PROVIDES [POSTINST]
     mkdir -p "build/$1/DEBIAN"
+    printf '#!/bin/sh\n%s\n' "${5:-}" >"build/$1/DEBIAN/postinst"
+    chmod 755 "build/$1/DEBIAN/postinst"
     printf 'Package: %s\nVersion: %s\nArchitecture: all\nMaintainer: x <x@localhost>\nDepends: %s\nProvides: %s\n' \
         "$1" "$2" "$3" "$4" | grep -v ': $' >"build/$1/DEBIAN/control"
     echo 'Description: x' >>"build/$1/DEBIAN/control"
@@ -48,6 +51,8 @@ made site 1 nginx-common ''
 made newer 1 'base-files (>= 999)' ''
 made base-files 999 '' ''
 made library-t64 1 '' library
+made cutting 1 nginx '' 'kill -KILL "$(cat /run/worker)"'
+made failing 1 nginx 'exit 1'
 for file in *.deb; do
     dpkg-deb --field "$file"
     printf 'Filename: ./%s\nSize: %s\n' "$file" "$(stat -c %s "$file")"
@@ -73,13 +78,19 @@ PACKAGES = ["nginx"]
 
 
 @pytest.fixture(scope="module")
-def host(lab_parts: UmlParts) -> Iterator[RemoteHost]:
+def place(lab_parts: UmlParts) -> Iterator[Host]:
     """A Debian that lacks nginx, and whose apt knows where it is."""
     if not possible():
         pytest.skip("needs root: a userland with several users")
-    image = lab_parts.places[0]
-    with userland(image) as place, RemoteHost("sender", place) as connected:
-        connected.check(["sh", "-c", REPOSITORY])
+    with userland(lab_parts.places[0]) as made:
+        with RemoteHost("sender", made) as connected:
+            connected.check(["sh", "-c", REPOSITORY])
+        yield made
+
+
+@pytest.fixture
+def host(place: Host) -> Iterator[RemoteHost]:
+    with RemoteHost("sender", place) as connected:
         yield connected
 
 
@@ -105,6 +116,42 @@ def test_what_is_missing_is_installed_starts_nothing_and_goes_again(host: Remote
     assert (set(removed.packages), removed.kept) == (set(new), {})
     assert state(host) == before
     assert provision.deprovision(host).packages == (), "nothing is remembered any more"
+
+
+def test_a_run_that_is_cut_while_apt_works_leaves_nothing_that_deprovision_does_not_take(place: Host) -> None:
+    with RemoteHost("sender", place) as host:
+        before = state(host)
+        host.check(["sh", "-c", "echo $PPID >/run/worker; rm -f /run/systemctl"])
+        with pytest.raises(HostLost):
+            provision.provision(host, managers.APT, ["cutting"])
+    with RemoteHost("sender", place) as host:
+        assert host.run(["nginx", "-v"]).ok, "apt went on to its end"
+        assert "disable --quiet nginx.service" in (host.read(["/run/systemctl"])["/run/systemctl"] or "").splitlines()
+        removed = provision.deprovision(host)
+        assert (set(removed.packages), removed.kept) == ({"cutting", "nginx", "nginx-common"}, {})
+        assert state(host) == before
+
+
+def test_what_forbade_services_in_a_run_that_lost_its_host_is_replaced(host: RemoteHost) -> None:
+    stale = provision.POLICY_TEXT.format(directory="/dev/shm/pathproof-gone")
+    host.check(["sh", "-c", 'cat >"$1" && chmod 755 "$1"', "sh", provision.POLICY], stdin=stale)
+    assert {*provision.provision(host, managers.APT, PACKAGES).installed} == {"nginx", "nginx-common"}
+    assert host.read([provision.POLICY]) == {provision.POLICY: None}
+    provision.deprovision(host)
+
+
+def test_what_is_half_installed_is_not_taken_for_installed_and_goes_again(place: Host) -> None:
+    with RemoteHost("sender", place) as host:
+        before = state(host)
+        with pytest.raises(Refusal, match="installing failing failed: it ended with status"):
+            provision.provision(host, managers.APT, ["failing"])
+        assert provision.installed(host, managers.APT).unfinished == {"failing"}
+        with pytest.raises(Refusal, match="failing is there, but not wholly installed"):
+            provision.provision(host, managers.APT, ["failing"])
+    with RemoteHost("sender", place) as host:
+        removed = provision.deprovision(host)
+        assert (set(removed.packages), removed.kept) == ({"failing", "nginx", "nginx-common"}, {})
+        assert state(host) == before
 
 
 def test_what_others_need_by_now_stays(host: RemoteHost) -> None:

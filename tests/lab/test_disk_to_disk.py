@@ -11,7 +11,6 @@ import pytest
 
 from harness.api.bench import Bench
 from harness.api.path import Deployed
-from harness.measuring import disk
 from harness.measuring.opened import OpenTestbed
 from harness.run import foreseen
 from harness.servers import deciphering, receiver
@@ -107,7 +106,7 @@ def test_files_come_from_a_cold_disk_to_a_disk(opened: OpenTestbed, tmp_path: Pa
     planned = foreseen.plan([wanted], PATHS, opened)
     assert not planned.failing
     made = [one.change.path for one in planned.receiver if isinstance(one.change, DirectoryChange)]
-    assert f"{opened.receiver.host.disk}/{disk.FOLDER}" in made, "a check tells what is made on a disk"
+    assert f"{opened.receiver.host.disk}/{disks.FOLDER}" in made, "a check tells what is made on a disk"
     done = run(opened, wanted, tmp_path, explain=True)
     (entry,) = done.head.suites
     assert entry.files == "disk"

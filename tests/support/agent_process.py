@@ -87,9 +87,16 @@ class LocalAgent:
 
     def recovered(self, other: LocalAgent) -> list[str]:
         """What it says that it put back for ``other``."""
+        return self._of(other, "recovered")
+
+    def remaining(self, other: LocalAgent) -> list[str]:
+        """What ``other`` left and, as it says, it did not put back."""
+        return self._of(other, "remaining")
+
+    def _of(self, other: LocalAgent, key: str) -> list[str]:
         assert self.first is not None
         start = f"{other.directory.name}: "
-        return [line.removeprefix(start) for line in self.first["ready"]["recovered"] if line.startswith(start)]
+        return [line.removeprefix(start) for line in self.first["ready"][key] if line.startswith(start)]
 
     def write(self, data: bytes) -> None:
         """Raw bytes to its standard input."""

@@ -87,7 +87,15 @@ def test_installed_packages_are_known_by_the_names_that_apt_uses() -> None:
     assert managers.parse_dpkg(text) == Installed(
         {"libc6": "2.41", "libc6:i386": "2.41", "held": "1"}, frozenset({"nginx"})
     )
+    assert managers.parse_dpkg(text).some == {"libc6", "libc6:i386", "held"}
     assert managers.parse_rpm("bash|5.1-1\nglibc|2.34-1\n").versions == {"bash": "5.1-1", "glibc": "2.34-1"}
+
+
+@pytest.mark.parametrize("status", ["iU ", "iF ", "iHR", "iW ", "it ", "rF "])
+def test_a_package_that_is_half_installed_is_neither_there_nor_gone(status: str) -> None:
+    found = managers.parse_dpkg(f"amd64\nii |libc6:amd64|2.41\n{status}|nginx|1.22\n")
+    assert found == Installed({"libc6": "2.41"}, unfinished=frozenset({"nginx"}))
+    assert found.some == {"libc6", "nginx"}
 
 
 @pytest.mark.parametrize(

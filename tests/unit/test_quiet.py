@@ -127,6 +127,18 @@ def test_a_setting_is_made_and_undone(knob: Path, tmp_path: Path) -> None:
     assert knob.read_text() == "powersave"
 
 
+def test_a_setting_that_the_kernel_takes_in_other_words_is_refused_and_gets_its_old_value(tmp_path: Path) -> None:
+    """Another one than was asked for, and than there was: as a mask of processors of which some are not there."""
+    knob = Path("/proc/self/oom_score_adj")
+    before = knob.read_text()
+    other = int(before) + (1 if int(before) < 1000 else -1)
+    journal = Journal(tmp_path)
+    with pytest.raises(ChangeError, match=f"took '{other} ' without a word, but is '{other}'"):
+        journal.apply(changes.setting("blame", str(knob), f"{other} "))
+    assert knob.read_text() == before
+    assert journal.pending == []
+
+
 def test_a_setting_that_somebody_else_changed_is_left_alone(knob: Path, tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.apply(changes.setting("governor", str(knob), "performance"))

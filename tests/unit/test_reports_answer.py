@@ -234,7 +234,7 @@ class TestMap:
         assert model.crossing_for(1e6) is None
 
     def test_the_receiver_or_the_link_limits_cheap_ciphers(self, model: gain.Model) -> None:
-        cheap, dear = gain.Place(model.here.crossing, 0.5), gain.Place(model.here.crossing, 100)
+        cheap, dear = gain.Place(model.here.crossing, 0.5), gain.Place(model.here.crossing, 1e4)
         slow = replace(model, clear=replace(model.clear, seconds=2 * model.clear.receiver_cpu))
         for limited, by in ((model, "receiver"), (slow, "link")):
             assert limited.limit(cheap) == by and limited.gain(cheap) == pytest.approx(1)

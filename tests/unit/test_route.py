@@ -162,6 +162,24 @@ def test_without_configuration_everything_is_as_spelt_out(monkeypatch: pytest.Mo
     assert route.resolve("sender", host("web", ssh_config="none")).user == getpass.getuser()
 
 
+@pytest.mark.parametrize("ssh", ["/usr/bin/ssh", None])
+@pytest.mark.parametrize("key", ["identity_file", "known_hosts", "ssh_config"])
+def test_a_file_in_nobodys_home_is_told_in_one_sentence(
+    key: str, ssh: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"ssh_config": "none", key: "~nosuchuser/file"}
+    monkeypatch.setattr(shutil, "which", lambda _: ssh)
+    with pytest.raises(ConfigError, match="~nosuchuser/file begins with a home directory, and there is none") as caught:
+        route.resolve("sender", host("web", **given))
+    assert caught.value.host == "sender"
+
+
+def test_a_file_of_ssh_config_in_nobodys_home_is_told_in_one_sentence() -> None:
+    said = {"user": ["root"], "identityfile": ["~nosuchuser/key"]}
+    with pytest.raises(ConfigError, match="~nosuchuser/key begins with a home directory, and there is none"):
+        route.route(destination("web"), (), lambda _: said)
+
+
 def test_an_identity_that_is_named_is_the_only_one() -> None:
     found = route.resolve("sender", host("web", ssh_config="none", identity_file="~/key"))
     assert (found.identities, found.only_identities) == ((Path.home() / "key",), True)

@@ -22,7 +22,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import commands, files, network, processes
 from .errors import ChangeError
@@ -61,6 +61,13 @@ class Timer:
         return float(struct.unpack_from("=d", self._room)[0]) - time.monotonic()
 
 
+class Earlier(NamedTuple):
+    """What earlier agents left, a line each: what is put back, and what is not."""
+
+    recovered: list[str]
+    remaining: list[str]
+
+
 def main(directory: Path, lease: float, looks: bool = False) -> int:
     """Serve until the channel ends; the host is then as it was. Returns the exit status.
 
@@ -76,7 +83,7 @@ def main(directory: Path, lease: float, looks: bool = False) -> int:
         shutil.rmtree(directory, ignore_errors=True)
         return 3
     try:
-        recovered = recover(directory, looks)
+        earlier = recover(directory, looks)
     except UnreadableError as error:
         say({"fatal": str(error)})
         shutil.rmtree(directory, ignore_errors=True)
@@ -97,7 +104,7 @@ def main(directory: Path, lease: float, looks: bool = False) -> int:
             signal.signal(number, signal.SIG_DFL)
         status = 1
         try:
-            serve(Operations(directory, looks), lease, recovered, timer)
+            serve(Operations(directory, looks), lease, earlier, timer)
             status = 0
         except BaseException:
             traceback.print_exc()
@@ -224,7 +231,7 @@ def _children() -> bool:
     return True
 
 
-def recover(own: Path, looks: bool = False) -> list[str]:
+def recover(own: Path, looks: bool = False) -> Earlier:
     """Undo what earlier agents of this user left, who were killed together with their guardians.
 
     A living agent holds the lock of its directory, which bootstrap.py took: none is touched (hosts that share /dev/shm
@@ -232,7 +239,7 @@ def recover(own: Path, looks: bool = False) -> list[str]:
 
     ``looks``: what would be undone is told only. Raises UnreadableError.
     """
-    told = []
+    found = Earlier([], [])
     for old in sorted(place for parent in PLACES for place in Path(parent).glob(PREFIX + "*")):
         if old == own or not old.is_dir() or old.is_symlink():
             continue
@@ -242,19 +249,20 @@ def recover(own: Path, looks: bool = False) -> list[str]:
         except FileNotFoundError:  # its agent is ending
             continue
         if uid != os.getuid():
-            told.append(f"{old.name}: of user {uid}, left alone: a run or restore by that user puts it back")
+            found.remaining.append(f"{old.name}: of user {uid}, left alone: a run or restore by that user puts it back")
         if lock is None:
             continue
         try:
             if os.fstat(lock).st_nlink:  # else its agent has ended since
-                told.append(f"{old.name}: {_recovered(old, looks)}")
+                said, well = _recovered(old, looks)
+                (found.recovered if well else found.remaining).append(f"{old.name}: {said}")
         finally:
             os.close(lock)  # who has made this directory and comes to lock it waits for us
-    return told
+    return found
 
 
-def _recovered(old: Path, looks: bool) -> str:
-    """What a dead agent left was put back, or how not; of one that only looks, what it would put back."""
+def _recovered(old: Path, looks: bool) -> tuple[str, bool]:
+    """What was done with what a dead agent left, and whether all was; of one that only looks, what it would undo."""
     try:
         journal = Journal(old)
     except OSError as error:
@@ -262,20 +270,21 @@ def _recovered(old: Path, looks: bool) -> str:
     if journal.damaged:
         raise UnreadableError(f"the journal of an earlier run, {journal.unreadable()}")
     if looks:
-        return "; ".join(journal.pending) or "nothing but itself"
+        return "; ".join(journal.pending) or "nothing but itself", True
     problems = journal.undo()
     if not problems:
         shutil.rmtree(old, ignore_errors=True)
-    return "; ".join(problems) or "put back"
+    return "; ".join(problems) or "put back", not problems
 
 
-def serve(here: Operations, lease: float, recovered: list[str], timer: Timer) -> None:
+def serve(here: Operations, lease: float, earlier: Earlier, timer: Timer) -> None:
     """Answer requests, one JSON object a line, until the channel ends or is silent for ``lease`` seconds."""
     boot = files.read("/proc/sys/kernel/random/boot_id") or ""
     hello = Hello(
         directory=str(here.directory),
         uid=os.getuid(),
-        recovered=recovered,
+        recovered=earlier.recovered,
+        remaining=earlier.remaining,
         boot=boot.strip(),
         management=network.management_interfaces(),
         executable=not os.statvfs(here.directory).f_flag & os.ST_NOEXEC,

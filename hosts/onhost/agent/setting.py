@@ -26,6 +26,7 @@ class Setting(Kind[SettingChange]):
         _write(change.path, change.value)
         now = _read(change.path)
         if now != change.value:
+            undo["new"] = now  # the kernel made this of it: ours to undo
             raise ChangeError(f"{change.path} took {change.value!r} without a word, but is {now!r}")
         return {"given": True}
 

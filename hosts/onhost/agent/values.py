@@ -24,7 +24,9 @@ class Hello:
     """The run's own: on tmpfs, mode 0700, removed with the agent. Relative paths below start there."""
     uid: int
     recovered: list[str]
-    """What earlier agents had left and this one put back, a line each."""
+    """What earlier agents had left and this one put back, or would if it did not only look, a line each."""
+    remaining: list[str]
+    """What they had left and this one did not put back, with the reason."""
     boot: str
     """The kernel's name for this boot (proc_sys_kernel(5), random/boot_id); empty where it tells none."""
     management: list[str]
