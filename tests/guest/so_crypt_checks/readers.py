@@ -336,6 +336,24 @@ class Later(Case):
             same(rest, PLAIN[1000 - len(rest) : 1000], "what the killed one did not take")
             self.assertIn(len(rest), (700, 1000))
 
+    def test_what_a_reader_leaves(self) -> None:
+        """Who polls while it works sees nothing, sleeps, and is woken when it has taken a part; or when it fails."""
+        for fails in (0, 1):
+            with deciphered(CTR, alg=COUNTER) as (sender, receiver):
+                delayed(hold=1, fail=fails, most=0)
+                sender.send(reference(CTR)[:1000])
+                reading = Call(functools.partial(receiver.recv, 300))
+                under_way()
+                waiting = Call(functools.partial(select.select, [receiver], [], []))
+                asleep(waiting.native_id)
+                delayed(hold=0)
+                first = reading.result()
+                self.assertEqual(waiting.result(), ([receiver], [], []))
+                if fails:
+                    self.assertEqual(first, errno.EIO)
+                else:
+                    same(first + receiver.recv(1000), PLAIN[:1000], "both")  # type: ignore[operator]
+
     def test_a_driver_that_fails(self) -> None:
         """The stream has a hole: EIO for good; the other direction goes on."""
         with deciphered(AES, alg=CBC) as (sender, receiver):

@@ -82,9 +82,18 @@ static ssize_t soc_splice_out(struct soc_rx *rx, struct pipe_inode_info *pipe, s
 	return done;
 }
 
+/*
+ * While a call deciphers what it has from TCP, poll() sees it nowhere, and TCP wakes nobody
+ * for it again: what the call leaves is news.
+ */
 static void soc_done(struct soc_ctx *ctx)
 {
-	soc_trim(&ctx->rx);	/* a reader may not come again soon */
+	struct soc_rx *rx = &ctx->rx;
+
+	if (rx->fetched && (rx->from < rx->to || rx->err))
+		set_bit(SOC_RX_NEWS, &ctx->state);
+	rx->fetched = false;
+	soc_trim(rx);		/* a reader may not come again soon */
 	soc_unlock_rx(ctx);
 }
 
