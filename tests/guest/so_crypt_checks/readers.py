@@ -197,6 +197,22 @@ class Waiting(Case):
             same(reading.result(), PLAIN[200001:200016], "cut")  # type: ignore[arg-type]
             refused(errno.EBADMSG, lambda: receiver.recv(1), "afterwards")
 
+    def test_low_water_and_polls(self) -> None:
+        """Poll tells of what a call has left, however little; of what comes, from the mark on."""
+        with deciphered(CTR) as (sender, receiver):
+            receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1000)
+            sender.send(reference(CTR)[:1500])
+            same(receiver.recv(1000), PLAIN[:1000], "the mark")
+            self.assertTrue(select.select([receiver], [], [], 0)[0], "500 bytes are left")
+            same(receiver.recv(500), PLAIN[1000:1500], "which are taken")
+            waiting = Call(functools.partial(select.select, [receiver], [], []))
+            asleep(waiting.native_id)
+            sender.send(reference(CTR)[1500:2499])
+            asleep(waiting.native_id)
+            sender.send(reference(CTR)[2499:2500])
+            self.assertEqual(waiting.result(), ([receiver], [], []))
+            same(receiver.recv(2000, MSG_DONTWAIT), PLAIN[1500:2500], "the mark again")
+
     def test_timeouts_and_signals(self) -> None:
         libc, room, hits = ctypes.CDLL(None, use_errno=True), ctypes.create_string_buffer(1 << 20), []
         with deciphered(AES) as (sender, receiver):
