@@ -179,7 +179,9 @@ class Depth(Case):
         self.assertEqual((info.requests, info.later), (2, 2))
 
     def test_pieces_of_memory(self) -> None:
-        """31 are taken, which mapped memory may exceed and copied memory does not."""
+        """31 are taken, which mapped memory may exceed, and copied memory where the kernel has no big pages."""
+        most_pieces = Path("/sys/module/devcrypto/parameters/pieces")
+        self.addCleanup(most_pieces.write_text, most_pieces.read_text())
         for memory, size in ((COPIED, MAX_LEN - 12), (MAPPED, 31 << 12)):
             session = self.device.named(DELAYED, CIPHER, KEY[:16], memory)
             wanted = openssl("AES-128-CBC", KEY[:16], IV, PLAIN[:size])
@@ -192,9 +194,12 @@ class Depth(Case):
         op = CryptOp(session, ENCRYPT, 0, 60 << 12, at, at, None, vector.at)
         refused(errno.E2BIG, lambda: self.device.ioctl(CIOCCRYPT, op), "60 pieces")
         self.assertEqual(bytes(scattered[:3]), b"\1\0\0")
-        Path("/sys/module/devcrypto/parameters/pieces").write_text("60")
+        most_pieces.write_text("60")
         self.device.ioctl(CIOCCRYPT, op)
-        Path("/sys/module/devcrypto/parameters/pieces").write_text("31")
+        most_pieces.write_text("2")  # which big pages exceed, as small ones do 31
+        session = self.device.named(DELAYED, CIPHER, KEY[:16])
+        refused(errno.ENOMEM, lambda: self.device.crypt(session, PLAIN[: MAX_LEN - 12]), "copied, 8 pieces")
+        self.assertEqual(self.device.info(session).requests, 0)
 
     def test_a_driver_that_fails(self) -> None:
         delayed(fail=1)

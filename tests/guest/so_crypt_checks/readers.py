@@ -197,6 +197,22 @@ class Waiting(Case):
             same(reading.result(), PLAIN[200001:200016], "cut")  # type: ignore[arg-type]
             refused(errno.EBADMSG, lambda: receiver.recv(1), "afterwards")
 
+    def test_low_water_and_polls(self) -> None:
+        """Poll tells of what a call has left, however little; of what comes, from the mark on."""
+        with deciphered(CTR) as (sender, receiver):
+            receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1000)
+            sender.send(reference(CTR)[:1500])
+            same(receiver.recv(1000), PLAIN[:1000], "the mark")
+            self.assertTrue(select.select([receiver], [], [], 0)[0], "500 bytes are left")
+            same(receiver.recv(500), PLAIN[1000:1500], "which are taken")
+            waiting = Call(functools.partial(select.select, [receiver], [], []))
+            asleep(waiting.native_id)
+            sender.send(reference(CTR)[1500:2499])
+            asleep(waiting.native_id)
+            sender.send(reference(CTR)[2499:2500])
+            self.assertEqual(waiting.result(), ([receiver], [], []))
+            same(receiver.recv(2000, MSG_DONTWAIT), PLAIN[1500:2500], "the mark again")
+
     def test_timeouts_and_signals(self) -> None:
         libc, room, hits = ctypes.CDLL(None, use_errno=True), ctypes.create_string_buffer(1 << 20), []
         with deciphered(AES) as (sender, receiver):
@@ -335,6 +351,24 @@ class Later(Case):
             rest = receiver.recv(1000)
             same(rest, PLAIN[1000 - len(rest) : 1000], "what the killed one did not take")
             self.assertIn(len(rest), (700, 1000))
+
+    def test_what_a_reader_leaves(self) -> None:
+        """Who polls while it works sees nothing, sleeps, and is woken when it has taken a part; or when it fails."""
+        for fails in (0, 1):
+            with deciphered(CTR, alg=COUNTER) as (sender, receiver):
+                delayed(hold=1, fail=fails, most=0)
+                sender.send(reference(CTR)[:1000])
+                reading = Call(functools.partial(receiver.recv, 300))
+                under_way()
+                waiting = Call(functools.partial(select.select, [receiver], [], []))
+                asleep(waiting.native_id)
+                delayed(hold=0)
+                first = reading.result()
+                self.assertEqual(waiting.result(), ([receiver], [], []))
+                if fails:
+                    self.assertEqual(first, errno.EIO)
+                else:
+                    same(first + receiver.recv(1000), PLAIN[:1000], "both")  # type: ignore[operator]
 
     def test_a_driver_that_fails(self) -> None:
         """The stream has a hole: EIO for good; the other direction goes on."""

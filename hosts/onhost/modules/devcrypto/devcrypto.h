@@ -190,7 +190,9 @@ struct session_info_op {
  *	EFAULT	memory that cannot be read or written
  *	EBUSY	asynchronous: DEVCRYPTO_DEPTH requests are not yet fetched;
  *		fetching: none is answered
- *	ENOMEM, EINTR (killed meanwhile), and what the driver returns
+ *	ENOMEM	memory is short, or there are small pages alone: copied, an asynchronous
+ *		driver, and more pieces than those
+ *	EINTR (killed meanwhile), and what the driver returns
  */
 struct crypt_op {
 	__u32	ses;

@@ -19,7 +19,7 @@
 /* virtio_crypto needs n(n + 1) + 3 places in its ring of 1,024, or never answers. */
 static unsigned int pieces = 31;
 module_param(pieces, uint, 0644);
-MODULE_PARM_DESC(pieces, "most pieces of memory in a mapped request to an asynchronous driver");
+MODULE_PARM_DESC(pieces, "most pieces of memory in a request to an asynchronous driver");
 
 static struct workqueue_struct *dc_workers;
 static atomic_t dc_requests;
@@ -118,8 +118,8 @@ int dc_request_data(struct dc_request *req, u8 __user *src, unsigned int len, u8
 		if (!err)
 			atomic64_add(len + outlen, &req->ses->pinned);
 	}
-	if (!err && mapped && req->ses->async && max(req->in.n, req->out.n) > READ_ONCE(pieces))
-		return -E2BIG;
+	if (!err && req->ses->async && max(req->in.n, req->out.n) > READ_ONCE(pieces))
+		return mapped ? -E2BIG : -ENOMEM;	/* of ours: no big pages were to be had */
 	return err;
 }
 

@@ -248,6 +248,7 @@ int soc_fill(struct sock *sk, struct soc_ctx *ctx, size_t least, int flags)
 			return -ENOMEM;
 		n = soc_take(sk, ctx, rx->nrest, room - rx->nrest, flags);
 		if (n > 0) {
+			rx->fetched = true;
 			n = soc_decrypt(rx, n);
 			if (n)
 				return n;

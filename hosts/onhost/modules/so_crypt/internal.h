@@ -33,7 +33,7 @@
 /* soc_ctx.state */
 #define SOC_CONTENDED	0	/* someone got EAGAIN for tx_lock */
 #define SOC_OWED	1	/* soc_retry() is to run when tx_lock is free */
-#define SOC_RX_CONTENDED 2	/* someone got EAGAIN for rx.lock */
+#define SOC_RX_NEWS	2	/* someone got EAGAIN for rx.lock, or may have missed what is left */
 
 /* In most kernels recvmsg() has a pointer to the length of an address, which TCP does not tell. */
 #ifdef SOC_HAVE_ADDR_LEN
@@ -61,6 +61,7 @@ struct soc_rx {
 	struct page *pages[SOC_MAX_PAGES];	/* a chunk, deciphered in place */
 	struct scatterlist sg[SOC_MAX_PAGES];
 	unsigned int from, to;		/* of it: plain text that nobody has taken */
+	bool fetched;			/* by the call under way: poll() saw nothing of it meanwhile */
 	u8 rest[SOC_MAX_UNIT];		/* cipher text that waits for more; of a counter zeros */
 	unsigned int nrest;		/* of a counter: what has gone of a block */
 	bool ended;			/* the peer's end, and it was in order */

@@ -45,14 +45,14 @@ void soc_unlock(struct soc_ctx *ctx)
 int soc_lock_rx(struct soc_ctx *ctx, int flags)
 {
 	if (flags & MSG_DONTWAIT)
-		return soc_try(ctx, &ctx->rx.lock, SOC_RX_CONTENDED) ? 0 : -EAGAIN;
+		return soc_try(ctx, &ctx->rx.lock, SOC_RX_NEWS) ? 0 : -EAGAIN;
 	return mutex_lock_interruptible(&ctx->rx.lock) ? -ERESTARTSYS : 0;
 }
 
 void soc_unlock_rx(struct soc_ctx *ctx)
 {
 	mutex_unlock(&ctx->rx.lock);
-	/* As above: whoever was sent away looks again. */
-	if (test_and_clear_bit(SOC_RX_CONTENDED, &ctx->state))
+	/* As above: whoever was sent away, or polls, looks again. */
+	if (test_and_clear_bit(SOC_RX_NEWS, &ctx->state))
 		READ_ONCE(ctx->sk->sk_data_ready)(ctx->sk);
 }

@@ -82,9 +82,18 @@ static ssize_t soc_splice_out(struct soc_rx *rx, struct pipe_inode_info *pipe, s
 	return done;
 }
 
+/*
+ * While a call deciphers what it has from TCP, poll() sees it nowhere, and TCP wakes nobody
+ * for it again: what the call leaves is news.
+ */
 static void soc_done(struct soc_ctx *ctx)
 {
-	soc_trim(&ctx->rx);	/* a reader may not come again soon */
+	struct soc_rx *rx = &ctx->rx;
+
+	if (rx->fetched && (rx->from < rx->to || rx->err))
+		set_bit(SOC_RX_NEWS, &ctx->state);
+	rx->fetched = false;
+	soc_trim(rx);		/* a reader may not come again soon */
 	soc_unlock_rx(ctx);
 }
 
@@ -162,20 +171,22 @@ ssize_t soc_splice_read(struct socket *sock, loff_t *ppos, struct pipe_inode_inf
 	return done ?: n;
 }
 
-/* As TCP's, but for cipher text that is no plain text yet. */
+/*
+ * As TCP's, but for cipher text that is no plain text yet.  SO_RCVLOWAT is of what TCP has, since
+ * TCP wakes for no less: plain text that is left would wait for ever for the mark's other part.
+ */
 __poll_t soc_poll(struct file *file, struct socket *sock, struct poll_table_struct *wait)
 {
 	const __poll_t in = EPOLLIN | EPOLLRDNORM;
 	struct sock *sk = sock->sk;
 	struct soc_ctx *ctx = soc_get_ctx(sk);
 	__poll_t mask = ctx->rx.base_ops->poll(file, sock, wait);
-	unsigned int readable;
+	struct soc_rx *rx = &ctx->rx;
 
-	if (!smp_load_acquire(&ctx->rx.tfm))	/* pairs with soc_set_rx() */
+	if (!smp_load_acquire(&rx->tfm))	/* pairs with soc_set_rx() */
 		return mask;
-	readable = soc_readable(sk, &ctx->rx);
-	if (readable >= sock_rcvlowat(sk, 0, INT_MAX) || (readable && (mask & in)) ||
-	    READ_ONCE(ctx->rx.err))
+	if (READ_ONCE(rx->from) < READ_ONCE(rx->to) || READ_ONCE(rx->err) ||
+	    ((mask & in) && soc_readable(sk, rx)))
 		return mask | in;
 	return READ_ONCE(sk->sk_shutdown) & RCV_SHUTDOWN ? mask : mask & ~in;
 }

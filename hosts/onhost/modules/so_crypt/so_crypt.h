@@ -51,9 +51,9 @@
  * The end of the stream, shutdown(SHUT_WR) or close() (which is also what
  * happens to a killed process), encrypts what was held back, and pads.  If that
  * cannot be done (the cipher failed, a page was not to be had, TCP had no memory for
- * two seconds) the connection is reset, also under a thread that receives, and the
- * socket's error is ECONNABORTED: a stream that ends in order is whole, as far as this
- * end can tell.
+ * two seconds, signals or not) the connection is reset, also under a thread that receives,
+ * and the socket's error is ECONNABORTED: a stream that ends in order is whole, as far as
+ * this end can tell.
  * shutdown() during another thread's send() waits until the cipher has answered: what
  * that call has taken goes out, its count is short, and the next one fails with EPIPE.
  * A process killed in that wait has not shut down: the end is left to close().
@@ -68,9 +68,11 @@
  * is gone.  It waits as on any TCP socket (O_NONBLOCK, MSG_DONTWAIT, MSG_WAITALL,
  * SO_RCVTIMEO for each wait, SO_RCVLOWAT, SPLICE_F_NONBLOCK) until there is a block to
  * give; poll() finds the socket readable when there is, and when it has come to its end or
- * failed.  MSG_PEEK shows what is deciphered, at most a request's worth, and never
- * waits for all.  splice() gives pages by reference, and fills the pipe with what there
- * is.  Two calls at once: as for sending.
+ * failed.  For poll() SO_RCVLOWAT counts the cipher text that TCP has; of plain text that a
+ * call has left it tells however little that is, so recv() may wait for the mark then.
+ * MSG_PEEK shows what is deciphered, at most a request's worth, and never waits for all.
+ * splice() gives pages by reference, and fills the pipe with what there is.  Two calls at
+ * once: as for sending.
  *
  * The end, by @pad, must be as the sender's end makes it:
  *	SO_CRYPT_PAD_NONE,
