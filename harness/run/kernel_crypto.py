@@ -134,11 +134,10 @@ class KernelCrypto:
         else:
             trial = partial(self._timed, bench, replace(deep[0], depth=qualifying.TRIAL)) if deep else None
             found = qualifying.qualify(bench, interface, cipher, driver, trial)
-        for cell in cells:
-            self.outcomes.cells[cell.id].driver_found = found.driver
         for which, refused in ((cells, found.refused), (deep, found.shallow)):
             if refused:
                 self.outcomes.give_up(which, refused.outcome, refused.reason)
+        self.outcomes.bind(cells, found.driver)
         return found.driver
 
     def _timed(self, bench: Bench, cell: CellPlan, driver: str) -> dict[str, object]:

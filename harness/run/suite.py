@@ -50,6 +50,15 @@ class Outcomes:
             self.cells[cell.id].outcome, self.cells[cell.id].reason = outcome, reason
         self.writer.write_head()
 
+    def bind(self, cells: Iterable[CellPlan], driver: str | None) -> None:
+        """Keep which driver these were deployed on in this round, where one is told. Samples of two drivers are none of
+        one cell: where it was another before, they end as invalid."""
+        for cell in cells:
+            row = self.cells[cell.id]
+            row.driver_found = row.driver_found or driver
+            if driver and driver != row.driver_found:
+                self.give_up([cell], "invalid", f"{driver} was bound in a later round, {row.driver_found} before")
+
     def keep(self, *samples: Sample) -> None:
         """Add samples. Raises RecordError."""
         self.samples += samples

@@ -179,10 +179,10 @@ class Transfers:
                 self.outcomes.give_up(mine, "failed", f"not deployed: {error.what}")
                 self.events(Note(f"{cell.side}: {error}"))
                 continue
+            self.outcomes.bind(mine, made.driver_found)
             for other in mine:
-                if other.id not in self._begun:  # later rounds deploy what the first one was seen to be
+                if other.id not in self._begun:  # what the first round saw of a path holds for later ones
                     self._begun.add(other.id)
-                    self.outcomes.cells[other.id].driver_found = made.driver_found
                     self.outcomes.cells[other.id].unproven = _unproven(made, "no untimed transfer was watched")
 
     def _take(

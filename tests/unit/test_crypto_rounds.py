@@ -43,6 +43,8 @@ class Crypto:
         self.boots = 0
         self.lost: tuple[int, str] | None = None
         """The round and the driver whose sample or trial loses the host."""
+        self.preferred: Callable[[int], str] = lambda _boot: "generic"
+        """What the kernel takes by itself, in each round."""
 
     def fresh(self) -> Any:
         self.boots += 1
@@ -52,7 +54,7 @@ class Crypto:
         return nullcontext(cast(OpenTestbed, opened))
 
     def qualify(self, _bench: Bench, _interface: object, _cipher: object, driver: str, _trial: object) -> Qualified:
-        found = "generic" if driver == "cbc(aes)" else driver
+        found = self.preferred(self.boots) if driver == "cbc(aes)" else driver
         if self.lost == (self.boots, f"trial of {driver}"):
             raise HostLost("gone")
         return Qualified(found, Refused("invalid", "a wrong result") if found == self.wrong else None)
@@ -143,4 +145,16 @@ def test_a_host_lost_in_any_round_leaves_drivers_that_were_found_their_outcome(
         "any": ("failed", "gone"),
         "fast": ("failed", "gone"),
     }
+    assert run.head.verdicts == []
+
+
+def test_a_cell_whose_driver_is_another_in_a_later_round_is_no_measurement(measured: Callable[..., Run]) -> None:
+    """Somebody loads a faster one meanwhile: its blocks and the earlier ones would be of two implementations."""
+    crypto = Crypto(lambda _boot: ["generic", "fast"])
+    crypto.preferred = lambda boot: "generic" if boot == 1 else "fast"
+    run = measured(crypto)
+    rows = {cell.driver: cell for cell in run.head.cells}
+    assert (rows["any"].outcome, rows["any"].driver_found) == ("invalid", "generic")
+    assert rows["any"].reason == "fast was bound in a later round, generic before"
+    assert {sample.round for sample in run.samples if sample.cell == rows["any"].id} == {0}
     assert run.head.verdicts == []

@@ -127,7 +127,8 @@ def writer(tmp_path: Path) -> Writer:
 
 
 def hosts(**more: Any) -> Any:
-    return SimpleNamespace(sender_facts=facts("sender"), receiver_facts=facts("receiver"), priced={}, **more)
+    known = {"sender_facts": facts("sender"), "receiver_facts": facts("receiver"), "may_shape": True, "priced": {}}
+    return SimpleNamespace(**known, **more)
 
 
 def transfers(tmp_path: Path, told: Told) -> tuple[Transfers, list[CellPlan]]:

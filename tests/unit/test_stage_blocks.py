@@ -1,19 +1,26 @@
-"""A stage's blocks keep what else happened while they were taken, whatever becomes of their samples."""
+"""A stage's blocks keep what else happened while they were taken, whatever becomes of their samples; a cell's
+are of one driver."""
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from harness import plan, records
+from harness.api.bench import Bench
+from harness.api.path import Deployed, Witness
 from harness.events import Events
+from harness.measuring.opened import OpenTestbed
+from harness.plan import CellPlan
 from harness.record import Run
 from harness.records import Writer
 from harness.run.stage import StageRun
-from harness.run.suite import Outcomes
+from harness.run.suite import Group, Outcomes, Spans
+from harness.run.transfers import Transfers
 from hosts.disturbance import Disturbance
 from hosts.errors import HostLost, Refusal
 from tests.support.made import Bed, Made, Place, Step
@@ -101,3 +108,48 @@ def test_a_size_whose_fewest_blocks_fill_its_seconds_is_not_warmed_up(
     large = [sample for sample in outcomes.samples if sample.cell.endswith("/10MB")]
     assert any(sample.warmup for sample in large) == warmed
     assert sum(not sample.warmup for sample in large) == 2 * (9 if warmed else 8)
+
+
+class Deploying(Transfers):
+    """Deploys for itself, on hosts that are none; blocks are made."""
+
+    def why_not(self, _opened: OpenTestbed, _cell: CellPlan) -> str | None:
+        return None
+
+    def prepare(
+        self, opened: OpenTestbed, bench: Bench, stack: ExitStack, live: list[CellPlan], spans: Spans
+    ) -> list[Group]:
+        self._deploy(opened, cast(Bench, SimpleNamespace()), live)
+        made = Made(self.profile, self.suite, self.outcomes, lambda _place: None)
+        return made.prepare(opened, bench, stack, self.outcomes.live(live), spans)
+
+
+@pytest.mark.parametrize("later", ["generic", "card"])
+def test_a_cell_that_is_deployed_on_another_driver_in_a_later_round_is_no_measurement(
+    tmp_path: Path, later: str
+) -> None:
+    """Somebody starts a card's service meanwhile. A path that has no driver goes on."""
+    rounds = iter(["generic", later])
+
+    def deploy(*_: object) -> Deployed:
+        return Deployed(url=str, log="", server=0, verify=lambda _seen: Witness({}), driver_found=next(rounds))
+
+    plain = Deployed(url=str, log="", server=0, verify=lambda _seen: Witness({}))
+    paths = {name: SimpleNamespace(deploy=lambda *_: plain, clear=True) for name in "ac"}
+    paths["b"] = SimpleNamespace(deploy=deploy, clear=False)
+    (stage,) = plan.stages(PROFILE, CELLS)
+    with Writer(tmp_path, head()) as writer:
+        outcomes = Outcomes(writer)
+        suite_of = cast(Any, PROFILE.suites[0])
+        kind = Deploying(PROFILE, suite_of, cast(Any, paths), outcomes, Events(), explain=False)
+        StageRun(stage, {"small": kind}, Bed().fresh, PROFILE, Events()).run()
+    row = outcomes.cells[B]
+    assert row.driver_found == "generic"
+    assert (row.outcome, row.reason) == {
+        "generic": ("measured", None),
+        "card": ("invalid", "card was bound in a later round, generic before"),
+    }[later]
+    assert {sample.round for sample in outcomes.samples if sample.cell == B} == ({0, 1} if later == "generic" else {0})
+    for other in (A, C):
+        assert (outcomes.cells[other].outcome, outcomes.cells[other].driver_found) == ("measured", None)
+        assert {sample.round for sample in outcomes.samples if sample.cell == other} == {0, 1}
