@@ -84,8 +84,8 @@ class Model:
         """What the candidate's cipher costs for each byte."""
         return sum(self.prices[step.price].byte_ns for step in self.candidate.sender if step.price in self.ciphering)
 
-    def gain(self, place: Place, clear: Clear | None = None) -> float:
-        """The predicted ratio of times, baseline / candidate, of a machine at ``place``."""
+    def prices_at(self, place: Place) -> dict[str, Price]:
+        """The prices of a machine at ``place``."""
         here = self.here
         dearer, cipher = place.crossing / here.crossing, place.cipher / here.cipher
         call = min(self.prices[step.price].call_ns for step in self.candidate.sender if step.price in self.ciphering)
@@ -98,18 +98,27 @@ class Model:
             more = max(0.0, price.call_ns - call)  # what the cipher's call costs the baseline more is a crossing's
             return Price(price.call_ns - more + more * dearer, price.byte_ns * cipher)
 
-        prices = {name: there(name, price) for name, price in self.prices.items()}
-        found = prediction.predicted("seconds", self.baseline, self.candidate, prices, clear or self.clear, self.size)
+        return {name: there(name, price) for name, price in self.prices.items()}
+
+    def gain(self, place: Place) -> float:
+        """The predicted ratio of times, baseline / candidate, of a machine at ``place``."""
+        prices = self.prices_at(place)
+        found = prediction.predicted("seconds", self.baseline, self.candidate, prices, self.clear, self.size)
         return found or math.nan
 
     def limit(self, place: Place) -> str | None:
-        """What decides what is gained at ``place``: ``link`` or ``receiver``; None where it is the sender's work."""
-        clear, gained = self.clear, self.gain(place)
-        without = {"link": replace(clear, seconds=0.0), "receiver": replace(clear, seconds=0.0, receiver_cpu=0.0)}
-        differ = (
-            what for what, left in without.items() if not math.isclose(gained, self.gain(place, left), rel_tol=1e-9)
+        """What the candidate waits for at ``place``: ``link`` or ``receiver``; None where it is the sender."""
+        prices, clear = self.prices_at(place), self.clear
+        sender, receiver = (
+            spent + prediction.own_seconds(steps, prices, self.size)
+            for spent, steps in (
+                (clear.sender_cpu, self.candidate.sender),
+                (clear.receiver_cpu, self.candidate.receiver),
+            )
         )
-        return next(differ, None)
+        if sender >= max(receiver, clear.seconds):
+            return None
+        return "link" if clear.seconds >= receiver else "receiver"
 
     @property
     def apart(self) -> float:

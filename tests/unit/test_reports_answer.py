@@ -235,8 +235,8 @@ class TestMap:
 
     def test_the_receiver_or_the_link_limits_cheap_ciphers(self, model: gain.Model) -> None:
         cheap, dear = gain.Place(model.here.crossing, 0.5), gain.Place(model.here.crossing, 1e4)
-        slow = replace(model, clear=replace(model.clear, seconds=2 * model.clear.receiver_cpu))
-        for limited, by in ((model, "receiver"), (slow, "link")):
+        busy = replace(model, clear=replace(model.clear, receiver_cpu=2 * model.clear.seconds))
+        for limited, by in ((model, "link"), (busy, "receiver")):
             assert limited.limit(cheap) == by and limited.gain(cheap) == pytest.approx(1)
             assert limited.limit(dear) is None
             assert by in gain_picture.picture(gain.drawn(limited)).limited_by
