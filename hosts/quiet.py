@@ -73,6 +73,11 @@ class Quietness:
         return {path: value for path, value in self.read.items() if path.startswith(CPU) and path.endswith(f"/{name}")}
 
     @property
+    def governor(self) -> str | None:
+        """The first processor's; None where it has none."""
+        return self.read.get(f"{CPU}/cpu0/cpufreq/scaling_governor")
+
+    @property
     def turbo(self) -> bool | None:
         """Whether the clock may go above its base; None where the kernel does not tell."""
         if (off := self.read.get(f"{CPU}/intel_pstate/no_turbo")) is not None:

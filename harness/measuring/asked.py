@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from harness.api.bench import load
 from hosts import offloads
@@ -62,7 +63,16 @@ def _offloads(scope: Scope, about: Facts, wanted: Mapping[str, bool]) -> Facts:
             )
         scope.apply(offloads.switch(name, on, interface))
         switched[name] = Offload(on, False)
-    return replace(about, offloads=about.offloads | switched)
+    return replace(about, offloads=about.offloads | switched, shown=about.shown | _shown(about, switched))
+
+
+def _shown(about: Facts, switched: Mapping[str, Offload]) -> dict[str, Any]:
+    """What readers are shown of the data interface once these offloads were switched. Pure."""
+    if not switched:
+        return {}
+    link = about.shown["link"]
+    on = {*link["offloads_on"], *(name for name, now in switched.items() if now.on)}
+    return {"link": link | {"offloads_on": sorted(name for name in on if name not in switched or switched[name].on)}}
 
 
 def _freed(scope: Scope, about: Facts) -> Facts:

@@ -33,7 +33,7 @@ def made(scope: Scope, about: Facts) -> Facts:
         about,
         quietness=now,
         usable=usable,
-        shown=about.shown | {"quiet": True, "speed": now.shown(), "not_quiet": told},
+        shown=about.shown | {"quiet": True, "governor": now.governor, "speed": now.shown(), "not_quiet": told},
     )
 
 

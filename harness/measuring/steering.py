@@ -57,11 +57,10 @@ def settings(
     words, wanted = f"{WORDS[where]} ({interface})", list[tuple[str, str]]()
     if where == "readers":
         wanted.append((TABLE, str(FLOWS)))
+    # a queue's flow table is asked before its rps_cpus (get_rps_cpu in net/core/dev.c)
+    flows, there = (_power(FLOWS // len(queues)), processors) if where == "readers" else (0, processors[:1])
     for queue, now in queues.items():
-        if where == "readers":
-            wanted.append((f"{queue}/rps_flow_cnt", str(_power(FLOWS // len(queues)))))
-        there = processors if where == "readers" else processors[:1]
-        wanted.append((f"{queue}/rps_cpus", mask(there, now)))
+        wanted += [(f"{queue}/rps_flow_cnt", str(flows)), (f"{queue}/rps_cpus", mask(there, now))]
     return [changes.setting(f"{words}: {path}", path, value) for path, value in wanted]
 
 

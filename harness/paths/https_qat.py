@@ -70,10 +70,8 @@ class HttpsQat(DataPath):
 
         def verify(seen: Observed) -> Witness:
             witness = deployed.verify(seen)
-            payload = seen.payload * seen.requests
-            records = payload // nginx.RECORD_BYTES
-            due = cards.due(attached.proof, records) if attached.proof else 1
-            reason = witness.reason or qat_engine.unproven(attached, seen.sender, payload, due)
+            due = cards.due(attached.proof, nginx.records(seen)) if attached.proof else 1
+            reason = witness.reason or qat_engine.unproven(attached, seen.sender, seen.payload * seen.requests, due)
             return Witness(witness.facts | qat_engine.facts(attached, seen.sender), reason)
 
         return replace(

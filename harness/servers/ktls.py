@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from harness.api.bench import Bench, load
 from harness.api.parameters import Parameters
-from harness.api.path import Deployed, Observed, Witness
+from harness.api.path import Deployed
 from harness.servers import cards, nginx, nic, requirements
 from harness.servers.requirements import no_cipher_suite
 from hosts import kernel_config
@@ -69,7 +69,4 @@ def deploy(bench: Bench, name: str, parameters: Parameters, *, sendfile: bool, c
     if parameters.driver == "any":
         return deployed
 
-    def records(seen: Observed, _said: Witness) -> int:
-        return seen.requests * max(1, seen.payload // nginx.RECORD_BYTES)
-
-    return cards.watched(deployed, parameters.driver, bench.facts, records)
+    return cards.watched(deployed, parameters.driver, bench.facts, lambda seen, _said: nginx.records(seen))

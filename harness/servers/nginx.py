@@ -181,6 +181,11 @@ def without_ktls(sender: Facts) -> str | None:
     return None
 
 
+def records(seen: Observed) -> int:
+    """How many TLS records answers are at the least: each has its own."""
+    return seen.requests * max(1, seen.payload // RECORD_BYTES)
+
+
 def serve_tls(
     bench: Bench,
     name: str,

@@ -6,15 +6,19 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.measuring import asked
 from hosts import offloads
+from hosts.facts import Facts
 from hosts.offloads import Offload
 from hosts.onhost.agent import counters, ethtool
-from hosts.onhost.agent.values import LinkState, StatisticCounter
+from hosts.onhost.agent.values import Change, LinkState, StatisticCounter
+from hosts.remote.changes import Scope
 
 CONNECTX = """\
 Features for enp1s0f0np0:
@@ -80,6 +84,34 @@ def test_a_switch_is_undone_by_its_opposite_and_seen_where_it_is(on: bool) -> No
     assert change.apply == ["ethtool", "-K", "eth1", "tx-tcp-segmentation", word]
     assert change.undo == ["ethtool", "-K", "eth1", "tx-tcp-segmentation", other]
     assert bool(re.search(change.present, CONNECTX)) == on
+
+
+class Switched:
+    """A host that takes every switch."""
+
+    data_interface = "eth1"
+
+    def __init__(self) -> None:
+        self.host = self
+        self.taken: list[Change] = []
+
+    def apply(self, change: Change) -> None:
+        self.taken.append(change)
+
+
+def test_what_is_shown_of_a_link_is_what_it_was_made() -> None:
+    known = offloads.parse(CONNECTX)
+    on = sorted(name for name, found in known.items() if found.on)
+    shown = {"link": {"interface": "eth1", "offloads_on": on}, "clocksource": "tsc"}
+    about = Facts("sender", "6.12", {}, frozenset(), offloads=known, shown=shown)
+    wanted = {"esp-hw-offload": False, "tls-hw-tx-offload": True, "highdma": True}
+    host = Switched()
+    found = asked.made(cast(Scope, host), about, wanted, False, near=False)
+    assert len(host.taken) == 2
+    assert set(found.shown["link"]["offloads_on"]) == {*on, "tls-hw-tx-offload"} - {"esp-hw-offload"}
+    assert found.shown["link"]["offloads_on"] == sorted(name for name, now in found.offloads.items() if now.on)
+    assert (found.shown["link"]["interface"], found.shown["clocksource"]) == ("eth1", "tsc")
+    assert about.shown["link"]["offloads_on"] == on, "what it was is not written over"
 
 
 links = st.dictionaries(

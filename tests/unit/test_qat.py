@@ -274,6 +274,15 @@ def test_a_card_must_have_counted_the_records(size: int, requests: int | None) -
     assert found.facts["card_requests"] == requests
 
 
+@given(st.integers(1, 40_000), st.integers(1, 300), st.integers(0, 10**3))
+def test_a_card_must_have_counted_a_record_of_each_answer_at_least(size: int, answers: int, counted: int) -> None:
+    """A kept connection's small answers: 200 of 15 bytes are 200 records."""
+    done, _ = deployed(replace(DEBIAN, gcm=ON_CARD), CARD)
+    sender = {"tls_tx_software": 0, "tls_tx_device": 0, "qat requests fw_counters": counted}
+    many = seen(size, [line(size)] * answers, sender=sender, requests=answers, connection="kept", connections=1)
+    assert (done.verify(many).reason is None) == (counted >= answers * max(1, size // 16384))
+
+
 @pytest.mark.parametrize("engine", [None, replace(DEBIAN, gcm=OPENSSLS), replace(DEBIAN, gcm=ON_CARD)])
 def test_what_could_not_be_proven_is_not_deployed(engine: Engine | None) -> None:
     where, host = bench(offered=["ONE"])

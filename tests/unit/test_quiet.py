@@ -5,16 +5,21 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.measuring import quieting
 from hosts import quiet
+from hosts.facts import Facts
 from hosts.onhost.agent.errors import ChangeError
 from hosts.onhost.agent.journal import Journal
+from hosts.onhost.agent.values import SettingChange
 from hosts.quiet import CPU, Places, Quietness
 from hosts.remote import changes
+from hosts.remote.changes import Scope
 
 INTEL = f"""
 {CPU}/cpu0/cpufreq/scaling_governor:powersave
@@ -107,6 +112,32 @@ def test_this_machine_is_read() -> None:
 
 def test_the_script_is_one_that_every_shell_takes() -> None:
     subprocess.run(["sh", "-n", "-c", quiet.SCRIPT], check=True)
+
+
+class Silenced:
+    """A host that takes every setting."""
+
+    def __init__(self) -> None:
+        self.taken: dict[str, str] = {}
+        self.host = self.agent = self
+
+    def apply(self, change: SettingChange) -> None:
+        self.taken[change.path] = change.value
+
+    def set_processors(self, _processors: list[int]) -> None:
+        pass
+
+
+def test_what_is_shown_of_a_host_is_what_it_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    host, before = Silenced(), quiet.parse(INTEL, "eth1")
+    monkeypatch.setattr(quiet, "look", lambda _host: Quietness({**before.read, **host.taken}, "eth1"))
+    shown = {"governor": "powersave", "speed": before.shown(), "clocksource": "tsc"}
+    about = Facts("sender", "6.12", {}, frozenset(), quietness=before, shown=shown)
+    found = quieting.made(cast(Scope, host), about).shown
+    assert found["governor"] == "performance"
+    assert found["speed"]["governors"] == {"performance": 2}
+    assert (found["speed"]["turbo"], found["clocksource"], found["quiet"]) == (False, "tsc", True)
+    assert about.shown["governor"] == "powersave", "what it was is not written over"
 
 
 # a setting is a change like others

@@ -48,7 +48,8 @@ def written(where: Any) -> dict[str, str]:
 
 
 def test_all_is_taken_on_one_processor_or_where_it_is_read() -> None:
-    assert written("one") == {f"{queue}/rps_cpus": "2" for queue in QUEUES}
+    none = {f"{queue}/rps_flow_cnt": "0" for queue in QUEUES}
+    assert written("one") == none | {f"{queue}/rps_cpus": "2" for queue in QUEUES}, "a flow table is asked before it"
     flows = {f"{queue}/rps_flow_cnt": "8192" for queue in QUEUES}
     assert written("readers") == {steering.TABLE: "32768"} | flows | {f"{queue}/rps_cpus": "6" for queue in QUEUES}
     assert next(iter(written("readers"))) == steering.TABLE, "the table is there before anything is looked up in it"
