@@ -67,6 +67,8 @@ class Question(Model):
             raise ValueError(f"the question's candidate {self.candidate!r} is not among the paths of {name}")
         if others := sorted(set(self.sizes) - set(suite.sizes)):
             raise ValueError(f"the question asks for {size_name(others[0])}, which is no size of {name}")
+        if suite.connections:
+            _untimed(self.sizes)
 
 
 class TransferSuite(Model):
@@ -146,6 +148,8 @@ class TransferSuite(Model):
             raise ValueError("another key, and a group of the key exchange, need TLS 1.3")
         if self.connections and self.requests > 1:
             raise ValueError("requests are transfers one after the other: load has connections instead")
+        if self.connections:
+            _untimed(self.sizes)
         if (self.question == "receive") != bool(self.sent_by):
             raise ValueError('sent_by = "PATH" is what the question receive holds constant, and no other')
         if self.files == "disk" and not self.receives:
@@ -233,6 +237,14 @@ class CryptoSuite(Model):
 
 
 Suite = Annotated[TransferSuite | CryptoSuite, Field(discriminator="question")]
+
+
+def _untimed(sizes: Sizes) -> None:
+    """Of load, where a sample's time is that of one request: raises ValueError where a size says seconds."""
+    if timed := [size_name(size) for size, span in sizes.items() if span.seconds]:
+        raise ValueError(
+            f"{timed[0]} has seconds: of load, a size says its blocks alone, and the suite's seconds how long each is"
+        )
 
 
 def _known(name: str) -> Cipher:

@@ -174,14 +174,16 @@ class StageRun:
             taking.taken += 1
 
     def _warm_up(self, kind: Kind, group: Group, taking: Taking, block: count[int]) -> float | None:
-        """Uncounted blocks; the seconds of the quickest within its transfers, None where nothing was transferred."""
+        """Uncounted blocks; the seconds that one which counts would take within its transfers by the quickest of them,
+        None where nothing was transferred."""
         started, found = time.monotonic(), []
         for done in range(max(WARM_BLOCKS, self.profile.warmup_blocks)):
             if done >= self.profile.warmup_blocks and time.monotonic() - started > WARM_SECONDS:
                 break
             before = len(kind.outcomes.samples)
             self._block(kind, group, taking, range(len(taking.cells)), next(block), warmup=True)
-            found.append(sum(sample.seconds or 0.0 for sample in kind.outcomes.samples[before:]))
+            spent = sum(sample.seconds or 0.0 for sample in kind.outcomes.samples[before:])
+            found.append(spent / group.warm_share)
         return min((seconds for seconds in found if seconds > 0), default=None)
 
     def _block(

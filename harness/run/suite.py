@@ -81,6 +81,8 @@ class Group:
     cells: Sequence[CellPlan]
     span: Span
     take: TakeBlock
+    warm_share: float = 1.0
+    """The share of a sample's transfers that one of a warm-up makes."""
 
 
 Began = Callable[[str], None]

@@ -75,6 +75,7 @@ class Transfers:
         """Paths whose crossings were counted, with why they were not seen."""
         self.entry: SuiteEntry | None = None
         self._batch = Batch(suite.requests, suite.connection)
+        self._warming = replace(self._batch, requests=min(suite.requests, max(2, suite.requests // WARMING)))
         self._disk: OnDisk | None = None
         self._spent: dict[int, tuple[float, float]] = {}
         """Seconds of the blocks of a size, and those of their transfers."""
@@ -127,13 +128,13 @@ class Transfers:
         compared: dict[str, list[CellPlan]] = {}
         for cell in self.outcomes.live(live):
             compared.setdefault(cell.what, []).append(cell)
-        groups = []
+        groups, warm_share = [], self._warming.requests / self._batch.requests
         for name, cells in compared.items():
             payload = payloads[cells[0].size or 0]
             take: TakeBlock = partial(self._take, opened, payload)
             if cells[0].connections:
                 take = one_by_one(self.outcomes, partial(self._load, opened, bench, payload))
-            groups.append(Group(name, cells, spans(cells[0]), take))
+            groups.append(Group(name, cells, spans(cells[0]), take, warm_share))
         return groups
 
     def _entry(self, opened: OpenTestbed, far: conditions.Conditions | None) -> SuiteEntry:
@@ -192,9 +193,8 @@ class Transfers:
         began: Began,
     ) -> list[Sample]:
         """A block; and what share of the time of all blocks of its size so far was transfers."""
-        deployed, batch = [(cell.id, self.deployed[cell.side]) for cell in cells], self._batch
-        if warmup:
-            batch = replace(batch, requests=min(batch.requests, max(2, batch.requests // WARMING)))
+        deployed = [(cell.id, self.deployed[cell.side]) for cell in cells]
+        batch = self._warming if warmup else self._batch
         started = time.monotonic()
         samples = sampling.take(opened, deployed, payload, block, warmup, batch, began, self._linked, self._disk)
         wall, busy = self._spent.get(payload.size, (0.0, 0.0))

@@ -55,8 +55,9 @@ class Made:
         outcomes: Outcomes,
         step: Step,
         ready: Callable[[int], None] = lambda _boot: None,
+        warm_share: float = 1.0,
     ) -> None:
-        self.profile, self.suite, self.outcomes = profile, suite, outcomes
+        self.profile, self.suite, self.outcomes, self.warm_share = profile, suite, outcomes, warm_share
         self.step, self.ready = step, ready
         self.finished: list[list[str]] = []
 
@@ -77,7 +78,8 @@ class Made:
         groups: dict[str, list[CellPlan]] = {}
         for cell in live:
             groups.setdefault(cell.what, []).append(cell)
-        return [Group(name, cells, spans(cells[0]), one_by_one(self.outcomes, take)) for name, cells in groups.items()]
+        block = one_by_one(self.outcomes, take)
+        return [Group(name, cells, spans(cells[0]), block, self.warm_share) for name, cells in groups.items()]
 
     def finish(self, _bench: Bench, live: list[CellPlan]) -> None:
         assert all(self.outcomes.cells[cell.id].outcome == "measured" for cell in live)

@@ -125,6 +125,7 @@ def test_as_many_workers_must_have_answered_as_were_asked_for(
         ({"connections": []}, "connections"),
         ({"question": "schemes"}, "connections"),
         ({"requests": 5}, "one after the other"),
+        ({"sizes": {"10kB": {"seconds": 20, "blocks": 5}}}, "10kB has seconds: of load, a size says its blocks alone"),
         ({"connections": [8, 8]}, "twice"),
         ({"connections": [0]}, "greater than or equal to 1"),
         ({"rates": [0.5, 0.5]}, "twice"),
@@ -141,6 +142,13 @@ def test_as_many_workers_must_have_answered_as_were_asked_for(
 def test_what_is_no_load_is_refused(more: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         loaded(**more)
+
+
+def test_a_question_about_load_has_blocks_alone() -> None:
+    asked = suite("https", "ktls", "http", cipher="aes128gcm", **ASKED)
+    question = {"candidate": "ktls", "baseline": "https", "suites": ["small"]}
+    with pytest.raises(ValidationError, match="10kB has seconds"):
+        profile_of(asked, question=question | {"sizes": {"10kB": {"seconds": 20, "blocks": 5}}})
 
 
 def test_servers_are_told_the_most_connections() -> None:

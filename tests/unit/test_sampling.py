@@ -380,6 +380,23 @@ def test_the_share_of_transfers_is_of_all_blocks_of_a_size(monkeypatch: pytest.M
     assert kind.entry.transfer_share == {"1MB": 0.5}, "3 s of the 4 and 2 that its blocks took"
 
 
+@pytest.mark.parametrize(("requests", "warming"), [(1, 1), (2, 2), (5, 2), (500, 50)])
+def test_a_warm_up_makes_a_tenth_of_the_requests(monkeypatch: pytest.MonkeyPatch, requests: int, warming: int) -> None:
+    (asked,) = profile_of(suite("http", cipher="3des", requests=requests)).suites
+    assert isinstance(asked, TransferSuite)
+    kind = Transfers(profile_of(suite("http", cipher="3des")), asked, {}, cast(Outcomes, None), Events(), explain=False)
+    seen: list[int] = []
+
+    def take(*given: Any) -> list[Sample]:
+        seen.append(given[5].requests)
+        return []
+
+    monkeypatch.setattr(sampling, "take", take)
+    for warmup in (True, False):
+        kind._take(Hosts().opened(), PAYLOAD, [], 0, warmup, lambda _cell: None)
+    assert seen == [warming, requests]
+
+
 # one processor of many
 
 

@@ -81,11 +81,12 @@ def done(
     ready: Callable[[int], None] = lambda _boot: None,
     look: Callable[[int], frozenset[str]] = lambda _round: frozenset(),
     raises: type[BaseException] | None = None,
+    warm_share: float = 1.0,
 ) -> Done:
     """All stages of a profile. ``raises``: what the run ends with."""
     profile = profile or small()
     writer, told, bed = Writer(results, head()), list[Event](), Bed()
-    kinds = {one.name: Made(profile, one, Outcomes(writer), step, ready) for one in profile.suites}
+    kinds = {one.name: Made(profile, one, Outcomes(writer), step, ready, warm_share) for one in profile.suites}
     looks: list[int] = []
 
     def looked(stage: Stage, number: int) -> frozenset[str]:
@@ -307,6 +308,16 @@ def test_the_quickest_block_of_the_warm_up_counts(tmp_path: Path) -> None:
     """The first one has all the caches to fill."""
     slow = done(tmp_path, small(sizes={"1MB": {"seconds": 12, "blocks": 3}}), lambda at: {"seconds": 9.0 / 3**at.block})
     assert sum(slow.blocks(A).values()) == 4, "3 paths of 1 s each"
+
+
+def test_a_warm_up_of_fewer_requests_tells_how_long_all_of_them_take(tmp_path: Path) -> None:
+    """A batch of small files is warmed up by a tenth of its requests."""
+
+    def batch(place: Place) -> dict[str, Any]:
+        return {"seconds": 0.1 if place.warmup else 1.0}
+
+    made = done(tmp_path, small(sizes={"1MB": {"seconds": 12, "blocks": 3}}), batch, warm_share=0.1)
+    assert sum(made.blocks(A).values()) == 4, "3 paths of 1 s each"
 
 
 def test_where_nothing_could_be_timed_there_are_the_fewest_blocks(tmp_path: Path) -> None:
