@@ -386,7 +386,12 @@ def test_a_warm_up_makes_a_tenth_of_the_requests(monkeypatch: pytest.MonkeyPatch
     assert isinstance(asked, TransferSuite)
     kind = Transfers(profile_of(suite("http", cipher="3des")), asked, {}, cast(Outcomes, None), Events(), explain=False)
     seen: list[int] = []
-    monkeypatch.setattr(sampling, "take", lambda *given: seen.append(given[5].requests) or [])
+
+    def take(*given: Any) -> list[Sample]:
+        seen.append(given[5].requests)
+        return []
+
+    monkeypatch.setattr(sampling, "take", take)
     for warmup in (True, False):
         kind._take(Hosts().opened(), PAYLOAD, [], 0, warmup, lambda _cell: None)
     assert seen == [warming, requests]
