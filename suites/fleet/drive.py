@@ -202,7 +202,7 @@ class Drive:
             self._lost(entry, number)
         else:
             reason = f"{type(error).__name__}: {error}"[:500]
-            begun = entry.attempts[number].run_id if number < len(entry.attempts) else None
+            begun = rules.begun(entry, number)
             rules.note(entry, number, Attempt(run_id=begun, outcome="failed", reason=reason, home=begun is None))
         self._fresh = True
 
@@ -266,7 +266,14 @@ class Drive:
         threading.Thread(target=cluster.leave, args=(client, SHORT_TELL_SECONDS), daemon=True).start()
 
     def _take(self, entry: Entry, number: int, parcel: Parcel) -> None:
-        """What became of an errand: its record is written, the worker told so, and a lost run done again."""
+        """What became of an errand: its record is written, the worker told so, and a lost run done again.
+
+        A worker that knows of no run, where one was begun, has another disk: the record may be on the first one.
+        """
+        if parcel.run_id is None and (run_id := rules.begun(entry, number)):
+            reason = f"its worker does not know the run {run_id}: {parcel.reason}"
+            rules.finish(entry, Attempt(outcome="unreachable", reason=reason, ended=datetime.now(UTC)))
+            return
         attempt = arrival.put_down(parcel, self.results, self.folder)
         rules.note(entry, number, attempt)
         if not attempt.home:

@@ -52,6 +52,11 @@ def begin(entry: Entry) -> int:
     return len(entry.attempts) - 1 if unanswered(entry) else len(entry.attempts)
 
 
+def begun(entry: Entry, number: int) -> str | None:
+    """The run of an attempt, as far as it is known; None where none is."""
+    return entry.attempts[number].run_id if number < len(entry.attempts) else None
+
+
 def note(entry: Entry, number: int, attempt: Attempt) -> None:
     """Put down what is known of an attempt."""
     entry.attempts[number:] = [attempt]

@@ -134,6 +134,51 @@ def test_a_night_that_ends_between_claim_and_begin_leaves_a_run_to_be_done_again
     assert not list(tmp_path.rglob("run.json"))
 
 
+@pytest.mark.parametrize("closing", [False, True])
+def test_a_night_that_is_told_to_end_while_a_lost_run_does_is_told_of_that_run(tmp_path: Path, closing: bool) -> None:
+    """Its worker was killed; the next one waits for the testbed when the night, or that worker too, is to end."""
+    made_up = MadeUp()
+    site = Site("x", "x", tmp_path, made_up)
+    one = Errand("tonight", "x", "a", 0, 1.0, datetime.now(UTC) + timedelta(hours=1), drive="this")
+    claim, lock = site.spool.claim(one, "the-run"), site.spool.lock()
+    assert claim and lock is not None
+    if closing:
+        site.teardown(None)
+    else:
+        site.stop("this")
+    ending = threading.Timer(0.5, os.close, [lock])
+    ending.start()
+    parcel = site.run(one, lambda *_: None)
+    ending.join()
+    assert (parcel.run_id, parcel.outcome, parcel.cause) == ("the-run", "interrupted", "worker")
+    assert not made_up.calls
+
+
+def test_a_claimed_run_is_not_said_to_be_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not end, and its night is over."""
+    monkeypatch.setattr(errands, "TURN_SECONDS", 1.0)
+    site = Site("x", "x", tmp_path, MadeUp())
+    one = Errand("tonight", "x", "a", 0, 1.0, datetime.now(UTC))
+    claim, lock = site.spool.claim(one, "the-run"), site.spool.lock()
+    assert claim and lock is not None
+    with pytest.raises(RuntimeError, match="a run is still under way on x: the-run cannot be read"):
+        site.run(one, lambda *_: None)
+    assert site.run(replace(one, attempt=1), lambda *_: None).outcome == "not run"
+    os.close(lock)
+
+
+def test_a_worker_that_does_not_know_a_run_does_not_make_the_night_forget_it(tmp_path: Path) -> None:
+    """It has another disk than the worker that began it, which may still have the record."""
+    one = night(entry("x", "a"))
+    one.ends = datetime.now(UTC)
+    rules.note(one.entries[0], 0, Attempt(run_id="the-run", started=one.started, outcome="running"))
+    drive(one, tmp_path, MadeUp(), ["x"])
+    [attempt] = one.entries[0].attempts
+    assert (attempt.run_id, attempt.outcome, attempt.home) == ("the-run", "interrupted", False)
+    assert outcomes(one) == {"x a": "unreachable"}
+    assert rules.unanswered(one.entries[0]), "the next night asks for it"
+
+
 def test_a_run_that_does_not_end_is_not_taken_for_one_that_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has left its group, and nobody keeps it: its record may change yet."""
     monkeypatch.setattr(errands, "TURN_SECONDS", 0.2)
