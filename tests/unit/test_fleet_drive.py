@@ -34,7 +34,7 @@ from suites.fleet import errand as errands
 from suites.fleet.drive import Drive, alone
 from suites.fleet.errand import Site, pytest_command
 from suites.fleet.spool import Errand, Spool
-from tests.support import commands
+from tests.support import commands, fleets
 from tests.support.fleets import MadeUp, begun, drive, entry, night
 
 ROOT = Path(__file__).parents[2]
@@ -356,10 +356,22 @@ def answer(listening: socket.socket, key: paramiko.PKey) -> None:
                 transport.start_server(server=paramiko.ServerInterface())
 
 
-def worker(state: Path, address: str, tls: Path, seconds: float = 0.0) -> subprocess.Popen[bytes]:
+def worker(state: Path, address: str, tls: Path, seconds: float = 0.0, beds: str = "lab") -> subprocess.Popen[bytes]:
     """A worker's own process, as at a site, whose runs are made up."""
     command = [sys.executable, "-m", "tests.support.fleets", "worker", address, str(tls), str(state), str(seconds)]
-    return subprocess.Popen(command, cwd=ROOT)
+    return subprocess.Popen([*command, *beds.split()], cwd=ROOT)
+
+
+def offering(client: Client, wanted: str, gone: str = "") -> dict[str, str]:
+    """Wait until these testbeds are offered, and a worker is gone; the address of each one's worker."""
+    deadline = time.monotonic() + 60
+    while True:
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+        found = {worker["name"]: address for address, worker in workers.items()}
+        if found.keys() == set(wanted.split()) and gone not in workers:
+            return found
+        assert time.monotonic() < deadline, f"{found} are offered, not {wanted}"
+        time.sleep(0.1)
 
 
 def test_a_night_whose_scheduler_was_killed_goes_on_where_it_stopped(
@@ -517,3 +529,60 @@ def test_a_killed_worker_s_run_comes_home_interrupted_and_is_done_again(
     assert first.sha256 and second.outcome == "complete"
     assert outcomes(one) == {"lab a": "complete", "lab b": "complete"}
     assert len(one.entries[1].attempts) == 1
+
+
+def test_a_testbed_is_offered_again_while_another_of_its_worker_is_at_work(
+    tmp_path: Path, scheduler: str, tls: Path
+) -> None:
+    one, closed = night(entry("x", "a"), entry("y", "b")), threading.Event()
+    working = worker(tmp_path / "state", scheduler, tls, 600, "x y")
+    seen: list[dict[str, str]] = []
+
+    def close_once_the_other_is_idle(told: Night) -> None:
+        """The run of x ends with its worker, once y is offered again."""
+        if outcomes(told) != {"x a": "running", "y b": "complete"} or closed.is_set():
+            return
+        closed.set()
+        begun(log(tmp_path, one, "x", "a"))
+        with cluster.remote(scheduler, tls) as client:
+            seen.append(offering(client, "x y"))
+            for bed in "yx":
+                gone = seen[-1][bed]
+                client.run(fleets.close, workers=[gone], wait=False)
+                seen.append(offering(client, "x y", gone))
+
+    try:
+        with cluster.remote(scheduler, tls) as client:
+            offering(client, "x y")
+            Drive(client, one, tmp_path / "results", 120, close_once_the_other_is_idle).run()
+    finally:
+        working.terminate()
+        assert working.wait(60) == 0, "a worker ends in order"
+    first, second, third = seen
+    assert first["x"] == second["x"] and first["y"] != second["y"] == third["y"] and second["x"] != third["x"]
+    assert outcomes(one) == {"x a": "complete", "y b": "complete"}
+    assert [[a.outcome for a in entry.attempts] for entry in one.entries] == [["interrupted", "complete"], ["complete"]]
+
+
+def test_a_testbed_whose_name_is_taken_hinders_no_other_of_its_worker(
+    tmp_path: Path, scheduler: str, tls: Path
+) -> None:
+    one = night(entry("x", "a"), entry("y", "b"))
+    workers = [worker(tmp_path / "other", scheduler, tls, 0, "y")]
+    try:
+        with cluster.remote(scheduler, tls) as client:
+            before = offering(client, "y")
+            workers.append(worker(tmp_path / "state", scheduler, tls, 2 * cluster.PAUSE_SECONDS, "x y"))
+            offering(client, "x y")
+            Drive(client, one, tmp_path / "results", 120, lambda _: None).run()
+            after = offering(client, "x y")
+            workers[0].terminate()
+            assert workers[0].wait(60) == 0
+            later = offering(client, "x y")
+    finally:
+        for process in workers:
+            process.terminate()
+            process.wait(60)
+    assert outcomes(one) == {"x a": "complete", "y b": "complete"}
+    assert [len(entry.attempts) for entry in one.entries] == [1, 1], "the run of x was left alone"
+    assert before["y"] == after["y"] != later["y"] and after["x"] == later["x"]
