@@ -239,8 +239,8 @@ class Drive:
         Dask would let the same client come back, by the same name. A scheduler that notes the loss of the old
         connection after the new one has come removes the new one (``Scheduler.add_client``, distributed 2026.8).
         """
-        if self._stopping:  # workers end their runs and keep the records
-            self._asked.clear()
+        if self._stopping:
+            self._part()
             return
         old, deadline = self.client, time.monotonic() + AGAIN_SECONDS
         self.note(f"the connection to the scheduler was lost; it is tried again for {AGAIN_SECONDS / 60:g} minutes")
@@ -260,6 +260,14 @@ class Drive:
         asked, self._asked = self._asked, {}
         for entry, _, _ in asked.values():
             self._ask(entry)
+
+    def _part(self) -> None:
+        """The night is told to end and has no scheduler: nothing comes home any more."""
+        self._asked.clear()
+        self.note(
+            "the night ends without its scheduler: workers that lost it too end their runs, others may finish them, "
+            "and all keep the records until they are asked for"
+        )
 
     def _leave(self, client: Client) -> None:
         """Close a client, without waiting for whom it does not reach."""
@@ -316,6 +324,10 @@ class Drive:
     def _stop(self) -> None:
         """End the night in order: nothing begins any more, what runs is ended, and what there is of it comes home."""
         self._stopping, deadline = True, time.monotonic() + STOP_SECONDS
+        if self.client.status != "running":
+            self._part()
+            self._save()
+            return
         waiting = {key: asked for key, asked in self._asked.items() if asked[0].outcome == "waiting"}
         for key in waiting:
             del self._asked[key]

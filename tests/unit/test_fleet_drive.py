@@ -416,6 +416,47 @@ def test_a_night_whose_scheduler_was_killed_goes_on_where_it_stopped(
     assert len(claims) == 3, "nothing was run that was not counted"
 
 
+def test_ctrl_c_while_the_scheduler_is_looked_for_leaves_the_night_to_be_gone_on_with(
+    tmp_path: Path, tls: Path
+) -> None:
+    one = night(entry("lab", "a"), entry("gone", "a"))
+    first, port = scheduling(0, tls)
+    address = f"tls://127.0.0.1:{port}"
+    working = worker(tmp_path / "state", address, tls, 600)
+    clients: list[Client] = []
+    notes: list[str] = []
+
+    def connect() -> Client:
+        """Ctrl-C comes once the client that lost its scheduler is closed."""
+        if clients:
+            deadline = time.monotonic() + 60
+            while clients[0].status != "closed":
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            signal.raise_signal(signal.SIGINT)
+        clients.append(cluster.remote(address, tls))
+        return clients[-1]
+
+    def kill_once_it_runs(told: Night) -> None:
+        if told.entries[0].outcome == "running" and first.poll() is None:
+            begun(log(tmp_path, one, "lab", "a"))
+            first.kill()
+            first.wait()
+
+    try:
+        with cluster.connected(connect) as client, pytest.raises(KeyboardInterrupt):
+            Drive(client, one, tmp_path / "results", 120, kill_once_it_runs, connect, notes.append).run()
+    finally:
+        working.terminate()
+        working.wait(60)
+    assert [note.split(";")[0].split(":")[0] for note in notes] == [
+        "the connection to the scheduler was lost", "the night ends without its scheduler",
+    ]  # fmt: skip
+    assert nights.read(tmp_path / "results" / "nights" / one.night) == one
+    assert outcomes(one) == {"lab a": "running", "gone a": "waiting"} and one.finished is None
+    assert rules.to_do(one, datetime.now(UTC)) == one.entries and rules.unanswered(one.entries[0])
+
+
 def test_a_scheduler_that_comes_back_ends_no_night(tmp_path: Path, tls: Path) -> None:
     one = night(entry("lab", "a"), entry("lab", "b"))
     first, port = scheduling(0, tls)
