@@ -304,21 +304,22 @@ class Drive:
             self._again()
         now, clock = datetime.now(UTC), time.monotonic()
         there = cluster.offered(self.client)
+        gone: set[str] = set()
         for bed in {entry.testbed for entry, _, _ in self._asked.values()}:
             if bed in there:
                 self._missing.pop(bed, None)
             elif clock - self._missing.setdefault(bed, clock) >= self.patience:
-                self._give_up(bed, "unreachable", f"no worker has offered it for {self.patience / 60:.3g} minutes")
-        if (now - self.night.ends).total_seconds() > LATE_SECONDS:
-            for bed in {entry.testbed for entry, _, _ in self._asked.values()}:
-                self._give_up(bed, "not run", "the night was over")
-
-    def _give_up(self, testbed: str, outcome: nights.Ended, reason: str) -> None:
-        mine = {key: asked for key, asked in self._asked.items() if asked[0].testbed == testbed}
-        for key, (entry, _, _) in mine.items():
+                gone.add(bed)
+        late = (now - self.night.ends).total_seconds() > LATE_SECONDS
+        given_up = {key: asked for key, asked in self._asked.items() if late or asked[0].testbed in gone}
+        if not given_up:
+            return
+        reason = f"no worker has offered it for {self.patience / 60:.3g} minutes"
+        for key, (entry, _, _) in given_up.items():
             del self._asked[key]
-            rules.finish(entry, Attempt(outcome=outcome, reason=reason, ended=datetime.now(UTC)))
-        self.client.cancel([future for _, _, future in mine.values()], force=True)
+            unreachable = Attempt(outcome="unreachable", reason=reason, ended=now)
+            rules.finish(entry, unreachable if entry.testbed in gone else rules.over(entry, now))
+        self.client.cancel([future for _, _, future in given_up.values()], force=True)
         self._save()
 
     def _stop(self) -> None:

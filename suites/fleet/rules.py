@@ -71,6 +71,14 @@ def finish(entry: Entry, outcome: Attempt) -> None:
     entry.outcome, entry.reason = outcome.outcome, outcome.reason
 
 
+def over(entry: Entry, now: datetime) -> Attempt:
+    """How an entry ends that is open when nobody is waited for any more, since its night is over."""
+    if unanswered(entry):
+        reason = "the night was over, and no worker had said what became of its run"
+        return Attempt(outcome="unreachable", reason=reason, ended=now)
+    return Attempt(outcome="not run", reason="the night was over", ended=now)
+
+
 def name(fleet: str, now: datetime) -> str:
     """What a night is called that begins now: ``20261130-2200-fleet``."""
     return f"{now:%Y%m%d-%H%M%S}-{fleet}"

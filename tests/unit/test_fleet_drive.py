@@ -250,6 +250,22 @@ def test_a_testbed_that_stays_reserved_is_a_row(tmp_path: Path) -> None:
     )
 
 
+def test_when_the_night_is_over_a_run_that_was_begun_could_not_be_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker was lost shortly before."""
+    monkeypatch.setattr(drives, "LATE_SECONDS", 0.0)
+    one = night(entry("gone", "a"), entry("gone", "b"))
+    one.ends = datetime.now(UTC)
+    rules.note(one.entries[0], 0, Attempt(run_id="the-run", started=one.started, outcome="running"))
+    drive(one, tmp_path, MadeUp(), ["x"])
+    assert [(row.outcome, row.reason) for row in one.entries] == [
+        ("unreachable", "the night was over, and no worker had said what became of its run"),
+        ("not run", "the night was over"),
+    ]
+    assert [attempt.run_id for attempt in one.entries[0].attempts] == ["the-run"] and not one.entries[1].attempts
+
+
 def test_a_night_is_driven_by_one_program(tmp_path: Path) -> None:
     with alone(tmp_path), pytest.raises(ConfigError, match="is driven by another program already"), alone(tmp_path):
         pass
