@@ -291,15 +291,17 @@ def _fleets(
     results: Path, past: History, before: dict[str, Entry], taken: set[str], wanted: str | None
 ) -> dict[str, Entry]:
     """Entries of the pages of a fleet's nights, newest first. The newest one's is written where anything changed, and
-    that of the one asked for; others stay as they are."""
+    that of the one asked for; others stay as they are until their night is put down again: something came home late."""
     found: dict[str, Entry] = {}
     folders = fleet_nights.folders(results)
     for path in reversed(folders):
         name = night_view.folder(path.name)
-        known = before.get(name) if (results / "site" / name / PAGE).exists() else None
-        if name in taken or not (known or path == folders[-1] or path.name == wanted):
+        html = results / "site" / name / PAGE
+        known = before.get(name) if html.exists() else None
+        asked = path == folders[-1] or path.name == wanted
+        if name in taken or not (known or asked):
             continue
-        if known and path != folders[-1] and path.name != wanted:
+        if known and not asked and _changed(html) >= _changed(path / fleet_nights.FILE):
             found[name] = known
             continue
         try:
@@ -316,6 +318,11 @@ def _fleets(
         manifest.put(results / "site" / name, page)
         found[name] = {"key": key, "row": page.row, "worse": worse}
     return found
+
+
+def _changed(path: Path) -> int:
+    """When a file was written last, in nanoseconds."""
+    return path.stat().st_mtime_ns
 
 
 def night_said(results: Path, name: str) -> tuple[str, int]:

@@ -33,6 +33,8 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = ("fleet", "worker", "certificate", "reserve", "drain", "release")
 LONGEST_RUN = 6 * 3600.0
 """``drain`` waits no longer for the run there is."""
+LONGEST_RESERVATION = 30 * 24 * 60.0
+"""In minutes; ``drain`` takes a testbed for longer."""
 
 
 def add(commands: Any) -> None:
@@ -62,12 +64,20 @@ def add(commands: Any) -> None:
         ("drain", "have no other run begin on a testbed, and wait for the one there is"),
         ("release", "give a testbed back to the nights"),
     ):
-        one = commands.add_parser(name, help=f"{what}; on the machine that drives it")
+        one = commands.add_parser(name, help=f"{what}; on the machine that drives it, as the worker's user")
         one.add_argument("testbed", help="its name")
         if name != "release":
             one.add_argument("--by", default=getpass.getuser(), help="who takes it (%(default)s)")
         if name == "reserve":
-            one.add_argument("--minutes", type=float, required=True, metavar="N")
+            one.add_argument("--minutes", type=minutes, required=True, metavar="N")
+
+
+def minutes(text: str) -> float:
+    """How long a testbed is reserved, on the command line."""
+    value = float(text)  # argparse tells a ValueError as an invalid value
+    if not 0 < value <= LONGEST_RESERVATION:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most {LONGEST_RESERVATION:.0f}")
+    return value
 
 
 def run(options: argparse.Namespace) -> int:
@@ -222,9 +232,18 @@ def _without_dask(error: ImportError) -> ConfigError:
 
 
 def _spool(name: str) -> Spool:
+    """Where this user's workers keep a testbed. Raises ConfigError where none has: nobody would see a reservation."""
     from suites.fleet.errand import state
 
-    return Spool(state(), name)
+    folder = state()
+    known = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    if name not in known:
+        raise ConfigError(
+            f"no worker of this user has offered a testbed {name!r} on this machine: {folder} has "
+            f"{', '.join(known) or 'none'}",
+            next_step="run it on the machine that drives the testbed, as the worker's user",
+        )
+    return Spool(folder, name)
 
 
 def _reserve(options: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -140,7 +140,7 @@ def connected(connect: Callable[[], Client]) -> Iterator[Client]:
 async def serve(
     address: str, security: Security, sites: Sequence[Callable[[], Site]], said: Callable[[str], None]
 ) -> None:
-    """Offer testbeds to a scheduler until SIGTERM or Ctrl-C; wait for it where it is away, or goes away."""
+    """Offer testbeds to a scheduler until SIGTERM or Ctrl-C, each whatever becomes of the others."""
     dask.config.set(CONFIG)
     logging.getLogger("distributed").setLevel(logging.ERROR)  # seventeen lines for each time that it is reached
     stop = asyncio.Event()
@@ -148,20 +148,31 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     stopping = asyncio.create_task(stop.wait())
-    while not stop.is_set():
-        workers = [Worker(address, security=security, **worker_options(site())) for site in sites]
-        why = "the scheduler is gone: its runs were ended"
+    await asyncio.gather(*(_offer(address, security, site, said, stopping) for site in sites))
+
+
+async def _offer(
+    address: str,
+    security: Security,
+    site: Callable[[], Site],
+    said: Callable[[str], None],
+    stopping: asyncio.Task[Any],
+) -> None:
+    """Offer one testbed until all is to stop; wait for the scheduler where it is away, or goes away."""
+    while not stopping.done():
+        worker = Worker(address, security=security, **worker_options(site()))
+        why = "its connection to the scheduler is gone, and its run was ended"
         try:
-            await _until(asyncio.gather(*(_started(worker) for worker in workers)), stopping)
-            if not stop.is_set():
-                said(f"offered to {address}: {', '.join(str(worker.name) for worker in workers)}")
-                await _until(asyncio.gather(*(worker.finished() for worker in workers)), stopping)
+            await _until(_started(worker), stopping)
+            if not stopping.done():
+                said(f"{worker.name}: offered to {address}")
+                await _until(worker.finished(), stopping)
         except (OSError, RuntimeError) as error:  # for one, the scheduler has another worker of that name
             why = f"not taken by {address}: {error.__cause__ or error}"
         finally:
-            await asyncio.gather(*(worker.close(timeout=CLOSE_SECONDS) for worker in workers))
-        if not stop.is_set():
-            said(f"{why}; trying again")
+            await worker.close(timeout=CLOSE_SECONDS)
+        if not stopping.done():
+            said(f"{worker.name}: {why}; trying again")
             await asyncio.wait([stopping], timeout=PAUSE_SECONDS)
 
 
@@ -169,8 +180,9 @@ async def _started(worker: Worker) -> None:
     await worker
 
 
-async def _until(work: asyncio.Future[Any], stopping: asyncio.Task[Any]) -> None:
-    """Wait for work, or until all is to stop."""
+async def _until(coming: Coroutine[Any, Any, None], stopping: asyncio.Task[Any]) -> None:
+    """Wait for something, or until all is to stop. Raises what it raises."""
+    work = asyncio.create_task(coming)
     await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
     if work.done():
         work.result()

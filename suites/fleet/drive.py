@@ -202,7 +202,7 @@ class Drive:
             self._lost(entry, number)
         else:
             reason = f"{type(error).__name__}: {error}"[:500]
-            begun = entry.attempts[number].run_id if number < len(entry.attempts) else None
+            begun = rules.begun(entry, number)
             rules.note(entry, number, Attempt(run_id=begun, outcome="failed", reason=reason, home=begun is None))
         self._fresh = True
 
@@ -239,8 +239,8 @@ class Drive:
         Dask would let the same client come back, by the same name. A scheduler that notes the loss of the old
         connection after the new one has come removes the new one (``Scheduler.add_client``, distributed 2026.8).
         """
-        if self._stopping:  # workers end their runs and keep the records
-            self._asked.clear()
+        if self._stopping:
+            self._part()
             return
         old, deadline = self.client, time.monotonic() + AGAIN_SECONDS
         self.note(f"the connection to the scheduler was lost; it is tried again for {AGAIN_SECONDS / 60:g} minutes")
@@ -261,12 +261,27 @@ class Drive:
         for entry, _, _ in asked.values():
             self._ask(entry)
 
+    def _part(self) -> None:
+        """The night is told to end and has no scheduler: nothing comes home any more."""
+        self._asked.clear()
+        self.note(
+            "the night ends without its scheduler: workers that lost it too end their runs, others may finish them, "
+            "and all keep the records until they are asked for"
+        )
+
     def _leave(self, client: Client) -> None:
         """Close a client, without waiting for whom it does not reach."""
         threading.Thread(target=cluster.leave, args=(client, SHORT_TELL_SECONDS), daemon=True).start()
 
     def _take(self, entry: Entry, number: int, parcel: Parcel) -> None:
-        """What became of an errand: its record is written, the worker told so, and a lost run done again."""
+        """What became of an errand: its record is written, the worker told so, and a lost run done again.
+
+        A worker that knows of no run, where one was begun, has another disk: the record may be on the first one.
+        """
+        if parcel.run_id is None and (run_id := rules.begun(entry, number)):
+            reason = f"its worker does not know the run {run_id}: {parcel.reason}"
+            rules.finish(entry, Attempt(outcome="unreachable", reason=reason, ended=datetime.now(UTC)))
+            return
         attempt = arrival.put_down(parcel, self.results, self.folder)
         rules.note(entry, number, attempt)
         if not attempt.home:
@@ -289,26 +304,31 @@ class Drive:
             self._again()
         now, clock = datetime.now(UTC), time.monotonic()
         there = cluster.offered(self.client)
+        gone: set[str] = set()
         for bed in {entry.testbed for entry, _, _ in self._asked.values()}:
             if bed in there:
                 self._missing.pop(bed, None)
             elif clock - self._missing.setdefault(bed, clock) >= self.patience:
-                self._give_up(bed, "unreachable", f"no worker has offered it for {self.patience / 60:.3g} minutes")
-        if (now - self.night.ends).total_seconds() > LATE_SECONDS:
-            for bed in {entry.testbed for entry, _, _ in self._asked.values()}:
-                self._give_up(bed, "not run", "the night was over")
-
-    def _give_up(self, testbed: str, outcome: nights.Ended, reason: str) -> None:
-        mine = {key: asked for key, asked in self._asked.items() if asked[0].testbed == testbed}
-        for key, (entry, _, _) in mine.items():
+                gone.add(bed)
+        late = (now - self.night.ends).total_seconds() > LATE_SECONDS
+        given_up = {key: asked for key, asked in self._asked.items() if late or asked[0].testbed in gone}
+        if not given_up:
+            return
+        reason = f"no worker has offered it for {self.patience / 60:.3g} minutes"
+        for key, (entry, _, _) in given_up.items():
             del self._asked[key]
-            rules.finish(entry, Attempt(outcome=outcome, reason=reason, ended=datetime.now(UTC)))
-        self.client.cancel([future for _, _, future in mine.values()], force=True)
+            unreachable = Attempt(outcome="unreachable", reason=reason, ended=now)
+            rules.finish(entry, unreachable if entry.testbed in gone else rules.over(entry, now))
+        self.client.cancel([future for _, _, future in given_up.values()], force=True)
         self._save()
 
     def _stop(self) -> None:
         """End the night in order: nothing begins any more, what runs is ended, and what there is of it comes home."""
         self._stopping, deadline = True, time.monotonic() + STOP_SECONDS
+        if self.client.status != "running":
+            self._part()
+            self._save()
+            return
         waiting = {key: asked for key, asked in self._asked.items() if asked[0].outcome == "waiting"}
         for key in waiting:
             del self._asked[key]

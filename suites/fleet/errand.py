@@ -111,21 +111,27 @@ class Site(WorkerPlugin):  # type: ignore[misc]
         return self.spool.parcel(errand, claim)
 
     def _turn(self, errand: Errand) -> int | Parcel:
-        """Wait until the testbed is free and nobody has it: its lock. Or why the errand is not to be run."""
+        """Wait until the testbed is free and nobody has it: its lock. Or why the errand is not to be run.
+
+        One that was claimed has run: it waits for the lock whatever is told, and is answered with what it left.
+        """
         turns = 0.0
         while True:
-            if errand.drive in self._stopped or self._closing.is_set():
+            claim = self.spool.claimed(errand)
+            if claim is None and (errand.drive in self._stopped or self._closing.is_set()):
                 return Parcel(errand, "interrupted", "the night was told to end", "told")
             lock = self.spool.lock(LOOK_SECONDS)
             if lock is None:
                 turns += LOOK_SECONDS
                 left = rules.seconds_left(errand.minutes, errand.ends, datetime.now(UTC))
                 if left is None and turns >= TURN_SECONDS:
+                    if claim:
+                        raise RuntimeError(f"a run is still under way on {self.testbed}: {claim.run_id} cannot be read")
                     return Parcel(errand, "not run", f"another run has been under way on {self.testbed} all the time")
                 continue
             now = datetime.now(UTC)
             had = reservations.held(self.spool, now)
-            if had is None or self.spool.claimed(errand):
+            if had is None or claim:
                 return lock
             os.close(lock)
             if rules.seconds_left(errand.minutes, errand.ends, now) is None:

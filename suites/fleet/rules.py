@@ -52,6 +52,11 @@ def begin(entry: Entry) -> int:
     return len(entry.attempts) - 1 if unanswered(entry) else len(entry.attempts)
 
 
+def begun(entry: Entry, number: int) -> str | None:
+    """The run of an attempt, as far as it is known; None where none is."""
+    return entry.attempts[number].run_id if number < len(entry.attempts) else None
+
+
 def note(entry: Entry, number: int, attempt: Attempt) -> None:
     """Put down what is known of an attempt."""
     entry.attempts[number:] = [attempt]
@@ -64,6 +69,14 @@ def finish(entry: Entry, outcome: Attempt) -> None:
         begun = entry.attempts[-1]
         begun.outcome, begun.reason, begun.cause, begun.ended = "interrupted", outcome.reason, "worker", outcome.ended
     entry.outcome, entry.reason = outcome.outcome, outcome.reason
+
+
+def over(entry: Entry, now: datetime) -> Attempt:
+    """How an entry ends that is open when nobody is waited for any more, since its night is over."""
+    if unanswered(entry):
+        reason = "the night was over, and no worker had said what became of its run"
+        return Attempt(outcome="unreachable", reason=reason, ended=now)
+    return Attempt(outcome="not run", reason="the night was over", ended=now)
 
 
 def name(fleet: str, now: datetime) -> str:

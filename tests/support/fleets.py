@@ -1,7 +1,7 @@
 """Nights of a fleet whose runs are made up (``tests/support/made_up_run.py``), for tests of how errands travel.
 
-``python -m tests.support.fleets worker SCHEDULER TLS STATE SECONDS``: a worker that offers the testbed ``lab``; a run
-of the profile ``a`` takes so many seconds the first time. ``drive FOLDER SECONDS``: goes on with the night that was
+``python -m tests.support.fleets worker SCHEDULER TLS STATE SECONDS TESTBED…``: a worker that offers these testbeds; a
+run of the profile ``a`` takes so many seconds the first time. ``drive FOLDER SECONDS``: goes on with the night that was
 begun there.
 ``schedule PORT TLS``: a scheduler by itself; it says its port (0: any) and lives until it is ended.
 """
@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from distributed import Scheduler
+from distributed import Scheduler, Worker
 
 from harness import night as nights
 from harness.night import Entry, Night
@@ -69,6 +69,11 @@ def drive(night: Night, folder: Path, command: MadeUp, testbeds: Sequence[str], 
     return night
 
 
+async def close(dask_worker: Worker) -> None:
+    """On a worker: it ends, as one does whose connection is lost."""
+    await dask_worker.close()
+
+
 def main(what: str, *told: str) -> None:
     """A worker, or a night that is driven, in a process of its own."""
     if what == "drive":
@@ -79,9 +84,9 @@ def main(what: str, *told: str) -> None:
     if what == "schedule":
         asyncio.run(schedule(int(told[0]), Path(told[1])))
         return
-    address, tls, state, seconds = told
-    site = partial(Site, "lab", "lab", Path(state), MadeUp(seconds={"a": float(seconds)}))
-    asyncio.run(cluster.serve(address, cluster.security(Path(tls)), [site], print))
+    address, tls, state, seconds, *beds = told
+    sites = [partial(Site, bed, bed, Path(state), MadeUp(seconds={"a": float(seconds)})) for bed in beds]
+    asyncio.run(cluster.serve(address, cluster.security(Path(tls)), sites, partial(print, flush=True)))
 
 
 async def schedule(port: int, tls: Path) -> None:

@@ -280,6 +280,42 @@ def test_people_and_nights_do_not_meet(tmp_path: Path) -> None:
     assert reservations.idle(made, 0.1)
 
 
+def test_a_testbed_that_no_worker_of_this_user_offered_is_nobody_s_to_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    state = tmp_path / "pathproof" / "fleet"
+    commands = [["reserve", "--minutes", "90"], ["drain"], ["release"]]
+    for command in commands:
+        assert main([*command, "pair-7"]) == 2
+        assert "no worker of this user has offered a testbed 'pair-7'" in capsys.readouterr().err
+    assert not state.exists()
+    made = Spool(state, "pair-7")
+    for command in commands:
+        for name in ("pair-8", "", ".", "..", "../fleet"):
+            assert main([*command, name]) == 2
+    capsys.readouterr()
+    assert main(["reserve", "pair-7", "--minutes", "90", "--by", "anna"]) == 0
+    held = reservations.held(made, datetime.now(UTC))
+    assert held and capsys.readouterr().out == f"pair-7: {held}\n"
+    assert main(["drain", "pair-7", "--by", "bert"]) == 1
+    assert main(["release", "pair-7"]) == 0
+    assert [path.name for path in state.iterdir()] == ["pair-7"]
+
+
+@pytest.mark.parametrize("minutes", ["nan", "inf", "1e12", "0", "-1", "soon"])
+def test_a_reservation_has_an_end_that_is_to_come(
+    minutes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    made = Spool(tmp_path / "pathproof" / "fleet", "pair-7")
+    with pytest.raises(SystemExit) as ended:
+        main(["reserve", "pair-7", f"--minutes={minutes}"])
+    assert ended.value.code == 2
+    assert f"--minutes: {'invalid minutes value' if minutes == 'soon' else minutes}" in capsys.readouterr().err
+    assert not (made.folder / reservations.FILE).exists()
+
+
 def test_the_command_says_what_it_would_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "two.toml").write_text(FLEET)
     assert main(["fleet", str(tmp_path / "two.toml"), "--plan"]) == 0

@@ -34,7 +34,7 @@ from suites.fleet import errand as errands
 from suites.fleet.drive import Drive, alone
 from suites.fleet.errand import Site, pytest_command
 from suites.fleet.spool import Errand, Spool
-from tests.support import commands
+from tests.support import commands, fleets
 from tests.support.fleets import MadeUp, begun, drive, entry, night
 
 ROOT = Path(__file__).parents[2]
@@ -134,6 +134,51 @@ def test_a_night_that_ends_between_claim_and_begin_leaves_a_run_to_be_done_again
     assert not list(tmp_path.rglob("run.json"))
 
 
+@pytest.mark.parametrize("closing", [False, True])
+def test_a_night_that_is_told_to_end_while_a_lost_run_does_is_told_of_that_run(tmp_path: Path, closing: bool) -> None:
+    """Its worker was killed; the next one waits for the testbed when the night, or that worker too, is to end."""
+    made_up = MadeUp()
+    site = Site("x", "x", tmp_path, made_up)
+    one = Errand("tonight", "x", "a", 0, 1.0, datetime.now(UTC) + timedelta(hours=1), drive="this")
+    claim, lock = site.spool.claim(one, "the-run"), site.spool.lock()
+    assert claim and lock is not None
+    if closing:
+        site.teardown(None)
+    else:
+        site.stop("this")
+    ending = threading.Timer(0.5, os.close, [lock])
+    ending.start()
+    parcel = site.run(one, lambda *_: None)
+    ending.join()
+    assert (parcel.run_id, parcel.outcome, parcel.cause) == ("the-run", "interrupted", "worker")
+    assert not made_up.calls
+
+
+def test_a_claimed_run_is_not_said_to_be_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not end, and its night is over."""
+    monkeypatch.setattr(errands, "TURN_SECONDS", 1.0)
+    site = Site("x", "x", tmp_path, MadeUp())
+    one = Errand("tonight", "x", "a", 0, 1.0, datetime.now(UTC))
+    claim, lock = site.spool.claim(one, "the-run"), site.spool.lock()
+    assert claim and lock is not None
+    with pytest.raises(RuntimeError, match="a run is still under way on x: the-run cannot be read"):
+        site.run(one, lambda *_: None)
+    assert site.run(replace(one, attempt=1), lambda *_: None).outcome == "not run"
+    os.close(lock)
+
+
+def test_a_worker_that_does_not_know_a_run_does_not_make_the_night_forget_it(tmp_path: Path) -> None:
+    """It has another disk than the worker that began it, which may still have the record."""
+    one = night(entry("x", "a"))
+    one.ends = datetime.now(UTC)
+    rules.note(one.entries[0], 0, Attempt(run_id="the-run", started=one.started, outcome="running"))
+    drive(one, tmp_path, MadeUp(), ["x"])
+    [attempt] = one.entries[0].attempts
+    assert (attempt.run_id, attempt.outcome, attempt.home) == ("the-run", "interrupted", False)
+    assert outcomes(one) == {"x a": "unreachable"}
+    assert rules.unanswered(one.entries[0]), "the next night asks for it"
+
+
 def test_a_run_that_does_not_end_is_not_taken_for_one_that_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has left its group, and nobody keeps it: its record may change yet."""
     monkeypatch.setattr(errands, "TURN_SECONDS", 0.2)
@@ -203,6 +248,22 @@ def test_a_testbed_that_stays_reserved_is_a_row(tmp_path: Path) -> None:
         "the testbed was reserved: anna has it until it is released",
         "too little of the night was left",
     )
+
+
+def test_when_the_night_is_over_a_run_that_was_begun_could_not_be_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker was lost shortly before."""
+    monkeypatch.setattr(drives, "LATE_SECONDS", 0.0)
+    one = night(entry("gone", "a"), entry("gone", "b"))
+    one.ends = datetime.now(UTC)
+    rules.note(one.entries[0], 0, Attempt(run_id="the-run", started=one.started, outcome="running"))
+    drive(one, tmp_path, MadeUp(), ["x"])
+    assert [(row.outcome, row.reason) for row in one.entries] == [
+        ("unreachable", "the night was over, and no worker had said what became of its run"),
+        ("not run", "the night was over"),
+    ]
+    assert [attempt.run_id for attempt in one.entries[0].attempts] == ["the-run"] and not one.entries[1].attempts
 
 
 def test_a_night_is_driven_by_one_program(tmp_path: Path) -> None:
@@ -311,10 +372,22 @@ def answer(listening: socket.socket, key: paramiko.PKey) -> None:
                 transport.start_server(server=paramiko.ServerInterface())
 
 
-def worker(state: Path, address: str, tls: Path, seconds: float = 0.0) -> subprocess.Popen[bytes]:
+def worker(state: Path, address: str, tls: Path, seconds: float = 0.0, beds: str = "lab") -> subprocess.Popen[bytes]:
     """A worker's own process, as at a site, whose runs are made up."""
     command = [sys.executable, "-m", "tests.support.fleets", "worker", address, str(tls), str(state), str(seconds)]
-    return subprocess.Popen(command, cwd=ROOT)
+    return subprocess.Popen([*command, *beds.split()], cwd=ROOT)
+
+
+def offering(client: Client, wanted: str, gone: str = "") -> dict[str, str]:
+    """Wait until these testbeds are offered, and a worker is gone; the address of each one's worker."""
+    deadline = time.monotonic() + 60
+    while True:
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+        found = {worker["name"]: address for address, worker in workers.items()}
+        if found.keys() == set(wanted.split()) and gone not in workers:
+            return found
+        assert time.monotonic() < deadline, f"{found} are offered, not {wanted}"
+        time.sleep(0.1)
 
 
 def test_a_night_whose_scheduler_was_killed_goes_on_where_it_stopped(
@@ -357,6 +430,47 @@ def test_a_night_whose_scheduler_was_killed_goes_on_where_it_stopped(
     assert len(records.list_runs(tmp_path / "results")) == 3
     claims = list((tmp_path / "state").glob("*/*/claim.json"))
     assert len(claims) == 3, "nothing was run that was not counted"
+
+
+def test_ctrl_c_while_the_scheduler_is_looked_for_leaves_the_night_to_be_gone_on_with(
+    tmp_path: Path, tls: Path
+) -> None:
+    one = night(entry("lab", "a"), entry("gone", "a"))
+    first, port = scheduling(0, tls)
+    address = f"tls://127.0.0.1:{port}"
+    working = worker(tmp_path / "state", address, tls, 600)
+    clients: list[Client] = []
+    notes: list[str] = []
+
+    def connect() -> Client:
+        """Ctrl-C comes once the client that lost its scheduler is closed."""
+        if clients:
+            deadline = time.monotonic() + 60
+            while clients[0].status != "closed":
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            signal.raise_signal(signal.SIGINT)
+        clients.append(cluster.remote(address, tls))
+        return clients[-1]
+
+    def kill_once_it_runs(told: Night) -> None:
+        if told.entries[0].outcome == "running" and first.poll() is None:
+            begun(log(tmp_path, one, "lab", "a"))
+            first.kill()
+            first.wait()
+
+    try:
+        with cluster.connected(connect) as client, pytest.raises(KeyboardInterrupt):
+            Drive(client, one, tmp_path / "results", 120, kill_once_it_runs, connect, notes.append).run()
+    finally:
+        working.terminate()
+        working.wait(60)
+    assert [note.split(";")[0].split(":")[0] for note in notes] == [
+        "the connection to the scheduler was lost", "the night ends without its scheduler",
+    ]  # fmt: skip
+    assert nights.read(tmp_path / "results" / "nights" / one.night) == one
+    assert outcomes(one) == {"lab a": "running", "gone a": "waiting"} and one.finished is None
+    assert rules.to_do(one, datetime.now(UTC)) == one.entries and rules.unanswered(one.entries[0])
 
 
 def test_a_scheduler_that_comes_back_ends_no_night(tmp_path: Path, tls: Path) -> None:
@@ -472,3 +586,60 @@ def test_a_killed_worker_s_run_comes_home_interrupted_and_is_done_again(
     assert first.sha256 and second.outcome == "complete"
     assert outcomes(one) == {"lab a": "complete", "lab b": "complete"}
     assert len(one.entries[1].attempts) == 1
+
+
+def test_a_testbed_is_offered_again_while_another_of_its_worker_is_at_work(
+    tmp_path: Path, scheduler: str, tls: Path
+) -> None:
+    one, closed = night(entry("x", "a"), entry("y", "b")), threading.Event()
+    working = worker(tmp_path / "state", scheduler, tls, 600, "x y")
+    seen: list[dict[str, str]] = []
+
+    def close_once_the_other_is_idle(told: Night) -> None:
+        """The run of x ends with its worker, once y is offered again."""
+        if outcomes(told) != {"x a": "running", "y b": "complete"} or closed.is_set():
+            return
+        closed.set()
+        begun(log(tmp_path, one, "x", "a"))
+        with cluster.remote(scheduler, tls) as client:
+            seen.append(offering(client, "x y"))
+            for bed in "yx":
+                gone = seen[-1][bed]
+                client.run(fleets.close, workers=[gone], wait=False)
+                seen.append(offering(client, "x y", gone))
+
+    try:
+        with cluster.remote(scheduler, tls) as client:
+            offering(client, "x y")
+            Drive(client, one, tmp_path / "results", 120, close_once_the_other_is_idle).run()
+    finally:
+        working.terminate()
+        assert working.wait(60) == 0, "a worker ends in order"
+    first, second, third = seen
+    assert first["x"] == second["x"] and first["y"] != second["y"] == third["y"] and second["x"] != third["x"]
+    assert outcomes(one) == {"x a": "complete", "y b": "complete"}
+    assert [[a.outcome for a in entry.attempts] for entry in one.entries] == [["interrupted", "complete"], ["complete"]]
+
+
+def test_a_testbed_whose_name_is_taken_hinders_no_other_of_its_worker(
+    tmp_path: Path, scheduler: str, tls: Path
+) -> None:
+    one = night(entry("x", "a"), entry("y", "b"))
+    workers = [worker(tmp_path / "other", scheduler, tls, 0, "y")]
+    try:
+        with cluster.remote(scheduler, tls) as client:
+            before = offering(client, "y")
+            workers.append(worker(tmp_path / "state", scheduler, tls, 2 * cluster.PAUSE_SECONDS, "x y"))
+            offering(client, "x y")
+            Drive(client, one, tmp_path / "results", 120, lambda _: None).run()
+            after = offering(client, "x y")
+            workers[0].terminate()
+            assert workers[0].wait(60) == 0
+            later = offering(client, "x y")
+    finally:
+        for process in workers:
+            process.terminate()
+            process.wait(60)
+    assert outcomes(one) == {"x a": "complete", "y b": "complete"}
+    assert [len(entry.attempts) for entry in one.entries] == [1, 1], "the run of x was left alone"
+    assert before["y"] == after["y"] != later["y"] and after["x"] == later["x"]

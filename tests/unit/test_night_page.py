@@ -84,14 +84,27 @@ def test_an_unfinished_night_says_so(tmp_path: Path) -> None:
     assert "This night is not finished" in text
 
 
-def test_the_page_of_an_older_night_stays(tmp_path: Path) -> None:
-    first = made(tmp_path, 1, {"a": {}})
+def test_the_page_of_an_older_night_stays_until_something_of_it_comes_home(tmp_path: Path) -> None:
+    first = made(tmp_path, 1, {"a": {}, "b": {}})
+    came = first.entries[1].attempts[0]
+    away = came.model_copy(update={"outcome": "running", "sha256": None, "home": False})
+    rules.note(first.entries[1], 0, away)
+    rules.finish(first.entries[1], Attempt(outcome="unreachable", reason="no worker has offered it"))
+    nights.write(tmp_path / nights.FOLDER / first.night, first)
     page = reports.night_page(tmp_path, None)
     stamp = page.stat().st_mtime_ns
     made(tmp_path, 2, {"a": {}})
     newest = reports.night_page(tmp_path, None)
     assert newest != page and page.stat().st_mtime_ns == stamp
     assert first.night in str(page)
+    said = "1 of 2 runs on 2 testbeds complete; b could not be reached"
+    assert said in page.read_text().replace("\N{NO-BREAK SPACE}", " ")
+    rules.note(first.entries[1], 0, came)
+    nights.write(tmp_path / nights.FOLDER / first.night, first)
+    assert reports.night_page(tmp_path, None) == newest
+    for shown in (page, tmp_path / "site" / "index.html"):
+        text = shown.read_text().replace("\N{NO-BREAK SPACE}", " ")
+        assert "2 of 2 runs on 2 testbeds complete" in text and "could not be reached" not in text
 
 
 def test_the_command_says_the_night_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
