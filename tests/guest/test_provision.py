@@ -52,7 +52,7 @@ made newer 1 'base-files (>= 999)' ''
 made base-files 999 '' ''
 made library-t64 1 '' library
 made cutting 1 nginx '' 'kill -KILL "$(cat /run/worker)"'
-made failing 1 nginx 'exit 1'
+made failing 1 nginx '' 'exit 1'
 for file in *.deb; do
     dpkg-deb --field "$file"
     printf 'Filename: ./%s\nSize: %s\n' "$file" "$(stat -c %s "$file")"

@@ -208,6 +208,7 @@ class Waiting(Case):
             waiting = Call(functools.partial(select.select, [receiver], [], []))
             asleep(waiting.native_id)
             sender.send(reference(CTR)[1500:2499])
+            eventually("it does not arrive", lambda: outq(sender) == 0)
             asleep(waiting.native_id)
             sender.send(reference(CTR)[2499:2500])
             self.assertEqual(waiting.result(), ([receiver], [], []))
