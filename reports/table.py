@@ -45,14 +45,17 @@ OF_METRIC: dict[Metric, str] = {
     "receiver_cpu_seconds_per_gb": "receiver_cpu_seconds_per_gb",
 }
 """The column that a metric is in."""
+NOTHING = -1
+"""The round of a sample that does not count."""
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A row for each cell, a column for each block; NaN where nothing counts.
+    """A row for each cell, a column for each number of a block; NaN where nothing counts.
 
     ``values``: by metric, seconds as sampled, and busy seconds of a host for each 10^9 bytes, NaN too where its clock
-    is too coarse for the sample. ``rounds``: of each block, the boot or deployment it was taken in.
+    is too coarse for the sample. ``rounds``: the boot or deployment that each was taken in, NOTHING where nothing
+    counts. Cells that are compared share their blocks; others may have had blocks of these numbers in other rounds.
     """
 
     rows: dict[str, int]
@@ -74,15 +77,10 @@ class Table:
         return middle
 
     @cached_property
-    def _known(self) -> NDArray[np.bool_]:
-        """What has a sample that counts."""
-        return ~np.isnan(self.values["seconds"])
-
-    @cached_property
-    def _full(self) -> list[bool]:
-        """Whether a cell has one in every block."""
-        full: list[bool] = np.logical_and.reduce(self._known, axis=1).tolist()
-        return full
+    def _alike(self) -> list[int]:
+        """Of each cell a number: the same one where the same blocks count, taken in the same rounds."""
+        found: dict[bytes, int] = {}
+        return [found.setdefault(row.tobytes(), len(found)) for row in self.rounds]
 
     @cached_property
     def _logs(self) -> dict[Metric, Numbers]:
@@ -95,14 +93,16 @@ class Table:
         a, b = self.rows.get(baseline), self.rows.get(candidate)
         if a is None or b is None:
             return Series(())
-        values = self._logs[metric]
-        logs, rounds = values[a] - values[b], self.rounds
-        if not (self._full[a] and self._full[b]):
-            both = self._known[a] & self._known[b]
-            logs, rounds = logs[both], rounds[both]
+        both = self._both(a, b)
+        logs = (self._logs[metric][a] - self._logs[metric][b])[both]
         if not np.isfinite(logs).all():
             return Series(())
-        return Series(tuple(logs.tolist()), rounds=tuple(rounds.tolist()))
+        return Series(tuple(logs.tolist()), rounds=tuple(self.rounds[a, both].tolist()))
+
+    def _both(self, a: int, b: int) -> NDArray[np.bool_]:
+        """The blocks that count of both cells."""
+        both: NDArray[np.bool_] = (self.rounds[a] != NOTHING) & (self.rounds[b] != NOTHING)
+        return both
 
     def mean(self, baseline: str, candidate: str, metric: Metric) -> Mean | None:
         """What these come to, as a run's own verdicts have it; None for fewer than FEWEST."""
@@ -111,20 +111,23 @@ class Table:
 
     def means(self, pairs: Sequence[tuple[str, str]], metric: Metric) -> list[tuple[float, float, int] | None]:
         """Of many pairs of baseline and candidate at once: mean, standard error and blocks, as ``mean`` has them."""
-        known = [(self.rows.get(a), self.rows.get(b)) for a, b in pairs]
-        full = self._full
-        whole = [n for n, (a, b) in enumerate(known) if a is not None and b is not None and full[a] and full[b]]
+        together: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
+        for n, pair in enumerate(pairs):
+            a, b = map(self.rows.get, pair)
+            if a is not None and b is not None:
+                together.setdefault((self._alike[a], self._alike[b]), []).append((n, a, b))
         made: list[tuple[float, float, int] | None] = [None for _ in pairs]
-        places = np.array([known[n] for n in whole], dtype=int).reshape(-1, 2)
-        logs = self._logs[metric][places[:, 0]] - self._logs[metric][places[:, 1]]
-        count, finite = len(self.rounds), np.isfinite(logs).all(axis=1)
-        if count >= FEWEST:
-            centres, errors = (some.tolist() for some in means(logs[finite], self.rounds))
-            for n, centre, error in zip(np.array(whole, dtype=int)[finite].tolist(), centres, errors, strict=True):
+        for some in together.values():  # of one: the same blocks in the same rounds
+            wanted, first, second = np.array(some).T
+            both = self._both(first[0], second[0])
+            count = int(both.sum())
+            if count < FEWEST:
+                continue
+            logs = (self._logs[metric][first] - self._logs[metric][second])[:, both]
+            finite = np.isfinite(logs).all(axis=1)
+            centres, errors = (found.tolist() for found in means(logs[finite], self.rounds[first[0], both]))
+            for n, centre, error in zip(wanted[finite].tolist(), centres, errors, strict=True):
                 made[n] = centre, error, count
-        for n in set(range(len(pairs))) - set(whole):  # each lacks blocks of its own
-            if (found := self.mean(*pairs[n], metric)) is not None:
-                made[n] = found.mean, found.error, found.blocks
         return made
 
 
@@ -185,11 +188,11 @@ def table(samples: Columns) -> Table:
     kept = samples["counted"]
     cell, block, number = (samples[name][kept] for name in ("cell", "block", "round"))
     cells, names = pd.factorize(cell)
-    blocks, numbers = pd.factorize(block)
+    blocks, numbers = pd.factorize(block, sort=True)
     every = np.full((len(OF_METRIC), len(names), len(numbers)), np.nan)
     every[:, cells, blocks] = [samples[name][kept] for name in OF_METRIC.values()]
-    rounds = np.zeros(len(numbers), dtype=np.int64)
-    rounds[blocks] = number
+    rounds = np.full((len(names), len(numbers)), NOTHING, dtype=np.int64)
+    rounds[cells, blocks] = number
     rows = {str(name): row for row, name in enumerate(names)}
     return Table(rows, dict(zip(OF_METRIC, every, strict=True)), rounds)
 

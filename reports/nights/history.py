@@ -22,7 +22,7 @@ from hosts.errors import HarnessError
 from reports import words
 from reports.table import Columns, Table, table
 
-VERSION = 8
+VERSION = 9
 """Of what is kept of a run."""
 
 

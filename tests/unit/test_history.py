@@ -26,7 +26,7 @@ from harness import record, records
 from harness.record import Head
 from harness.records import Writer
 from harness.samples import Essence, Sample
-from harness.verdicts import judging
+from harness.verdicts import judging, stats
 from hosts.errors import Refusal
 from reports import parallel, table
 from reports.__main__ import main
@@ -35,7 +35,7 @@ from reports.nights.history import Cells, Measured, Night, Ratio, Ratios
 from reports.site import build as site
 from reports.site import pages, trend
 from simulations import nights as maker
-from tests.support import record_maker
+from tests.support import real, record_maker
 from tests.support.pages import HOSTILE, edit
 from tests.support.record_maker import MB, make_run
 from tests.unit.test_record import head
@@ -527,19 +527,20 @@ class TestIndex:
 
 class TestTable:
     def test_means_are_those_of_the_verdicts(self, tmp_path: Path) -> None:
-        for number, rounds in enumerate((1, 3), 1):
-            run = records.read(make_run(tmp_path, seed=number, blocks=6, rounds=rounds))
-            numbers = table.table(table.columns(run.path.name, run.head, run.samples))
-            night = night_of(run.path)
-            shown = ratios_of(night)
+        made = [make_run(tmp_path, seed=number, blocks=6, rounds=rounds) for number, rounds in enumerate((1, 3), 1)]
+        for path in (*made, real.DATA):
+            run = records.read(path)
+            numbers, shown = table.table(table.columns(path.name, run.head, run.samples)), ratios_of(night_of(path))
             told = [v for v in run.head.verdicts if v.ratio]
             assert len(told) == len(shown) > 0
-            for v in told:
-                found, kept = numbers.mean(v.baseline, v.candidate, v.metric), shown[v.baseline, v.candidate, v.metric]
-                assert found is not None
-                assert (found.blocks, found.rounds) == (kept.blocks, v.rounds) == (v.blocks, rounds)
-                assert found.mean == pytest.approx(math.log(v.ratio or 0.0))
-                assert (kept.log_ratio, kept.error) == pytest.approx((found.mean, found.error), rel=1e-6)
+            for v, pairs in zip(told, judging.all_pairs(told, run.samples), strict=True):
+                alone = judging.series(pairs.values(), v.metric)
+                mine, expected = numbers.series(v.baseline, v.candidate, v.metric), stats.mean(alone)
+                assert (len(mine.logs), expected.rounds) == (v.blocks, v.rounds)
+                assert mine.logs == pytest.approx(alone.logs) and mine.rounds == alone.rounds
+                kept = shown[v.baseline, v.candidate, v.metric]
+                assert math.exp(kept.log_ratio) == pytest.approx(v.ratio, rel=1e-5) and kept.blocks == v.blocks
+                assert (kept.log_ratio, kept.error) == pytest.approx((expected.mean, expected.error), rel=1e-6)
 
     def test_what_is_missing_stays_missing(self) -> None:
         def one(cell: str, block: int, **more: Any) -> Sample:
