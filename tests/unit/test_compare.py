@@ -201,13 +201,14 @@ class TestFairness:
         a, b = run(tmp_path, 1), run(tmp_path, 2, driver="cbc-{}-card", status="interrupted", reason="Ctrl-C")
         content = json.loads((b / "run.json").read_text())
         content["profile"]["sha256"] = "1" * 64
-        content["suites"][0]["link_rate_bits_per_second"] = 10**8
+        content["suites"][0] |= {"link_rate_bits_per_second": 10**8, "integrity": "sha256"}
         content["suites"][1]["link"]["goodput_bits_per_second"] *= 0.9
         edit(b, **content)
         found = self.weights(a, b)
-        expected = ["profile's content (SHA-256)", "suite large-files: link rate", "suite schemes: goodput of the link",
-                    "status", "schemes/so-crypt/3des/any/10MB: driver found"]  # fmt: skip
-        assert [found[name] for name in expected] == ["warn"] * 5
+        expected = ["profile's content (SHA-256)", "suite large-files: link rate",
+                    "suite large-files: hash of the HMAC", "suite schemes: goodput of the link", "status",
+                    "schemes/so-crypt/3des/any/10MB: driver found"]  # fmt: skip
+        assert [found[name] for name in expected] == ["warn"] * 6
         assert "refuse" not in found.values()
 
     def test_what_did_not_measure_the_same_is_refused(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -233,16 +233,42 @@ class TestAlarms:
         assert nightly.report(moved, ()).status == nightly.UNCHANGED
         assert [len(one.values) for one in series.groups(moved)[0].series] == [10] * 4
 
-    def test_what_prices_are_called_begins_no_new_series(self) -> None:
-        """Records say it since paths say their words: older ones of the same series do not."""
-        older = record.SuiteEntry(name="s", figure=7, link_rate_bits_per_second=None, baseline="afalg-copy")
-        newer = older.model_copy(update={"prices": {"read_call_ns": 1.0}, "steps": {"read": "read a page"}})
-        assert history._terms(newer, None, None) == history._terms(older, None, None)
-        assert history._terms(newer.model_copy(update={"tls": "1.3"}), None, None) != history._terms(older, None, None)
-        assert history._terms(older, "two-level-1", None) != history._terms(older, None, None), "other intervals"
-        assert history._terms(older, None, "stream-1") != history._terms(older, None, None), "another way of receiving"
-        crypto = older.model_copy(update={"question": "kernel-crypto"})
+    def test_what_a_suite_measured_begins_no_new_series(self, tmp_path: Path) -> None:
+        """Nor does what records say since paths say their steps: older ones do not."""
+
+        def measured(run: record.Run) -> None:
+            for entry in run.head.suites:
+                entry.prices_by_round = [
+                    {name: 1.01 * ns for name, ns in some.items()} for some in entry.prices_by_round
+                ]
+                entry.prices = {name: 1.01 * ns for name, ns in entry.prices.items()}
+                entry.rehearsals = [one.model_copy(update={"seconds": 1.01 * one.seconds}) for one in entry.rehearsals]
+                entry.transfer_share = {size: 0.99 * share for size, share in entry.transfer_share.items()}
+                entry.steps, entry.taken, entry.ciphering = {}, {}, []
+
+        paths = [real.written(tmp_path, real.night(n), *([measured] if n == 2 else [])) for n in (1, 2)]
+        nights = [night_of(path) for path in paths]
+        (group,) = series.groups(nights)
+        assert group.series and {one.places for one in group.series} == {(0, 1)}
+
+    def test_what_a_suite_asks_begins_a_new_series(self) -> None:
+        one = record.SuiteEntry(name="s", figure=7, link_rate_bits_per_second=None, baseline="afalg-copy")
+        for more in (
+            {"tls": "1.3"},
+            {"integrity": "sha256"},
+            {"conditions": "20 ms"},
+            {"link_rate_bits_per_second": 9},
+        ):
+            assert history._terms(one.model_copy(update=more), None, None) != history._terms(one, None, None)
+        assert history._terms(one, "two-level-1", None) != history._terms(one, None, None), "other intervals"
+        assert history._terms(one, None, "stream-1") != history._terms(one, None, None), "another way of receiving"
+        crypto = one.model_copy(update={"question": "kernel-crypto"})
         assert history._terms(crypto, None, "stream-1") == history._terms(crypto, None, None), "nothing is received"
+
+    def test_of_each_field_of_a_suite_it_is_said_whether_another_begins_a_new_series(self) -> None:
+        told = {"name", "figure", "question", "prices", "prices_by_round", "rehearsals", "steps", "taken", "ciphering"}
+        measured = {"link", "crossings", "transfer_share"}
+        assert {*history.MEANING, *history.WAY} == record.SuiteEntry.model_fields.keys() - told - measured
 
     def test_what_changed_between_the_runs_is_named(self) -> None:
         nights = made_up(np.random.default_rng(8), 40, change_at=35, factor=1 / 1.08)
