@@ -105,6 +105,11 @@ class Mean:
     between: float | None = None
     """The share of the error's variance that lies between rounds; None where that is not known."""
 
+    @property
+    def enough(self) -> bool:
+        """Whether there are blocks and rounds enough for an interval."""
+        return self.blocks >= FEWEST and not 1 < self.rounds < FEWEST
+
     def half(self, alpha: float) -> float:
         """Half the width of the interval that misses in ``alpha`` of all cases."""
         return _critical(self.freedom, alpha) * self.error
@@ -163,10 +168,7 @@ def family(all_series: Sequence[Series], margin: float, planned: int = 0, alpha:
 
 def _judged(one: Series) -> _Judged | None:
     """None where nothing can be said: too few blocks, or no noise seen and none known from the clock."""
-    if len(one.logs) < FEWEST:
-        return None
-    found = mean(one)
-    if 1 < found.rounds < FEWEST:
+    if not one.logs or not (found := mean(one)).enough:
         return None
     # values that are all alike have a deviation of a few roundings
     return _Judged(found, one.interim_looks) if found.error > 1e-12 * max(1.0, abs(found.mean)) else None
