@@ -13,12 +13,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harness.record import Head, Metric
-from harness.samples import TICKS, Essence
-from harness.verdicts.stats import FEWEST, Mean, Series, mean
+from harness.samples import TICKS, Sample, Timed
+from harness.verdicts.stats import FEWEST, STEPS, Mean, Series, mean
 from hosts.roles import ROLES
 from reports.means import means
 
 Numbers = NDArray[np.float64]
+Rows = NDArray[np.int64] | list[int]
 Columns = dict[str, NDArray[Any]]
 """By name, all of one length."""
 COLUMNS = {
@@ -45,6 +46,12 @@ OF_METRIC: dict[Metric, str] = {
     "receiver_cpu_seconds_per_gb": "receiver_cpu_seconds_per_gb",
 }
 """The column that a metric is in."""
+STEP_OF: dict[Metric, str] = {
+    "seconds": "seconds_step",
+    "cpu_seconds_per_gb": "sender_step",
+    "receiver_cpu_seconds_per_gb": "receiver_step",
+}
+"""The column of the steps of its clock, as fractions of what it measured."""
 NOTHING = -1
 """The round of a sample that does not count."""
 
@@ -54,12 +61,14 @@ class Table:
     """A row for each cell, a column for each number of a block; NaN where nothing counts.
 
     ``values``: by metric, seconds as sampled, and busy seconds of a host for each 10^9 bytes, NaN too where its clock
-    is too coarse for the sample. ``rounds``: the boot or deployment that each was taken in, NOTHING where nothing
-    counts. Cells that are compared share their blocks; others may have had blocks of these numbers in other rounds.
+    is too coarse for the sample. ``steps``: those of the clock that measured it, as fractions of what it measured.
+    ``rounds``: the boot or deployment that each was taken in, NOTHING where nothing counts. Cells that are compared
+    share their blocks; others may have had blocks of these numbers in other rounds.
     """
 
     rows: dict[str, int]
     values: Mapping[Metric, Numbers]
+    steps: Mapping[Metric, Numbers]
     rounds: NDArray[np.int64]
 
     def median_seconds(self, cell: str) -> float | None:
@@ -87,6 +96,11 @@ class Table:
         with np.errstate(divide="ignore"):  # a host that was not busy at all: no ratio is finite
             return {metric: np.log(values) for metric, values in self.values.items()}
 
+    @cached_property
+    def _squares(self) -> dict[Metric, Numbers]:
+        with np.errstate(over="ignore"):  # of what is nothing beside its clock's step, nothing is known
+            return {metric: np.square(steps) for metric, steps in self.steps.items()}
+
     def series(self, baseline: str, candidate: str, metric: Metric) -> Series:
         """ln(baseline / candidate) of the blocks that both have; none where one of them cannot be measured: the blocks
         that happen to be measurable are no fair sample of all."""
@@ -95,9 +109,18 @@ class Table:
             return Series(())
         both = self._both(a, b)
         logs = (self._logs[metric][a] - self._logs[metric][b])[both]
-        if not np.isfinite(logs).all():
+        if not len(logs):
             return Series(())
-        return Series(tuple(logs.tolist()), rounds=tuple(self.rounds[a, both].tolist()))
+        (grain,) = self._grains([a], [b], both, metric).tolist()
+        if not np.isfinite([*logs, grain]).all():
+            return Series(())
+        return Series(tuple(logs.tolist()), grain=grain, rounds=tuple(self.rounds[a, both].tolist()))
+
+    def _grains(self, first: Rows, second: Rows, both: NDArray[np.bool_], metric: Metric) -> Numbers:
+        """Of pairs of rows with these blocks, as ``Series`` has it."""
+        squares = self._squares[metric]
+        grains: Numbers = np.sqrt(STEPS * (squares[first] + squares[second])[:, both].mean(axis=1) / 2)
+        return grains
 
     def _both(self, a: int, b: int) -> NDArray[np.bool_]:
         """The blocks that count of both cells."""
@@ -124,15 +147,17 @@ class Table:
             if count < FEWEST:
                 continue
             logs = (self._logs[metric][first] - self._logs[metric][second])[:, both]
-            finite = np.isfinite(logs).all(axis=1)
-            centres, errors = (found.tolist() for found in means(logs[finite], self.rounds[first[0], both]))
+            grains = self._grains(first, second, both, metric)
+            finite = np.isfinite(logs).all(axis=1) & np.isfinite(grains)
+            found = means(logs[finite], self.rounds[first[0], both], grains[finite])
+            centres, errors = (numbers.tolist() for numbers in found)
             for n, centre, error in zip(wanted[finite].tolist(), centres, errors, strict=True):
                 made[n] = centre, error, count
         return made
 
 
-def columns(name: str, head: Head, samples: Sequence[Essence]) -> Columns:
-    """All samples of a run as COLUMNS, in the order they were taken; NaN where a number is missing.
+def columns(name: str, head: Head, samples: Sequence[Timed | Sample]) -> Columns:
+    """All samples of a run as COLUMNS and STEP_OF, in the order they were taken; NaN where a number is missing.
 
     ``name``: of its folder. Raises OverflowError for a block that is no number of 64 bits.
     """
@@ -152,12 +177,16 @@ def columns(name: str, head: Head, samples: Sequence[Essence]) -> Columns:
         hosts = [one.sender if role == "sender" else one.receiver for one in samples]
         known[f"{role}_cpu_seconds"] = [host.cpu_seconds for host in hosts]
         known[f"{role}_step"] = [host.cpu_resolution_seconds for host in hosts]
+    known["seconds_step"] = [one.step_seconds for one in samples]
     made = {name: np.array(some, COLUMNS.get(name, "float64")) for name, some in known.items()}
     made["counted"] = _counted(made, head.measured)
     for role in ROLES:
         busy = made[f"{role}_cpu_seconds"], made[f"{role}_step"], made["bytes"]
         made[f"{role}_cpu_seconds_per_gb"] = cpu_seconds_per_gb(*busy)
-    return {name: made[name] for name in COLUMNS}
+    with np.errstate(all="ignore"):  # nothing is made of samples without a time
+        for step, of in zip(STEP_OF.values(), ("seconds", "sender_cpu_seconds", "receiver_cpu_seconds"), strict=True):
+            made[step] /= made[of]
+    return {name: made[name] for name in (*COLUMNS, *STEP_OF.values())}
 
 
 def _counted(columns: Columns, measured: Container[str]) -> NDArray[np.bool_]:
@@ -189,12 +218,14 @@ def table(samples: Columns) -> Table:
     cell, block, number = (samples[name][kept] for name in ("cell", "block", "round"))
     cells, names = pd.factorize(cell)
     blocks, numbers = pd.factorize(block, sort=True)
-    every = np.full((len(OF_METRIC), len(names), len(numbers)), np.nan)
-    every[:, cells, blocks] = [samples[name][kept] for name in OF_METRIC.values()]
+    every = np.full((2, len(OF_METRIC), len(names), len(numbers)), np.nan)
+    for one, wanted in zip(every, (OF_METRIC, STEP_OF), strict=True):
+        one[:, cells, blocks] = [samples[name][kept] for name in wanted.values()]
     rounds = np.full((len(names), len(numbers)), NOTHING, dtype=np.int64)
     rounds[cells, blocks] = number
     rows = {str(name): row for row, name in enumerate(names)}
-    return Table(rows, dict(zip(OF_METRIC, every, strict=True)), rounds)
+    values, steps = (dict(zip(OF_METRIC, one, strict=True)) for one in every)
+    return Table(rows, values, steps, rounds)
 
 
 def factor(log: float) -> float:

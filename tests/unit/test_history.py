@@ -25,7 +25,7 @@ import reports
 from harness import record, records
 from harness.record import Head
 from harness.records import Writer
-from harness.samples import Essence, Sample
+from harness.samples import Sample, Timed
 from harness.verdicts import judging, stats
 from hosts.errors import Refusal
 from reports import parallel, table
@@ -564,6 +564,7 @@ class TestTable:
                 mine, expected = numbers.series(v.baseline, v.candidate, v.metric), stats.mean(alone)
                 assert (len(mine.logs), expected.rounds) == (v.blocks, v.rounds)
                 assert mine.logs == pytest.approx(alone.logs) and mine.rounds == alone.rounds
+                assert 0 < mine.grain == pytest.approx(alone.grain)
                 kept = shown[v.baseline, v.candidate, v.metric]
                 assert math.exp(kept.log_ratio) == pytest.approx(v.ratio, rel=1e-5) and kept.blocks == v.blocks
                 assert (kept.log_ratio, kept.error) == pytest.approx((expected.mean, expected.error), rel=1e-6)
@@ -665,13 +666,13 @@ Damage = Callable[[Path], None]
 def _seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The runs whose samples are read from now on."""
     read: list[str] = []
-    reader = records.essences
+    reader = records.timed
 
-    def seen(path: Path) -> tuple[list[Essence], list[str]]:
+    def seen(path: Path) -> tuple[list[Timed], list[str]]:
         read.append(path.name)
         return reader(path)
 
-    monkeypatch.setattr(records, "essences", seen)
+    monkeypatch.setattr(records, "timed", seen)
     return read
 
 
