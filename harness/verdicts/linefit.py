@@ -9,7 +9,8 @@ has one number from each.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.verdicts.stats import ALPHA, FEWEST, Series
@@ -105,6 +106,20 @@ def fit(sizes: Sequence[float], seconds: Sequence[float]) -> Line:
     rows = [[time / t, n / size * time / t] for n, t in zip(sizes, seconds, strict=True)]
     (call, byte), _ = nnls(rows, [1.0] * len(rows))
     return Line(float(call) * time, float(byte) * time / size)
+
+
+def places(rounds: Iterable[int]) -> list[Block]:
+    """The block of each sample of one size, from the rounds of those that count, in the order they were taken.
+
+    What each size was timed at for the first time in a boot is one block, and so on. Their own numbers do not tell it:
+    sizes count their blocks each for itself, and one of them counts its suite's warm-ups among them.
+    """
+    taken: Counter[int] = Counter()
+    found = []
+    for number in rounds:
+        found.append((number, taken[number]))
+        taken[number] += 1
+    return found
 
 
 def by_block(blocks: Mapping[Block, Times]) -> dict[Block, Line]:

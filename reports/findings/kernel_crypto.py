@@ -59,10 +59,7 @@ class Curve:
     """What the kernel or library bound."""
     points: tuple[Point, ...]
     blocks: dict[Block, dict[float, float]]
-    """Seconds of one operation, one request at a time, by block and by buffer in bytes.
-
-    A block is what was taken of each size for the first, second or a later time in one boot: sizes count their blocks
-    each for itself, and one of them counts its suite's warm-ups among them."""
+    """Seconds of one operation, one request at a time, by block and by buffer in bytes."""
     several: bool = False
     """Whether the kernel was asked by more than one interface, so that its name says by which."""
 
@@ -197,9 +194,8 @@ def _curve(cells: Sequence[Cell], rows: dict[str, pd.DataFrame], summary: pd.Dat
         seconds, low, high = (float(row[f"seconds{end}"]) for end in ("", "_low", "_high"))
         points.append(Point(cell, cell.buffer_bytes or 0, cell.depth or 1, seconds, low, high, len(part)))
         if (cell.depth or 1) == 1:
-            places = part.groupby("round").cumcount()
-            for number, place, seconds in zip(part["round"], places, part["seconds"], strict=True):
-                blocks.setdefault((int(number), int(place)), {})[float(cell.buffer_bytes or 0)] = float(seconds)
+            for block, seconds in zip(linefit.places(part["round"].tolist()), part["seconds"].tolist(), strict=True):
+                blocks.setdefault(block, {})[float(cell.buffer_bytes or 0)] = seconds
     found = next((cell.driver_found for cell in cells if cell.driver_found), "")
     return Curve(first.suite, first.cipher, first.path, first.driver, found, tuple(points), blocks, several)
 

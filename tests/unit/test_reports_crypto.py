@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 import pytest
 
 from harness import record, records
+from harness.cli import summary
 from harness.samples import Sample
 from harness.verdicts.linefit import Estimate
 from reports import frame
@@ -61,6 +62,8 @@ class TestCurves:
         for (boot, _), times in curve.blocks.items():
             assert times.keys() == {64, 8192}
             assert {boots[seconds] for seconds in times.values()} == {boot}
+        (told,) = (line for line in summary.lines(run.head, run.samples) if line.startswith("  null raw-encrypt by "))
+        assert curve.model and f"{curve.model.call_seconds.mean * 1e6:.1f} µs a call" in told
 
     def test_the_papers_two_points(self) -> None:
         line = kernel_crypto.paper_line()
