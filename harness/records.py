@@ -22,13 +22,13 @@ from pydantic import ValidationError
 
 from harness.blocks import BlockFacts
 from harness.record import SCHEMA, Head, Run, Status
-from harness.samples import Essence, Sample, good
+from harness.samples import Sample, Timed, good
 from hosts.errors import Refusal
 
 DECODER = msgspec.json.Decoder(Sample)
-ESSENCE_DECODER = msgspec.json.Decoder(Essence)
+TIMED_DECODER = msgspec.json.Decoder(Timed)
 BLOCK_DECODER = msgspec.json.Decoder(BlockFacts)
-_Line = TypeVar("_Line", Sample, Essence, BlockFacts)
+_Line = TypeVar("_Line", Sample, Timed, BlockFacts)
 
 
 class RecordError(Refusal):
@@ -178,12 +178,12 @@ def with_samples(path: Path, head: Head) -> Run:
     return Run(path, head, samples, lost(head, found, _cut_off(cut, blocks_cut)), blocks)
 
 
-def essences(path: Path) -> tuple[list[Essence], list[str]]:
-    """What of a record's samples ratios are made of, and what of its files is cut off (``lost``).
+def timed(path: Path) -> tuple[list[Timed], list[str]]:
+    """What of a record's samples ratios and errors are made of, and what of its files is cut off (``lost``).
 
     Raises RecordError as ``read``, but for what only the rest of a sample would show.
     """
-    samples, cut = _lines(path / "samples.jsonl", ESSENCE_DECODER, "a sample")
+    samples, cut = _lines(path / "samples.jsonl", TIMED_DECODER, "a sample")
     return samples, _cut_off(cut, _blocks(path)[1])
 
 
@@ -222,7 +222,7 @@ def _cut_off(sample: bool, block: bool) -> list[str]:
 
 def lost(head: Head, found: Set[str], cut_off: Sequence[str]) -> str | None:
     """What the samples on disk lack (``Run.lost``): a measured cell without one means that the file was changed
-    afterwards. ``found``: the cells that have a good one; ``cut_off``: as ``essences`` tells."""
+    afterwards. ``found``: the cells that have a good one; ``cut_off``: as ``timed`` tells."""
     bare = len(head.measured - found)
     missing = [f"the last {what} on disk was cut off in the middle and is left out" for what in cut_off]
     if bare:

@@ -16,11 +16,15 @@ ELSEWHERE = 0.02
 """Where a larger share of the busy time may be neither host's, or the other's, it is missing."""
 TICKS = 10
 """A busy time shorter than this many steps of its clock is no number."""
+TIMER_SECONDS = 1e-6
+"""The step of the receiver's timer: libcurl tells whole microseconds. Samples by another clock tell its step."""
 
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
+Fact = int | float | str | bool | None
+"""Of a witness."""
 
 
 class Busy(msgspec.Struct, kw_only=True, frozen=True, gc=False):
@@ -100,7 +104,7 @@ class Load(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
 
 
 class Essence(msgspec.Struct, kw_only=True, gc=False):
-    """What of a sample ratios are made of. It is read in little more than half the time of all of a sample."""
+    """What of a sample ratios are made of, but for the clock of its seconds."""
 
     cell: str
     """Its id."""
@@ -122,6 +126,24 @@ class Essence(msgspec.Struct, kw_only=True, gc=False):
     receiver: Busy = Busy()
 
 
+class Clock(msgspec.Struct, kw_only=True, frozen=True, gc=False):
+    """What of a witness tells the clock of a sample's seconds."""
+
+    operations: Fact = None
+    clock_step_seconds: Fact = None
+
+
+class Timed(Essence, kw_only=True, gc=False):
+    """All that ratios and their errors are made of. It is read in two thirds of the time of all of a sample."""
+
+    witness: Clock = Clock()
+
+    @property
+    def step_seconds(self) -> float:
+        """The step of the clock of ``seconds``."""
+        return _step(self.witness.operations, self.witness.clock_step_seconds)
+
+
 class Sample(Essence, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One line of samples.jsonl: one transfer, or a batch of small ones.
 
@@ -133,7 +155,7 @@ class Sample(Essence, kw_only=True, forbid_unknown_fields=True, gc=False):
 
     sha256_ok: bool | None = None
     """Whether the payload is the source's; None where too little came to tell."""
-    witness: dict[str, int | float | str | bool | None] = {}
+    witness: dict[str, Fact] = {}
     """The facts that prove the path."""
     reason: str | None = None
     """Why it is not valid."""
@@ -143,6 +165,17 @@ class Sample(Essence, kw_only=True, forbid_unknown_fields=True, gc=False):
     """Of each request of a batch."""
     load: Load | None = None
     """Of many connections at once."""
+
+    @property
+    def step_seconds(self) -> float:
+        """The step of the clock of ``seconds``."""
+        return _step(self.witness.get("operations"), self.witness.get("clock_step_seconds"))
+
+
+def _step(operations: Fact, clock_step_seconds: Fact) -> float:
+    """Where a sample is a batch of operations, its step is shared among them."""
+    batch = operations if isinstance(operations, int) and operations > 1 else 1
+    return (clock_step_seconds if isinstance(clock_step_seconds, float) else TIMER_SECONDS) / batch
 
 
 def joules_per_gb(sample: Sample, role: Role = "sender") -> float | None:

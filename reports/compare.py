@@ -25,6 +25,7 @@ from hosts.roles import ROLES
 from reports import facts, words
 from reports.nights import dataset
 from reports.nights.dataset import History
+from reports.nights.history import MEANING, WAY
 from reports.nights.series import Group, Key, groups, spread
 from reports.table import Table, columns, factor, table
 
@@ -35,8 +36,6 @@ LINK_NEAR = 0.05
 FAIR = ("memory_kib", "crypto_drivers", "accelerators", "qatengine", "so_crypt", "devcrypto", "clock", "not_quiet")
 """Facts of a host that may differ between two runs which are compared: what of them a cell used, the cell says. By any
 other, two runs differ in more than what is compared."""
-MEANING = ("baseline", "sent_by", "files", "tls", "connection", "requests", "instructions")
-"""What a suite's cells mean, besides their names."""
 Weight = Literal["refuse", "warn", "tell"]
 Word = Literal["worse", "better", "same", "cannot tell"]
 OLDER, OLDER_RECEIVER = "trimmed-1", "callback-1"
@@ -357,10 +356,9 @@ def _suites(a: Head, b: Head) -> Iterable[Difference]:
         for name in MEANING:
             in_a, in_b = str(getattr(suite, name)), str(getattr(other, name))
             yield Difference(f"suite {suite.name}: {name}", in_a, in_b, "refuse")
-        in_a, in_b = (words.rate(entry.link_rate_bits_per_second) for entry in (suite, other))
-        yield Difference(f"suite {suite.name}: link rate", in_a, in_b, "warn")
-        far_a, far_b = (entry.conditions or "as it is" for entry in (suite, other))
-        yield Difference(f"suite {suite.name}: the way beyond its rate", far_a, far_b, "warn")
+        for name, (said, shown) in WAY.items():
+            in_a, in_b = (shown(getattr(entry, name)) for entry in (suite, other))
+            yield Difference(f"suite {suite.name}: {said}", in_a, in_b, "warn")
         x, y = (entry.link.get("goodput_bits_per_second") for entry in (suite, other))
         if x and y and abs(x - y) > LINK_NEAR * max(x, y):
             yield Difference(f"suite {suite.name}: goodput of the link", words.rate(x), words.rate(y), "warn")

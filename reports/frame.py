@@ -47,9 +47,8 @@ def samples(run: Run) -> pd.DataFrame:
     columns: dict[str, list[Any]] = {"cell": [sample.cell for sample in run.samples]}
     of_cells = [fields.get(sample.cell, unknown) for sample in run.samples]
     columns |= {name: [one[name] for one in of_cells] for name in CELL_FIELDS}
-    columns |= {
-        name: [getattr(sample, name) for sample in run.samples] for name in ("block", "index", "warmup", "valid")
-    }
+    own = ("block", "index", "round", "warmup", "valid")
+    columns |= {name: [getattr(sample, name) for sample in run.samples] for name in own}
     columns["counted"] = [counted.get(one.cell, {}).get(one.block) is one for one in run.samples]
     columns |= {name: [row[name] for row in rows] for name in COLUMNS if name not in columns}
     return pd.DataFrame({name: pd.Series(columns[name], dtype=kind) for name, kind in COLUMNS.items()})
@@ -150,6 +149,7 @@ COLUMNS = {
     "outcome": "str",
     "block": "int64",
     "index": "int64",
+    "round": "int64",
     "warmup": "bool",
     "valid": "bool",
     "counted": "bool",

@@ -100,7 +100,7 @@ def write_night(
     seconds = base * np.exp(rng.normal(0, noise, (samples + 1, len(wanted))))
     busy = base * 0.9 * np.exp(rng.normal(0, noise, (samples + 1, len(wanted))))
     _write_samples(folder / "samples.jsonl", wanted, seconds, busy, rounds)
-    head = _head(folder.name, profile, started, wanted, seconds[1:], busy[1:])
+    head = _head(folder.name, profile, started, wanted, seconds[1:], busy[1:], boot)
     text = json.dumps(head.model_dump(mode="json", by_alias=True), indent=1)
     (folder / "run.json").write_text(text + "\n", encoding="utf-8")
     return folder
@@ -124,7 +124,10 @@ def _write_samples(path: Path, wanted: Sequence[Cell], seconds: Any, busy: Any, 
     path.write_text("".join(lines), encoding="utf-8")
 
 
-def _head(name: str, profile: str, started: datetime, wanted: Sequence[Cell], seconds: Any, busy: Any) -> Head:
+def _head(
+    name: str, profile: str, started: datetime, wanted: Sequence[Cell], seconds: Any, busy: Any, boot: float
+) -> Head:
+    """``boot``: how slow the night is, as what is measured beside the samples shows, too."""
     places = {cell.id: n for n, cell in enumerate(wanted)}
     verdicts = []
     for cell in wanted:
@@ -160,13 +163,25 @@ def _head(name: str, profile: str, started: datetime, wanted: Sequence[Cell], se
         finished=started + timedelta(minutes=40),
         status="complete",
         harness="0.1.0",
-        suites=[
-            SuiteEntry(name=suite, figure=7, link_rate_bits_per_second=10**9, baseline=BASELINE) for suite in suites
-        ],
+        suites=[_suite(suite, boot) for suite in suites],
         cells=list(wanted),
         hosts={"sender": facts("sender"), "receiver": facts("receiver")},
         verdicts=verdicts,
         notes=[MADE_UP],
+    )
+
+
+def _suite(name: str, boot: float) -> SuiteEntry:
+    prices = {"read_call_ns": 900 * boot, "read_byte_ns": 0.1 * boot}
+    return SuiteEntry(
+        name=name,
+        figure=7,
+        link_rate_bits_per_second=10**9,
+        baseline=BASELINE,
+        link={"goodput_bits_per_second": 9.6e8 - 1e7 * boot},
+        prices=prices,
+        prices_by_round=[prices],
+        transfer_share={f"{size}MB": 1 / (1 + boot / size) for size in SIZES},
     )
 
 

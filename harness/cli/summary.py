@@ -12,6 +12,7 @@ from harness.load import generator, latency
 from harness.record import ON_DISK, Cell, Head, SuiteEntry, Verdict
 from harness.samples import Sample, counted
 from harness.verdicts import answer, linefit
+from harness.verdicts.linefit import Block
 
 NO_INTERVAL = "[no interval]"
 CPU_WORDS = {"faster": "cheaper", "slower": "dearer", "same": "same", "cannot_tell": "cannot tell"}
@@ -80,13 +81,14 @@ def _costs(suite: SuiteEntry, cells: Iterable[Cell], samples: dict[str, dict[int
     """What a call and a byte cost each driver (t = a + b n), from kernel crypto."""
     if suite.question != "kernel-crypto":
         return []
-    times: dict[tuple[str, str, str], dict[int, dict[float, float]]] = defaultdict(lambda: defaultdict(dict))
+    times: dict[tuple[str, str, str], dict[Block, dict[float, float]]] = defaultdict(lambda: defaultdict(dict))
     for cell in cells:
         if cell.buffer_bytes is None or (cell.depth or 1) > 1:
             continue
         driver = cell.driver_found or cell.driver
         name = cell.path if driver == "any" else f"{cell.path} by {driver}"
-        for block, sample in samples.get(cell.id, {}).items():
+        mine = [*samples.get(cell.id, {}).values()]
+        for block, sample in zip(linefit.places(sample.round for sample in mine), mine, strict=True):
             if sample.seconds:
                 times[cell.cipher, cell.path, name][block][cell.buffer_bytes] = sample.seconds
     found = []

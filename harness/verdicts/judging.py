@@ -13,8 +13,6 @@ from harness.samples import ELSEWHERE, Sample, counted, cpu_seconds_per_gb, know
 from harness.verdicts import stats
 from hosts.roles import ROLES, Role
 
-TIMER_SECONDS = 1e-6
-"""The step of the receiver's timer: libcurl tells whole microseconds. Samples by another clock tell its step."""
 LINK_SHARE = 0.93
 BUSY_SHARE = 0.90
 PREDICTION_MISSES = 0.05
@@ -37,10 +35,7 @@ def step(sample: Sample, metric: Metric) -> float:
     if metric in HOST:
         host = sample.sender if HOST[metric] == "sender" else sample.receiver
         return (host.cpu_resolution_seconds or 0.0) / (host.cpu_seconds or math.inf)
-    operations, clock_step = (sample.witness.get(name) for name in ("operations", "clock_step_seconds"))
-    batch = operations if isinstance(operations, int) and operations > 1 else 1
-    clock = clock_step if isinstance(clock_step, float) else TIMER_SECONDS
-    return clock / batch / (sample.seconds or math.inf)
+    return sample.step_seconds / (sample.seconds or math.inf)
 
 
 def paired(base: Mapping[int, Sample], other: Mapping[int, Sample], metric: Metric) -> dict[int, tuple[Sample, Sample]]:

@@ -2,18 +2,19 @@
 
 ``a`` is what every call costs, ``b`` what every byte adds; buffers too large for the call to matter approach 8 / b bits
 a second. Times span decades, so the line is fitted to relative errors (weights 1 / t), with neither cost
-below zero. Lines are fitted block by block, so that intervals hold what differs from block to block.
+below zero. Lines are fitted block by block, and what they come to is the verdicts' own estimate: of several boots it
+has one number from each.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy.special import stdtrit
-
-from harness.verdicts.stats import ALPHA, FEWEST
+from harness.verdicts.stats import ALPHA, FEWEST, Series
+from harness.verdicts.stats import mean as over_rounds
 
 DESCRIBES = 0.20
 """Largest relative residual of a line that is said to describe what was measured."""
@@ -22,6 +23,8 @@ BUFFERS = (1.0, 2.0**40)
 
 Times = Mapping[float, float]
 """Seconds of one operation by buffer size in bytes."""
+Block = tuple[int, int]
+"""A boot or deployment, and which of the blocks there."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over blocks with its 95 % interval; the limits are None where there are too few blocks for one."""
+    """What blocks come to, with its 95 % interval; the limits are None where blocks or boots are too few for one."""
 
     mean: float
     low: float | None
@@ -55,7 +58,7 @@ class Model:
     """The asymptote; None where a byte costs nothing. Its upper limit is None where the interval of a byte's cost
     reaches zero."""
     residual: float | None
-    """The largest relative distance of the line from a mean time; None for fewer than three sizes, which any line
+    """The largest relative distance of the line from a size's time; None for fewer than three sizes, which any line
     fits."""
     describes: bool | None
     """Whether that is small enough; None as ``residual``."""
@@ -69,7 +72,7 @@ class Model:
 class Crossover:
     """The buffer size in bytes at which two lines cost the same; below it ``first`` is cheaper if ``first_below``.
 
-    The limits are None where there are fewer than three blocks or the lines do not cross in every block.
+    The limits are None as an estimate's, and where the lines do not cross in every block.
     """
 
     size: float
@@ -105,20 +108,33 @@ def fit(sizes: Sequence[float], seconds: Sequence[float]) -> Line:
     return Line(float(call) * time, float(byte) * time / size)
 
 
-def by_block(blocks: Mapping[int, Times]) -> dict[int, Line]:
+def places(rounds: Iterable[int]) -> list[Block]:
+    """The block of each sample of one size, from the rounds of those that count, in the order they were taken.
+
+    What each size was timed at for the first time in a boot is one block, and so on. Their own numbers do not tell it:
+    sizes count their blocks each for itself, and one of them counts its suite's warm-ups among them.
+    """
+    taken: Counter[int] = Counter()
+    found = []
+    for number in rounds:
+        found.append((number, taken[number]))
+        taken[number] += 1
+    return found
+
+
+def by_block(blocks: Mapping[Block, Times]) -> dict[Block, Line]:
     """A line for every block that has at least two sizes."""
     return {block: fit(list(times), list(times.values())) for block, times in blocks.items() if len(times) > 1}
 
 
-def model(blocks: Mapping[int, Times]) -> Model | None:
+def model(blocks: Mapping[Block, Times]) -> Model | None:
     """Costs of a call and a byte with their intervals over blocks; None where no block has two sizes."""
-    lines = list(by_block(blocks).values())
+    lines = by_block(blocks)
     if not lines:
         return None
-    call = estimate([line.call_seconds for line in lines])
-    byte = estimate([line.byte_seconds for line in lines])
+    call, byte = _costs(lines)
     line = Line(call.mean, byte.mean)
-    typical = _typical([times for times in blocks.values() if len(times) > 1])
+    typical = _typical({block: blocks[block] for block in lines})
     residual = max(abs(line.seconds(n) / t - 1) for n, t in typical.items()) if len(typical) > 2 else None
     return Model(
         call_seconds=call,
@@ -131,47 +147,56 @@ def model(blocks: Mapping[int, Times]) -> Model | None:
     )
 
 
-def crossover(first: Mapping[int, Line], second: Mapping[int, Line]) -> Crossover | None:
+def crossover(first: Mapping[Block, Line], second: Mapping[Block, Line]) -> Crossover | None:
     """Where two drivers' lines of the same blocks cross, over the blocks; None where they do at no size of BUFFERS."""
-    pairs = [(first[block], second[block]) for block in sorted(first.keys() & second.keys())]
-    if not pairs:
+    both = sorted(first.keys() & second.keys())
+    if not both:
         return None
-    a, b = (_mean(line for line in side) for side in zip(*pairs, strict=True))
+    costs = (_costs({block: side[block] for block in both}) for side in (first, second))
+    a, b = (Line(call.mean, byte.mean) for call, byte in costs)
     middle = _crossing(a, b)
     if middle is None:
         return None
     below = a.call_seconds < b.call_seconds
-    each = [_crossing(x, y) for x, y in pairs if (x.call_seconds < y.call_seconds) == below]
-    sizes = [size for size in each if size is not None]
-    if len(sizes) < max(len(pairs), FEWEST):
-        return Crossover(middle, None, None, below, len(pairs))
-    logs = estimate([math.log(size) for size in sizes], floor=-math.inf)
-    low, high = (None if limit is None else math.exp(limit) for limit in (logs.low, logs.high))
-    return Crossover(math.exp(logs.mean), low, high, below, len(pairs))
+    pairs = {block: (first[block], second[block]) for block in both}
+    each = {block: _crossing(x, y) for block, (x, y) in pairs.items() if (x.call_seconds < y.call_seconds) == below}
+    logs = {block: math.log(size) for block, size in each.items() if size is not None}
+    if len(logs) < max(len(both), FEWEST):
+        return Crossover(middle, None, None, below, len(both))
+    found = estimate(logs, floor=-math.inf)
+    low, high = (None if limit is None else math.exp(limit) for limit in (found.low, found.high))
+    return Crossover(math.exp(found.mean), low, high, below, len(both))
 
 
-def beside(first: Mapping[int, Line], second: Mapping[int, Line]) -> Beside | None:
+def beside(first: Mapping[Block, Line], second: Mapping[Block, Line]) -> Beside | None:
     """What the second costs beside the first, over the blocks that both were measured in; None without any."""
-    pairs = [(first[block], second[block]) for block in sorted(first.keys() & second.keys())]
+    pairs = {block: (first[block], second[block]) for block in sorted(first.keys() & second.keys())}
     if not pairs:
         return None
-    call = estimate([b.call_seconds - a.call_seconds for a, b in pairs], floor=-math.inf)
-    if not all(a.byte_seconds > 0 and b.byte_seconds > 0 for a, b in pairs):
+    more = {block: b.call_seconds - a.call_seconds for block, (a, b) in pairs.items()}
+    call = estimate(more, floor=-math.inf)
+    if not all(a.byte_seconds > 0 and b.byte_seconds > 0 for a, b in pairs.values()):
         return Beside(call, None, len(pairs))
-    logs = estimate([math.log(b.byte_seconds / a.byte_seconds) for a, b in pairs], floor=-math.inf)
-    low, high = (None if limit is None else math.exp(limit) for limit in (logs.low, logs.high))
-    return Beside(call, Estimate(math.exp(logs.mean), low, high), len(pairs))
+    logs = {block: math.log(b.byte_seconds / a.byte_seconds) for block, (a, b) in pairs.items()}
+    found = estimate(logs, floor=-math.inf)
+    low, high = (None if limit is None else math.exp(limit) for limit in (found.low, found.high))
+    return Beside(call, Estimate(math.exp(found.mean), low, high), len(pairs))
 
 
-def estimate(values: Sequence[float], floor: float = 0.0) -> Estimate:
-    """The mean of ``values`` with its t interval, whose lower limit is at least ``floor``."""
-    count = len(values)
-    mean = math.fsum(values) / count
-    if count < FEWEST:
-        return Estimate(mean, None, None)
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
-    half = float(stdtrit(count - 1, 1 - ALPHA / 2)) * deviation / math.sqrt(count)
-    return Estimate(mean, max(floor, mean - half), mean + half)
+def estimate(values: Mapping[Block, float], floor: float = 0.0) -> Estimate:
+    """What ``values`` come to as verdicts have it (``stats.mean``), with an interval whose lower limit is at least
+    ``floor``. Of nothing: raises ValueError."""
+    found = over_rounds(Series(tuple(values.values()), rounds=tuple(number for number, _ in values)))
+    if not found.enough:
+        return Estimate(found.mean, None, None)
+    half = found.half(ALPHA)
+    return Estimate(found.mean, max(floor, found.mean - half), found.mean + half)
+
+
+def _costs(lines: Mapping[Block, Line]) -> tuple[Estimate, Estimate]:
+    """Of a call, and of a byte."""
+    call = estimate({block: line.call_seconds for block, line in lines.items()})
+    return call, estimate({block: line.byte_seconds for block, line in lines.items()})
 
 
 def _asymptote(byte: Estimate) -> Estimate | None:
@@ -180,21 +205,13 @@ def _asymptote(byte: Estimate) -> Estimate | None:
     return Estimate(8 / byte.mean, 8 / byte.high if byte.high else None, 8 / byte.low if byte.low else None)
 
 
-def _typical(blocks: Sequence[Times]) -> dict[float, float]:
-    """The mean over blocks of each size's time."""
-    seen: dict[float, list[float]] = {}
-    for times in blocks:
+def _typical(blocks: Mapping[Block, Times]) -> dict[float, float]:
+    """What each size's times come to."""
+    seen: dict[float, dict[Block, float]] = {}
+    for block, times in blocks.items():
         for size, time in times.items():
-            seen.setdefault(size, []).append(time)
-    return {size: math.fsum(seconds) / len(seconds) for size, seconds in seen.items()}
-
-
-def _mean(lines: Iterable[Line]) -> Line:
-    each = list(lines)
-    return Line(
-        math.fsum(line.call_seconds for line in each) / len(each),
-        math.fsum(line.byte_seconds for line in each) / len(each),
-    )
+            seen.setdefault(size, {})[block] = time
+    return {size: estimate(times).mean for size, times in seen.items()}
 
 
 def _crossing(first: Line, second: Line) -> float | None:

@@ -32,6 +32,9 @@ TRIMMED = 10
 """One in so many of the log ratios of a single round is left out of the mean at each end,"""
 FEWEST_TO_TRIM = 15
 """from so many blocks on: with fewer, leaving one out costs more than it gains."""
+STEPS = 2 / 12
+"""The variance of a log ratio for each squared step of its clocks, as a fraction of what they measured: a reading is
+wrong by up to a step, all errors alike, and there are two in a ratio."""
 WIDEST = 700.0
 """Half an interval, as a logarithm, that a float can still express."""
 FAR = 5.0
@@ -105,6 +108,11 @@ class Mean:
     between: float | None = None
     """The share of the error's variance that lies between rounds; None where that is not known."""
 
+    @property
+    def enough(self) -> bool:
+        """Whether there are blocks and rounds enough for an interval."""
+        return self.blocks >= FEWEST and not 1 < self.rounds < FEWEST
+
     def half(self, alpha: float) -> float:
         """Half the width of the interval that misses in ``alpha`` of all cases."""
         return _critical(self.freedom, alpha) * self.error
@@ -142,8 +150,7 @@ def series(
         raise ValueError("paired samples come in equal numbers")
     if any(not (value > 0 and math.isfinite(value)) for value in (*baseline, *candidate)):
         raise ValueError("samples are positive and finite")
-    # a reading is wrong by up to a step, all errors alike: variance 1/12; two readings in a ratio
-    grain = math.sqrt(math.fsum(step * step for step in steps) / len(steps) / 6) if steps else 0.0
+    grain = math.sqrt(STEPS * math.fsum(step * step for step in steps) / len(steps)) if steps else 0.0
     logs = tuple(math.log(b) - math.log(c) for b, c in zip(baseline, candidate, strict=True))
     if any(abs(value) > WIDEST for value in logs):
         raise ValueError("one sample is so much longer than the other that their ratio is not a number")
@@ -163,10 +170,7 @@ def family(all_series: Sequence[Series], margin: float, planned: int = 0, alpha:
 
 def _judged(one: Series) -> _Judged | None:
     """None where nothing can be said: too few blocks, or no noise seen and none known from the clock."""
-    if len(one.logs) < FEWEST:
-        return None
-    found = mean(one)
-    if 1 < found.rounds < FEWEST:
+    if not one.logs or not (found := mean(one)).enough:
         return None
     # values that are all alike have a deviation of a few roundings
     return _Judged(found, one.interim_looks) if found.error > 1e-12 * max(1.0, abs(found.mean)) else None

@@ -52,8 +52,8 @@ def _shown(suite: SuiteEntry, name: str, unit: float) -> str:
         return UNKNOWN
     if value >= 0:
         return words.number(value / unit, 3)
-    rounds = [one[name] / unit for one in suite.prices_by_round if name in one]
-    found = linefit.estimate(rounds or [value / unit], floor=-math.inf)
+    rounds = {(number, 0): one[name] / unit for number, one in enumerate(suite.prices_by_round) if name in one}
+    found = linefit.estimate(rounds or {(0, 0): value / unit}, floor=-math.inf)
     if found.high is None:
         return f"below zero, in too few rounds to tell noise: {words.number(value / unit, 3)}"
     what = "within noise of zero" if found.high >= 0 else "below zero"

@@ -7,13 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 import pandas as pd
 
 from harness.ciphers import interfaces
 from harness.record import Cell, Head, SuiteEntry
 from harness.verdicts import linefit
-from harness.verdicts.linefit import Beside, Line, Model
+from harness.verdicts.linefit import Beside, Block, Line, Model
 from reports import words
 
 ENCRYPT, DECRYPT, OPENSSL = "encrypt", "decrypt", "openssl-speed"
@@ -59,7 +58,7 @@ class Curve:
     found: str
     """What the kernel or library bound."""
     points: tuple[Point, ...]
-    blocks: dict[int, dict[float, float]]
+    blocks: dict[Block, dict[float, float]]
     """Seconds of one operation, one request at a time, by block and by buffer in bytes."""
     several: bool = False
     """Whether the kernel was asked by more than one interface, so that its name says by which."""
@@ -88,7 +87,7 @@ class Curve:
         return f"{self.driver}, {self.interface}" if self.several else self.driver
 
     @cached_property
-    def lines(self) -> dict[int, Line]:
+    def lines(self) -> dict[Block, Line]:
         """The line of every block."""
         return linefit.by_block(self.blocks)
 
@@ -186,7 +185,7 @@ def _curves(cells: Sequence[Cell], rows: dict[str, pd.DataFrame], summary: pd.Da
 def _curve(cells: Sequence[Cell], rows: dict[str, pd.DataFrame], summary: pd.DataFrame, several: bool) -> Curve:
     first = cells[0]
     points = []
-    blocks: dict[int, dict[float, float]] = {}
+    blocks: dict[Block, dict[float, float]] = {}
     for cell in sorted(cells, key=lambda cell: (cell.buffer_bytes or 0, cell.depth or 1)):
         part = rows.get(cell.id)
         if part is None:
@@ -195,8 +194,8 @@ def _curve(cells: Sequence[Cell], rows: dict[str, pd.DataFrame], summary: pd.Dat
         seconds, low, high = (float(row[f"seconds{end}"]) for end in ("", "_low", "_high"))
         points.append(Point(cell, cell.buffer_bytes or 0, cell.depth or 1, seconds, low, high, len(part)))
         if (cell.depth or 1) == 1:
-            for block, times in part.groupby("block")["seconds"]:
-                blocks.setdefault(int(str(block)), {})[float(cell.buffer_bytes or 0)] = float(np.mean(times))
+            for block, seconds in zip(linefit.places(part["round"].tolist()), part["seconds"].tolist(), strict=True):
+                blocks.setdefault(block, {})[float(cell.buffer_bytes or 0)] = seconds
     found = next((cell.driver_found for cell in cells if cell.driver_found), "")
     return Curve(first.suite, first.cipher, first.path, first.driver, found, tuple(points), blocks, several)
 

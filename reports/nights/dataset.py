@@ -247,7 +247,7 @@ def _read(path: Path) -> tuple[Night, Head | None, Columns | None]:
     stamp = history.key(path)
     try:
         head = records.read_head(path)
-        samples, cut_off = records.essences(path)
+        samples, cut_off = records.timed(path)
         columns = table.columns(path.name, head, samples)
         lost = records.lost(head, set(columns["cell"][columns["counted"]]), cut_off)
         return history.of(path, "" if head.status == "running" else stamp, head, columns, lost), head, columns

@@ -9,10 +9,10 @@ year of them becomes series in less than half the time.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -22,8 +22,17 @@ from hosts.errors import HarnessError
 from reports import words
 from reports.table import Columns, Table, table
 
-VERSION = 8
+VERSION = 9
 """Of what is kept of a run."""
+MEANING = ("baseline", "sent_by", "files", "tls", "connection", "requests", "instructions")
+"""What a suite's cells mean, besides their names. Runs that differ in it cannot be compared,"""
+WAY: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "link_rate_bits_per_second": ("link rate", words.rate),
+    "conditions": ("the way beyond its rate", lambda found: found or "as it is"),
+    "integrity": ("hash of the HMAC", lambda found: found or "none"),
+}
+"""and those that differ in this can, with a warning: what it is called, and its value in words. Where either changes, a
+new series begins. All else that a suite says was measured, or is told by newer records alone."""
 
 
 class Ratio(NamedTuple):
@@ -234,8 +243,7 @@ def _terms(suite: record.SuiteEntry, estimator: str | None, receiver: str | None
     of_all = {"estimator": estimator}
     if receiver and suite.question != "kernel-crypto":
         of_all["receiver"] = receiver
-    beside = {"name", "figure", "link", "prices", "steps", "question", "crossings"}
-    return json.dumps(of_all | suite.model_dump(exclude=beside, exclude_defaults=True), sort_keys=True)
+    return json.dumps(of_all | suite.model_dump(include={*MEANING, *WAY}, exclude_defaults=True), sort_keys=True)
 
 
 def _links(head: Head) -> dict[str, str]:

@@ -377,8 +377,9 @@ def make_run(
 
     ``outcomes`` maps a cell id to an outcome and reason; ``suites`` are entries with their paths and cipher.
     ``prices`` go to the suites of Figure 7, ``costs`` stand in for those of single paths, ``driver`` is what was
-    found for a cipher; ``rounds``: over how many boots blocks are spread. The kernel is a fact of the sender: give it
-    in ``extra_facts``. ``parts`` are further suites with cells and samples of their own kind: kernel cryptography,
+    found for a cipher; ``rounds``: over how many boots the blocks of a suite are spread. No two suites share one, as
+    those of two stages do not: blocks of one number are of several. The kernel is a fact of the sender: give it in
+    ``extra_facts``. ``parts`` are further suites with cells and samples of their own kind: kernel cryptography,
     small files. ``paths``: how they are called; a record without is an older one.
     """
     rng = random.Random(seed)
@@ -404,8 +405,10 @@ def make_run(
                 samples.append(makers[cell.id](cell, block, rng))
                 continue
             samples += [_sample(cell, block, index, rng, {**COSTS, **(costs or {})}) for index in range(per_block)]
+    suites_in_order = list(dict.fromkeys(cell.suite for cell in cells))
+    first_rounds = {cell.id: suites_in_order.index(cell.suite) * rounds for cell in cells}
     for one in samples:
-        one.round = max(0, one.block - 1) * rounds // blocks
+        one.round = first_rounds[one.cell] + max(0, one.block - 1) * rounds // blocks
     for cell in cells:
         if cell.id in outcomes:
             cell.outcome, cell.reason = outcomes[cell.id]  # type: ignore[assignment]

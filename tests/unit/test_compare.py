@@ -111,6 +111,25 @@ class TestChanges:
         assert all(row.change == 1 for row in found.rows)
         assert not {row.word for row in found.rows} & {"worse", "better"}
 
+    def test_noise_is_never_less_than_what_the_clocks_steps_make(self, tmp_path: Path) -> None:
+        """Twelve steps in every block of one run, thirteen in the other: nothing varies, but it may be the clock."""
+
+        def coarse(results: Path, seed: int, ticks: int) -> Path:
+            path = run(results, seed)
+            lines = [json.loads(line) for line in (path / "samples.jsonl").read_text().splitlines()]
+            for line in lines:
+                mine = ticks if "/so-crypt/" in line["cell"] else 12
+                line["sender"] |= {"cpu_seconds": mine * 0.01, "cpu_resolution_seconds": 0.01}
+            (path / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+            return path
+
+        found = compared(coarse(tmp_path, 1, 12), coarse(tmp_path, 2, 13))
+        rows = [r for r in found.rows if "/so-crypt/" in r.candidate and r.metric == "cpu_seconds_per_gb"]
+        assert rows
+        for row in rows:
+            assert row.change == pytest.approx(12 / 13) and row.low and row.high and row.p
+            assert row.low < 0.99 * 12 / 13 and row.high > 1.01 * 12 / 13
+
     def test_few_blocks_tell_nothing(self, tmp_path: Path) -> None:
         found = compared(run(tmp_path, 1, blocks=2, rounds=2), run(tmp_path, 2, blocks=2, rounds=2, costs=SLOWER))
         assert found.rows and all(row.change is None and row.word == "cannot tell" for row in found.rows)
@@ -201,13 +220,14 @@ class TestFairness:
         a, b = run(tmp_path, 1), run(tmp_path, 2, driver="cbc-{}-card", status="interrupted", reason="Ctrl-C")
         content = json.loads((b / "run.json").read_text())
         content["profile"]["sha256"] = "1" * 64
-        content["suites"][0]["link_rate_bits_per_second"] = 10**8
+        content["suites"][0] |= {"link_rate_bits_per_second": 10**8, "integrity": "sha256"}
         content["suites"][1]["link"]["goodput_bits_per_second"] *= 0.9
         edit(b, **content)
         found = self.weights(a, b)
-        expected = ["profile's content (SHA-256)", "suite large-files: link rate", "suite schemes: goodput of the link",
-                    "status", "schemes/so-crypt/3des/any/10MB: driver found"]  # fmt: skip
-        assert [found[name] for name in expected] == ["warn"] * 5
+        expected = ["profile's content (SHA-256)", "suite large-files: link rate",
+                    "suite large-files: hash of the HMAC", "suite schemes: goodput of the link", "status",
+                    "schemes/so-crypt/3des/any/10MB: driver found"]  # fmt: skip
+        assert [found[name] for name in expected] == ["warn"] * 6
         assert "refuse" not in found.values()
 
     def test_what_did_not_measure_the_same_is_refused(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -295,10 +315,10 @@ class TestPage:
 
     def test_extreme_ratios_have_words(self, tmp_path: Path) -> None:
         a, b = run(tmp_path, 1, blocks=4, rounds=4), run(tmp_path, 2, blocks=4, rounds=4)
-        for path, seconds in ((a, 1e-300), (b, 1e300)):
+        for path, mine, others in ((a, 1.0, 1e300), (b, 1e300, 1.0)):
             lines = [json.loads(line) for line in (path / "samples.jsonl").read_text().splitlines()]
             for line in lines:
-                line["seconds"] = seconds if "so-crypt/" in line["cell"] else 1.0
+                line["seconds"] = mine if "so-crypt/" in line["cell"] else others
             (path / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         found = compared(a, b)
         assert found.status == 1

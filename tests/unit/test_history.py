@@ -25,8 +25,8 @@ import reports
 from harness import record, records
 from harness.record import Head
 from harness.records import Writer
-from harness.samples import Essence, Sample
-from harness.verdicts import judging
+from harness.samples import Sample, Timed
+from harness.verdicts import judging, stats
 from hosts.errors import Refusal
 from reports import parallel, table
 from reports.__main__ import main
@@ -35,7 +35,7 @@ from reports.nights.history import Cells, Measured, Night, Ratio, Ratios
 from reports.site import build as site
 from reports.site import pages, trend
 from simulations import nights as maker
-from tests.support import record_maker
+from tests.support import real, record_maker
 from tests.support.pages import HOSTILE, edit
 from tests.support.record_maker import MB, make_run
 from tests.unit.test_record import head
@@ -233,16 +233,42 @@ class TestAlarms:
         assert nightly.report(moved, ()).status == nightly.UNCHANGED
         assert [len(one.values) for one in series.groups(moved)[0].series] == [10] * 4
 
-    def test_what_prices_are_called_begins_no_new_series(self) -> None:
-        """Records say it since paths say their words: older ones of the same series do not."""
-        older = record.SuiteEntry(name="s", figure=7, link_rate_bits_per_second=None, baseline="afalg-copy")
-        newer = older.model_copy(update={"prices": {"read_call_ns": 1.0}, "steps": {"read": "read a page"}})
-        assert history._terms(newer, None, None) == history._terms(older, None, None)
-        assert history._terms(newer.model_copy(update={"tls": "1.3"}), None, None) != history._terms(older, None, None)
-        assert history._terms(older, "two-level-1", None) != history._terms(older, None, None), "other intervals"
-        assert history._terms(older, None, "stream-1") != history._terms(older, None, None), "another way of receiving"
-        crypto = older.model_copy(update={"question": "kernel-crypto"})
+    def test_what_a_suite_measured_begins_no_new_series(self, tmp_path: Path) -> None:
+        """Nor does what records say since paths say their steps: older ones do not."""
+
+        def measured(run: record.Run) -> None:
+            for entry in run.head.suites:
+                entry.prices_by_round = [
+                    {name: 1.01 * ns for name, ns in some.items()} for some in entry.prices_by_round
+                ]
+                entry.prices = {name: 1.01 * ns for name, ns in entry.prices.items()}
+                entry.rehearsals = [one.model_copy(update={"seconds": 1.01 * one.seconds}) for one in entry.rehearsals]
+                entry.transfer_share = {size: 0.99 * share for size, share in entry.transfer_share.items()}
+                entry.steps, entry.taken, entry.ciphering = {}, {}, []
+
+        paths = [real.written(tmp_path, real.night(n), *([measured] if n == 2 else [])) for n in (1, 2)]
+        nights = [night_of(path) for path in paths]
+        (group,) = series.groups(nights)
+        assert group.series and {one.places for one in group.series} == {(0, 1)}
+
+    def test_what_a_suite_asks_begins_a_new_series(self) -> None:
+        one = record.SuiteEntry(name="s", figure=7, link_rate_bits_per_second=None, baseline="afalg-copy")
+        for more in (
+            {"tls": "1.3"},
+            {"integrity": "sha256"},
+            {"conditions": "20 ms"},
+            {"link_rate_bits_per_second": 9},
+        ):
+            assert history._terms(one.model_copy(update=more), None, None) != history._terms(one, None, None)
+        assert history._terms(one, "two-level-1", None) != history._terms(one, None, None), "other intervals"
+        assert history._terms(one, None, "stream-1") != history._terms(one, None, None), "another way of receiving"
+        crypto = one.model_copy(update={"question": "kernel-crypto"})
         assert history._terms(crypto, None, "stream-1") == history._terms(crypto, None, None), "nothing is received"
+
+    def test_of_each_field_of_a_suite_it_is_said_whether_another_begins_a_new_series(self) -> None:
+        told = {"name", "figure", "question", "prices", "prices_by_round", "rehearsals", "steps", "taken", "ciphering"}
+        measured = {"link", "crossings", "transfer_share"}
+        assert {*history.MEANING, *history.WAY} == record.SuiteEntry.model_fields.keys() - told - measured
 
     def test_what_changed_between_the_runs_is_named(self) -> None:
         nights = made_up(np.random.default_rng(8), 40, change_at=35, factor=1 / 1.08)
@@ -527,19 +553,21 @@ class TestIndex:
 
 class TestTable:
     def test_means_are_those_of_the_verdicts(self, tmp_path: Path) -> None:
-        for number, rounds in enumerate((1, 3), 1):
-            run = records.read(make_run(tmp_path, seed=number, blocks=6, rounds=rounds))
-            numbers = table.table(table.columns(run.path.name, run.head, run.samples))
-            night = night_of(run.path)
-            shown = ratios_of(night)
+        made = [make_run(tmp_path, seed=number, blocks=6, rounds=rounds) for number, rounds in enumerate((1, 3), 1)]
+        for path in (*made, real.DATA):
+            run = records.read(path)
+            numbers, shown = table.table(table.columns(path.name, run.head, run.samples)), ratios_of(night_of(path))
             told = [v for v in run.head.verdicts if v.ratio]
             assert len(told) == len(shown) > 0
-            for v in told:
-                found, kept = numbers.mean(v.baseline, v.candidate, v.metric), shown[v.baseline, v.candidate, v.metric]
-                assert found is not None
-                assert (found.blocks, found.rounds) == (kept.blocks, v.rounds) == (v.blocks, rounds)
-                assert found.mean == pytest.approx(math.log(v.ratio or 0.0))
-                assert (kept.log_ratio, kept.error) == pytest.approx((found.mean, found.error), rel=1e-6)
+            for v, pairs in zip(told, judging.all_pairs(told, run.samples), strict=True):
+                alone = judging.series(pairs.values(), v.metric)
+                mine, expected = numbers.series(v.baseline, v.candidate, v.metric), stats.mean(alone)
+                assert (len(mine.logs), expected.rounds) == (v.blocks, v.rounds)
+                assert mine.logs == pytest.approx(alone.logs) and mine.rounds == alone.rounds
+                assert 0 < mine.grain == pytest.approx(alone.grain)
+                kept = shown[v.baseline, v.candidate, v.metric]
+                assert math.exp(kept.log_ratio) == pytest.approx(v.ratio, rel=1e-5) and kept.blocks == v.blocks
+                assert (kept.log_ratio, kept.error) == pytest.approx((expected.mean, expected.error), rel=1e-6)
 
     def test_what_is_missing_stays_missing(self) -> None:
         def one(cell: str, block: int, **more: Any) -> Sample:
@@ -638,13 +666,13 @@ Damage = Callable[[Path], None]
 def _seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The runs whose samples are read from now on."""
     read: list[str] = []
-    reader = records.essences
+    reader = records.timed
 
-    def seen(path: Path) -> tuple[list[Essence], list[str]]:
+    def seen(path: Path) -> tuple[list[Timed], list[str]]:
         read.append(path.name)
         return reader(path)
 
-    monkeypatch.setattr(records, "essences", seen)
+    monkeypatch.setattr(records, "timed", seen)
     return read
 
 

@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 import pytest
 
 from harness import record, records
+from harness.cli import summary
 from harness.samples import Sample
 from harness.verdicts.linefit import Estimate
 from reports import frame
@@ -21,7 +22,7 @@ from reports.drawing.tables import Table
 from reports.findings import headline, kernel_crypto
 from reports.findings.kernel_crypto import KernelCrypto
 from reports.site import pages
-from tests.support import record_maker
+from tests.support import real, record_maker
 from tests.support.pages import HOSTILE, page_data
 from tests.support.record_maker import kernel_crypto_part, make_run, suite
 
@@ -52,6 +53,18 @@ class TestCurves:
                 assert curve.model.byte_seconds.mean * 1e9 == pytest.approx(byte, rel=0.1)
                 assert curve.model.blocks == 6 and curve.model.sizes == 8
 
+    def test_a_line_is_of_one_boot(self) -> None:
+        """The suite's first size is warmed up in every round: its blocks have other numbers than the second's."""
+        run = records.read(real.DATA)
+        (curve,) = (c for c in crypto(run)[0].curves if (c.cipher, c.path) == ("null", "raw-encrypt"))
+        boots = {sample.seconds: sample.round for part in run.counted().values() for sample in part.values()}
+        assert curve.blocks.keys() == curve.lines.keys() == {(5, 0), (5, 1), (6, 0)}
+        for (boot, _), times in curve.blocks.items():
+            assert times.keys() == {64, 8192}
+            assert {boots[seconds] for seconds in times.values()} == {boot}
+        (told,) = (line for line in summary.lines(run.head, run.samples) if line.startswith("  null raw-encrypt by "))
+        assert curve.model and f"{curve.model.call_seconds.mean * 1e6:.1f} µs a call" in told
+
     def test_the_papers_two_points(self) -> None:
         line = kernel_crypto.paper_line()
         assert line.call_seconds * 1e6 == pytest.approx(6.7, abs=0.05)
@@ -69,7 +82,7 @@ class TestCurves:
         )
         found = crypto(run)[0]
         curve = next(c for c in found.curves if (c.cipher, c.path, c.driver) == ("aes128cbc", "raw-encrypt", "any"))
-        assert 16384 not in curve.blocks[1] and 0 not in curve.blocks, "block 0 is the warm-up"
+        assert 16384 not in curve.blocks[0, 0] and len(curve.blocks) == 6, "the seventh is the warm-up"
         assert [point.depth for point in curve.points if point.buffer == 65536] == [1, 4, 16]
         assert [point.buffer for point in curve.single].count(65536) == 1
         assert found.unmeasured() == [("AES-128-CBC, raw-encrypt, any: 16 KiB", "invalid", "not the driver asked for")]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.verdicts import linefit
-from harness.verdicts.linefit import Line
+from harness.verdicts.linefit import Block, Line
 
 SIZES = (16, 64, 256, 1024, 8192, 65536)
 calls = st.floats(1e-8, 1e-3)
@@ -72,15 +72,16 @@ class TestFit:
             linefit.fit(at, seconds)
 
 
-def blocks(line: Line, count: int, noise: float = 0.0, seed: int = 1) -> dict[int, dict[float, float]]:
+def blocks(line: Line, count: int, noise: float = 0.0, seed: int = 1) -> dict[Block, dict[float, float]]:
     """Times of a line in several blocks, each a little off as a whole."""
     rng = random.Random(seed)
-    return {b: {n: line.seconds(n) * f for n in SIZES} for b in range(count) for f in [math.exp(rng.gauss(0, noise))]}
+    factors = [math.exp(rng.gauss(0, noise)) for _ in range(count)]
+    return {(0, place): {n: line.seconds(n) * factor for n in SIZES} for place, factor in enumerate(factors)}
 
 
 class TestModel:
     def test_intervals_are_over_blocks(self) -> None:
-        found = linefit.model({1: {10: 2.0, 20: 3.0}, 2: {10: 3.0, 20: 5.0}, 3: {10: 4.0, 20: 7.0}})
+        found = linefit.model({(0, 1): {10: 2.0, 20: 3.0}, (0, 2): {10: 3.0, 20: 5.0}, (0, 3): {10: 4.0, 20: 7.0}})
         assert found is not None
         assert found.call_seconds.mean == pytest.approx(1.0)
         assert found.byte_seconds.mean == pytest.approx(0.2)
@@ -102,33 +103,41 @@ class TestModel:
             assert one.low is not None and one.high is not None
             assert 0 <= one.low <= one.mean * (1 + 1e-9) <= one.high * (1 + 1e-8)
 
+    def test_blocks_of_one_boot_are_no_more_than_one_number(self) -> None:
+        costs = {(boot, place): call for boot, call in enumerate((1e-6, 2e-6, 3e-6)) for place in range(9)}
+        found = linefit.estimate(costs)
+        assert found.mean == pytest.approx(2e-6)
+        assert found.high == pytest.approx(2e-6 + 4.3027e-6 / math.sqrt(3), rel=1e-4), "of three numbers"
+        two = linefit.estimate({block: call for block, call in costs.items() if block[0] < 2})
+        assert two.mean == pytest.approx(1.5e-6) and two.low is None and two.high is None, "two boots tell no error"
+
     def test_a_curve_is_no_line(self) -> None:
         straight = linefit.model(blocks(Line(1e-6, 1e-8), 4, 0.02))
-        bent = linefit.model({b: {n: 1e-6 + 1e-9 * n + 4e-7 * math.sqrt(n) for n in SIZES} for b in range(4)})
+        bent = linefit.model({(0, b): {n: 1e-6 + 1e-9 * n + 4e-7 * math.sqrt(n) for n in SIZES} for b in range(4)})
         assert straight and straight.describes and straight.residual is not None and straight.residual < 1e-6
         assert bent and bent.describes is False and bent.residual is not None and bent.residual > 0.2
 
     def test_bytes_for_nothing_have_no_asymptote(self) -> None:
-        found = linefit.model({1: {16: 2e-6, 1024: 2e-6, 65536: 1.9e-6}})
+        found = linefit.model({(0, 1): {16: 2e-6, 1024: 2e-6, 65536: 1.9e-6}})
         assert found and found.byte_seconds.mean == 0 and found.bits_per_second is None
 
     def test_too_little_to_say(self) -> None:
         assert linefit.model({}) is None
-        assert linefit.model({1: {16: 1e-6}, 2: {}}) is None
-        one = linefit.model({1: {16: 1e-6, 32: 1.5e-6}, 2: {16: 1e-6}})
+        assert linefit.model({(0, 1): {16: 1e-6}, (0, 2): {}}) is None
+        one = linefit.model({(0, 1): {16: 1e-6, 32: 1.5e-6}, (0, 2): {16: 1e-6}})
         assert one and one.blocks == 1 and one.call_seconds.low is None
 
 
-def lines(*some: tuple[float, float]) -> dict[int, Line]:
-    return {block: Line(call, byte) for block, (call, byte) in enumerate(some)}
+def lines(*some: tuple[float, float]) -> dict[Block, Line]:
+    return {(0, place): Line(call, byte) for place, (call, byte) in enumerate(some)}
 
 
 class TestCrossover:
     @given(calls, bytes_, calls, bytes_, st.integers(1, 8))
     def test_both_cost_the_same_there(self, a: float, b: float, c: float, d: float, count: int) -> None:
         first, second = Line(a, b), Line(c, d)
-        found = linefit.crossover(dict.fromkeys(range(count), first), dict.fromkeys(range(count), second))
-        back = linefit.crossover(dict.fromkeys(range(count), second), dict.fromkeys(range(count), first))
+        found = linefit.crossover(lines(*[(a, b)] * count), lines(*[(c, d)] * count))
+        back = linefit.crossover(lines(*[(c, d)] * count), lines(*[(a, b)] * count))
         assert (found is None) == (back is None)
         if found is None or back is None:
             assert all((first.seconds(n) < second.seconds(n)) == (a + b < c + d) for n in (2, 1024, 1 << 39)) or (
@@ -160,7 +169,7 @@ class TestCrossover:
     def test_never(self) -> None:
         assert linefit.crossover(lines((1e-6, 1e-9)), lines((2e-6, 2e-9))) is None
         assert linefit.crossover(lines((1e-6, 1e-9)), lines((1e-6, 1e-9))) is None
-        assert linefit.crossover({1: Line(1e-6, 2e-9)}, {2: Line(2e-6, 1e-9)}) is None, "no block in common"
+        assert linefit.crossover({(0, 1): Line(1e-6, 2e-9)}, {(0, 2): Line(2e-6, 1e-9)}) is None, "no block in common"
 
     def test_no_interval_where_a_block_does_not_cross(self) -> None:
         found = linefit.crossover(lines((1, 2), (1, 2), (1, 2)), lines((9, 1), (9, 1), (9, 2.1)))
