@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hosts import disks, energy, kernel_config, offloads, quiet
+from hosts.capabilities import SYS_MODULE, holds
 from hosts.crypto import accelerators, afalg, proc_crypto, qat
 from hosts.crypto.afalg import AfAlg
 from hosts.crypto.cards import recognise
@@ -113,6 +114,10 @@ class Facts:
     """Kernel modules that its administrator does not let be loaded, and by which words."""
     signed_only: str | None = None
     """Why its kernel takes no module without a signature that it knows; None where it does."""
+    own_kernel: bool = True
+    """Whether it may load modules (CAP_SYS_MODULE). Else others share its kernel, and keep what it loads or sets."""
+    modular: bool = True
+    """Whether its kernel can load modules at all."""
     executable: bool = True
     """Whether programs of ours can be run from the run's directory there."""
     shared: str | None = None
@@ -233,6 +238,8 @@ def gather(host: RemoteHost, role: str) -> Facts:
         card=_card(host, interface),
         disabled=disabled_modules(configured, text["command_line"], text["loaded"], text["builtin"]),
         signed_only=signed_only,
+        own_kernel=holds(text["status"], text["uid_map"], SYS_MODULE),
+        modular=content[paths["loaded"]] is not None,
         executable=host.hello.executable,
         shared=shared(interface, host.hello.management),
         quotas=tuple(map(str, quotas(text["cgroup"]))),

@@ -84,5 +84,12 @@ def _freed(scope: Scope, about: Facts) -> Facts:
     # nothing was loaded where changes are only foreseen
     level = now or ("" if about.af_alg.told else str(about.af_alg.level))
     if level not in ("", str(afalg.FREE)):
+        if not about.own_kernel:
+            raise Refusal(
+                f"the profile asks for AF_ALG without its restriction, but crypto.af_alg_restrict is {level} for all "
+                "who share that host's kernel",
+                host=scope.host.name,
+                next_step="leave af_alg out of the profile, or take hosts or a lab with kernels of their own",
+            )
         scope.apply(changes.setting(f"crypto.af_alg_restrict {afalg.FREE}", RESTRICT, str(afalg.FREE)))
     return replace(about, af_alg=about.af_alg.lifted())

@@ -67,8 +67,9 @@ def make(bench: Bench, conditions: Conditions, rate: int | None) -> None:
 
     Raises Refusal where a host cannot, or something of somebody else is in its place; HostLost.
     """
-    queued = conditions.rtt_seconds or conditions.loss
-    if queued and (why := requirements.no_programs(("ip", "tc"), bench.facts, bench.receiver_facts)):
+    queued, both = conditions.rtt_seconds or conditions.loss, (bench.facts, bench.receiver_facts)
+    lacking = requirements.no_programs(("ip", "tc"), *both), requirements.unasked(MODULES, *both)
+    if queued and (why := requirements.together(*lacking)):
         raise Refusal(f"the way cannot be made {conditions}: {why}")
 
     def made(scope: Scope, _host: RemoteHost) -> None:

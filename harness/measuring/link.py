@@ -25,6 +25,7 @@ LONG_SECONDS = 2.0
 PAUSES = (0.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds before each try: something else may be using the machines for a while. A link that is slow for longer is
 called wrong."""
+NETEM = "sch_netem"
 SHORT, LONG = 10**6, 3 * 10**7
 BRIEFLY = 3, 1
 """Transfers, short and long, of a link that was measured in an earlier round: the first one after a boot is slow."""
@@ -37,9 +38,10 @@ def shape(bench: Bench, rate: int) -> None:
     """Put ``rate`` (bit/s) on the sending side of both hosts' data interfaces.
 
     netem's rate is right for one file of 1 MB too; a token bucket lets a short file through at full speed.
-    Refused where somebody else's queueing discipline is in place, or a host has no tc.
+    Refused where somebody else's queueing discipline is in place, or a host has no tc, or may not load sch_netem.
     """
-    if why := requirements.no_programs(("tc",), bench.facts, bench.receiver_facts):
+    both = bench.facts, bench.receiver_facts
+    if why := requirements.together(requirements.no_programs(("tc",), *both), requirements.unasked((NETEM,), *both)):
         raise Refusal(f"the link cannot be put to its rate: {why}")
     with ThreadPoolExecutor(2) as pool:
         shaped = [pool.submit(_shape, scope, rate) for scope in (bench.on_sender, bench.on_receiver)]
@@ -49,7 +51,7 @@ def shape(bench: Bench, rate: int) -> None:
 
 def _shape(scope: Scope, rate: int) -> None:
     interface = scope.host.host.data_interface
-    load(scope.host, scope, "sch_netem")
+    load(scope.host, scope, NETEM)
     scope.apply(
         changes.command(
             f"rate of {interface}",

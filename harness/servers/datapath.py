@@ -168,8 +168,12 @@ def serve(
 def load_alg(bench: Bench, cipher: Cipher | None) -> None:
     """AF_ALG and a cipher on the sender, as journalled changes: the kernel would else load them by itself.
 
-    Both kinds of AF_ALG, because a name is tried as one, then as the other; not what is not to be loaded there.
+    Both kinds of AF_ALG, because a name is tried as one, then as the other; not what is not to be loaded there. Raises
+    Refusal where it would do so all the same.
     """
+    needed = (f"algif_{cipher.kind}", *cipher.kernel_modules) if cipher else ("algif_skcipher",)
+    if why := requirements.unasked(needed, bench.facts):
+        raise Refusal(f"AF_ALG is not asked: {why}")
     modules = cipher.modules if cipher else ()
     kinds = [name for name in ("algif_skcipher", "algif_aead") if name not in bench.facts.af_alg.blacklisted]
     load(bench.sender, bench.on_sender, *kinds, *modules)

@@ -7,7 +7,8 @@ from harness.api.parameters import Parameters
 from harness.api.prices import Asked, PriceSource, price_of
 from harness.api.steps import Price
 from harness.ciphers.interfaces import DEVCRYPTO, INTERFACES
-from harness.servers import ours
+from harness.servers import ours, requirements
+from hosts.errors import Refusal
 from hosts.onhost.agent.values import Costs, CryptoInterface
 from hosts.roles import Role
 
@@ -47,7 +48,10 @@ def kernel_hash(bench: Bench, role: Role, parameters: Parameters, syscall: Price
     host, scope = (bench.sender, bench.on_sender) if role == "sender" else (bench.receiver, bench.on_receiver)
     interface = _through(bench, role)
     own = ("algif_hash",) if interface == "AF_ALG" else ()
-    load(host, scope, *own, "hmac", HASHES[parameters.integrity])
+    modules = (*own, "hmac", HASHES[parameters.integrity])
+    if why := requirements.unasked(modules, bench.facts if role == "sender" else bench.receiver_facts):
+        raise Refusal(f"the HMAC is not timed: {why}")
+    load(host, scope, *modules)
     for module in INTERFACES[interface].builds:
         ours.insert(bench, module, role)
     told = host.agent.hash_cost(f"hmac({parameters.integrity})", HASH_SECONDS, interface)

@@ -18,7 +18,7 @@ from harness.api.parameters import Parameters
 from harness.api.path import Deployed, Observed, Witness
 from harness.ciphers.drivers import esp_algorithm
 from harness.ciphers.table import AUTH_ICV_BITS, AUTH_KEY_BYTES
-from harness.servers import cards, nginx, nic, request_log, requirements
+from harness.servers import cards, esp, nginx, nic, request_log, requirements
 from hosts.errors import Refusal
 from hosts.facts import Facts
 from hosts.onhost.agent import xfrm
@@ -30,7 +30,8 @@ from hosts.remote.host import RemoteHost
 from hosts.roles import Role
 
 # ESP draws its IVs from the kernel's default random generator, which is never let go once it was woken
-RANDOM = ("hmac", "sha512_generic", "sha3_generic", "jitterentropy_rng", "drbg")
+DRAWN_BY = ("hmac", "sha512_generic", "jitterentropy_rng", "drbg")
+RANDOM = (*DRAWN_BY, "sha3_generic")  # which newer kernels' jitterentropy_rng takes
 MODULES = (
     "xfrm_user",
     "authenc",
@@ -184,7 +185,18 @@ def unsupported(parameters: Parameters, sender: Facts, receiver: Facts) -> str |
     kept = f"{'; '.join(shared)}: its policies are left alone (docs/hosts.md)" if shared else None
     unproven = cards.unproven(parameters.driver, sender) if steering else None
     refused = requirements.not_approved(parameters, sender, receiver)
-    return requirements.together(missing, kept, refused) or unproven
+    unasked = requirements.unasked(_asked_for(parameters), sender, receiver)
+    return requirements.together(missing, kept, refused, unasked) or unproven
+
+
+def _asked_for(parameters: Parameters) -> tuple[str, ...]:
+    """The modules that the kernel loads for a first SA where they are not there."""
+    cipher = parameters.cipher
+    if cipher is None:
+        return ()
+    beside = () if cipher.aead else ("authenc", "hmac", esp.HASHES[parameters.integrity])
+    drawn = ("seqiv" if cipher.aead else "echainiv", *DRAWN_BY) if cipher.iv_bytes else ()
+    return tuple(dict.fromkeys((*cipher.kernel_modules, *beside, *drawn)))
 
 
 def unsupported_by_card(parameters: Parameters, sender: Facts, receiver: Facts) -> str | None:
@@ -212,6 +224,8 @@ def make_ready(bench: Bench, parameters: Parameters, offload: Kind | None = None
     cipher, version = parameters.cipher, bench.address.version
     if cipher is None:
         raise Refusal("ESP needs a cipher")
+    if why := requirements.unasked(_asked_for(parameters), bench.facts, bench.receiver_facts):
+        raise Refusal(why)  # a rehearsal's null cipher, of which no path was asked
 
     def loaded(scope: Scope, host: RemoteHost) -> None:
         load(host, scope, *RANDOM, sticky=True)

@@ -33,7 +33,8 @@ def unsupported(parameters: Parameters, sender: Facts, receiver: Facts) -> str |
     unproven = cards.unproven(parameters.driver, sender) if steering else None
     refused = requirements.not_approved(parameters, sender)
     suites = requirements.one_cipher_suite(parameters, receiver)
-    return requirements.together(nginx.without_ktls(sender), missing, suites, refused, unproven)
+    unasked = requirements.unasked(parameters.cipher.kernel_modules if parameters.cipher else (), sender)
+    return requirements.together(nginx.without_ktls(sender), missing, suites, refused, unasked, unproven)
 
 
 def in_software(parameters: Parameters, sender: Facts, receiver: Facts) -> str | None:

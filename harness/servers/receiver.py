@@ -98,7 +98,8 @@ def no_receiving_kernel(parameters: Parameters, sender: Facts, receiver: Facts) 
         )
     elif "KTLS" in receiver.openssl_disabled:
         older = f"the receiver's {version} is built without kernel TLS"
-    return requirements.together(lacking, older, requirements.not_approved(parameters, receiver))
+    unasked = requirements.unasked(parameters.cipher.kernel_modules if parameters.cipher else (), receiver)
+    return requirements.together(lacking, older, requirements.not_approved(parameters, receiver), unasked)
 
 
 def _version(said: str) -> tuple[int, ...]:

@@ -91,6 +91,21 @@ def missing(
     return "; ".join(reasons) or None
 
 
+def unasked(modules: tuple[str, ...], *hosts: Facts) -> str | None:
+    """Which of these modules kernels would load by themselves for hosts that may load none; None where they would not.
+
+    They would stay: nobody there could unload them.
+    """
+    return together(
+        *(
+            f"the {facts.role} may load no kernel module, and the kernel that it shares would load {', '.join(names)} "
+            "by itself and keep them (load them before, where that kernel's modules are)"
+            for facts in hosts
+            if facts.modular and not facts.own_kernel and (names := facts.lacking(modules))
+        )
+    )
+
+
 def no_algorithm(facts: Facts, kind: str, name: str) -> str | None:
     """Why AF_ALG gives no algorithm, or driver, of this name there; None where it does as far as is known.
 

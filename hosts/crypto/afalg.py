@@ -10,15 +10,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from hosts.capabilities import NET_ADMIN, SYS_ADMIN, holds
 from hosts.onhost.agent.afalg import FIPS
 
 STATUS, NAMESPACE = "/proc/self/status", "/proc/self/uid_map"
 FREE, LISTED, OFF = 0, 1, 2
 SINCE = (7, 3)
 """From this kernel on AF_ALG is restricted to lists unless somebody says otherwise; others took that over from it."""
-CAP_NET_ADMIN, CAP_SYS_ADMIN = 12, 21
-FIRST_NAMESPACE = "0 0 4294967295"
-"""Of uid_map: this process is in the first user namespace (user_namespaces(7))."""
 MODULES = ("af_alg", "algif_skcipher", "algif_aead", "algif_hash")
 
 ANYBODY: dict[str, frozenset[str]] = {
@@ -118,18 +116,7 @@ def seen(
     return AfAlg(
         level=level,
         told=told,
-        privileged=_privileged(status, uid_map),
+        privileged=holds(status, uid_map, NET_ADMIN, SYS_ADMIN),
         fips=fips.strip() == "1",
         blacklisted=frozenset(names & set(MODULES) - there),
     )
-
-
-def _privileged(status: str, uid_map: str) -> bool:
-    """Whether a process has one of the two capabilities where they count (proc_pid_status(5), CapEff).
-
-    A kernel without user namespaces has no uid_map, and everybody is in the first.
-    """
-    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
-    held = int(found[1], 16) if found else 0
-    first = " ".join(uid_map.split()) in ("", FIRST_NAMESPACE)
-    return first and bool(held >> CAP_NET_ADMIN & 1 or held >> CAP_SYS_ADMIN & 1)

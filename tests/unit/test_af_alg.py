@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from harness.api.parameters import Parameters
 from harness.ciphers.interfaces import AF_ALG
 from harness.ciphers.table import CIPHERS
+from harness.measuring import asked as profiles
 from harness.servers import datapath, interfaces, requirements, so_crypt
-from hosts import kernel_config
+from hosts import capabilities, kernel_config
 from hosts.crypto import afalg
 from hosts.crypto.afalg import AfAlg
+from hosts.errors import Refusal
 from hosts.facts import Facts
 from hosts.onhost.agent import afalg as asked
 from hosts.onhost.agent import files
+from hosts.onhost.agent.afalg import RESTRICT
+from hosts.onhost.agent.values import Change
+from hosts.remote.changes import Scope
 from tests.support.made import programs_of_today
 
 ROOT = "Name:\tpython3\nUid:\t0\t0\t0\t0\nCapInh:\t0000000000000000\nCapEff:\t000001ffffffffff\nSeccomp:\t0\n"
 """/proc/self/status of root, shortened."""
 USER = ROOT.replace("000001ffffffffff", "0000000000000000")
 NET_ADMIN = ROOT.replace("000001ffffffffff", "0000000000001000")
+NO_MODULES = ROOT.replace("000001ffffffffff", "000001fffffeffff")
+"""A host of namespaces: all but CAP_SYS_MODULE."""
 FIRST = "         0          0 4294967295\n"
 """/proc/self/uid_map in the first user namespace."""
 LATER = "         0       1000          1\n"
@@ -147,6 +154,47 @@ def test_a_path_gives_the_true_reason_before_anything_is_deployed() -> None:
     assert so_crypt.unsupported(Parameters(CIPHERS["null"]), restricted, receiver) is None, "it asks nobody's list"
     freed = replace(restricted, af_alg=restricted.af_alg.lifted())
     assert datapath.unsupported_alg(Parameters(CIPHERS["null"]), freed, receiver) is None
+
+
+class Restricted:
+    """A host whose kernel has AF_ALG loaded and restricted."""
+
+    name, data_interface = "sender", "eth1"
+
+    def __init__(self, level: str) -> None:
+        self.level, self.host = level, self
+        self.applied: list[Change] = []
+
+    def read(self, paths: list[str]) -> dict[str, str | None]:
+        return {path: self.level if path == RESTRICT else "af_alg 32768 1 - Live 0x0\n" for path in paths}
+
+    def apply(self, change: Change) -> None:
+        self.applied.append(change)
+
+
+@pytest.mark.parametrize(("level", "own", "changes"), [("1", True, 1), ("0", True, 0), ("0", False, 0)])
+def test_a_restriction_is_lifted_where_there_is_one(level: str, own: bool, changes: int) -> None:
+    scope = Restricted(level)
+    about = host(af_alg=seen(), own_kernel=own)
+    assert profiles.made(cast(Scope, scope), about, {}, unrestricted=True, near=False).af_alg.level == afalg.FREE
+    assert len(scope.applied) == changes
+
+
+@pytest.mark.parametrize("level", ["1", "2"])
+def test_a_restriction_of_all_who_share_a_kernel_is_left_alone(level: str) -> None:
+    """Of two hosts that are namespaces nobody would be left to put it back after kill -9."""
+    scope = Restricted(level)
+    with pytest.raises(Refusal, match=f"crypto.af_alg_restrict is {level} for all who share that host's kernel"):
+        profiles.made(cast(Scope, scope), host(af_alg=seen(), own_kernel=False), {}, unrestricted=True, near=False)
+    assert scope.applied == []
+
+
+@pytest.mark.parametrize(
+    ("status", "uid_map", "loads"),
+    [(ROOT, FIRST, True), (ROOT, "", True), (ROOT, LATER, False), (USER, FIRST, False), (NO_MODULES, FIRST, False)],
+)
+def test_who_may_load_modules_is_read_where_it_counts(status: str, uid_map: str, loads: bool) -> None:
+    assert capabilities.holds(status, uid_map, capabilities.SYS_MODULE) == loads
 
 
 def test_kernel_crypto_binds_drivers_by_name_which_no_list_has() -> None:

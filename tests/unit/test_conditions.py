@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -133,3 +134,13 @@ def test_a_host_without_the_programs_is_one_clear_sentence(programs: tuple[str, 
 def test_a_link_without_tc_is_one_clear_sentence() -> None:
     with pytest.raises(Refusal, match=r"^the link cannot be put to its rate: the receiver has no tc \("):
         link.shape(cast(Bench, Hosts("ip")), 10**9)
+
+
+@pytest.mark.parametrize("make", [link.shape, lambda bench, rate: conditions.make(bench, FAR, rate)])
+def test_a_kernel_that_hosts_share_loads_no_queue_by_itself(make: Callable[[Bench, int], None]) -> None:
+    """tc would have it load sch_netem, and nobody there could unload it."""
+    hosts = Hosts("ip", "tc")
+    hosts.facts = replace(hosts.facts, own_kernel=False, modules=frozenset(conditions.MODULES))
+    hosts.receiver_facts = replace(hosts.receiver_facts, own_kernel=False)
+    with pytest.raises(Refusal, match=r"the receiver may load no kernel module, .* would load sch_netem"):
+        make(cast(Bench, hosts), 10**9)

@@ -17,11 +17,12 @@ from harness.api import path
 from harness.api.bench import Bench
 from harness.api.parameters import Connection, Parameters
 from harness.api.path import Deployed, Loaded, Observed, Witness
+from harness.api.steps import Price
 from harness.ciphers.table import CIPHERS, Cipher, Integrity, TlsVersion
 from harness.paths import afalg_copy, afalg_splice, http, plain
-from harness.servers import cards, certificates, datapath, devcrypto, ipsec, nginx, ours, request_log, so_crypt
+from harness.servers import cards, certificates, datapath, devcrypto, esp, ipsec, nginx, ours, request_log, so_crypt
 from hosts.crypto.qat import LISTED, Engine
-from hosts.errors import ConfigError, HarnessError
+from hosts.errors import ConfigError, HarnessError, Refusal
 from hosts.facts import PROGRAMS, Facts
 from hosts.onhost.agent import xfrm
 from hosts.onhost.agent.values import AssociationCounter, Change
@@ -118,6 +119,58 @@ def test_a_path_runs_where_all_is_there_and_names_what_is_not(name: str) -> None
         assert said is None or said == f"the sender's kernel 6.12.1 has no module {module}"
     said = str(unsupported(name, receiver=("libcurl",)))
     assert "the receiver has no libcurl (apt-get install libcurl3-gnutls)" in said
+
+
+def of_namespaces(role: str, *without: str, **more: Any) -> Facts:
+    """A host on a kernel that it shares: only what is loaded or built in is there."""
+    about = facts(role)
+    there = about.modules | {"authenc", "hmac", "sha1_generic", "echainiv", "seqiv", *ipsec.RANDOM}
+    return replace(about, modules=there - set(without), own_kernel=False, **more)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "loaded_alone"),
+    [
+        ("ktls", Parameters(GCM, tls="1.3"), ("gcm", "ghash_generic")),
+        ("ktls-write", Parameters(GCM, tls="1.3"), ("ctr",)),
+        ("ipsec", Parameters(TRIPLE), ("cbc", "des_generic", "authenc", "sha1_generic", "echainiv", "drbg")),
+        ("ipsec", Parameters(GCM), ("gcm", "seqiv", "jitterentropy_rng")),
+    ],
+)
+def test_a_kernel_that_a_host_shares_loads_nothing_by_itself(
+    name: str, parameters: Parameters, loaded_alone: tuple[str, ...]
+) -> None:
+    """It would where a path asks for a cipher, and nobody there could unload it. On hosts that load modules themselves
+    the same is a change, which is undone."""
+    path, receiver = PATHS[name], of_namespaces("receiver")
+    assert path.unsupported(parameters, of_namespaces("sender"), receiver) is None
+    for module in loaded_alone:
+        lacking = of_namespaces("sender", module)
+        said = str(path.unsupported(parameters, lacking, receiver))
+        assert said.startswith("the sender may load no kernel module, and the kernel that it shares would load")
+        assert f"would load {module} by itself" in said
+        assert path.unsupported(parameters, replace(lacking, own_kernel=True), receiver) is None
+        assert path.unsupported(parameters, replace(lacking, modular=False), receiver) is None
+        both = str(path.unsupported(parameters, of_namespaces("sender"), of_namespaces("receiver", module)))
+        assert ("the receiver may load no kernel module" in both) == (name == "ipsec")
+
+
+def test_an_aead_asks_for_no_module_of_a_mac() -> None:
+    hosts = [of_namespaces(role, "authenc", "echainiv", "sha1_generic") for role in ROLES]
+    assert PATHS["ipsec"].unsupported(Parameters(GCM), hosts[0], hosts[1]) is None
+
+
+def test_what_is_only_priced_or_rehearsed_makes_no_shared_kernel_load_it_either() -> None:
+    where, host = bench()
+    where.facts = where.receiver_facts = of_namespaces("sender", "algif_skcipher")
+    for asks in (
+        lambda: datapath.load_alg(where, TRIPLE),
+        lambda: ipsec.make_ready(where, Parameters(replace(CIPHERS["null"], kernel_modules=("not_there",)))),
+        lambda: esp.kernel_hash(where, "sender", Parameters(TRIPLE), Price(0.0, 0.0)),
+    ):
+        with pytest.raises(Refusal, match="the sender may load no kernel module"):
+            asks()
+    assert host.applied == []
 
 
 def test_all_that_is_missing_is_told_at_once() -> None:
