@@ -7,7 +7,6 @@ import mmap
 import os
 import random
 import select
-import signal
 import socket
 import struct
 import subprocess
@@ -218,33 +217,6 @@ class Memory(Case):
                 same(bytes(reader.data), expected(AES, sent, PAD_PKCS7), "close under pressure")
             else:
                 self.assertIsInstance(reader.error, ConnectionResetError, reader.error)
-
-    def test_signals_at_the_end(self) -> None:
-        """They do not end the wait for TCP's memory: the stream is whole."""
-        knob = Path("/proc/sys/net/ipv4/tcp_mem")
-        saved, there_is_some = knob.read_text(), threading.Event()
-
-        def give() -> None:
-            there_is_some.set()
-            knob.write_text(saved)
-
-        self.addCleanup(signal.signal, signal.SIGALRM, signal.signal(signal.SIGALRM, lambda *_: None))
-        with encrypted(AES) as (sender, receiver):
-            giver = threading.Timer(0.5, give)
-            try:
-                knob.write_text("1 2 3")
-                sender.setblocking(False)
-                reader = Reader(receiver)
-                sent = sender.send(PLAIN[:100001])
-                giver.start()
-                signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
-                sender.close()
-                self.assertTrue(there_is_some.is_set(), "it did not wait: this tells nothing")
-            finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-                giver.cancel()
-                knob.write_text(saved)
-            same(reader.result(), expected(AES, sent, PAD_PKCS7), "in spite of signals")
 
     def test_no_unloading_in_use(self) -> None:
         with encrypted(AES) as (sender, _receiver):

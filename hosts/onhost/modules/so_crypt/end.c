@@ -30,23 +30,13 @@ static void soc_reset(struct sock *sk, struct soc_ctx *ctx)
 }
 
 /*
- * Let TCP find memory; socket lock held, but not throughout.  A signal does not end this: the
- * stream could not be ended again.
- */
-static void soc_wait_memory(struct sock *sk)
-{
-	release_sock(sk);
-	schedule_timeout_uninterruptible(SOC_RETRY);
-	lock_sock(sk);
-}
-
-/*
  * The end of the stream; both locks held.  A stream that cannot be ended as
  * promised is reset: it must not look complete.
  */
 static void soc_end(struct sock *sk, struct soc_ctx *ctx)
 {
-	int err, left = SOC_PATIENCE;
+	long timeo = SOC_PATIENCE;
+	int err;
 
 	if (!ctx->tfm || ctx->ended || !soc_can_send(sk))
 		return;
@@ -56,13 +46,8 @@ static void soc_end(struct sock *sk, struct soc_ctx *ctx)
 		err = soc_pad(sk, ctx);
 	if (!err)
 		err = soc_flush(sk, ctx, 0, true);
-	while (!err && soc_push(sk, ctx, 0) == -EAGAIN) {
-		if (left <= 0)
-			err = -EAGAIN;
-		else
-			soc_wait_memory(sk);
-		left -= SOC_RETRY;
-	}
+	while (!err && soc_push(sk, ctx, 0) == -EAGAIN)
+		err = sk_stream_wait_memory(sk, &timeo);
 	if ((err || ctx->err) && soc_can_send(sk))
 		soc_reset(sk, ctx);
 }

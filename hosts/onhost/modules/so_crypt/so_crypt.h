@@ -51,9 +51,9 @@
  * The end of the stream, shutdown(SHUT_WR) or close() (which is also what
  * happens to a killed process), encrypts what was held back, and pads.  If that
  * cannot be done (the cipher failed, a page was not to be had, TCP had no memory for
- * two seconds, signals or not) the connection is reset, also under a thread that receives,
- * and the socket's error is ECONNABORTED: a stream that ends in order is whole, as far as
- * this end can tell.
+ * two seconds) the connection is reset, also under a thread that receives, and the
+ * socket's error is ECONNABORTED: a stream that ends in order is whole, as far as this
+ * end can tell.
  * shutdown() during another thread's send() waits until the cipher has answered: what
  * that call has taken goes out, its count is short, and the next one fails with EPIPE.
  * A process killed in that wait has not shut down: the end is left to close().
