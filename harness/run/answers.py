@@ -72,7 +72,7 @@ def answers(
             cipher, driver = ("none", "any") if path.clear else (suite.cipher, suite.driver)
             fewest = min(suite.workers, default=None)
             asked = feasible.parameters(path, suite, supposed, fewest)
-            kept = None if shapes else feasible.as_it_is(suite)
+            kept = feasible.link_kept(suite, shapes)
             reason = kept or feasible.why_not(path, asked, supposed, supposed_there)
             named = tuple(dict.fromkeys([*unbuilt, *unbuilt_there]))
             found.append(Answer(suite.name, name, cipher, driver, reason, named))

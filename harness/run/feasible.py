@@ -40,8 +40,13 @@ def why_not(path: DataPath, asked: Parameters, sender: Facts, receiver: Facts) -
     return _loaded(asked, sender, receiver) if asked.at_once else None
 
 
-def as_it_is(suite: TransferSuite) -> str | None:
-    """Why a suite cannot be had where a testbed wants its link left as it is; None where it can: all but its rate."""
+def link_kept(suite: TransferSuite, may_shape: bool) -> str | None:
+    """Why a suite cannot be had where a testbed wants its link left as it is, or None: its rate alone may be missing.
+
+    ``may_shape``: whether the testbed lets its link be changed.
+    """
+    if may_shape:
+        return None
     far = conditions.asked(suite)
     wanted = [*([str(far)] if far else []), *([steering.WORDS[suite.receive_on]] if suite.receive_on else [])]
     if not wanted:

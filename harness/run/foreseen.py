@@ -115,7 +115,7 @@ def _transfers(
     told: Plan,
 ) -> None:
     """As ``transfers.Transfers`` prepares a round: the link, every path, prices, rehearsals."""
-    if not opened.may_shape and feasible.as_it_is(suite):
+    if feasible.link_kept(suite, opened.may_shape):
         return
     if suite.link_rate is not None and opened.may_shape:
         link.shape(bench, suite.link_rate)

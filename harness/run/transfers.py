@@ -86,10 +86,9 @@ class Transfers:
 
     def why_not(self, opened: OpenTestbed, cell: CellPlan) -> str | None:
         """Why its path cannot do what the suite asks, or the suite cannot be had at all."""
-        if not opened.may_shape and (reason := feasible.as_it_is(self.suite)):
-            return reason
         facts = opened.sender_facts, opened.receiver_facts
-        return feasible.why_not(self.paths[cell.path], self._parameters(opened, cell), *facts)
+        kept = feasible.link_kept(self.suite, opened.may_shape)
+        return kept or feasible.why_not(self.paths[cell.path], self._parameters(opened, cell), *facts)
 
     def prepare(
         self, opened: OpenTestbed, bench: Bench, stack: ExitStack, live: list[CellPlan], spans: Spans

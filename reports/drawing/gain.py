@@ -96,16 +96,16 @@ def _sentences(drawn: Map) -> tuple[str, ...]:
     crossing, byte = words.number(here.crossing, 2), words.number(here.cipher, 2)
     saved, gained = words.number(model.crossings), words.ratio(model.gain(here))
     said = [f"A crossing costs {crossing} ns a byte here, and {cipher} costs {byte} ns."]
-    limit = model.limit(here)
+    limit, apart = model.limit(here), model.apart
     since = f", since the {limit} limits." if limit else "."
-    if abs(math.log(model.apart)) > math.log1p(ALIKE):
+    if abs(math.log(apart)) > math.log1p(ALIKE):
         said.append(f"By these prices alone, the whole change gains × {gained}{since}")
-        said.append(f"The two sides' ciphers alone, were crossings free, make × {words.ratio(model.apart)} of it.")
+        said.append(f"The two sides' ciphers alone, were crossings free, make × {words.ratio(apart)} of it.")
     else:
         said.append(f"By these prices alone, saving {saved} crossings gains × {gained}{since}")
     dearer = model.crossing_for(PAPER_GAINS[0])
     if dearer is None:
-        more = model.apart > PAPER_GAINS[0]
+        more = apart > PAPER_GAINS[0]
         said.append(
             f"{'Any' if more else 'No'} price of a crossing gives {'more than ' * more}× {PAPER_GAINS[0]} here."
         )

@@ -184,10 +184,8 @@ def table(found: Loaded) -> Table:
     for loop in (found.closed, found.open):
         for s, some in sorted(loop.items()):
             for p in some:
-                label, asked = (
-                    panel.series[s].label,
-                    words.size(p.size) + words.over(p.connections, p.rate_share, p.workers),
-                )
+                label = panel.series[s].label
+                asked = words.size(p.size) + words.over(p.connections, p.rate_share, p.workers)
                 doubts += [f"{name} of {label}, {asked}: {why}" for name, why in p.doubts.items()]
                 mean, low, high = map(_known, p.per_second)
                 rows.append(

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -341,6 +341,25 @@ def scheduler(tls: Path) -> Iterator[str]:
         yield one.scheduler_address
 
 
+def once_it_runs(tmp_path: Path, number: int, act: Callable[[], None]) -> Callable[[Night], None]:
+    """What a night is told to: does something once, when the run of this entry (``lab a``) has begun."""
+    done: list[Night] = []
+
+    def told(one: Night) -> None:
+        if not done and one.entries[number].outcome == "running":
+            done.append(one)
+            begun(log(tmp_path, one, "lab", "a"))  # it is claimed, and told, before it begins
+            act()
+
+    return told
+
+
+def ended(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process, and wait until it is gone."""
+    process.kill()
+    process.wait()
+
+
 def scheduling(port: int, tls: Path) -> tuple[subprocess.Popen[bytes], int]:
     """A scheduler's own process, and its port; 0 for any."""
     command = [sys.executable, "-m", "tests.support.fleets", "schedule", str(port), str(tls)]
@@ -402,16 +421,12 @@ def test_a_night_whose_scheduler_was_killed_goes_on_where_it_stopped(
     address = f"tls://127.0.0.1:{port}"
     started = [first, worker(tmp_path / "state", address, tls, 600)]
 
-    def kill_once_it_runs(told: Night) -> None:
-        if told.entries[1].outcome == "running" and first.poll() is None:
-            begun(log(tmp_path, one, "lab", "a"))
-            first.kill()
-            first.wait()
-
     try:
         connect = partial(cluster.remote, address, tls)
         with cluster.connected(connect) as client, pytest.raises(Refusal, match="the scheduler was lost"):
-            Drive(client, one, tmp_path / "results", 120, kill_once_it_runs, connect).run()
+            Drive(
+                client, one, tmp_path / "results", 120, once_it_runs(tmp_path, 1, partial(ended, first)), connect
+            ).run()
         again = nights.read(folder)
         assert outcomes(again) == {"lab b": "complete", "lab a": "running"} and again.finished is None
         started.append(scheduling(port, tls)[0])
@@ -453,15 +468,17 @@ def test_ctrl_c_while_the_scheduler_is_looked_for_leaves_the_night_to_be_gone_on
         clients.append(cluster.remote(address, tls))
         return clients[-1]
 
-    def kill_once_it_runs(told: Night) -> None:
-        if told.entries[0].outcome == "running" and first.poll() is None:
-            begun(log(tmp_path, one, "lab", "a"))
-            first.kill()
-            first.wait()
-
     try:
         with cluster.connected(connect) as client, pytest.raises(KeyboardInterrupt):
-            Drive(client, one, tmp_path / "results", 120, kill_once_it_runs, connect, notes.append).run()
+            Drive(
+                client,
+                one,
+                tmp_path / "results",
+                120,
+                once_it_runs(tmp_path, 0, partial(ended, first)),
+                connect,
+                notes.append,
+            ).run()
     finally:
         working.terminate()
         working.wait(60)
@@ -480,17 +497,16 @@ def test_a_scheduler_that_comes_back_ends_no_night(tmp_path: Path, tls: Path) ->
     notes: list[str] = []
     working = worker(tmp_path / "state", address, tls, 600)
 
-    def restart_once_it_runs(told: Night) -> None:
-        if told.entries[0].outcome == "running" and len(schedulers) == 1:
-            begun(log(tmp_path, one, "lab", "a"))
-            first.kill()
-            first.wait()
-            schedulers.append(scheduling(port, tls)[0])
+    def restart() -> None:
+        ended(first)
+        schedulers.append(scheduling(port, tls)[0])
 
     try:
         connect = partial(cluster.remote, address, tls)
         with cluster.connected(connect) as client:
-            Drive(client, one, tmp_path / "results", 120, restart_once_it_runs, connect, notes.append).run()
+            Drive(
+                client, one, tmp_path / "results", 120, once_it_runs(tmp_path, 0, restart), connect, notes.append
+            ).run()
     finally:
         for process in (working, *schedulers[1:]):
             process.terminate()
@@ -568,15 +584,13 @@ def test_a_killed_worker_s_run_comes_home_interrupted_and_is_done_again(
     one = night(entry("lab", "a"), entry("lab", "b"))
     workers = [worker(tmp_path / "state", scheduler, tls, 600)]
 
-    def kill_once_it_runs(told: Night) -> None:
-        if told.entries[0].outcome == "running" and len(workers) == 1:
-            begun(log(tmp_path, one, "lab", "a"))  # it is claimed, and told, before it begins
-            workers[0].kill()
-            workers.append(worker(tmp_path / "state", scheduler, tls))
+    def replace_it() -> None:
+        workers[0].kill()
+        workers.append(worker(tmp_path / "state", scheduler, tls))
 
     try:
         with cluster.remote(scheduler, tls) as client:
-            Drive(client, one, tmp_path / "results", 120, kill_once_it_runs).run()
+            Drive(client, one, tmp_path / "results", 120, once_it_runs(tmp_path, 0, replace_it)).run()
     finally:
         for process in workers:
             process.terminate()
