@@ -13,7 +13,7 @@ from harness import paths, receiving, records
 from harness.api.parameters import Parameters
 from harness.ciphers.table import CIPHERS
 from harness.cli import closing, summary
-from harness.record import Head, QuestionEntry, Run
+from harness.record import Head, QuestionEntry, Run, Verdict
 from harness.verdicts import answer
 from hosts.lab import kinds
 from tests.support.record_maker import crossings, kernel_crypto_part, load_part, make_run, small_parts
@@ -109,6 +109,21 @@ def test_what_is_undecided_and_what_would_have_been_found_is_said(made: Run) -> 
     text = " ".join(said(made, verdicts=verdicts))
     assert text.count("]?") == 2 and "4.2 % would" in text and "undecided at 100 MB" in text
     assert "would" not in " ".join(said(made)), "where all is decided"
+
+
+def test_cpu_that_was_not_measured_is_not_undecided(made: Run) -> None:
+    def short(verdict: Verdict) -> bool:
+        return verdict.metric == "cpu_seconds_per_gb" and verdict.candidate.endswith("/1MB")
+
+    nothing = {"ratio": None, "ci_low": None, "ci_high": None, "blocks": 0, "verdict": "cannot_tell"}
+    verdicts = [v.model_copy(update=nothing) if short(v) else v for v in made.head.verdicts]
+    lines = said(made, verdicts=verdicts)
+    (row,) = [line for line in lines if line.startswith("sender CPU ")]
+    assert row.startswith("sender CPU 1 MB not measured, 10 MB x")
+    assert "not measured at 1 MB" in lines[0] + lines[1]
+    assert "undecided" not in " ".join(lines) and "?" not in " ".join(lines), "nothing is marked with one"
+    told = summary.lines(made.head.model_copy(update={"verdicts": verdicts}), made.samples)
+    assert "  afalg-copy / so-crypt, schemes 1MB: sender CPU per GB not measured" in told
 
 
 def test_a_prediction_with_an_interval_of_its_own_shows_it(made: Run) -> None:
