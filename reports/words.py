@@ -38,6 +38,8 @@ METRICS = {
     "cpu_seconds_per_gb": "CPU per GB",
     "receiver_cpu_seconds_per_gb": "receiver CPU per GB",
 }
+INTERVAL = "95 % interval over boots or deployments (none of two; over the samples of a single one, which knows no other)"
+"""What is not compared has, in captions."""
 FIGURES = {
     4: "Kernel cryptography by buffer size",
     5: "Large files: plain, TLS, IPsec",

@@ -116,7 +116,11 @@ def _point(cell: Cell, samples: Iterable[Sample]) -> Point | None:
         size=cell.size_bytes or 0,
         rate_share=cell.rate_share,
         workers=cell.workers,
-        per_second=frame.interval(np.array([load.responses_per_second for load in loads]), geometric=True),
+        per_second=frame.interval(
+            np.array([load.responses_per_second for load in loads]),
+            np.array([sample.round for sample in counted]),
+            geometric=True,
+        ),
         latencies=found.seconds,
         doubts=found.doubts,
         longest=max(load.longest_seconds for load in loads),
