@@ -38,7 +38,7 @@ METRICS = {
     "cpu_seconds_per_gb": "CPU per GB",
     "receiver_cpu_seconds_per_gb": "receiver CPU per GB",
 }
-INTERVAL = "95 % interval over boots or deployments (none of two; over the samples of a single one, which knows no other)"
+INTERVAL = "95 % interval over boots or deployments (none of two; of a single one over samples: it knows no other boot)"
 """What is not compared has, in captions."""
 FIGURES = {
     4: "Kernel cryptography by buffer size",
