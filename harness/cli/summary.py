@@ -58,11 +58,13 @@ def _verdict(verdict: Verdict) -> str:
 
 
 def _spread(verdict: Verdict) -> str:
-    """Its blocks, over how many rounds, and how much of its error's variance lies between these."""
+    """Its blocks, over how many rounds, how much of its error's variance lies between these, how many blocks were
+    disturbed."""
     told = f"{verdict.blocks} blocks"
     if (verdict.rounds or 1) > 1:
         told += f" in {verdict.rounds} rounds"
-    return told if verdict.between is None else f"{told}, {verdict.between * 100:.0f} % of the variance between them"
+    told += "" if verdict.between is None else f", {verdict.between * 100:.0f} % of the variance between them"
+    return told if verdict.disturbed is None else f"{told}, {verdict.disturbed} disturbed"
 
 
 def interval(verdict: Verdict) -> str:

@@ -177,12 +177,12 @@ def test_a_lab_s_caveat_is_never_dropped(made: Run, name: str) -> None:
     assert f"Emulated: {follows}" in said(made, testbed=testbed)
 
 
-def test_with_v_a_verdict_tells_its_rounds(made: Run) -> None:
-    verdict = made.head.verdicts[0].model_copy(update={"blocks": 40, "rounds": 10, "between": 0.25})
+def test_with_v_a_verdict_tells_its_rounds_and_disturbed_blocks(made: Run) -> None:
+    verdict = made.head.verdicts[0].model_copy(update={"blocks": 40, "rounds": 10, "between": 0.25, "disturbed": 3})
     head = made.head.model_copy(update={"verdicts": [verdict, made.head.verdicts[1]]})
     one, other = (line for line in summary.lines(head, made.samples) if " / " in line and ": " in line and "[" in line)
-    assert "(40 blocks in 10 rounds, 25 % of the variance between them" in one
-    assert " blocks" in other and "rounds" not in other and "variance" not in other
+    assert "(40 blocks in 10 rounds, 25 % of the variance between them, 3 disturbed" in one
+    assert " blocks" in other and "rounds" not in other and "variance" not in other and "disturbed" not in other
 
 
 odd = st.fixed_dictionaries(
