@@ -40,8 +40,8 @@ class Taking:
 
 @dataclass
 class StageRun:
-    """One stage's run. ``look`` is called at each of the stage's looks, with the number of rounds that are over; it says
-    which cells are known well enough."""
+    """One stage's run. ``look`` is called at each of the stage's looks, with the number of rounds that are over; it
+    says which cells are known well enough."""
 
     stage: Stage
     kinds: Mapping[str, Kind]
