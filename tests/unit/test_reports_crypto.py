@@ -109,7 +109,6 @@ class TestCurves:
         found = [(one.path, other.path) for one, other in kernel_crypto.pairs(crypto(run)[0])]
         assert found == [("raw-encrypt", "openssl-speed"), ("openssl-speed", "raw-encrypt")], "the same driver twice"
 
-
     def test_no_driver_is_the_cheaper_than_itself(self, tmp_path: Path) -> None:
         """Two names that bind one card: their lines differ by noise alone, and may cross."""
         run = read(tmp_path, ciphers=("aes128cbc",))
