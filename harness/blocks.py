@@ -25,9 +25,9 @@ class HostBlock(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields
     steal_ns: Count | None = None
     """The hypervisor gave its processors to somebody else; of a real host for each of its processors on average."""
     throttled_ns: Count | None = None
-    """A quota (cgroup) held processes back."""
+    """A quota (cgroup) held processes back, on each processor on average."""
     run_delay_ns: Count | None = None
-    """Its emulated processors were ready to run, and something else ran; None of a real host."""
+    """Its emulated processors were ready to run, and something else ran, or a quota held them; None of a real host."""
     others_ns: Count | None = None
     """Its processor worked for other programs, the machine's kernel or the controller; None of a real host."""
     softirq_ns: Count | None = None
@@ -39,8 +39,12 @@ class HostBlock(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields
 
     @property
     def kept_ns(self) -> int | None:
-        """How long it was kept from its processors by what no path causes; None where nothing of it is known."""
-        known = [each for each in (self.steal_ns, self.throttled_ns, self.run_delay_ns) if each is not None]
+        """How long it was kept from its processors by what no path causes; None where nothing of it is known.
+
+        Run-queue delay goes on while a quota holds a task back, so that throttling counts where that is not known.
+        """
+        waited = self.throttled_ns if self.run_delay_ns is None else self.run_delay_ns
+        known = [each for each in (self.steal_ns, waited) if each is not None]
         return sum(known) if known else None
 
 

@@ -2,7 +2,8 @@
 
 Orders come from a Williams design: over its sequences every cell stands in every place equally often and
 follows every other cell equally often, so that drift and carry-over cancel (E. J. Williams, Aust. J. Sci. Res.
-A 2, 1949). For two cells that is AB, BA, ….
+A 2, 1949). For two cells that is AB, BA, …. An odd number of cells takes two squares, the second one mirrored: each
+balances places, only both together what follows what.
 """
 
 from __future__ import annotations
@@ -325,14 +326,15 @@ def williams(count: int) -> list[list[int]]:
 
 
 def orders(count: int, blocks: int, seed: int) -> list[list[int]]:
-    """An order for each of ``blocks`` blocks: whole designs one after another, rows shuffled within each.
+    """An order for each of ``blocks`` blocks: the design's squares one after another, rows shuffled within each.
 
-    Where the number does not fit, the incomplete design stands first.
+    So every ``count`` blocks from the last one back balance places, and every whole design what follows what. Where the
+    number does not fit, the incomplete square stands first.
     """
     source = random.Random(seed)
+    design = williams(count)
     rows: list[list[int]] = []
     while len(rows) < blocks:
-        design = williams(count)
-        source.shuffle(design)
-        rows += design
+        start = len(rows) % len(design)
+        rows += source.sample(design[start : start + count], count)
     return rows[len(rows) - blocks :]

@@ -27,9 +27,9 @@ class Disturbance:
     steal_ns: int | None = None
     """The hypervisor gave its processors to somebody else."""
     throttled_ns: int | None = None
-    """A quota held its processes back."""
+    """A quota held its processes back, on each processor on average: the kernel adds up all that they were held on."""
     run_delay_ns: int | None = None
-    """Its emulated processors were ready to run, and something else ran."""
+    """Its emulated processors were ready to run, and something else ran, or a quota held them back."""
     others_ns: int | None = None
     """Its processor worked for something else than the host: other programs, the machine's kernel, this one."""
     softirq_ns: int | None = None
@@ -98,11 +98,12 @@ def quotas(text: str) -> list[PurePosixPath]:
     return found
 
 
-def throttled(texts: Iterable[str]) -> int | None:
-    """Nanoseconds that quotas held processes back, of all these ``cpu.stat``; None where none of them tells."""
+def throttled(texts: Iterable[str], processors: int) -> int | None:
+    """Nanoseconds that quotas held processes back on each of so many processors on average, of all these ``cpu.stat``;
+    None where none of them tells."""
     found = [
         int(value) * THROTTLED[name]
         for text in texts
         for name, value in re.findall(rf"^({'|'.join(THROTTLED)}) (\d+)$", text, re.MULTILINE)
     ]
-    return sum(found) if found else None
+    return sum(found) // processors if found else None

@@ -2,7 +2,8 @@
 
 Only samples that count (``harness/samples.py``) are in a summary; the others stay in the frame, marked. Goodput is
 summarised by the geometric mean (so that it agrees with the verdicts, which are made of log ratios), CPU by the
-arithmetic mean, where the clock was fine enough for every sample. Intervals are t intervals at 95 %.
+arithmetic mean, where the clock was fine enough for every sample. Intervals are t intervals at 95 %, made of one number
+from each round as those of the verdicts are: blocks of one boot are more alike than those of two.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from scipy.special import stdtrit
 from harness.ciphers import interfaces
 from harness.record import Cell, Run
 from harness.samples import Sample, cpu_seconds_per_gb, joules_per_gb
+from harness.verdicts.stats import FEWEST
 from hosts.roles import ROLES, Role
 
 LEVEL = 0.95
@@ -93,6 +95,7 @@ def cells(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
     counted = frame[frame["counted"]]
     groups = counted.groupby("cell", sort=False).indices
     columns = {name: counted[name].to_numpy(dtype=float) for name in QUANTITIES}
+    rounds = counted["round"].to_numpy()
     rows = []
     for cell in run.head.cells:
         mine = groups.get(cell.id, np.array([], dtype=np.intp))
@@ -102,8 +105,8 @@ def cells(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
         for name, values in columns.items():
             known = values[mine]
             if name in CPU and np.isnan(known).any():
-                known = known[:0]  # those that could be measured are no fair sample of all
-            row[name], row[f"{name}_low"], row[f"{name}_high"] = interval(known, name in GEOMETRIC)
+                known = np.full_like(known, np.nan)  # those that could be measured are no fair sample of all
+            row[name], row[f"{name}_low"], row[f"{name}_high"] = interval(known, rounds[mine], name in GEOMETRIC)
         rows.append(row)
     names = ["cell", *CELL_FIELDS, "reason", "unproven", *LINKS, "samples"]
     names += [name + end for name in QUANTITIES for end in ("", "_low", "_high")]
@@ -114,16 +117,24 @@ def _link(link: Mapping[str, Any] | None) -> str:
     return json.dumps(link, sort_keys=True) if link else ""
 
 
-def interval(values: NDArray[np.float64], geometric: bool) -> tuple[float, float, float]:
-    """Mean and its t interval; NaN where there is nothing to say, limits NaN for fewer than two values."""
-    values = values[np.isfinite(values)]
+def interval(values: NDArray[np.float64], rounds: NDArray[np.int64], geometric: bool) -> tuple[float, float, float]:
+    """Mean and its t interval; NaN where there is nothing to say.
+
+    ``rounds``: of each value. Of several rounds each has its mean as one number, and limits are NaN where there are
+    two; of a single one, which knows that boot alone, they are NaN for fewer than two values.
+    """
+    known = np.isfinite(values) & ((values > 0) | (not geometric))
+    values, rounds = values[known], rounds[known]
     if geometric:
-        values = np.log(values[values > 0])
+        values = np.log(values)
     if not len(values):
         return float("nan"), float("nan"), float("nan")
+    fewest, places = 2, np.unique(rounds, return_inverse=True)[1]
+    if (taken := np.bincount(places)).size > 1:
+        fewest, values = FEWEST, np.bincount(places, weights=values) / taken
     mean = float(values.mean())
     low = high = float("nan")
-    if len(values) > 1:
+    if len(values) >= fewest:
         half = float(stdtrit(len(values) - 1, (1 + LEVEL) / 2)) * float(values.std(ddof=1)) / len(values) ** 0.5
         low, high = mean - half, mean + half
     if geometric:

@@ -38,6 +38,11 @@ METRICS = {
     "cpu_seconds_per_gb": "CPU per GB",
     "receiver_cpu_seconds_per_gb": "receiver CPU per GB",
 }
+INTERVAL = (
+    "95 % interval over boots or deployments (where there was a single one, over its samples: it knows no other; where "
+    "there were two, none)"
+)
+"""What is not compared has, in captions."""
 FIGURES = {
     4: "Kernel cryptography by buffer size",
     5: "Large files: plain, TLS, IPsec",

@@ -111,7 +111,7 @@ def _intervals(places: Sequence[Place], metric: Metric, written: Callable[[Verdi
 
 def _interval(verdict: Verdict | None, written: Callable[[Verdict], str]) -> str:
     if verdict is None or verdict.ratio is None:
-        return "no ratio"
+        return "not measured"
     return f"{written(verdict)}{'?' if verdict.verdict == 'cannot_tell' else ''}"
 
 
@@ -148,7 +148,7 @@ def _expected(head: Head, found: Answer) -> Part:
 def _undecided(found: Answer) -> tuple[str, str]:
     """What would have been found where a verdict cannot tell, in two lengths; empty where all can."""
     verdicts = [place.verdict(metric) for place in found.places for metric in answer.METRICS]
-    rows = [verdict for verdict in verdicts if verdict and verdict.verdict == "cannot_tell"]
+    rows = [verdict for verdict in verdicts if verdict and verdict.ratio and verdict.verdict == "cannot_tell"]
     known = [verdict.detectable * 100 for verdict in rows if verdict.detectable]
     if not rows:
         return "", ""

@@ -30,7 +30,7 @@ def lines(head: Head, samples: Sequence[Sample]) -> list[str]:
             *_latencies(suite, cells, by_cell),
             *_loads(cells, by_cell),
             *_uncounted(suite),
-            *(_verdict(v) for v in head.verdicts if v.candidate in ids and v.ratio is not None),
+            *(_verdict(v) for v in head.verdicts if v.candidate in ids),
         ]
         found += ["", _title(suite), *(f"  {line}" for line in about)]
     notes = ["", *(f"note: {note}" for note in head.notes)] if head.notes else []
@@ -47,6 +47,8 @@ def _title(suite: SuiteEntry) -> str:
 def _verdict(verdict: Verdict) -> str:
     timed = verdict.metric == "seconds"
     what = "time" if timed else f"{answer.cpu_host(verdict)} CPU per GB"
+    if verdict.ratio is None:
+        return f"{verdict.comparison}: {what} not measured"
     word = verdict.verdict.replace("_", " ") if timed else CPU_WORDS[verdict.verdict]
     limit = f", limited by the {verdict.bottleneck}" if verdict.bottleneck else ""
     if (fits := prediction.agrees(verdict)) is not None:
@@ -56,11 +58,13 @@ def _verdict(verdict: Verdict) -> str:
 
 
 def _spread(verdict: Verdict) -> str:
-    """Its blocks, over how many rounds, and how much of its error's variance lies between these."""
+    """Its blocks, over how many rounds, how much of its error's variance lies between these, how many blocks were
+    disturbed."""
     told = f"{verdict.blocks} blocks"
     if (verdict.rounds or 1) > 1:
         told += f" in {verdict.rounds} rounds"
-    return told if verdict.between is None else f"{told}, {verdict.between * 100:.0f} % of the variance between them"
+    told += "" if verdict.between is None else f", {verdict.between * 100:.0f} % of the variance between them"
+    return told if verdict.disturbed is None else f"{told}, {verdict.disturbed} disturbed"
 
 
 def interval(verdict: Verdict) -> str:

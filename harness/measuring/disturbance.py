@@ -40,7 +40,7 @@ def of_host(host: RemoteHost, processors: int, quotas: Sequence[str] = ()) -> Di
     held = [found for name in throttled if (found := times(name, THROTTLED[name.rpartition(" ")[2]])) is not None]
     return Disturbance(
         steal_ns=None if steal is None else steal // max(1, processors),
-        throttled_ns=sum(held) if held else None,
+        throttled_ns=sum(held) // max(1, processors) if held else None,
         softirq_ns=times("softirq", tick),
         switches=seen.values.get("switches"),
     )

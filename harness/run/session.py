@@ -140,13 +140,16 @@ class Session:
         """The rows of all cells so far."""
         return [cell for outcomes in self._outcomes.values() for cell in outcomes.cells.values()]
 
-    def _look(self, stage: Stage, done: int) -> frozenset[str]:
-        """Tell what the question stands at after ``done`` rounds. At a look: its cells that are known well enough."""
+    def _look(self, stage: Stage, _done: int) -> frozenset[str]:
+        """Tell what the question stands at, and which of its cells are known well enough.
+
+        At its looks alone: its intervals are paid for these, and whoever sees one may end the run by it.
+        """
+        question = self.profile.question
+        if question is None:
+            return frozenset()
         rows = [row for row in self._verdicts() if row.of_question]
         self.events(narrowing.so_far(rows, self._rows()))
-        question = self.profile.question
-        if question is None or done not in stage.looks:
-            return frozenset()
         open_ = {row.candidate for row in rows if not judging.enough(row, question.precision)}
         known = {row.candidate for row in rows} - open_
         sizes = {(self.cells[cell].suite, self.cells[cell].what) for cell in known}

@@ -40,8 +40,8 @@ class Taking:
 
 @dataclass
 class StageRun:
-    """One stage's run. ``look`` is called after each round of a stage that has looks, with the number of rounds that
-    are over; at a look it says which cells are known well enough."""
+    """One stage's run. ``look`` is called at each of the stage's looks, with the number of rounds that are over; it
+    says which cells are known well enough."""
 
     stage: Stage
     kinds: Mapping[str, Kind]
@@ -78,7 +78,7 @@ class StageRun:
                     self._surroundings = opened.surroundings
                     for suite in wanted:
                         self._suite(opened, suite, number)
-                if self.stage.looks:
+                if number + 1 in self.stage.looks:
                     self._let_go |= self.look(number + 1)
                     self.events(Planned(self.stage.name, self._due()))
         except BaseException as error:

@@ -52,9 +52,14 @@ class Place:
         return self.time if metric == "seconds" else self.cpu
 
     def word(self, metric: Metric) -> str:
-        """The verdict's word, or ``missing``."""
+        """The verdict's word, or ``missing``: one without a ratio has decided nothing, since nothing was compared."""
         verdict = self.verdict(metric)
-        return verdict.verdict if verdict else "missing"
+        return verdict.verdict if verdict and verdict.ratio else "missing"
+
+    @property
+    def compared(self) -> bool:
+        """Whether anything was."""
+        return any(self.word(metric) != "missing" for metric in METRICS)
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ class Answer:
     @property
     def compared(self) -> bool:
         """Whether anything was."""
-        return any(place.time or place.cpu for place in self.places)
+        return any(place.compared for place in self.places)
 
 
 def cpu_host(verdict: Verdict) -> str:
@@ -269,8 +274,8 @@ def _nothing(head: Head, found: Answer | None) -> Iterator[str]:
 
 def _forms(answer: Answer, times: Callable[[float], str]) -> Iterator[str]:
     """Ways to say it, the fullest first; the last one is always short."""
-    lost = [place for place in answer.places if not place.time and not place.cpu]
-    answer = replace(answer, places=tuple(place for place in answer.places if place not in lost))
+    lost = [place for place in answer.places if not place.compared]
+    answer = replace(answer, places=tuple(place for place in answer.places if place.compared))
     groups = [group for metric in METRICS for group in _groups(answer, metric).values()]
     several = len({place.suite for place in (*answer.places, *lost)}) > 1 or not all(map(_listable, groups))
     ciphers = [CIPHERS[name].title if name in CIPHERS else name for name in _ciphers(answer)]

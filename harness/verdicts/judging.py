@@ -9,7 +9,7 @@ from functools import partial
 
 from harness.costs.prediction import Predicted, Prediction
 from harness.record import Cell, Metric, Verdict
-from harness.samples import ELSEWHERE, Sample, counted, cpu_seconds_per_gb, known_busy, placed
+from harness.samples import ELSEWHERE, TICKS, Sample, counted, cpu_seconds_per_gb, good, known_busy, placed
 from harness.verdicts import stats
 from hosts.roles import ROLES, Role
 
@@ -219,10 +219,11 @@ def all_pairs(rows: Sequence[Verdict], samples: Iterable[Sample]) -> list[dict[i
 
 
 def remarks(rows: Sequence[Verdict], samples: Iterable[Sample]) -> list[str]:
-    """A line for each verdict with blocks that stand out, to be shown beside it (all of them count), and one where CPU
-    is missing because it may have been another's.
+    """A line for each verdict with blocks that stand out, to be shown beside it (all of them count), and why CPU is
+    missing: one for each host whose clock is too coarse for some, one where it may have been another's.
     """
-    lines, taken = [], list(samples)
+    taken = list(samples)
+    lines = _too_short(rows, taken)
     for row, pairs in zip(rows, all_pairs(rows, taken), strict=True):
         logs, blocks = series(pairs.values(), row.metric).logs, list(pairs)
         if places := stats.outliers(logs):
@@ -237,6 +238,28 @@ def remarks(rows: Sequence[Verdict], samples: Iterable[Sample]) -> list[str]:
             f"{statistics.median(missing):.1%} (the median; allowed {ELSEWHERE:.0%}) may not be that host's"
         )
     return lines
+
+
+def _too_short(rows: Sequence[Verdict], samples: Iterable[Sample]) -> list[str]:
+    """Which comparisons of CPU have no number since a sample of theirs is too short for its clock, by host."""
+    short = {(sample.cell, role) for sample in samples if good(sample) for role in ROLES if _short(sample, role)}
+    found: dict[Role, list[str]] = {}
+    for row in rows:
+        role = HOST.get(row.metric)
+        if role and row.ratio is None and not short.isdisjoint({(row.baseline, role), (row.candidate, role)}):
+            found.setdefault(role, []).append(row.comparison)
+    return [
+        f"the {role}'s CPU was not compared where a sample of it is shorter than {TICKS} steps of its clock: "
+        f"{'; '.join(comparisons)}"
+        for role, comparisons in found.items()
+    ]
+
+
+def _short(sample: Sample, role: Role) -> bool:
+    """Whether a host's busy time is known, and too short for its clock."""
+    host = sample.sender if role == "sender" else sample.receiver
+    known = host.cpu_seconds is not None and host.cpu_resolution_seconds is not None
+    return known and known_busy(host.cpu_seconds, host.cpu_resolution_seconds) is None
 
 
 def _name(cell: Cell, other: Cell) -> str:

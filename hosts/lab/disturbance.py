@@ -23,20 +23,23 @@ class Watch:
     """
 
     def __init__(self, threads: Sequence[Path], processor: int, residents: Sequence[int]) -> None:
-        self._threads, self._processor = threads, processor
+        self._threads, self.processor = threads, processor
         self._meters = [CpuMeter(pid) for pid in residents]
         about = (threads[0] / "cgroup").read_text()
         self._quotas = [path for path in map(Path, quotas(about)) if path.exists()]
         self._frequency = DEVICES / f"cpu{processor}" / "cpufreq" / "scaling_cur_freq"
 
-    def read(self, stat: str) -> Disturbance:
-        """What happened since the machine's boot; ``stat``: the content of /proc/stat now. Raises OSError."""
-        ticks = processors(stat)[self._processor]
+    def read(self, stat: str, shared: int) -> Disturbance:
+        """What happened since the machine's boot. Raises OSError.
+
+        ``stat``: the content of /proc/stat now. ``shared``: on how many processors what a quota is for runs.
+        """
+        ticks = processors(stat)[self.processor]
         own = sum(meter.seconds() for meter in self._meters)
         waits = [run_delay(text) for thread in self._threads if (text := _read(thread / "schedstat"))]
         return Disturbance(
             steal_ns=ticks.steal * TICK_NS,
-            throttled_ns=throttled(path.read_text() for path in self._quotas),
+            throttled_ns=throttled((path.read_text() for path in self._quotas), shared),
             run_delay_ns=sum(delay for delay, _ in waits) if waits else None,
             others_ns=ticks.busy * TICK_NS - round(own * 1e9),
             softirq_ns=ticks.softirq * TICK_NS,
@@ -58,4 +61,5 @@ def _read(path: Path) -> str | None:
 def read(watches: Mapping[str, Watch]) -> dict[str, Disturbance]:
     """What happened around each guest, by role. Raises OSError where one is gone."""
     stat = STAT.read_text()
-    return {role: watch.read(stat) for role, watch in watches.items()}
+    shared = len({watch.processor for watch in watches.values()})
+    return {role: watch.read(stat, shared) for role, watch in watches.items()}

@@ -129,7 +129,7 @@ def bars(panel: Panel, cell_index: dict[str, int]) -> Figure:
     return Figure(
         id=f"{panel.key}-{'goodput' if better[0] == 'h' else 'latency'}",
         title=f"{what}, {better}",
-        caption="Bar: geometric mean. Line: its 95 % interval. Points: every sample that counts, in the order "
+        caption=f"Bar: geometric mean. Line: its {words.INTERVAL}. Points: every sample that counts, in the order "
         "they were taken. To compare two paths use the ratios: they are paired, these intervals are not.",
         spec=spec,
         legend=legend(panel),
@@ -168,7 +168,7 @@ def cpu(panel: Panel, cell_index: dict[str, int]) -> Figure | None:
         id=f"{panel.key}-cpu",
         title="Processor time per GB, lower is better",
         caption="Busy CPU-seconds of the whole host, interrupts and crypto workers included, per 10⁹ payload "
-        "bytes. Bar: mean. Line: its 95 % interval. Points: samples.",
+        f"bytes. Bar: mean. Line: its {words.INTERVAL}. Points: samples.",
         spec=spec,
         legend=[(label, colour, "") for label, colour, _ in legend(panel)],
         columns=["path", "size", "host", "samples", "mean (s/GB)", "low (s/GB)", "high (s/GB)", "outcome"],

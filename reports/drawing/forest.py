@@ -127,7 +127,7 @@ def unmeasured(panel: Panel, cell: Cell) -> str:
         return cell.outcome
     if verdict is None:
         return "baseline not measured"
-    return "" if verdict.ratio else f"{words.count(verdict.blocks, 'block')}: too few"
+    return "" if verdict.ratio else "no block of both"
 
 
 def _range(panel: Panel) -> tuple[float, float]:

@@ -16,7 +16,7 @@ DASHES = {ENCRYPT: "solid", DECRYPT: "dash"}
 NULL, REFERENCE = -7, -8
 COLUMNS = ["cipher", "driver", "driver found", "operation", "buffer (B)", "depth", "samples", "Mbit/s", "low", "high",
            "operations/s", "interface"]  # fmt: skip
-INTERVALS = "Marks are geometric means, their lines 95 % intervals."
+INTERVALS = f"Marks are geometric means, each line its {words.INTERVAL}."
 
 
 @dataclass(frozen=True)

@@ -56,8 +56,8 @@ def capacity(found: Loaded) -> Figure | None:
     return Figure(
         id=f"{panel.key}-capacity",
         title="Requests answered each second, higher is better",
-        caption="Closed loop: each connection asks again when served. Mark: geometric mean; line: 95 % interval. To "
-        "compare two paths use the ratios: they are paired, these intervals are not.",
+        caption="Closed loop: each connection asks again when served. Mark: geometric mean; line: its "
+        f"{words.INTERVAL}. To compare two paths use the ratios: they are paired, these intervals are not.",
         spec={},
         legend=figures.legend(panel),
         columns=["path", "size", "connections", "workers", "requests/s", "low", "high", "goodput (Mbit/s)"],

@@ -211,7 +211,7 @@ def percentiles(found: Small) -> Table:
         notes=[
             f"A sample is a batch of {' or '.join(words.count(n, 'request') for n in batch)} one after another; "
             "requests of all samples that count are pooled. Percentiles that fewer than one request lies beyond are "
-            "left out. The total is what the paper showed: from whole batches, geometric mean and 95 % interval."
+            f"left out. The total is what the paper showed: from whole batches, geometric mean and {words.INTERVAL}."
         ],
         hidden=frozenset((12, 13)),
     )

@@ -219,6 +219,6 @@ def _marks(axis: Axis, verdicts: Sequence[Verdict | None]) -> tuple[Mark, ...]:
 
 def _said(verdict: Verdict) -> str:
     if not verdict.ratio:
-        return f"{words.count(verdict.blocks, 'block')}: too few"
+        return "not measured"
     named = words.VERDICTS if verdict.metric == "seconds" else words.CPU_VERDICTS
     return f"{words.ratio(verdict.ratio)} {named[verdict.verdict]}"

@@ -91,7 +91,7 @@ def sentence(head: Head, verdict: Verdict) -> str:
     if verdict.ratio is None:
         return (
             f"This run cannot tell whether {_lower(subject)} changes {what} against {baseline}: "
-            f"{words.count(verdict.blocks, 'complete block')}, and at least two are needed."
+            "no block has a sample of both that counts."
         )
     checked = f"{span(verdict)}, {words.count(verdict.blocks, 'block')}"
     times = words.ratio(verdict.ratio)

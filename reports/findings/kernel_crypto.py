@@ -211,10 +211,14 @@ def pairs(crypto: KernelCrypto) -> list[tuple[Curve, Curve]]:
         (one, other)
         for n, one in enumerate(curves)
         for other in curves[n + 1 :]
-        if (one.suite, one.cipher, one.operation) == (other.suite, other.cipher, other.operation)
-        and (one.interface or first) == (other.interface or first)
-        and (one.found != other.found or not one.found)
+        if _rivals(one, other) and (one.interface or first) == (other.interface or first)
     ]
+
+
+def _rivals(one: Curve, other: Curve) -> bool:
+    """Whether both are of one cipher and operation, measured in the same blocks, and not of the same driver."""
+    together = (one.suite, one.cipher, one.operation) == (other.suite, other.cipher, other.operation)
+    return together and (one.found != other.found or not one.found)
 
 
 @dataclass(frozen=True)
@@ -301,13 +305,14 @@ def _sentence(curves: Sequence[Curve]) -> str:
 
 
 def _overtaking(curves: Sequence[Curve]) -> list[str]:
-    """From which size on a driver is cheaper than another, where that lies among the sizes that were measured."""
+    """From which size on a driver is cheaper than another, where that lies among the sizes that were measured and has
+    an interval: lines that noise makes cross do not do so in every block."""
     parts = []
     for one, other in itertools.combinations(curves, 2):
-        alike = (one.suite, one.interface) == (other.suite, other.interface)
+        alike = _rivals(one, other) and one.interface == other.interface
         crossover = linefit.crossover(one.lines, other.lines) if alike else None
         sizes = [point.buffer for point in (*one.single, *other.single)]
-        if crossover and min(sizes) < crossover.size < max(sizes):
+        if crossover and crossover.low and crossover.high and min(sizes) < crossover.size < max(sizes):
             above = other if crossover.first_below else one
             by = f" by {above.interface}" if above.several else ""
             parts.append(f"{above.found or above.driver} is the cheaper from {amount(crossover.size)} on{by}")

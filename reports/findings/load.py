@@ -60,13 +60,15 @@ class Point:
 class Crossover:
     """From how many connections on a path carries more than the baseline, by the lines between measured numbers.
 
-    ``late`` is None where the lower ends of the intervals never stay above 1, ``early`` and ``at`` are the fewest that
-    were measured where it carries more at all of them.
+    ``late`` is None where the lower ends of the intervals never stay above 1 (what is the same is not above it),
+    ``early``, ``at`` and ``late`` are the fewest that were measured where it carries more at all of them.
     """
 
     label: str
     size: int
     workers: int | None
+    numbers: tuple[int, int]
+    """The fewest connections that were measured, and the most."""
     at: float
     early: float
     late: float | None
@@ -114,7 +116,11 @@ def _point(cell: Cell, samples: Iterable[Sample]) -> Point | None:
         size=cell.size_bytes or 0,
         rate_share=cell.rate_share,
         workers=cell.workers,
-        per_second=frame.interval(np.array([load.responses_per_second for load in loads]), geometric=True),
+        per_second=frame.interval(
+            np.array([load.responses_per_second for load in loads]),
+            np.array([sample.round for sample in counted]),
+            geometric=True,
+        ),
         latencies=found.seconds,
         doubts=found.doubts,
         longest=max(load.longest_seconds for load in loads),
@@ -167,14 +173,15 @@ def _crossovers(panel: Panel) -> Iterable[Crossover]:
         for (mine, _), cell in panel.slots.items():
             verdict = panel.verdicts.get((cell.id, "seconds"))
             if mine == s and verdict and verdict.ratio and verdict.ci_low and verdict.ci_high and cell.connections:
-                row = (cell.connections, verdict.ratio, verdict.ci_low, verdict.ci_high)
+                low = min(1.0, verdict.ci_low) if verdict.verdict == "same" else verdict.ci_low
+                row = (cell.connections, verdict.ratio, low, verdict.ci_high)
                 rows.setdefault((cell.size_bytes or 0, cell.workers or 0), []).append(row)
         for (size, workers), some in rows.items():
             some.sort()
             numbers = [row[0] for row in some]
             at, late, early = (crossing(numbers, [row[place] for row in some]) for place in (1, 2, 3))
             if at is not None and early is not None and len(some) > 1:
-                yield Crossover(series.label, size, workers or None, at, early, late)
+                yield Crossover(series.label, size, workers or None, (numbers[0], numbers[-1]), at, early, late)
 
 
 def crossing(numbers: Sequence[int], ratios: Sequence[float]) -> float | None:
@@ -196,7 +203,7 @@ def crossing(numbers: Sequence[int], ratios: Sequence[float]) -> float | None:
 
 
 def sentences(found: Loaded) -> list[str]:
-    """Which paths overtake the baseline, and from how many connections on; a sentence each."""
+    """Which paths overtake the baseline by what intervals tell, and from how many connections on; a sentence each."""
     panel = found.panel
     told = []
     several = len({point.size for some in found.closed.values() for point in some}) > 1
@@ -204,18 +211,21 @@ def sentences(found: Loaded) -> list[str]:
         where = [words.size(one.size)] if several else []
         where += [words.count(one.workers, "worker")] if one.workers else []
         size = f" with {' and '.join(where)}" if where else ""
-        fewest = min(point.connections for some in found.closed.values() for point in some)
-        if one.at <= fewest:
-            doubt = "" if one.late is not None and one.late <= fewest else f", surely from {_from(one.late)}"
-            told.append(f"{one.label} carries more than {panel.against}{size} at every number of connections{doubt}.")
-            continue
-        until = f"{_from(one.late)}" if one.late is not None else "no number that was measured"
-        told.append(
-            f"{one.label} overtakes {panel.against}{size} from {_from(one.at)} connections "
-            f"(interval: {_from(one.early)} to {until})."
-        )
+        fewest, most = one.numbers
+        if one.late is None:
+            told.append(f"{one.label} is not told apart from {panel.against}{size} at {most} connections.")
+        elif one.late <= fewest:
+            told.append(f"{one.label} carries more than {panel.against}{size} at every number of connections.")
+        elif one.at <= fewest:
+            from_ = f"surely from {_from(one.late)} connections on"
+            told.append(f"{one.label} carries more than {panel.against}{size} {from_}.")
+        else:
+            told.append(
+                f"{one.label} overtakes {panel.against}{size} from {_from(one.at)} connections "
+                f"(interval: {_from(one.early)} to {_from(one.late)})."
+            )
     return told
 
 
-def _from(value: float | None) -> str:
-    return "none" if value is None else f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+def _from(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"

@@ -131,6 +131,6 @@ def _requests(
         busy = [part[f"{host}_cpu_seconds"].where(known) for host, known in fine.items()]
         sender, receiver = (float(column.mean(skipna=False)) / batch * 1e6 for column in busy)
         times = np.sort(np.array(pooled[str(name)], dtype=np.float64)) / 1e3
-        seconds = frame.interval(part["seconds"].to_numpy(dtype=float), geometric=True)
+        seconds = frame.interval(part["seconds"].to_numpy(dtype=float), part["round"].to_numpy(), geometric=True)
         found[str(name)] = Requests(times, batch, seconds, sender, receiver)
     return found

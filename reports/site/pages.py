@@ -33,6 +33,8 @@ READING = (
     "true ratio in 95 of 100 such runs.",
     "It reads “faster” or “slower” only if the interval excludes 1, “same” if it lies within ± the margin, and "
     "otherwise the run cannot tell; “detectable” is the difference that it would have found four times in five.",
+    "A round is a boot of the lab or a deployment on hosts; “between” is the share of the variance behind an interval "
+    "that lies between rounds.",
 )
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from harness.record import Cell, Run, SuiteEntry
+from harness.units import size_name
+from harness.verdicts.answer import listed
 from hosts.roles import ROLES
 from reports import words
 from reports.drawing import (
@@ -95,9 +97,20 @@ def _suites(names: Sequence[str]) -> str:
 
 
 def _notes(suites: Sequence[SuiteEntry], run: Run, cells: list[Cell]) -> list[str]:
-    """What is to be said about instructions under the heading of suites."""
-    each = (words.instructions(run.head, suite, cells) for suite in suites)
+    """What is to be said under the heading of suites: about instructions, and what part of the time was transfers."""
+    each = [words.instructions(run.head, suite, cells) for suite in suites]
+    each += [_transfers(suite, cells, f"{suite.name}: " if len(suites) > 1 else "") for suite in suites]
     return [told for told in dict.fromkeys(each) if told]
+
+
+def _transfers(suite: SuiteEntry, cells: Sequence[Cell], before: str) -> str:
+    """What part of the time of a suite's blocks was transfers; "" where the record does not say."""
+    sizes = sorted({cell.size_bytes for cell in cells if cell.suite == suite.name and cell.size_bytes})
+    shares = suite.transfer_share
+    known = [(words.size(size), words.percent(shares[name])) for size in sizes if (name := size_name(size)) in shares]
+    told = listed([f"{share} at {size}" for size, share in known])
+    rest = "the rest went into looks at the hosts, logs and digests"
+    return f"{before}Of the time of its blocks, transfers took {told}; {rest}." if told else ""
 
 
 def _files(panel: Panel, index: dict[str, int], run: Run) -> Section:

@@ -13,7 +13,7 @@ from harness import paths, receiving, records
 from harness.api.parameters import Parameters
 from harness.ciphers.table import CIPHERS
 from harness.cli import closing, summary
-from harness.record import Head, QuestionEntry, Run
+from harness.record import Head, QuestionEntry, Run, Verdict
 from harness.verdicts import answer
 from hosts.lab import kinds
 from tests.support.record_maker import crossings, kernel_crypto_part, load_part, make_run, small_parts
@@ -111,6 +111,22 @@ def test_what_is_undecided_and_what_would_have_been_found_is_said(made: Run) -> 
     assert "would" not in " ".join(said(made)), "where all is decided"
 
 
+def test_cpu_that_was_not_measured_is_not_undecided(made: Run) -> None:
+    def short(verdict: Verdict) -> bool:
+        return verdict.metric == "cpu_seconds_per_gb" and verdict.candidate.endswith("/1MB")
+
+    nothing = {"ratio": None, "ci_low": None, "ci_high": None, "blocks": 0, "verdict": "cannot_tell"}
+    verdicts = [v.model_copy(update=nothing) if short(v) else v for v in made.head.verdicts]
+    lines = said(made, verdicts=verdicts)
+    (row,) = [line for line in lines if line.startswith("sender CPU ")]
+    assert row.startswith("sender CPU 1 MB not measured, 10 MB x")
+    assert "unmeasured at 1 MB" in " ".join(lines)
+    assert "undecided" not in " ".join(lines) and "?" not in " ".join(lines), "nothing is marked with one"
+    told = summary.lines(made.head.model_copy(update={"verdicts": verdicts}), made.samples)
+    missing = [f"  {verdict.comparison}: sender CPU per GB not measured" for verdict in verdicts if short(verdict)]
+    assert missing and set(missing) <= set(told)
+
+
 def test_a_prediction_with_an_interval_of_its_own_shows_it(made: Run) -> None:
     verdicts = [v.model_copy(update={"ceiling_low": 1.21, "ceiling_high": 1.38}) for v in made.head.verdicts]
     assert "Predicted: x1.21 to x1.38" in " ".join(said(made, verdicts=verdicts))
@@ -162,12 +178,12 @@ def test_a_lab_s_caveat_is_never_dropped(made: Run, name: str) -> None:
     assert f"Emulated: {follows}" in said(made, testbed=testbed)
 
 
-def test_with_v_a_verdict_tells_its_rounds(made: Run) -> None:
-    verdict = made.head.verdicts[0].model_copy(update={"blocks": 40, "rounds": 10, "between": 0.25})
+def test_with_v_a_verdict_tells_its_rounds_and_disturbed_blocks(made: Run) -> None:
+    verdict = made.head.verdicts[0].model_copy(update={"blocks": 40, "rounds": 10, "between": 0.25, "disturbed": 3})
     head = made.head.model_copy(update={"verdicts": [verdict, made.head.verdicts[1]]})
     one, other = (line for line in summary.lines(head, made.samples) if " / " in line and ": " in line and "[" in line)
-    assert "(40 blocks in 10 rounds, 25 % of the variance between them" in one
-    assert " blocks" in other and "rounds" not in other and "variance" not in other
+    assert "(40 blocks in 10 rounds, 25 % of the variance between them, 3 disturbed" in one
+    assert " blocks" in other and "rounds" not in other and "variance" not in other and "disturbed" not in other
 
 
 odd = st.fixed_dictionaries(

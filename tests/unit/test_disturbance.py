@@ -76,7 +76,8 @@ def test_quotas_are_looked_for_in_all_cgroups_that_hold_a_process(text: str, exp
 def test_throttling_is_told_by_both_kinds_of_cgroups_and_unknown_without_a_quota(
     texts: list[str], expected: int | None
 ) -> None:
-    assert throttled(texts) == expected
+    assert throttled(texts, 1) == expected
+    assert throttled(texts, 4) == (None if expected is None else expected // 4), "a sum over all processors"
 
 
 @given(DISTURBANCES, DISTURBANCES)
@@ -107,9 +108,16 @@ def test_only_what_no_path_causes_marks_a_block(window: float, hosts: list[HostB
 
 
 def test_a_longer_block_bears_more() -> None:
-    host = HostBlock(run_delay_ns=20_000_000, steal_ns=10_000_000, throttled_ns=1)
+    host = HostBlock(run_delay_ns=20_000_000, steal_ns=10_000_000)
     assert disturbed(0.5, host) is True
     assert disturbed(0.7, host) is False
+
+
+def test_what_a_quota_held_back_is_counted_once() -> None:
+    """A task that is held back waits in its run queue meanwhile."""
+    assert HostBlock(run_delay_ns=20, throttled_ns=15, steal_ns=1).kept_ns == 21
+    assert HostBlock(throttled_ns=15, steal_ns=1).kept_ns == 16, "a host tells of no run queue"
+    assert HostBlock(run_delay_ns=0, throttled_ns=15).kept_ns == 0, "others of its processes were held back"
 
 
 def test_another_program_on_a_processor_makes_a_task_wait() -> None:
@@ -146,7 +154,7 @@ def test_a_host_tells_what_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
     host = cast(RemoteHost, SimpleNamespace(agent=SimpleNamespace(observe=counters.observe)))
     quotas = ["/sys/fs/cgroup/cpu.stat", "/sys/fs/cgroup/box/cpu.stat"]
     assert disturbance.of_host(host, 2, quotas) == Disturbance(
-        steal_ns=80 * tick // 2, throttled_ns=3000, softirq_ns=7 * tick, switches=4321
+        steal_ns=80 * tick // 2, throttled_ns=1500, softirq_ns=7 * tick, switches=4321
     )
     texts.clear()
     assert disturbance.of_host(host, 2) == Disturbance()

@@ -135,6 +135,10 @@ def test_one_block_that_the_clock_cannot_tell_leaves_no_comparison() -> None:
     seconds, cpu = verdicts(BOTH, base + other)
     assert (cpu.ratio, cpu.blocks, cpu.verdict) == (None, 0, "cannot_tell")
     assert (seconds.blocks, seconds.verdict) == (6, "same")
+    assert judging.remarks([seconds, cpu], base + other) == [
+        "the sender's CPU was not compared where a sample of it is shorter than 10 steps of its clock: "
+        "base / other, s 1MB"
+    ]
 
 
 def test_a_path_against_itself_is_a_comparison_like_others() -> None:

@@ -60,6 +60,15 @@ def test_blocks_that_count_are_balanced_whatever_the_warm_up(count: int, designs
     assert sorted(counted) == whole
 
 
+@given(treatments, st.integers(1, 3), st.integers(0, 10), st.integers())
+def test_as_many_blocks_as_cells_balance_places(count: int, squares: int, before: int, seed: int) -> None:
+    """An odd number of cells needs no whole design for it: profiles have five paths and five blocks."""
+    counted = plan.orders(count, before + squares * count, seed)[before:]
+    places = Counter((place, cell) for row in counted for place, cell in enumerate(row))
+    assert len(places) == count * count
+    assert set(places.values()) == {squares}
+
+
 def test_seeds_differ() -> None:
     assert len({str(plan.orders(4, 12, seed)) for seed in range(20)}) > 10
 

@@ -15,6 +15,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 import pytest
 from hypothesis import given
@@ -83,24 +84,42 @@ class TestFrame:
         assert len(samples) == 0
         assert len(frame.cells(run, samples)) == 0
 
-    @given(st.lists(st.floats(1e-3, 1e3), min_size=2, max_size=20), st.booleans())
-    def test_the_interval_holds_its_mean(self, values: list[float], geometric: bool) -> None:
-        import numpy as np
+    @given(
+        st.lists(st.tuples(st.floats(1e-3, 1e3), st.integers(0, 4)), min_size=2, max_size=20),
+        st.booleans(),
+    )
+    def test_the_interval_holds_its_mean(self, taken: list[tuple[float, int]], geometric: bool) -> None:
+        values, rounds = (np.array(each) for each in zip(*taken, strict=True))
+        mean, low, high = frame.interval(values, rounds, geometric)
+        assert values.min() * (1 - 1e-9) <= mean <= values.max() * (1 + 1e-9)
+        assert math.isnan(low) == math.isnan(high) == (len(set(rounds)) == 2)
+        assert not (low > mean * (1 + 1e-9) or mean > high * (1 + 1e-9))
 
-        mean, low, high = frame.interval(np.array(values), geometric)
-        assert low <= mean * (1 + 1e-9)
-        assert mean <= high * (1 + 1e-9)
-        assert min(values) * (1 - 1e-9) <= mean <= max(values) * (1 + 1e-9)
-
-    def test_the_interval_is_the_t_interval(self) -> None:
-        import numpy as np
-
-        mean, low, high = frame.interval(np.array([1.0, 2.0, 3.0]), geometric=False)
+    def test_the_interval_of_a_single_round_is_the_t_interval(self) -> None:
+        once = np.zeros(3, dtype=int)
+        mean, low, high = frame.interval(np.array([1.0, 2.0, 3.0]), once, geometric=False)
         assert mean == 2
         assert high - mean == pytest.approx(4.3027 / math.sqrt(3), rel=1e-4)
         assert low == 0  # CPU time is never below zero
-        assert math.isnan(frame.interval(np.array([1.0]), geometric=True)[1])
-        assert math.isnan(frame.interval(np.array([]), geometric=True)[0])
+        assert math.isnan(frame.interval(np.array([1.0]), once[:1], geometric=True)[1])
+        assert math.isnan(frame.interval(np.array([]), once[:0], geometric=True)[0])
+
+    @pytest.mark.parametrize("geometric", [False, True])
+    def test_the_interval_of_several_rounds_is_made_of_a_number_from_each(self, geometric: bool) -> None:
+        """However many samples a boot has, they tell nothing of what another differs by."""
+        boots = [[1.0, 1.1, 0.9, 1.0], [2.0], [3.0, 3.0]]
+        values = np.array([value for boot in boots for value in boot])
+        rounds = np.array([number for number, boot in enumerate(boots) for _ in boot])
+        means = [np.exp(np.log(boot).mean()) if geometric else np.mean(boot) for boot in boots]
+        found = frame.interval(values, rounds, geometric)
+        assert found == pytest.approx(frame.interval(np.array(means), np.zeros(3, dtype=int), geometric))
+        assert frame.interval(np.tile(values, 30), np.tile(rounds, 30), geometric) == pytest.approx(found)
+
+    def test_a_cell_of_two_boots_has_a_mean_and_no_interval(self, results: Path) -> None:
+        run = records.read(make_run(results, rounds=2))
+        row = frame.cells(run, frame.samples(run)).iloc[0]
+        assert row["goodput_bits_per_second"] > 0
+        assert math.isnan(row["goodput_bits_per_second_low"]) and math.isnan(row["goodput_bits_per_second_high"])
 
 
 class TestHeadline:
@@ -132,9 +151,9 @@ class TestHeadline:
                 "likely have been found); the paper reports about 27 %, × 1.27.",
             ),
             (
-                verdict("cannot_tell", None, None, None, blocks=1),
+                verdict("cannot_tell", None, None, None, blocks=0),
                 "This run cannot tell whether taking the data off user space (so-crypt) changes 100 MB 3DES transfers "
-                "against the traditional scheme: 1 complete block, and at least two are needed.",
+                "against the traditional scheme: no block has a sample of both that counts.",
             ),
         ],
     )

@@ -158,6 +158,14 @@ class TestPicture:
                     <= 100.1
                 )
 
+    def test_what_was_not_measured_has_no_mark_and_says_so(self) -> None:
+        of = head(six("fff", "fff"))
+        cpu = next(verdict for verdict in of.verdicts if verdict.metric != "seconds")
+        cpu.ratio = cpu.ci_low = cpu.ci_high = None
+        cpu.blocks, cpu.verdict = 0, "cannot_tell"
+        row = picture(of).rows[3]
+        assert (row.value, row.marks, row.state) == ("not measured", (), "missing")
+
     def test_what_there_is_no_room_for_is_counted(self) -> None:
         places = [("schemes", n * MB) for n in range(1, 12)]
         made = picture(head({(place, metric): "faster" for metric in METRICS for place in places}))

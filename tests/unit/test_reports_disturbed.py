@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,20 @@ def test_the_number_stands_beside_the_verdict(tmp_path: Path) -> None:
     page = pages.render(run).html
     assert page.count("<small>1 disturbed</small>") == len(run.head.verdicts)
     assert "What else happened on the machines" in page
+
+
+def test_rounds_and_what_lies_between_them_stand_beside_the_verdict(tmp_path: Path) -> None:
+    run = records.read(make_run(tmp_path))
+    assert " between</small>" not in pages.render(run).html, "a run of one round knows nothing of it"
+    run.head.verdicts[0].rounds, run.head.verdicts[0].between = 15, 0.25
+    page = pages.render(run).html
+    assert page.count("<small>15 rounds</small><small>25 % between</small>") == 1
+
+
+def test_what_part_of_the_time_was_transfers_stands_at_the_suite(tmp_path: Path) -> None:
+    run = records.read(make_run(tmp_path))
+    assert "Of the time of its blocks" not in pages.render(run).html, "an older record does not say"
+    schemes = next(entry for entry in run.head.suites if entry.name == "schemes")
+    schemes.transfer_share = {"1MB": 0.641, "100MB": 0.79}
+    page = html.unescape(pages.render(run).html).replace("\N{NO-BREAK SPACE}", " ")
+    assert page.count("Of the time of its blocks, transfers took 64 % at 1 MB and 79 % at 100 MB;") == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -67,8 +68,48 @@ def test_it_is_told_from_how_many_connections_on_a_path_overtakes(found: Loaded)
     assert 1 < ktls.early <= ktls.at <= (ktls.late or math.inf) < 64
     assert ktls.at == pytest.approx(due, rel=0.5), "between the numbers that were measured it is read off a line"
     said = load.sentences(found)
-    assert any(text.startswith("ktls overtakes TLS in user space from ") or "ktls overtakes" in text for text in said)
+    assert any(text.startswith(f"ktls overtakes {found.panel.against} from ") for text in said)
     assert any(text.startswith("http carries more than") and "at every number" in text for text in said)
+
+
+@pytest.mark.parametrize(
+    ("word", "interval", "said"),
+    [
+        ("cannot_tell", (1.001, 0.95, 1.05), "ktls is not told apart from {} at 64 connections."),
+        ("same", (1.001, 0.985, 1.015), "ktls is not told apart from {} at 64 connections."),
+        ("same", (1.01, 1.005, 1.015), "ktls is not told apart from {} at 64 connections."),
+        ("faster", (1.1, 1.05, 1.15), "ktls carries more than {} at every number of connections."),
+    ],
+)
+def test_no_order_is_told_that_no_interval_supports(
+    run: record.Run, word: str, interval: tuple[float, float, float], said: str
+) -> None:
+    against, told = _told(run, dict.fromkeys((1, 8, 64), (word, *interval)))
+    assert told == [said.format(against)]
+
+
+def test_a_path_that_surely_carries_more_only_at_many_connections_is_not_said_to_do_so_at_few(run: record.Run) -> None:
+    unsure, sure = ("cannot_tell", 1.001, 0.95, 1.05), ("faster", 1.2, 1.1, 1.3)
+    against, (told,) = _told(run, {1: unsure, 8: unsure, 64: sure})
+    assert told.startswith(f"ktls carries more than {against} surely from ")
+    against, (told,) = _told(run, {1: ("slower", 0.5, 0.4, 0.6), 8: unsure, 64: unsure})
+    assert told == f"ktls is not told apart from {against} at 64 connections."
+    against, told_of_none = _told(run, dict.fromkeys((1, 8, 64), ("slower", 0.8, 0.7, 0.9)))
+    assert not told_of_none
+
+
+def _told(run: record.Run, found: dict[int, tuple[str, float, float, float]]) -> tuple[str, list[str]]:
+    """What the baseline is called, and what is told of ktls with these words, ratios and intervals, by connections."""
+    cells = {cell.id: cell for cell in run.head.cells}
+    verdicts = []
+    for verdict in run.head.verdicts:
+        cell = cells[verdict.candidate]
+        if cell.path == "ktls" and verdict.metric == "seconds":
+            changes = dict(zip(("verdict", "ratio", "ci_low", "ci_high"), found[cell.connections or 0], strict=True))
+            verdicts.append(verdict.model_copy(update=changes))
+    changed = replace(run, head=run.head.model_copy(update={"verdicts": verdicts}))
+    (only,) = load.loaded(panels.panels(changed, frame.cells(changed, frame.samples(changed))), changed)
+    return only.panel.against, load.sentences(only)
 
 
 def _each(path: str, connections: float) -> float:

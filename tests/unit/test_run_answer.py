@@ -82,6 +82,29 @@ def test_sizes_that_differ_are_told_apart(made: Head, time: list[str | None], cp
     assert text.startswith("Emulated: ") and said in text and text.endswith(".")
 
 
+def without_ratio(head: Head, metric: str, *names: str) -> Head:
+    """The record whose question has no ratio at these sizes: nothing could be compared there."""
+    nothing = {"ratio": None, "ci_low": None, "ci_high": None, "blocks": 0, "verdict": "cannot_tell"}
+    suite = "schemes/so-crypt/"
+    verdicts = [
+        v.model_copy(update=nothing)
+        if v.metric == metric and v.candidate.startswith(suite) and v.candidate.rpartition("/")[2] in names
+        else v
+        for v in head.verdicts
+    ]
+    return head.model_copy(update={"verdicts": verdicts})
+
+
+def test_what_the_clock_could_not_measure_is_not_called_undecided(made: Head) -> None:
+    head = judged(made, both(["faster"] * 3, ["faster"] * 3))
+    text = answer.sentence(without_ratio(head, "cpu_seconds_per_gb", "1MB", "10MB"))
+    assert "less CPU at 100 MB, not measured at 1 and 10 MB." in text
+    everywhere = answer.sentence(without_ratio(head, "cpu_seconds_per_gb", "1MB", "10MB", "100MB"))
+    assert "is faster than" in everywhere and "CPU" not in everywhere
+    nothing = without_ratio(without_ratio(head, "seconds", "1MB"), "cpu_seconds_per_gb", "1MB")
+    assert "; not measured at 1 MB." in answer.sentence(nothing)
+
+
 def test_the_span_is_that_of_all_intervals(made: Head) -> None:
     head = judged(made, both(["faster"] * 3, ["faster"] * 3))
     for n, verdict in enumerate(v for v in head.verdicts if v.candidate.startswith("schemes/so-crypt/")):

@@ -229,8 +229,8 @@ def test_the_question_is_measured_first_and_let_go_where_it_is_decided(begin: Ca
         assert run.rounds(ASKED[path]["1MB"]) == dict.fromkeys(range(5), 2), "decided after half of the rounds"
         assert run.rounds(ASKED[path]["10MB"]) == dict.fromkeys(range(10), 2)
     told = [event.intervals for event in run.told if isinstance(event, Narrowed)]
-    assert len(told) == 10, "after every round"
-    assert [one.decided for one in told[4]] == [one.decided for one in told[-1]] == [True, False]
+    assert len(told) == 2, "at its looks"
+    assert [[one.decided for one in each] for each in told] == [[True, False]] * 2
     rounds = {sample.round for sample in run.session.result(ASKED["afalg-copy"]["1MB"])[1]}
     assert rounds == {*range(5), *range(10, 15)}, (
         "the baseline is in the rest too, and asked for when all of it is there"
@@ -238,7 +238,7 @@ def test_the_question_is_measured_first_and_let_go_where_it_is_decided(begin: Ca
     assert not run.session.unreached
     assert run.bed.boots == 15
     assert run.rounds(PLAIN["1MB"]) == dict.fromkeys(range(10, 15), 4)
-    assert len([event for event in run.told if isinstance(event, Narrowed)]) == 10, "the rest is not looked at"
+    assert len([event for event in run.told if isinstance(event, Narrowed)]) == 2, "the rest is not looked at"
 
 
 def test_the_record_says_what_was_asked_and_which_verdicts_answer_it(begin: Callable[..., Running]) -> None:
@@ -285,6 +285,29 @@ def test_looks_that_might_have_ended_it_widen_the_question_s_intervals(begin: Ca
         assert now.ci_low and then.ci_low
         widths.append((looks, now.ci_low < then.ci_low))
     assert widths == [(2, True), (1, False)]
+
+
+def test_what_was_shown_before_a_run_is_interrupted_is_paid_for(begin: Callable[..., Running]) -> None:
+    """Whoever saw an interval may have ended the run by it."""
+
+    def step(place: Place) -> dict[str, Any]:
+        if place.boot == 9:
+            raise KeyboardInterrupt
+        return noisy(place)
+
+    run = begin(step)
+    cell = ASKED["so-crypt"]["1MB"]
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run.session.result(cell)
+    shown = len([event for event in run.told if isinstance(event, Narrowed)])
+    run.session.close(caught.value)
+    assert run.head.status == "interrupted"
+    (row,) = (row for row in run.head.verdicts if row.candidate == cell and row.metric == "seconds")
+    looks = dict.fromkeys(ASKED["so-crypt"].values(), shown + 1)
+    settled = judging.settled(run.head.verdicts, run.session.samples, looks)
+    (due,) = (one for one in settled if one.candidate == cell and one.metric == "seconds")
+    assert shown == 1, "eight rounds, of which one is looked at"
+    assert row.ci_low == due.ci_low, "for what was shown, and for the end"
 
 
 def test_only_one_side_of_the_question_boots_for_no_question(begin: Callable[..., Running]) -> None:

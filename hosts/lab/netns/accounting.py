@@ -146,7 +146,7 @@ class Account:
     def disturbance(self) -> dict[str, Disturbance]:
         """What else happened on each host's processor up to now. Raises OSError where a host is gone."""
         reading, ticks = self.read(), processors(STAT.read_text())
-        held = throttled(path.read_text() for path in self._quotas)
+        held = throttled((path.read_text() for path in self._quotas), len(set(self._places.values())))
         found = {}
         for role, side in reading.sides.items():
             mine = ticks[self._places[role]]
