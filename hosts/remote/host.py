@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hosts.errors import HarnessError, HostLost
+from hosts.onhost.agent.protocol import LEFT, NOT_UNDONE
 from hosts.onhost.agent.values import Result
 from hosts.remote import sudo
 from hosts.remote.agent import Agent, AgentError
@@ -36,7 +37,8 @@ class RemoteHost:
     ``agent`` does what is asked; what is asked most is here too. ``directory`` is the run's own folder on the host
     (tmpfs, mode 0700, removed with the agent), ``uid`` the user there, ``recovered`` what earlier runs had left there
     and this one put back, ``remaining`` what of it this one did not, ``python`` the Python there that its agent runs
-    under, ``hello`` all that it said first.
+    under, ``hello`` all that it said first, ``left`` what it left to others at its end, who changed or use it; empty
+    where nothing.
     ``run``: what others are told who want the host meanwhile. ``looks``: the agent refuses every change, and
     ``recovered`` was not put back.
     """
@@ -47,6 +49,7 @@ class RemoteHost:
         self.name = name
         self.host = host
         self._run = run
+        self.left = ""
         self._stop = threading.Event()
         self._connection = Connection(name, host)
         try:
@@ -123,7 +126,9 @@ class RemoteHost:
         try:
             self._channel.end_input()
             status = self._channel.wait(30.0)
-            problems = [line for line in self._channel.errors() if line.startswith("not undone: ")]
+            said = self._channel.errors()
+            problems = [line for line in said if line.startswith(NOT_UNDONE)]
+            self.left = "; ".join(line.removeprefix(LEFT) for line in said if line.startswith(LEFT))
         except HostLost:
             status, problems = 0, []
         finally:

@@ -3,8 +3,8 @@
 The worker speaks JSON lines over its standard streams, which are an SSH channel: no port is opened. The
 guardian watches the worker and the channel. When either ends, or the controller is silent for longer than the
 lease, it kills every process that was started here, undoes the journal in reverse order and removes the run's
-directory. A worker that hangs in an operation is ended by the guardian's own timer. If both were killed, the next agent
-on this host does that before anything else.
+directory; of one whose undoing failed the journal stays. A worker that hangs in an operation is ended by the guardian's
+own timer. If both were killed, the next agent on this host does that before anything else.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from typing import Any, NamedTuple
 
 from . import commands, files, network, processes
 from .errors import ChangeError
-from .journal import Journal, UnreadableError
+from .journal import NAME, Journal, Undone, UnreadableError
 from .ops import Operations, perform
-from .protocol import IN_USE
+from .protocol import IN_USE, LEFT, NOT_UNDONE
 from .values import Hello
 from .wire import encode
 
@@ -46,10 +46,11 @@ OPERATION_SECONDS = 600.0
 
 
 class Timer:
-    """Until when the worker is to be heard of again, which it says and the guardian reads; in memory of both."""
+    """Until when the worker is to be heard of again, and whether its controller ended it: the worker says it and the
+    guardian reads it, in memory of both."""
 
     def __init__(self) -> None:
-        self._room = mmap.mmap(-1, 8)
+        self._room = mmap.mmap(-1, 9)
         self.set(OPERATION_SECONDS)
 
     def set(self, seconds: float) -> None:
@@ -59,6 +60,15 @@ class Timer:
     def left(self) -> float:
         """Seconds that are left."""
         return float(struct.unpack_from("=d", self._room)[0]) - time.monotonic()
+
+    def end(self) -> None:
+        """The controller ended it."""
+        self._room[8] = 1
+
+    @property
+    def ended(self) -> bool:
+        """Whether it did: then it waits for what is said last."""
+        return bool(self._room[8])
 
 
 class Earlier(NamedTuple):
@@ -105,6 +115,7 @@ def main(directory: Path, lease: float, looks: bool = False) -> int:
         status = 1
         try:
             serve(Operations(directory, looks), lease, earlier, timer)
+            timer.end()
             status = 0
         except BaseException:
             traceback.print_exc()
@@ -116,10 +127,36 @@ def main(directory: Path, lease: float, looks: bool = False) -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     watch(alive_read, wake_read, timer, lease)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    problems = clean(directory, worker, started)
-    for problem in problems:
-        print(f"not undone: {problem}", file=sys.stderr, flush=True)
-    return 1 if problems else 0
+    undone = clean(directory, worker, started)
+    heard = _last_words(undone) and timer.ended
+    # the next agent tries again what may be undone then, and tells what nobody heard
+    remove(directory, but_journal=bool(undone.problems or undone.passes or (undone.left and not heard)))
+    return 1 if undone.problems else 0
+
+
+def _last_words(undone: Undone) -> bool:
+    """Say on standard error what is not as it was; False where its other end is closed.
+
+    In one line what is left to others: of many lines the controller keeps the last ones.
+    """
+    lines = [f"{LEFT}{'; '.join(undone.left)}"] * bool(undone.left) + [f"{NOT_UNDONE}{one}" for one in undone.problems]
+    try:
+        _write(2, "".join(f"{line}\n" for line in lines).encode())
+    except OSError:
+        return False
+    return True
+
+
+def remove(directory: Path, but_journal: bool = False) -> None:
+    """Remove a run's directory, or all that is in it but the journal."""
+    if not but_journal:
+        shutil.rmtree(directory, ignore_errors=True)
+        return
+    for path in directory.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != NAME:
+            path.unlink(missing_ok=True)
 
 
 def taken(directory: str | Path) -> int | None:
@@ -184,8 +221,8 @@ def watch(alive: int, wake: int, timer: Timer, lease: float) -> None:
     print("the worker hung, and was ended", file=sys.stderr, flush=True)
 
 
-def clean(directory: Path, worker: int, started: int | None) -> list[str]:
-    """End all that was started, once what must not be ended has ended; undo all changes, remove the directory.
+def clean(directory: Path, worker: int, started: int | None) -> Undone:
+    """End all that was started, once what must not be ended has ended; undo all changes.
 
     The worker is known by its number and when it started, in clock ticks: it may have been collected long ago.
     """
@@ -206,10 +243,9 @@ def clean(directory: Path, worker: int, started: int | None) -> list[str]:
         if not _children():
             break
         time.sleep(0.01)
-    problems = [f"process {pid} would not end" for pid in descendants()] + Journal(directory).undo()
-    if not problems:
-        shutil.rmtree(directory, ignore_errors=True)
-    return problems
+    stubborn = [f"process {pid} would not end" for pid in descendants()]
+    undone = Journal(directory).undo()
+    return undone._replace(problems=stubborn + undone.problems)
 
 
 def descendants() -> list[int]:
@@ -271,10 +307,11 @@ def _recovered(old: Path, looks: bool) -> tuple[str, bool]:
         raise UnreadableError(f"the journal of an earlier run, {journal.unreadable()}")
     if looks:
         return "; ".join(journal.pending) or "nothing but itself", True
-    problems = journal.undo()
-    if not problems:
-        shutil.rmtree(old, ignore_errors=True)
-    return "; ".join(problems) or "put back", not problems
+    undone = journal.undo()
+    well = not undone.problems and not undone.passes
+    remove(old, but_journal=not well)
+    others = [f"{LEFT}{'; '.join(undone.left)}"] * bool(undone.left)
+    return "; ".join([*undone.problems, *["put back"] * well, *others]), well
 
 
 def serve(here: Operations, lease: float, earlier: Earlier, timer: Timer) -> None:
@@ -329,6 +366,9 @@ def answer(here: Operations, request: dict[str, Any]) -> None:
 
 def say(message: dict[str, Any]) -> None:
     """One line to the controller."""
-    data = (json.dumps(message) + "\n").encode()
+    _write(1, (json.dumps(message) + "\n").encode())
+
+
+def _write(fd: int, data: bytes) -> None:
     while data:
-        data = data[os.write(1, data) :]
+        data = data[os.write(fd, data) :]
