@@ -145,7 +145,7 @@ def provision(host: RemoteHost, by: Manager, packages: Sequence[str]) -> Provide
 def deprovision(host: RemoteHost) -> Removed:
     """Remove what ``provision`` installed, but for what others need by now or somebody asked for; forget all of it.
 
-    Raises Refusal where more than that would go, or it fails.
+    Raises Refusal where more than that would go, or it fails, or the manager does not tell; then nothing is forgotten.
     """
     known = _remembered(host)
     by = next((one for one in (managers.APT, managers.DNF) if one.name == known.manager), None)
@@ -157,7 +157,7 @@ def deprovision(host: RemoteHost) -> Removed:
     kept = _kept(host, by, ours) if ours else {}
     going = [name for name in ours if name not in kept]
     if going:
-        due = _simulated(host, by, by.simulate_removal, going)
+        due = _if_removed(host, by, going)
         if more := sorted({*due.removes} - {*going} | {*due.installs} | {*due.upgrades}):
             raise Refusal(
                 f"removing {' '.join(going)} would also change {', '.join(more)}",
@@ -172,19 +172,33 @@ def deprovision(host: RemoteHost) -> Removed:
 
 
 def installed(host: RemoteHost, by: Manager) -> Installed:
-    """The host's packages."""
-    return by.parse_installed(host.look(by.installed, SIMULATED_SECONDS).stdout)
+    """The host's packages. Raises Refusal where they cannot be listed."""
+    return by.parse_installed(_listed(host, by.installed))
+
+
+def _listed(host: RemoteHost, command: Sequence[str]) -> str:
+    """What a list of packages says. Raises Refusal where it fails: nobody is to take that for none."""
+    done = host.look(command, SIMULATED_SECONDS)
+    if not done.ok:
+        how = "took too long" if done.status is None else f"ended with status {done.status}"
+        raise Refusal(
+            f"its packages cannot be listed: {command[0]} {how}: {managers.last_words(done.stderr)}",
+            host=host.name,
+            commands=[shlex.join(command)],
+            next_step="mend the host's packages",
+        )
+    return done.stdout
 
 
 def _kept(host: RemoteHost, by: Manager, ours: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Those of ours that stay. Each is looked at by itself only where others would go with all of them."""
-    asked = set(host.look(by.wanted, SIMULATED_SECONDS).stdout.split()) & set(ours)
-    together = _simulated(host, by, by.simulate_removal, ours)
+    asked = set(_listed(host, by.wanted).split()) & set(ours)
+    together = _if_removed(host, by, ours)
     if not asked and {*together.removes} <= {*ours} and not together.installs:
         return {}
     removals = {}
     for name in ours:
-        alone = _simulated(host, by, by.simulate_removal, [name])
+        alone = _if_removed(host, by, [name])
         # what would be installed in its place is for somebody who needs it
         removals[name] = frozenset((*alone.removes, *alone.installs, *alone.upgrades))
     return managers.kept(removals, asked)
@@ -194,6 +208,20 @@ def _removal(by: Manager, settings: Sequence[str], going: Sequence[str]) -> Sequ
     """Settings of ours go with the packages; where there were some before, all stay."""
     theirs = by is managers.APT and set(settings) & set(going)
     return tuple("remove" if word == "purge" else word for word in by.remove) if theirs else by.remove
+
+
+def _if_removed(host: RemoteHost, by: Manager, packages: Sequence[str]) -> Transaction:
+    """What removing these packages would do. Raises Refusal where that is not told of each."""
+    due = _simulated(host, by, by.simulate_removal, packages)
+    untold = sorted({*packages} - {*due.removes})
+    if due.error or untold:
+        raise Refusal(
+            f"{by.name} does not say what removing {' '.join(packages)} would do: "
+            + (due.error or f"nothing of {', '.join(untold)}"),
+            host=host.name,
+            next_step=f"see what {' '.join((*by.simulate_removal, *packages))} says there",
+        )
+    return due
 
 
 def _simulated(host: RemoteHost, by: Manager, command: Sequence[str], packages: Sequence[str]) -> Transaction:
