@@ -25,6 +25,7 @@ import pytest
 from hosts.onhost.agent import files, link
 from hosts.onhost.agent.errors import LIMIT_BYTES, ChangeError
 from hosts.onhost.agent.journal import Journal
+from hosts.onhost.agent.protocol import IN_USE
 from hosts.onhost.agent.values import (
     Change,
     Digested,
@@ -493,6 +494,36 @@ def test_after_a_kill_of_the_guardian_the_next_agent_puts_everything_back(tmp_pa
             changed.check_as_it_was()
         with start() as third:
             assert third.recovered(agent) == []
+
+
+def test_what_a_command_that_goes_on_needs_is_not_undone_beneath_it(tmp_path: Path) -> None:
+    """As apt needs the file that forbids the start of services, whoever was killed meanwhile."""
+    room, begun, may_end = tmp_path / "room", tmp_path / "begun", tmp_path / "may end"
+    room.mkdir()
+    goes_on = f'echo $$ >"{begun}.new"; mv "{begun}.new" "{begun}"; n=0; '
+    goes_on += f'until [ -e "{may_end}" ] || [ $n = 600 ]; do n=$((n+1)); sleep 0.1; done'
+    with start() as agent:
+        agent.client.apply(changes.file(str(room / "policy"), "forbids"))
+        asked = {"argv": ["sh", "-c", goes_on], "environment": {}, "timeout_seconds": 60.0}
+        agent.write(json.dumps({"id": 0, "op": "Finish", "args": asked}).encode() + b"\n")
+        try:
+            command, worker = Watched.of(begun), Watched(agent.worker)
+            agent.process.kill()
+            agent.ended()
+            assert worker.gone() and command.alive
+            for looks in (False, True):
+                with LocalAgent(looks=looks) as following:
+                    assert following.first is not None
+                    assert following.first["fatal"].startswith(f"{IN_USE}: a command of an earlier one")
+                    assert following.ended() == 3
+                    assert not following.directory.exists()
+            assert (room / "policy").exists()
+        finally:
+            may_end.touch()
+        assert command.gone()
+        with start() as third:
+            assert third.recovered(agent) == ["put back"]
+        assert list(room.iterdir()) == []
 
 
 def test_what_cannot_be_put_back_is_told_and_tried_again(tmp_path: Path) -> None:

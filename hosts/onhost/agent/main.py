@@ -21,6 +21,7 @@ import struct
 import sys
 import time
 import traceback
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +44,10 @@ GRACE_SECONDS = 5.0
 """So much longer than the worker, who is to see it first, the guardian waits for a silent controller."""
 OPERATION_SECONDS = 600.0
 """More than any operation takes beyond its own timeout: a worker that is still in it hangs."""
+
+
+class StillAtWorkError(Exception):
+    """What an earlier agent began, and nobody ends in its middle, goes on: its changes are not to be undone yet."""
 
 
 class Timer:
@@ -94,7 +99,7 @@ def main(directory: Path, lease: float, looks: bool = False) -> int:
         return 3
     try:
         earlier = recover(directory, looks)
-    except UnreadableError as error:
+    except (UnreadableError, StillAtWorkError) as error:
         say({"fatal": str(error)})
         shutil.rmtree(directory, ignore_errors=True)
         return 3
@@ -273,38 +278,51 @@ def recover(own: Path, looks: bool = False) -> Earlier:
     A living agent holds the lock of its directory, which bootstrap.py took: none is touched (hosts that share /dev/shm
     may have them). Other users' are told: to undo what anybody wrote down would be to run it with this user's rights.
 
-    ``looks``: what would be undone is told only. Raises UnreadableError.
+    ``looks``: what would be undone is told only. Raises UnreadableError, StillAtWorkError: then nothing was undone.
     """
     found = Earlier([], [])
-    for old in sorted(place for parent in PLACES for place in Path(parent).glob(PREFIX + "*")):
-        if old == own or not old.is_dir() or old.is_symlink():
-            continue
-        try:
-            uid = old.stat().st_uid
-            lock = taken(old) if uid == os.getuid() else None
-        except FileNotFoundError:  # its agent is ending
-            continue
-        if uid != os.getuid():
-            found.remaining.append(f"{old.name}: of user {uid}, left alone: a run or restore by that user puts it back")
-        if lock is None:
-            continue
-        try:
+    journals: dict[Path, Journal] = {}
+    with ExitStack() as held:
+        for old in sorted(place for parent in PLACES for place in Path(parent).glob(PREFIX + "*")):
+            if old == own or not old.is_dir() or old.is_symlink():
+                continue
+            try:
+                uid = old.stat().st_uid
+                lock = taken(old) if uid == os.getuid() else None
+            except FileNotFoundError:  # its agent is ending
+                continue
+            if uid != os.getuid():
+                said = f"of user {uid}, left alone: a run or restore by that user puts it back"
+                found.remaining.append(f"{old.name}: {said}")
+            if lock is None:
+                continue
+            held.callback(os.close, lock)  # who has made this directory and comes to lock it waits for us
             if os.fstat(lock).st_nlink:  # else its agent has ended since
-                said, well = _recovered(old, looks)
-                (found.recovered if well else found.remaining).append(f"{old.name}: {said}")
-        finally:
-            os.close(lock)  # who has made this directory and comes to lock it waits for us
+                journals[old] = _of_dead(old)
+        for old, journal in journals.items():
+            said, well = _recovered(old, journal, looks)
+            (found.recovered if well else found.remaining).append(f"{old.name}: {said}")
     return found
 
 
-def _recovered(old: Path, looks: bool) -> tuple[str, bool]:
-    """What was done with what a dead agent left, and whether all was; of one that only looks, what it would undo."""
+def _of_dead(old: Path) -> Journal:
+    """The journal that a dead agent left. Raises UnreadableError, StillAtWorkError."""
     try:
         journal = Journal(old)
     except OSError as error:
         raise UnreadableError(f"the journal of an earlier run in {old} cannot be read: {error}") from error
     if journal.damaged:
         raise UnreadableError(f"the journal of an earlier run, {journal.unreadable()}")
+    if commands.unfinished(old):
+        raise StillAtWorkError(
+            f"{IN_USE}: a command of an earlier one, which nobody ends in its middle, is still at work: wait until it "
+            f"has ended, which is when nobody holds the lock of {old / commands.UNFINISHED}"
+        )
+    return journal
+
+
+def _recovered(old: Path, journal: Journal, looks: bool) -> tuple[str, bool]:
+    """What was done with what a dead agent left, and whether all was; of one that only looks, what it would undo."""
     if looks:
         return "; ".join(journal.pending) or "nothing but itself", True
     undone = journal.undo()
