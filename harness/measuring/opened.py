@@ -312,6 +312,7 @@ def _connected(hosts: HostsTestbed, run: str, events: Events) -> Iterator[tuple[
     # a password may be asked for, and Ctrl-C ends that in this thread only
     here = bool(hosts.sender.become or hosts.receiver.become)
     wanted: list[Future[RemoteHost]] = []
+    ended_by = None
     with ThreadPoolExecutor(2) as pool:
         try:
             for role in ROLES:
@@ -320,8 +321,11 @@ def _connected(hosts: HostsTestbed, run: str, events: Events) -> Iterator[tuple[
             wait(wanted)
             sender, receiver = (future.result() for future in wanted)
             yield sender, receiver
+        except BaseException as error:
+            ended_by = error
+            raise
         finally:
-            _closed(pool, [future.result() for future in wanted if future.exception() is None], events)
+            _closed(pool, [future.result() for future in wanted if future.exception() is None], events, ended_by)
 
 
 def _done(action: Callable[[], RemoteHost]) -> Future[RemoteHost]:
@@ -330,9 +334,11 @@ def _done(action: Callable[[], RemoteHost]) -> Future[RemoteHost]:
     return done
 
 
-def _closed(pool: ThreadPoolExecutor, hosts: Sequence[RemoteHost], events: Events) -> None:
-    """Close hosts at once, and tell what was left to others there."""
-    closed = [pool.submit(host.close) for host in hosts]
+def _closed(
+    pool: ThreadPoolExecutor, hosts: Sequence[RemoteHost], events: Events, ended_by: BaseException | None = None
+) -> None:
+    """Close hosts at once, because of an error or without one, and tell what was left to others there."""
+    closed = [pool.submit(host.close, ended_by) for host in hosts]
     wait(closed)
     for host in hosts:
         if host.left:
