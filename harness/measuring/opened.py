@@ -17,7 +17,7 @@ from harness.measuring.disturbance import Surroundings
 from harness.measuring.provided import Lacking
 from hosts import facts, modules, packages
 from hosts.disturbance import Disturbance
-from hosts.errors import HostLost, Refusal
+from hosts.errors import HostLost, Refusal, raise_together
 from hosts.lab import kinds, processors
 from hosts.lab.kinds import Parts
 from hosts.modules import Module
@@ -337,14 +337,19 @@ def _done(action: Callable[[], RemoteHost]) -> Future[RemoteHost]:
 def _closed(
     pool: ThreadPoolExecutor, hosts: Sequence[RemoteHost], events: Events, ended_by: BaseException | None = None
 ) -> None:
-    """Close hosts at once, because of an error or without one, and tell what was left to others there."""
+    """Close hosts at once, because of an error or without one, and tell what was left to others there.
+
+    Raises HarnessError for all that could not be put back; a host that is lost already stays the first thing told.
+    """
     closed = [pool.submit(host.close, ended_by) for host in hosts]
     wait(closed)
     for host in hosts:
         if host.left:
             events(Note(f"{host.name}: left to others, who changed or use it by now: {host.left}"))
-    for each in closed:
-        each.result()
+    problems = [problem for each in closed if (problem := each.exception())]
+    if problems and isinstance(ended_by, HostLost):
+        problems.append(ended_by)
+    raise_together(problems)
 
 
 def _for_lab(parts: Parts, names: Iterable[str], events: Events, not_built: dict[str, str]) -> dict[str, Module]:
