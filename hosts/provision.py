@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from hosts import managers
 from hosts.errors import Refusal
@@ -47,11 +47,18 @@ true
 
 @dataclass(frozen=True)
 class Remembered:
-    """What ``PLACE`` says: versions of packages by name, and those of them that had settings there before."""
+    """What ``PLACE`` says: versions of packages by name; those of them that had settings there before; and those of an
+    installation after which ``_settling`` is still due."""
 
     manager: str | None = None
     packages: dict[str, str] = field(default_factory=dict)
     settings: list[str] = field(default_factory=list)
+    unsettled: list[str] = field(default_factory=list)
+
+    @property
+    def by(self) -> Manager | None:
+        """The package manager; None where nothing is remembered."""
+        return next((one for one in (managers.APT, managers.DNF) if one.name == self.manager), None)
 
 
 @dataclass(frozen=True)
@@ -123,14 +130,15 @@ def provision(host: RemoteHost, by: Manager, packages: Sequence[str]) -> Provide
         return Provided({}, unknown)
     known = _remembered(host)
     settings = sorted({*known.settings, *(before.settings & due.installs.keys())})
-    _remember(host, Remembered(by.name, known.packages | due.installs, settings))
-    scope = Scope(host)
     # all of them are marked: one may have been asked for by another's name, which it provides
-    after = [(*by.unwanted, *due.installs)]
+    unsettled = sorted({*known.unsettled, *due.installs})
+    known = Remembered(by.name, known.packages | due.installs, settings, unsettled)
+    host.check(["sh", "-c", _remembering(known)])
+    scope = Scope(host)
     if by is managers.APT:
         _nothing_starts(host, scope)
-        after.append(("sh", "-c", DISABLE, "sh", *due.installs))
-    _made(host, by, (*by.install, *wanted), f"installing {' '.join(wanted)} failed", after)
+    failed = f"installing {' '.join(wanted)} failed"
+    _made(host, by, (*by.install, *wanted), failed, [_settling(by, known, unsettled)])
     scope.undo()  # not where it failed: it may still be at work, which the host's guardian waits for
     now = installed(host, by).versions
     if absent := sorted(due.installs.keys() - now.keys()):
@@ -147,8 +155,9 @@ def deprovision(host: RemoteHost) -> Removed:
 
     Raises Refusal where more than that would go, or it fails, or the manager does not tell; then nothing is forgotten.
     """
+    settle(host)
     known = _remembered(host)
-    by = next((one for one in (managers.APT, managers.DNF) if one.name == known.manager), None)
+    by = known.by
     if by is None:
         return Removed((), {})
     _root(host, "remove")
@@ -169,6 +178,17 @@ def deprovision(host: RemoteHost) -> Removed:
             raise Refusal(f"{by.name} was quiet, but {', '.join(left)} is still installed", host=host.name)
     host.check(["sh", "-c", FORGET, "sh", PLACE])
     return Removed(tuple(going), kept)
+
+
+def settle(host: RemoteHost) -> None:
+    """Do what is due after an installation, should the host have lost its power before that. Raises Refusal."""
+    known = _remembered(host)
+    if known.by is None or not known.unsettled:
+        return
+    _root(host, "install")
+    there = installed(host, known.by).some
+    due = _settling(known.by, known, [name for name in known.unsettled if name in there])
+    _made(host, known.by, due, f"finishing the installation of {' '.join(known.unsettled)} failed")
 
 
 def installed(host: RemoteHost, by: Manager) -> Installed:
@@ -245,6 +265,16 @@ def _made(
     )
 
 
+def _settling(by: Manager, known: Remembered, names: Sequence[str]) -> Sequence[str]:
+    """The command that is due after an installation of these packages, whatever came of it: they are marked as there
+    for others only, their units are disabled, and once both is done that is remembered."""
+    if not names:
+        return ("sh", "-c", _remembering(replace(known, unsettled=[])))
+    units = [("sh", "-c", DISABLE, "sh", *names)] if by is managers.APT else []
+    done = _in_one((*by.unwanted, *names), units)
+    return ("sh", "-c", f"({done}\n) && {_remembering(replace(known, unsettled=[]))}")
+
+
 def _in_one(command: Sequence[str], after: Sequence[Sequence[str]]) -> str:
     """A script of a command and of what is due after it, whatever came of it; its status is the first that is not 0.
 
@@ -289,5 +319,7 @@ def _remembered(host: RemoteHost) -> Remembered:
         ) from error
 
 
-def _remember(host: RemoteHost, known: Remembered) -> None:
-    host.check(["sh", "-c", WRITE, "sh", PLACE], stdin=json.dumps(asdict(known), indent=1) + "\n")
+def _remembering(known: Remembered) -> str:
+    """The words of a shell that write it into ``PLACE``."""
+    text = json.dumps(asdict(known), indent=1)
+    return f"printf '%s\\n' {shlex.quote(text)} | {shlex.join(['sh', '-c', WRITE, 'sh', PLACE])}"

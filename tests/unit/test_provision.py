@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from hosts import provision
+from hosts import managers, provision
 from hosts.errors import Refusal
+from hosts.onhost.agent import commands
 from hosts.provision import Removed
 from hosts.remote.host import RemoteHost
+from tests.support.agent_process import PATIENCE
 from tests.support.here import here
 
 
@@ -134,3 +137,63 @@ def test_where_the_manager_does_not_tell_nothing_is_removed_or_forgotten(
     assert said in caught.value.what
     assert not there.removed
     assert there.place.read_text() == before
+
+
+# an installation that the host's power did not outlast
+
+INSTALLING = APT | {
+    "dpkg": 'case "$1" in --print-architecture) echo amd64 ;; esac',
+    "dpkg-query": "test ! -e there || test -e removed || echo 'ii |site|1-1'",
+    "apt-mark": """case "$1" in
+showmanual) test ! -e there || test -e marked || echo site ;;
+auto) touch marked; echo "$@" >>marks ;;
+esac""",
+    "apt-get": """case "$*" in
+*--simulate*purge*) echo "Purg site [1-1]" ;;
+*--simulate*) echo "Inst site (1-1 x)" ;;
+*purge*) touch removed ;;
+*) touch there; {cut} ;;
+esac""",
+}
+
+
+def unsettled(there: Made) -> list[str]:
+    found = json.loads(there.place.read_text())["unsettled"]
+    assert isinstance(found, list)
+    return found
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_what_is_due_after_an_installation_that_was_cut_is_done_later(
+    made: Callable[..., Made], monkeypatch: pytest.MonkeyPatch, cut: bool
+) -> None:
+    apt = INSTALLING["apt-get"].replace("{cut}", "kill -KILL $PPID" if cut else "true")
+    there = made("apt", INSTALLING | {"apt-get": apt})
+    monkeypatch.setattr(provision, "POLICY", str(there.room / "policy-rc.d"))
+    there.place.unlink()
+    if cut:
+        with pytest.raises(Refusal, match="installing site failed"):
+            provision.provision(there.host, managers.APT, ["site"])
+        assert unsettled(there) == ["site"]
+        assert not (there.room / "marks").exists()
+        end = time.monotonic() + PATIENCE
+        while commands.unfinished(Path(there.host.directory)):
+            assert time.monotonic() < end, "apt-get never ends"
+        provision.settle(there.host)
+    else:
+        assert provision.provision(there.host, managers.APT, ["site"]).installed == {"site": "1-1"}
+    assert unsettled(there) == []
+    provision.settle(there.host)
+    assert (there.room / "marks").read_text() == "auto site\n", "once"
+    assert provision.deprovision(there.host) == Removed(("site",), {})
+
+
+def test_what_is_due_is_remembered_until_it_is_done(made: Callable[..., Made]) -> None:
+    there = made("apt", APT | {"apt-mark": "test -e may && touch marked"})
+    there.place.write_text(json.dumps({"manager": "apt", "packages": {"site": "1-1"}, "unsettled": ["site", "gone"]}))
+    with pytest.raises(Refusal, match="finishing the installation of site gone failed"):
+        provision.settle(there.host)
+    assert unsettled(there) == ["site", "gone"]
+    (there.room / "may").touch()
+    provision.settle(there.host)
+    assert unsettled(there) == []
