@@ -31,7 +31,7 @@ exit 101
 OURS = POLICY_TEXT.partition("{")[0]
 SECONDS = 1500.0
 SIMULATED_SECONDS = 120.0
-WRITE = 'umask 022 && mkdir -p "${1%/*}" && cat >"$1.new" && sync "$1.new" && mv "$1.new" "$1"'
+WRITE = 'umask 022 && mkdir -p "${1%/*}" && printf "%s\\n" "$2" >"$1.new" && sync "$1.new" && mv "$1.new" "$1"'
 FORGET = 'rm -f "$1" && { rmdir "${1%/*}" 2>/dev/null || true; }'
 DISABLE = """\
 [ -d /run/systemd/system ] || exit 0
@@ -133,12 +133,12 @@ def provision(host: RemoteHost, by: Manager, packages: Sequence[str]) -> Provide
     # all of them are marked: one may have been asked for by another's name, which it provides
     unsettled = sorted({*known.unsettled, *due.installs})
     known = Remembered(by.name, known.packages | due.installs, settings, unsettled)
-    host.check(["sh", "-c", _remembering(known)])
     scope = Scope(host)
     if by is managers.APT:
         _nothing_starts(host, scope)
-    failed = f"installing {' '.join(wanted)} failed"
-    _made(host, by, (*by.install, *wanted), failed, [_settling(by, known, unsettled)])
+    host.check(_remembering(known))
+    after = [*_settling(by, unsettled), _remembering(replace(known, unsettled=[]))]
+    _made(host, by, (*by.install, *wanted), f"installing {' '.join(wanted)} failed", after)
     scope.undo()  # not where it failed: it may still be at work, which the host's guardian waits for
     now = installed(host, by).versions
     if absent := sorted(due.installs.keys() - now.keys()):
@@ -187,8 +187,10 @@ def settle(host: RemoteHost) -> None:
         return
     _root(host, "install")
     there = installed(host, known.by).some
-    due = _settling(known.by, known, [name for name in known.unsettled if name in there])
-    _made(host, known.by, due, f"finishing the installation of {' '.join(known.unsettled)} failed")
+    if names := [name for name in known.unsettled if name in there]:
+        first, *others = _settling(known.by, names)
+        _made(host, known.by, first, f"finishing the installation of {' '.join(names)} failed", others)
+    host.check(_remembering(replace(known, unsettled=[])))
 
 
 def installed(host: RemoteHost, by: Manager) -> Installed:
@@ -265,14 +267,11 @@ def _made(
     )
 
 
-def _settling(by: Manager, known: Remembered, names: Sequence[str]) -> Sequence[str]:
-    """The command that is due after an installation of these packages, whatever came of it: they are marked as there
-    for others only, their units are disabled, and once both is done that is remembered."""
-    if not names:
-        return ("sh", "-c", _remembering(replace(known, unsettled=[])))
+def _settling(by: Manager, names: Sequence[str]) -> Sequence[Sequence[str]]:
+    """What is due after an installation of these packages: they are marked as there for others only, and their units
+    are disabled."""
     units = [("sh", "-c", DISABLE, "sh", *names)] if by is managers.APT else []
-    done = _in_one((*by.unwanted, *names), units)
-    return ("sh", "-c", f"({done}\n) && {_remembering(replace(known, unsettled=[]))}")
+    return [(*by.unwanted, *names), *units]
 
 
 def _in_one(command: Sequence[str], after: Sequence[Sequence[str]]) -> str:
@@ -319,7 +318,6 @@ def _remembered(host: RemoteHost) -> Remembered:
         ) from error
 
 
-def _remembering(known: Remembered) -> str:
-    """The words of a shell that write it into ``PLACE``."""
-    text = json.dumps(asdict(known), indent=1)
-    return f"printf '%s\\n' {shlex.quote(text)} | {shlex.join(['sh', '-c', WRITE, 'sh', PLACE])}"
+def _remembering(known: Remembered) -> Sequence[str]:
+    """The command that writes it into ``PLACE``."""
+    return ("sh", "-c", WRITE, "sh", PLACE, json.dumps(asdict(known), indent=1))

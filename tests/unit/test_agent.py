@@ -577,7 +577,7 @@ def test_what_somebody_else_changed_is_told_and_no_failure(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("ended", ["worker killed", "silent", "guardian killed"])
 def test_what_somebody_else_changed_is_told_by_the_next_agent_where_nobody_heard_it(tmp_path: Path, ended: str) -> None:
-    with start(lease=1.0 if ended == "silent" else 60.0) as agent:
+    with start(lease=2.0 if ended == "silent" else 60.0) as agent:
         said, worker = changed_meanwhile(agent, tmp_path / "knob"), Watched(agent.worker)
         if ended == "worker killed":
             worker.kill(signal.SIGKILL)

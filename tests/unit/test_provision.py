@@ -191,7 +191,7 @@ def test_what_is_due_after_an_installation_that_was_cut_is_done_later(
 def test_what_is_due_is_remembered_until_it_is_done(made: Callable[..., Made]) -> None:
     there = made("apt", APT | {"apt-mark": "test -e may && touch marked"})
     there.place.write_text(json.dumps({"manager": "apt", "packages": {"site": "1-1"}, "unsettled": ["site", "gone"]}))
-    with pytest.raises(Refusal, match="finishing the installation of site gone failed"):
+    with pytest.raises(Refusal, match="finishing the installation of site failed"):
         provision.settle(there.host)
     assert unsettled(there) == ["site", "gone"]
     (there.room / "may").touch()
