@@ -41,7 +41,7 @@ def test_what_could_not_be_undone_is_an_error(monkeypatch: pytest.MonkeyPatch, t
     host, agent = here(monkeypatch)
     look, undo = ["ls", str(tmp_path)], ["sh", "-c", "echo it says no >&2; exit 1"]
     host.agent.apply(changes.command("x", look=look, present="made", apply=["touch", str(made)], undo=undo))
-    with pytest.raises(AgentError, match="not undone: x: .* it says no") as caught:
+    with pytest.raises(AgentError, match=r"not undone: x: .* it says no") as caught:
         host.close()
     assert caught.value.host == "sender"
     made.unlink()  # by hand, as it says there

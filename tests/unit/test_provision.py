@@ -56,11 +56,11 @@ APT = {
 }
 DNF = {
     "rpm": "test -e removed || echo 'site|1-1'",
-    "dnf": f'''case "$*" in
+    "dnf": f"""case "$*" in
 *repoquery*) echo bash ;;
 *--assumeno*) cat {TRANSACTIONS}/dnf-remove-leaf.txt; exit 1 ;;
 *) touch removed ;;
-esac''',
+esac""",
 }
 
 
@@ -106,9 +106,7 @@ def made(machine: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 @pytest.mark.parametrize(("name", "programs"), [("apt", APT), ("dnf", DNF)])
-def test_what_is_ours_is_removed_and_forgotten(
-    made: Callable[..., Made], name: str, programs: dict[str, str]
-) -> None:
+def test_what_is_ours_is_removed_and_forgotten(made: Callable[..., Made], name: str, programs: dict[str, str]) -> None:
     there = made(name, programs)
     assert provision.deprovision(there.host) == Removed(("site",), {})
     assert there.removed

@@ -51,11 +51,10 @@ class StillAtWorkError(Exception):
 
 
 class Timer:
-    """Until when the worker is to be heard of again, and whether its controller ended it: the worker says it and the
-    guardian reads it, in memory of both."""
+    """Until when the worker is to be heard of again, which it says and the guardian reads; in memory of both."""
 
     def __init__(self) -> None:
-        self._room = mmap.mmap(-1, 9)
+        self._room = mmap.mmap(-1, 8)
         self.set(OPERATION_SECONDS)
 
     def set(self, seconds: float) -> None:
@@ -65,15 +64,6 @@ class Timer:
     def left(self) -> float:
         """Seconds that are left."""
         return float(struct.unpack_from("=d", self._room)[0]) - time.monotonic()
-
-    def end(self) -> None:
-        """The controller ended it."""
-        self._room[8] = 1
-
-    @property
-    def ended(self) -> bool:
-        """Whether it did: then it waits for what is said last."""
-        return bool(self._room[8])
 
 
 class Earlier(NamedTuple):
@@ -120,7 +110,6 @@ def main(directory: Path, lease: float, looks: bool = False) -> int:
         status = 1
         try:
             serve(Operations(directory, looks), lease, earlier, timer)
-            timer.end()
             status = 0
         except BaseException:
             traceback.print_exc()
@@ -130,10 +119,10 @@ def main(directory: Path, lease: float, looks: bool = False) -> int:
     started = processes.start_ticks(worker)
     # what ends with us as its last parent is not to stay as a zombie: its process group would seem alive
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    watch(alive_read, wake_read, timer, lease)
+    closed = watch(alive_read, wake_read, timer, lease)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     undone = clean(directory, worker, started)
-    heard = _last_words(undone) and timer.ended
+    heard = _last_words(undone) and closed
     # the next agent tries again what may be undone then, and tells what nobody heard
     remove(directory, but_journal=bool(undone.problems or undone.passes or (undone.left and not heard)))
     return 1 if undone.problems else 0
@@ -210,10 +199,11 @@ def _told(pid: int) -> str:
     return f": {user or 'somebody'}, since {since} UTC, for {run or 'a run without a name'} (process {pid} there)"
 
 
-def watch(alive: int, wake: int, timer: Timer, lease: float) -> None:
+def watch(alive: int, wake: int, timer: Timer, lease: float) -> bool:
     """Sleep until the worker ends, the channel hangs up, a signal comes, or the worker's time is over.
 
-    That time is looked at once in a lease: a host that is measured is not to be woken more often.
+    That time is looked at once in a lease: a host that is measured is not to be woken more often. Returns whether the
+    channel was closed: then a controller waits for what is said last, unless it is closed both ways.
     ``alive`` is a pipe that only the worker holds open: kernels before 5.3 have no pidfd_open(2).
     """
     poll = select.poll()
@@ -222,8 +212,10 @@ def watch(alive: int, wake: int, timer: Timer, lease: float) -> None:
     poll.register(0, select.POLLHUP | select.POLLRDHUP | select.POLLERR)
     while (left := timer.left()) > 0:
         if poll.poll(min(left, lease + GRACE_SECONDS) * 1000 + 1):
-            return
-    print("the worker hung, and was ended", file=sys.stderr, flush=True)
+            break
+    else:
+        print("the worker hung, and was ended", file=sys.stderr, flush=True)
+    return any(fd == 0 for fd, _ in poll.poll(0))
 
 
 def clean(directory: Path, worker: int, started: int | None) -> Undone:
