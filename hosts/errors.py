@@ -13,7 +13,7 @@ ends a program or a run names HarnessError. Nobody raises HarnessError itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 class HarnessError(Exception):
@@ -51,3 +51,29 @@ class Refusal(HarnessError):  # noqa: N818 - says what it is
 
 class ConfigError(Refusal):
     """Bad input: a TOML file, an option or an environment variable. Nothing was started."""
+
+
+def raise_together(errors: Iterable[BaseException | None]) -> None:
+    """Raise one error that says what all of these say, a lost host's first: it ends the run. None of them: nothing.
+
+    What is no HarnessError is raised as it is.
+    """
+    found = list[HarnessError]()
+    for error in errors:
+        if isinstance(error, HarnessError):
+            found.append(error)
+        elif error is not None:
+            raise error
+    if not found:
+        return
+    first, *others = sorted(found, key=lambda error: not isinstance(error, HostLost))
+    if not others:
+        raise first
+    said = [f"{error.host}: {error.what}" if error.host else error.what for error in others]
+    steps = dict.fromkeys(error.next_step for error in (first, *others) if error.next_step)
+    raise type(first)(
+        "; ".join([first.what, *said]),
+        host=first.host,
+        commands=first.commands,
+        next_step="; ".join(steps) or None,
+    ) from first

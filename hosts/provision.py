@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from hosts import managers
 from hosts.errors import Refusal
@@ -31,7 +31,7 @@ exit 101
 OURS = POLICY_TEXT.partition("{")[0]
 SECONDS = 1500.0
 SIMULATED_SECONDS = 120.0
-WRITE = 'umask 022 && mkdir -p "${1%/*}" && cat >"$1.new" && sync "$1.new" && mv "$1.new" "$1"'
+WRITE = 'umask 022 && mkdir -p "${1%/*}" && printf "%s\\n" "$2" >"$1.new" && sync "$1.new" && mv "$1.new" "$1"'
 FORGET = 'rm -f "$1" && { rmdir "${1%/*}" 2>/dev/null || true; }'
 DISABLE = """\
 [ -d /run/systemd/system ] || exit 0
@@ -47,11 +47,18 @@ true
 
 @dataclass(frozen=True)
 class Remembered:
-    """What ``PLACE`` says: versions of packages by name, and those of them that had settings there before."""
+    """What ``PLACE`` says: versions of packages by name; those of them that had settings there before; and those of an
+    installation after which ``_settling`` is still due."""
 
     manager: str | None = None
     packages: dict[str, str] = field(default_factory=dict)
     settings: list[str] = field(default_factory=list)
+    unsettled: list[str] = field(default_factory=list)
+
+    @property
+    def by(self) -> Manager | None:
+        """The package manager; None where nothing is remembered."""
+        return next((one for one in (managers.APT, managers.DNF) if one.name == self.manager), None)
 
 
 @dataclass(frozen=True)
@@ -123,13 +130,14 @@ def provision(host: RemoteHost, by: Manager, packages: Sequence[str]) -> Provide
         return Provided({}, unknown)
     known = _remembered(host)
     settings = sorted({*known.settings, *(before.settings & due.installs.keys())})
-    _remember(host, Remembered(by.name, known.packages | due.installs, settings))
-    scope = Scope(host)
     # all of them are marked: one may have been asked for by another's name, which it provides
-    after = [(*by.unwanted, *due.installs)]
+    unsettled = sorted({*known.unsettled, *due.installs})
+    known = Remembered(by.name, known.packages | due.installs, settings, unsettled)
+    scope = Scope(host)
     if by is managers.APT:
         _nothing_starts(host, scope)
-        after.append(("sh", "-c", DISABLE, "sh", *due.installs))
+    host.check(_remembering(known))
+    after = [*_settling(by, unsettled), _remembering(replace(known, unsettled=[]))]
     _made(host, by, (*by.install, *wanted), f"installing {' '.join(wanted)} failed", after)
     scope.undo()  # not where it failed: it may still be at work, which the host's guardian waits for
     now = installed(host, by).versions
@@ -145,10 +153,11 @@ def provision(host: RemoteHost, by: Manager, packages: Sequence[str]) -> Provide
 def deprovision(host: RemoteHost) -> Removed:
     """Remove what ``provision`` installed, but for what others need by now or somebody asked for; forget all of it.
 
-    Raises Refusal where more than that would go, or it fails.
+    Raises Refusal where more than that would go, or it fails, or the manager does not tell; then nothing is forgotten.
     """
+    settle(host)
     known = _remembered(host)
-    by = next((one for one in (managers.APT, managers.DNF) if one.name == known.manager), None)
+    by = known.by
     if by is None:
         return Removed((), {})
     _root(host, "remove")
@@ -157,7 +166,7 @@ def deprovision(host: RemoteHost) -> Removed:
     kept = _kept(host, by, ours) if ours else {}
     going = [name for name in ours if name not in kept]
     if going:
-        due = _simulated(host, by, by.simulate_removal, going)
+        due = _if_removed(host, by, going)
         if more := sorted({*due.removes} - {*going} | {*due.installs} | {*due.upgrades}):
             raise Refusal(
                 f"removing {' '.join(going)} would also change {', '.join(more)}",
@@ -171,20 +180,47 @@ def deprovision(host: RemoteHost) -> Removed:
     return Removed(tuple(going), kept)
 
 
+def settle(host: RemoteHost) -> None:
+    """Do what is due after an installation, should the host have lost its power before that. Raises Refusal."""
+    known = _remembered(host)
+    if known.by is None or not known.unsettled:
+        return
+    _root(host, "install")
+    there = installed(host, known.by).some
+    if names := [name for name in known.unsettled if name in there]:
+        first, *others = _settling(known.by, names)
+        _made(host, known.by, first, f"finishing the installation of {' '.join(names)} failed", others)
+    host.check(_remembering(replace(known, unsettled=[])))
+
+
 def installed(host: RemoteHost, by: Manager) -> Installed:
-    """The host's packages."""
-    return by.parse_installed(host.look(by.installed, SIMULATED_SECONDS).stdout)
+    """The host's packages. Raises Refusal where they cannot be listed."""
+    return by.parse_installed(_listed(host, by.installed))
+
+
+def _listed(host: RemoteHost, command: Sequence[str]) -> str:
+    """What a list of packages says. Raises Refusal where it fails: nobody is to take that for none."""
+    done = host.look(command, SIMULATED_SECONDS)
+    if not done.ok:
+        how = "took too long" if done.status is None else f"ended with status {done.status}"
+        raise Refusal(
+            f"its packages cannot be listed: {command[0]} {how}: {managers.last_words(done.stderr)}",
+            host=host.name,
+            commands=[shlex.join(command)],
+            next_step="mend the host's packages",
+        )
+    return done.stdout
 
 
 def _kept(host: RemoteHost, by: Manager, ours: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Those of ours that stay. Each is looked at by itself only where others would go with all of them."""
-    asked = set(host.look(by.wanted, SIMULATED_SECONDS).stdout.split()) & set(ours)
-    together = _simulated(host, by, by.simulate_removal, ours)
+    asked = set(_listed(host, by.wanted).split()) & set(ours)
+    together = _if_removed(host, by, ours)
     if not asked and {*together.removes} <= {*ours} and not together.installs:
         return {}
     removals = {}
     for name in ours:
-        alone = _simulated(host, by, by.simulate_removal, [name])
+        alone = _if_removed(host, by, [name])
         # what would be installed in its place is for somebody who needs it
         removals[name] = frozenset((*alone.removes, *alone.installs, *alone.upgrades))
     return managers.kept(removals, asked)
@@ -194,6 +230,20 @@ def _removal(by: Manager, settings: Sequence[str], going: Sequence[str]) -> Sequ
     """Settings of ours go with the packages; where there were some before, all stay."""
     theirs = by is managers.APT and set(settings) & set(going)
     return tuple("remove" if word == "purge" else word for word in by.remove) if theirs else by.remove
+
+
+def _if_removed(host: RemoteHost, by: Manager, packages: Sequence[str]) -> Transaction:
+    """What removing these packages would do. Raises Refusal where that is not told of each."""
+    due = _simulated(host, by, by.simulate_removal, packages)
+    untold = sorted({*packages} - {*due.removes})
+    if due.error or untold:
+        raise Refusal(
+            f"{by.name} does not say what removing {' '.join(packages)} would do: "
+            + (due.error or f"nothing of {', '.join(untold)}"),
+            host=host.name,
+            next_step=f"see what {' '.join((*by.simulate_removal, *packages))} says there",
+        )
+    return due
 
 
 def _simulated(host: RemoteHost, by: Manager, command: Sequence[str], packages: Sequence[str]) -> Transaction:
@@ -215,6 +265,13 @@ def _made(
         commands=[" ".join(command)],
         next_step="see what it says there; python -m harness deprovision removes what it installed",
     )
+
+
+def _settling(by: Manager, names: Sequence[str]) -> Sequence[Sequence[str]]:
+    """What is due after an installation of these packages: they are marked as there for others only, and their units
+    are disabled."""
+    units = [("sh", "-c", DISABLE, "sh", *names)] if by is managers.APT else []
+    return [(*by.unwanted, *names), *units]
 
 
 def _in_one(command: Sequence[str], after: Sequence[Sequence[str]]) -> str:
@@ -261,5 +318,6 @@ def _remembered(host: RemoteHost) -> Remembered:
         ) from error
 
 
-def _remember(host: RemoteHost, known: Remembered) -> None:
-    host.check(["sh", "-c", WRITE, "sh", PLACE], stdin=json.dumps(asdict(known), indent=1) + "\n")
+def _remembering(known: Remembered) -> Sequence[str]:
+    """The command that writes it into ``PLACE``."""
+    return ("sh", "-c", WRITE, "sh", PLACE, json.dumps(asdict(known), indent=1))

@@ -16,6 +16,8 @@ def deprovision(hosts: HostsTestbed) -> int:
     for role in ROLES:
         try:
             with RemoteHost(role, getattr(hosts, role)) as host:
+                for line in (*host.recovered, *host.remaining):
+                    print(f"{role}: an earlier run had left changes: {line}")
                 print("\n".join(told(role, provision.deprovision(host))))
         except HarnessError as error:
             print(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,7 +17,7 @@ from harness.measuring.disturbance import Surroundings
 from harness.measuring.provided import Lacking
 from hosts import facts, modules, packages
 from hosts.disturbance import Disturbance
-from hosts.errors import HostLost, Refusal
+from hosts.errors import HostLost, Refusal, raise_together
 from hosts.lab import kinds, processors
 from hosts.lab.kinds import Parts
 from hosts.modules import Module
@@ -195,7 +195,7 @@ def _opened(
 ) -> Iterator[OpenTestbed]:
     with ExitStack() as stack:
         events.progress("connecting to sender and receiver")
-        sender, receiver = stack.enter_context(_connected(hosts, places.wanted.run))
+        sender, receiver = stack.enter_context(_connected(hosts, places.wanted.run, events))
         for host in (sender, receiver):
             for line in host.recovered:
                 events(Note(f"{host.name}: an earlier run had left changes: {line}"))
@@ -306,27 +306,50 @@ def _asked(
 
 
 @contextmanager
-def _connected(hosts: HostsTestbed, run: str) -> Iterator[tuple[RemoteHost, RemoteHost]]:
+def _connected(hosts: HostsTestbed, run: str, events: Events) -> Iterator[tuple[RemoteHost, RemoteHost]]:
     """Both hosts at once, and closed at once; one that answered is closed too if the other did not."""
     route.require_two(hosts)
-    if hosts.sender.become or hosts.receiver.become:
-        # a password may be asked for, and Ctrl-C ends that in this thread only
-        with (
-            RemoteHost("sender", hosts.sender, run=run) as sender,
-            RemoteHost("receiver", hosts.receiver, run=run) as receiver,
-        ):
-            yield sender, receiver
-        return
+    # a password may be asked for, and Ctrl-C ends that in this thread only
+    here = bool(hosts.sender.become or hosts.receiver.become)
+    wanted: list[Future[RemoteHost]] = []
+    ended_by = None
     with ThreadPoolExecutor(2) as pool:
-        wanted = [pool.submit(RemoteHost, role, getattr(hosts, role), run=run) for role in ROLES]
         try:
+            for role in ROLES:
+                reach = partial(RemoteHost, role, getattr(hosts, role), run=run)
+                wanted.append(_done(reach) if here else pool.submit(reach))
             wait(wanted)
             sender, receiver = (future.result() for future in wanted)
             yield sender, receiver
+        except BaseException as error:
+            ended_by = error
+            raise
         finally:
-            closed = [pool.submit(future.result().close) for future in wanted if future.exception() is None]
-            for each in closed:
-                each.result()
+            _closed(pool, [future.result() for future in wanted if future.exception() is None], events, ended_by)
+
+
+def _done(action: Callable[[], RemoteHost]) -> Future[RemoteHost]:
+    done = Future[RemoteHost]()
+    done.set_result(action())
+    return done
+
+
+def _closed(
+    pool: ThreadPoolExecutor, hosts: Sequence[RemoteHost], events: Events, ended_by: BaseException | None = None
+) -> None:
+    """Close hosts at once, because of an error or without one, and tell what was left to others there.
+
+    Raises HarnessError for all that could not be put back; a host that is lost already stays the first thing told.
+    """
+    closed = [pool.submit(host.close, ended_by) for host in hosts]
+    wait(closed)
+    for host in hosts:
+        if host.left:
+            events(Note(f"{host.name}: left to others, who changed or use it by now: {host.left}"))
+    problems = [problem for each in closed if (problem := each.exception())]
+    if problems and isinstance(ended_by, HostLost):
+        problems.append(ended_by)
+    raise_together(problems)
 
 
 def _for_lab(parts: Parts, names: Iterable[str], events: Events, not_built: dict[str, str]) -> dict[str, Module]:

@@ -21,6 +21,7 @@ def provided(
     lacks = lacking(*known)
     now = []
     for host, about in zip(hosts, known, strict=True):
+        provision.settle(host)
         os_name = about.shown.get("os")
         wanted = packages.names(lacks.get(about.role, ()), about.kernel, os_name)
         done = Provided()

@@ -77,8 +77,8 @@ def _look(hosts: HostsTestbed, role: str) -> tuple[RemoteHost, Facts] | HarnessE
         host = RemoteHost(role, getattr(hosts, role), run="check", looks=True)
         try:
             return host, facts.gather(host, role)
-        except BaseException:
-            host.close()
+        except BaseException as error:
+            host.close(error)
             raise
     except HarnessError as error:
         return error

@@ -134,7 +134,7 @@ class Agent:
         return self._ask(protocol.Foresee(change), 60.0)
 
     def undo(self, numbers: Sequence[int]) -> list[str]:
-        """Undo changes, newest first; what could not be undone."""
+        """Undo changes, newest first; what could not be undone. What others changed or use is told at the end."""
         return self._ask(protocol.Undo(list(numbers)), 120.0)
 
     def run(

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from hosts.errors import ConfigError, HarnessError, HostLost, Refusal
+from hosts.errors import ConfigError, HarnessError, HostLost, Refusal, raise_together
 from hosts.onhost.agent.crypto_user import HIGHEST_PRIORITY
 from hosts.onhost.agent.values import (
     Change,
@@ -169,7 +169,8 @@ class Scope:
 
 @contextmanager
 def scopes(*hosts: RemoteHost) -> Iterator[tuple[Scope, ...]]:
-    """A scope for each host; when this is left, however, all hosts undo at the same time. Raises HarnessError."""
+    """A scope for each host; when this is left, however, all hosts undo at the same time. Raises HarnessError, one that
+    says what stays on each of them."""
     ours, ended_by = tuple(Scope(host) for host in hosts), None
     try:
         yield ours
@@ -179,5 +180,4 @@ def scopes(*hosts: RemoteHost) -> Iterator[tuple[Scope, ...]]:
     finally:
         with ThreadPoolExecutor(len(ours)) as pool:
             undone = [pool.submit(scope.undo, ended_by) for scope in ours]
-        for each in undone:
-            each.result()
+        raise_together(each.exception() for each in undone)

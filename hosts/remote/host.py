@@ -14,9 +14,11 @@ import threading
 import time
 import zipfile
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from hosts.errors import HarnessError, HostLost
+from hosts.onhost.agent.protocol import LEFT, NOT_UNDONE
 from hosts.onhost.agent.values import Result
 from hosts.remote import sudo
 from hosts.remote.agent import Agent, AgentError
@@ -26,6 +28,7 @@ from hosts.testbed import Host
 AGENT = Path(__file__).parents[1] / "onhost" / "agent"
 LEASE_SECONDS = 45.0
 PING_SECONDS = 10.0
+CLOSING_SECONDS = 30.0
 STARTING_SECONDS = 120.0
 """A Python on an emulated processor that others use too takes its time to start."""
 
@@ -36,7 +39,8 @@ class RemoteHost:
     ``agent`` does what is asked; what is asked most is here too. ``directory`` is the run's own folder on the host
     (tmpfs, mode 0700, removed with the agent), ``uid`` the user there, ``recovered`` what earlier runs had left there
     and this one put back, ``remaining`` what of it this one did not, ``python`` the Python there that its agent runs
-    under, ``hello`` all that it said first.
+    under, ``hello`` all that it said first, ``left`` what it left to others at its end, who changed or use it; empty
+    where nothing.
     ``run``: what others are told who want the host meanwhile. ``looks``: the agent refuses every change, and
     ``recovered`` was not put back.
     """
@@ -47,6 +51,7 @@ class RemoteHost:
         self.name = name
         self.host = host
         self._run = run
+        self.left = ""
         self._stop = threading.Event()
         self._connection = Connection(name, host)
         try:
@@ -65,8 +70,8 @@ class RemoteHost:
     def __enter__(self) -> RemoteHost:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _tb: object) -> None:
+        self.close(error)
 
     def _start(self, lease: float, looks: bool) -> Channel:
         data = agent_zip()
@@ -115,26 +120,31 @@ class RemoteHost:
         self.agent.put(path, base64.b64encode(data).decode(), mode, hashlib.sha256(data).hexdigest())
         return f"{self.directory}/{path}"
 
-    def close(self) -> None:
-        """End the agent and wait until it has put the host back. Raises AgentError naming what it could not."""
+    def close(self, error: BaseException | None = None) -> None:
+        """End the agent and wait until it has put the host back.
+
+        Raises AgentError naming what it could not, or where it does not say that it did: unless ``error``, because of
+        which it is closed, says already that this host is lost.
+        """
         if self._stop.is_set():
             return
         self._stop.set()
-        try:
-            self._channel.end_input()
-            status = self._channel.wait(30.0)
-            problems = [line for line in self._channel.errors() if line.startswith("not undone: ")]
-        except HostLost:
-            status, problems = 0, []
-        finally:
-            self._connection.close()
-        if problems:
+        with closing(self._connection):
+            try:
+                self._channel.end_input()
+                status = self._channel.wait(CLOSING_SECONDS)
+                how = f"still at it after {CLOSING_SECONDS:g} s" if status is None else f"ended with status {status}"
+            except HostLost as lost:
+                status, how = None, lost.what
+            said = self._channel.errors()
+        self.left = "; ".join(line.removeprefix(LEFT) for line in said if line.startswith(LEFT))
+        if problems := [line for line in said if line.startswith(NOT_UNDONE)]:
             raise AgentError("; ".join(problems), host=self.name, next_step="put this back by hand")
-        if status is None:
+        if status != 0 and not (isinstance(error, HostLost) and error.host == self.name):
             raise AgentError(
-                "the agent did not say within 30 s that the host is as it was",
+                f"the agent did not say that it put the host back: {how}",
                 host=self.name,
-                next_step="its guardian goes on by itself; python -m harness restore tells what is left there",
+                next_step="python -m harness restore puts back what is left there, and tells",
             )
 
 

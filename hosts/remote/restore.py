@@ -23,10 +23,12 @@ ls -d /dev/shm/pathproof-* /tmp/pathproof-* /run/pathproof-* /run/user/*/pathpro
 grep -v -x -F "$1" | sed 's/^/the directory /'
 [ -e "$2" ] && echo "the directory $2"
 grep -s -l '^# Made by pathproof' "$3" | sed 's/^/the file /'
+grep -s -q '"unsettled": \\[$' "$4" && echo "packages whose installation was cut, which deprovision removes"
 true
 """
-"""Prints what of ours is there, a line each: not the directory ``$1``, but that of files on a disk ``$2``, if any, and
-``$3``, which forbids the start of services. Reads only."""
+"""Prints what of ours is there, a line each: not the directory ``$1``, but that of files on a disk ``$2``, if any,
+``$3``, which forbids the start of services, and an installation in ``$4`` after which something is still due. Reads
+only."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def restore(name: str, host: Host, patience: float = PATIENCE_SECONDS) -> Restor
             time.sleep(PAUSE_SECONDS)
     with remote:
         on_disk = f"{host.disk}/{disks.FOLDER}" if host.disk else ""
-        look = ["sh", "-c", LOOK, "sh", remote.directory, on_disk, provision.POLICY]
+        look = ["sh", "-c", LOOK, "sh", remote.directory, on_disk, provision.POLICY, provision.PLACE]
         left = [" ".join(line.split()) for line in remote.run(look).stdout.splitlines()]
         uptime = re.match(r"\d+", remote.read(["/proc/uptime"])["/proc/uptime"] or "0")
         minutes = int(uptime[0]) // 60 if uptime else 0

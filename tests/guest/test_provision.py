@@ -53,6 +53,9 @@ made base-files 999 '' ''
 made library-t64 1 '' library
 made cutting 1 nginx '' 'kill -KILL "$(cat /run/worker)"'
 made failing 1 nginx '' 'exit 1'
+made parting 1 nginx '' 'p=$$
+until [ "$(cat "/proc/$p/comm")" = apt-get ]; do p=$(cut -d " " -f 4 "/proc/$p/stat"); [ "$p" -gt 1 ] || exit 1; done
+kill -KILL "$(cut -d " " -f 4 "/proc/$p/stat")"'
 for file in *.deb; do
     dpkg-deb --field "$file"
     printf 'Filename: ./%s\nSize: %s\n' "$file" "$(stat -c %s "$file")"
@@ -129,6 +132,23 @@ def test_a_run_that_is_cut_while_apt_works_leaves_nothing_that_deprovision_does_
         assert "disable --quiet nginx.service" in (host.read(["/run/systemctl"])["/run/systemctl"] or "").splitlines()
         removed = provision.deprovision(host)
         assert (set(removed.packages), removed.kept) == ({"cutting", "nginx", "nginx-common"}, {})
+        assert state(host) == before
+
+
+def test_what_was_due_after_an_installation_that_was_cut_is_done_before_it_is_removed(place: Host) -> None:
+    """As by a loss of power: what was to mark the packages and to disable their units is gone."""
+    with RemoteHost("sender", place) as host:
+        before = state(host)
+        host.check(["rm", "-f", "/run/systemctl"])
+        with pytest.raises(Refusal, match="installing parting failed: it ended with status -9"):
+            provision.provision(host, managers.APT, ["parting"])
+    with RemoteHost("sender", place) as host:
+        assert host.run(["nginx", "-v"]).ok
+        assert "parting" in host.check(["apt-mark", "showmanual"]).split()
+        assert "disable" not in (host.read(["/run/systemctl"])["/run/systemctl"] or "")
+        removed = provision.deprovision(host)
+        assert (set(removed.packages), removed.kept) == ({"parting", "nginx", "nginx-common"}, {})
+        assert "disable --quiet nginx.service" in (host.read(["/run/systemctl"])["/run/systemctl"] or "").splitlines()
         assert state(host) == before
 
 

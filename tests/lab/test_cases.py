@@ -22,6 +22,7 @@ from hosts import testbed
 from hosts.errors import Refusal
 from hosts.lab import uml
 from hosts.remote import changes
+from hosts.remote.agent import AgentError
 from hosts.remote.host import RemoteHost
 from hosts.testbed import Host, HostsTestbed
 from tests.support.lab import connected, place_modules, shell, unchanged
@@ -181,11 +182,13 @@ def test_who_uses_a_host_is_told_and_a_crash_is_put_back_from_elsewhere(lab: uml
         undo=["rm", f"/run/{marker}"],
     )
     with unchanged(lab.testbed):
-        with RemoteHost("receiver", place, run="20261130-test") as host:
-            host.agent.apply(made)
-            with pytest.raises(Refusal, match=r"another run .*: .* at .*, since 20.* UTC, for 20261130-test \(process"):
-                RemoteHost("receiver", place)
-            shell(place, "pkill -9 -f '[p]ython3[.0-9]* -I /.*pathproof-'")
+        host = RemoteHost("receiver", place, run="20261130-test")
+        host.agent.apply(made)
+        with pytest.raises(Refusal, match=r"another run .*: .* at .*, since 20.* UTC, for 20261130-test \(process"):
+            RemoteHost("receiver", place)
+        shell(place, "pkill -9 -f '[p]ython3[.0-9]* -I /.*pathproof-'")
+        with pytest.raises(AgentError, match="the agent did not say that it put the host back: ended with status"):
+            host.close()
         assert marker in shell(place, "ls /run"), "nobody was left to undo it"
         lines, well = restoring.both(testbed.load(str(hosts_file)))
     assert well, lines

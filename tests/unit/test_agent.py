@@ -25,6 +25,7 @@ import pytest
 from hosts.onhost.agent import files, link
 from hosts.onhost.agent.errors import LIMIT_BYTES, ChangeError
 from hosts.onhost.agent.journal import Journal
+from hosts.onhost.agent.protocol import IN_USE
 from hosts.onhost.agent.values import (
     Change,
     Digested,
@@ -495,28 +496,99 @@ def test_after_a_kill_of_the_guardian_the_next_agent_puts_everything_back(tmp_pa
             assert third.recovered(agent) == []
 
 
+def test_what_a_command_that_goes_on_needs_is_not_undone_beneath_it(tmp_path: Path) -> None:
+    """As apt needs the file that forbids the start of services, whoever was killed meanwhile."""
+    room, begun, may_end = tmp_path / "room", tmp_path / "begun", tmp_path / "may end"
+    room.mkdir()
+    goes_on = f'echo $$ >"{begun}.new"; mv "{begun}.new" "{begun}"; n=0; '
+    goes_on += f'until [ -e "{may_end}" ] || [ $n = 600 ]; do n=$((n+1)); sleep 0.1; done'
+    with start() as agent:
+        agent.client.apply(changes.file(str(room / "policy"), "forbids"))
+        asked = {"argv": ["sh", "-c", goes_on], "environment": {}, "timeout_seconds": 60.0}
+        agent.write(json.dumps({"id": 0, "op": "Finish", "args": asked}).encode() + b"\n")
+        try:
+            command, worker = Watched.of(begun), Watched(agent.worker)
+            agent.process.kill()
+            agent.ended()
+            assert worker.gone() and command.alive
+            for looks in (False, True):
+                with LocalAgent(looks=looks) as following:
+                    assert following.first is not None
+                    assert following.first["fatal"].startswith(f"{IN_USE}: a command of an earlier one")
+                    assert following.ended() == 3
+                    assert not following.directory.exists()
+            assert (room / "policy").exists()
+        finally:
+            may_end.touch()
+        assert command.gone()
+        with start() as third:
+            assert third.recovered(agent) == ["put back"]
+        assert list(room.iterdir()) == []
+
+
 def test_what_cannot_be_put_back_is_told_and_tried_again(tmp_path: Path) -> None:
     room = tmp_path / "room"
     room.mkdir()
     only_when = ["sh", "-c", f"test -e {tmp_path}/may && rm {room}/m"]
     with start() as agent:
         try:
+            put(agent, "payload", b"received")
+            (agent.directory / "built").mkdir()
+            (agent.directory / "built" / "module.ko").touch()
             agent.client.apply(marker(room / "m", undo=only_when))
             agent.client.apply(marker(room / "n"))
             agent.end_input()
             assert agent.ended() == 1
             assert agent.errors().startswith("not undone: marker m: ")
             assert [path.name for path in room.iterdir()] == ["m"], "the others are undone"
+            assert [path.name for path in agent.directory.iterdir()] == ["journal.jsonl"], "memory is given back"
+            (agent.directory / "payload").touch()
             with start() as following:
                 assert following.recovered(agent) == []
                 (said,) = following.remaining(agent)
                 assert said.startswith("marker m: ")
+            assert [path.name for path in agent.directory.iterdir()] == ["journal.jsonl"]
         finally:
             (tmp_path / "may").touch()
         with start() as third:
             assert third.recovered(agent) == ["put back"]
         assert list(room.iterdir()) == []
         assert not agent.directory.exists()
+
+
+def changed_meanwhile(agent: LocalAgent, knob: Path) -> str:
+    """A setting that the agent makes and somebody else changes; what is said of it when it is undone."""
+    knob.write_text("powersave\n")
+    agent.client.apply(changes.setting("governor", str(knob), "performance"))
+    knob.write_text("ondemand\n")
+    return f"governor: {knob} is 'ondemand', neither 'powersave' as before nor 'performance' as we set it"
+
+
+def test_what_somebody_else_changed_is_told_and_no_failure(tmp_path: Path) -> None:
+    with start() as agent:
+        said = changed_meanwhile(agent, tmp_path / "knob")
+        assert agent.client.undo([0]) == [], "it is told at the end"
+        agent.end_input()
+        assert agent.ended() == 0
+        assert agent.errors() == f"left to others: {said}\n"
+        assert not agent.directory.exists()
+    assert (tmp_path / "knob").read_text() == "ondemand\n"
+
+
+@pytest.mark.parametrize("ended", ["worker killed", "silent", "guardian killed"])
+def test_what_somebody_else_changed_is_told_by_the_next_agent_where_nobody_heard_it(tmp_path: Path, ended: str) -> None:
+    with start(lease=2.0 if ended == "silent" else 60.0) as agent:
+        said, worker = changed_meanwhile(agent, tmp_path / "knob"), Watched(agent.worker)
+        if ended == "worker killed":
+            worker.kill(signal.SIGKILL)
+        elif ended == "guardian killed":
+            agent.process.kill()
+        agent.ended()
+        assert worker.gone()
+        assert (agent.directory / "journal.jsonl").exists()
+        with start() as following:
+            assert following.recovered(agent) == [f"put back; left to others: {said}"]
+        assert not agent.directory.exists(), "told once"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a directory of another user")
@@ -672,7 +744,7 @@ def test_a_journal_cut_at_any_byte_undoes_what_it_still_tells(tmp_path: Path, mo
         (again / "journal.jsonl").write_bytes(text[:cut])
         for name in ("a", "b", "c"):
             (room / name).mkdir(exist_ok=True)
-        assert Journal(again).undo() == []
+        assert Journal(again).undo().problems == []
         whole = text[:cut].count(b"\n") + (cut > 0 and text[cut : cut + 1] == b"\n")
         assert sorted(path.name for path in room.iterdir()) == ["a", "b", "c"][whole:]
         assert all(entry["undone"] for entry in Journal(again).entries), "the torn line swallowed no later one"
@@ -686,7 +758,7 @@ def test_lines_that_make_no_sense_do_not_stop_the_undoing(tmp_path: Path) -> Non
     strange = ['"text"', "7", "[]", "{}", '{"number": []}', '{"number": 9, "undone": false}', "\x00\x00", "nonsense"]
     unknown = json.dumps({"number": 8, "what": "strange", "kind": "unheard of", "undo": {}})
     path.write_text("\n".join([*strange, *lines, unknown]) + "\n")
-    problems = Journal(home).undo()
+    problems = Journal(home).undo().problems
     assert len(problems) == 2
     assert problems[0].startswith("strange: ")
     assert "cannot be read (line 1, 2, 3, 4," in problems[1], "a journal that does not tell all says so"
@@ -709,7 +781,7 @@ def test_a_full_disk_keeps_nothing_from_being_undone(tmp_path: Path, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "write", full)
-    assert journal.undo() == []
+    assert journal.undo().problems == []
     assert list(room.iterdir()) == []
 
 
@@ -721,7 +793,7 @@ def test_a_kill_between_journal_and_change_undoes_nothing_of_others(tmp_path: Pa
     (home / "journal.jsonl").write_text(json.dumps(entry) + "\n")
     path.mkdir()
     (path / "file").touch()
-    assert Journal(home).undo() == []
+    assert Journal(home).undo().problems == []
     assert (path / "file").exists()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -441,3 +442,57 @@ def test_a_lost_host_is_what_comes_out_of_a_scope() -> None:
 
 def replace_host(error: HostLost, host: str) -> HostLost:
     return HostLost(error.what, host=host)
+
+
+def stays(host: str, problem: str) -> Any:
+    """A host whose change cannot be undone."""
+    return SimpleNamespace(name=host, agent=SimpleNamespace(apply=lambda _: 0, undo=lambda _: [problem]))
+
+
+def left_on_both(receiver: Any) -> HarnessError:
+    """What comes out of the scopes of both hosts, of which the sender cannot undo its change."""
+    with pytest.raises(HarnessError) as caught, changes.scopes(stays("sender", "a rate: no"), receiver) as both:
+        for scope in both:
+            scope.apply(changes.directory("/x"))
+    return caught.value
+
+
+def test_what_stays_on_each_host_is_told() -> None:
+    both = left_on_both(stays("receiver", "a policy: no"))
+    assert isinstance(both, AgentError)
+    assert both.host == "sender"
+    assert both.what == "could not be undone: a rate: no; receiver: could not be undone: a policy: no"
+    assert str(both.next_step).count("put this back by hand") == 1
+    lost = replace_host(LOST, "receiver")
+    receiver = Undoing(lost)
+    receiver.name = "receiver"
+    found = left_on_both(receiver)
+    assert isinstance(found, HostLost), "who goes on after a refusal would go on without a host"
+    assert (found.host, found.what) == ("receiver", f"{LOST.what}; sender: could not be undone: a rate: no")
+
+
+class Closing:
+    """A host that is not put back when it is closed."""
+
+    left = ""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def close(self, _error: BaseException | None) -> None:
+        raise AgentError(f"not undone: {self.name}'s", host=self.name)
+
+
+@pytest.mark.parametrize("ended_by", [None, Refusal("it says no"), replace_host(LOST, "a third one")])
+def test_what_is_left_on_each_host_at_the_end_is_told(ended_by: BaseException | None) -> None:
+    with pytest.raises(HarnessError) as caught, ThreadPoolExecutor(2) as pool:
+        opened._closed(pool, cast(Any, [Closing("sender"), Closing("receiver")]), Events(), ended_by)
+    told = str(caught.value)
+    assert "not undone: sender's" in told and "not undone: receiver's" in told
+    assert isinstance(caught.value, HostLost) == isinstance(ended_by, HostLost)
+
+
+def test_an_error_of_our_own_is_raised_as_it_is() -> None:
+    errors.raise_together([None])
+    with pytest.raises(ZeroDivisionError):
+        errors.raise_together([LOST, ZeroDivisionError()])

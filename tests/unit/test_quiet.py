@@ -15,7 +15,7 @@ from harness.measuring import quieting
 from hosts import quiet
 from hosts.facts import Facts
 from hosts.onhost.agent.errors import ChangeError
-from hosts.onhost.agent.journal import Journal
+from hosts.onhost.agent.journal import Journal, Undone
 from hosts.onhost.agent.values import SettingChange
 from hosts.quiet import CPU, Places, Quietness
 from hosts.remote import changes
@@ -142,6 +142,9 @@ def test_what_is_shown_of_a_host_is_what_it_was_made(monkeypatch: pytest.MonkeyP
 
 # a setting is a change like others
 
+NOTHING = Undone([], [], passes=False)
+"""All is as it was."""
+
 
 @pytest.fixture
 def knob(tmp_path: Path) -> Path:
@@ -154,7 +157,7 @@ def test_a_setting_is_made_and_undone(knob: Path, tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.apply(changes.setting("governor", str(knob), "performance"))
     assert knob.read_text() == "performance"
-    assert Journal(tmp_path).undo() == []
+    assert Journal(tmp_path).undo() == NOTHING
     assert knob.read_text() == "powersave"
 
 
@@ -174,9 +177,12 @@ def test_a_setting_that_somebody_else_changed_is_left_alone(knob: Path, tmp_path
     journal = Journal(tmp_path)
     journal.apply(changes.setting("governor", str(knob), "performance"))
     knob.write_text("ondemand\n")
-    (problem,) = journal.undo()
-    assert "is 'ondemand', neither 'powersave' as before nor 'performance' as we set it" in problem
+    said = f"governor: {knob} is 'ondemand', neither 'powersave' as before nor 'performance' as we set it"
+    assert journal.undo() == Undone([], [said], passes=False)
     assert knob.read_text() == "ondemand\n"
+    knob.write_text("performance\n")
+    assert Journal(tmp_path).undo() == NOTHING, "it is ours again"
+    assert knob.read_text() == "powersave"
 
 
 def test_a_setting_that_is_not_there_is_refused_and_not_made(tmp_path: Path) -> None:
@@ -189,4 +195,4 @@ def test_a_setting_that_is_gone_is_as_good_as_undone(knob: Path, tmp_path: Path)
     journal = Journal(tmp_path)
     journal.apply(changes.setting("governor", str(knob), "performance"))
     knob.unlink()
-    assert journal.undo() == []
+    assert journal.undo() == NOTHING

@@ -10,6 +10,7 @@ import pytest
 
 from harness.cli import main as cli
 from hosts import disks, provision
+from hosts.provision import Remembered
 from hosts.remote.restore import LOOK, Restored, told
 
 PUT_BACK = Restored(["pathproof-1: put back"], [], [], 90, "boot-1")
@@ -48,7 +49,8 @@ def test_a_host_that_was_booted_anew_in_mid_run_tells_what_stays() -> None:
     assert said.endswith("; still there: the module so_crypt")
 
 
-def test_what_outlives_a_reboot_is_seen(tmp_path: Path) -> None:
+def test_what_outlives_a_reboot_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provision, "PLACE", str(tmp_path / "state" / "packages.json"))
     folder, policy = tmp_path / disks.FOLDER, tmp_path / "policy-rc.d"
     assert looked(folder, policy) == []
     policy.write_text("#!/bin/sh\nexit 101\n")
@@ -57,13 +59,20 @@ def test_what_outlives_a_reboot_is_seen(tmp_path: Path) -> None:
     folder.mkdir()
     assert looked(folder, policy) == [f"the directory {folder}", f"the file {policy}"]
     assert looked("", policy) == [f"the file {policy}"], "a host whose testbed names no disk"
+    policy.unlink()
+    folder.rmdir()
+    cut = Remembered("apt", {"nginx": "1"}, unsettled=["nginx"])
+    for known in (cut, replace(cut, unsettled=[])):
+        subprocess.run(provision._remembering(known), check=True)
+        seen = ["packages whose installation was cut, which deprovision removes"] if known is cut else []
+        assert looked(folder, policy) == seen
 
 
 def looked(folder: Path | str, policy: Path) -> list[str]:
     """What is seen of these; others may have runs of their own on this machine."""
-    command = ["sh", "-c", LOOK, "sh", "/dev/shm/pathproof-own", str(folder), str(policy)]
+    command = ["sh", "-c", LOOK, "sh", "/dev/shm/pathproof-own", str(folder), str(policy), provision.PLACE]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    return [line for line in said if str(policy.parent) in line]
+    return [line for line in said if str(policy.parent) in line or line.startswith("packages ")]
 
 
 def test_a_lab_has_nothing_to_restore(capsys: pytest.CaptureFixture[str]) -> None:

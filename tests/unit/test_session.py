@@ -7,6 +7,7 @@ import random
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,6 +19,7 @@ import pytest
 from harness import paths, plan, profile, receiving, records
 from harness.ciphers.table import CIPHERS
 from harness.events import Chosen, Event, Events, Narrowed
+from harness.measuring import opened
 from harness.measuring.opened import Fresh
 from harness.profile import Profile, TransferSuite
 from harness.record import Head, QuestionEntry
@@ -31,7 +33,10 @@ from harness.verdicts import judging, stats
 from hosts import testbed
 from hosts.errors import ConfigError, HarnessError, HostLost
 from hosts.lab.best import Choice
+from hosts.remote import changes
+from hosts.remote.changes import Scope
 from hosts.testbed import AutoTestbed, LabTestbed
+from tests.support.here import here
 from tests.support.made import Bed, Made, Place, Step
 from tests.unit.test_record import head
 
@@ -344,6 +349,33 @@ def test_whatever_ends_a_run_its_record_has_every_cell_and_what_is_known(
     small_, whole = ({ASKED[path][size] for path in ASKED for size in sizes} for sizes in (("1MB",), SIZES))
     assert measured == (whole if boot > 10 else small_ if boot > 5 else set()), "what was let go is known"
     assert {row.candidate for row in head.verdicts if row.of_question} == measured & {*ASKED["so-crypt"].values()}
+
+
+def test_a_run_is_complete_where_somebody_else_changed_a_setting_and_says_so(
+    begin: Callable[..., Running], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, machine: None
+) -> None:
+    run, knob = begin(), tmp_path / "knob"
+    knob.write_text("powersave\n")
+
+    @contextmanager
+    def testbeds(_spec: object, events: Events, _wanted: object) -> Iterator[Fresh]:
+        host, _ = here(monkeypatch)
+        with ThreadPoolExecutor(1) as pool:
+            try:
+                with Scope(host) as scope:
+                    scope.apply(changes.setting("governor", str(knob), "performance"))
+                    yield run.bed.fresh
+            finally:
+                opened._closed(pool, [host], events)
+
+    monkeypatch.setattr(running, "testbeds", testbeds)
+    run.session.select([ASKED["so-crypt"]["1MB"], PLAIN["1MB"]])
+    run.session.result(ASKED["so-crypt"]["1MB"])
+    knob.write_text("ondemand\n")
+    run.session.close()
+    assert run.head.status == "complete"
+    (said,) = [note for note in run.head.notes if str(knob) in note]
+    assert said.startswith("sender: left to others, who changed or use it by now: governor: ")
 
 
 # which harness it was

@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import kinds
 from .errors import ChangeError
@@ -20,12 +20,24 @@ from .priority import Priority
 from .setting import Setting
 from .values import Change
 
+NAME = "journal.jsonl"
 START = '{"number": '
 """Every line begins like this."""
 
 
 class UnreadableError(Exception):
     """A journal that does not tell all that was changed: nobody is to go on as if it did."""
+
+
+class Undone(NamedTuple):
+    """What is not as it was."""
+
+    problems: list[str]
+    """What could not be undone, a line each."""
+    left: list[str]
+    """What was left to others, who changed or use it by now."""
+    passes: bool
+    """Whether another time some of that may be undone."""
 
 
 KINDS: dict[str, Kind[Any]] = {
@@ -44,7 +56,7 @@ class Journal:
     """The journal in ``directory``; a new object over an old directory continues it."""
 
     def __init__(self, directory: Path) -> None:
-        self.path = directory / "journal.jsonl"
+        self.path = directory / NAME
         self.entries: list[Entry] = []
         self.damaged: list[int] = []
         """Numbers of lines that cannot be read, or that speak of kinds of changes not known here."""
@@ -77,16 +89,20 @@ class Journal:
         """The kernel modules that a change would load; nothing is made or written. Raises ChangeError as apply does."""
         return [str(name) for name in KINDS[change.kind].look(change).get("loads", ())]
 
-    def undo(self, numbers: list[int] | None = None) -> list[str]:
-        """Undo these changes (all, when None), newest first; says what could not be undone, one line each."""
-        problems = []
+    def undo(self, numbers: list[int] | None = None) -> Undone:
+        """Undo these changes (all, when None), newest first. What is not undone then is tried again the next time."""
+        problems, others, passes = list[str](), list[str](), False
         for entry in sorted(self.entries, key=lambda e: -int(e["number"])):
             if entry.get("undone") or (numbers is not None and entry["number"] not in numbers):
                 continue
             try:
-                KINDS[entry["kind"]].undo(entry["undo"])
+                left = KINDS[entry["kind"]].undo(entry["undo"])
             except (OSError, ChangeError, KeyError, ValueError, subprocess.SubprocessError) as error:
                 problems.append(f"{entry['what']}: {error}")
+                continue
+            if left:
+                others.append(f"{entry['what']}: {left}")
+                passes = passes or KINDS[entry["kind"]].passes
                 continue
             entry["undone"] = True
             try:
@@ -95,7 +111,7 @@ class Journal:
                 pass  # a full tmpfs must not keep the rest from being undone; to undo this twice is harmless
         if numbers is None and self.damaged:
             problems.append(self.unreadable())
-        return problems
+        return Undone(problems, others, passes)
 
     def unreadable(self) -> str:
         """What of it cannot be read, and what to do then."""

@@ -59,6 +59,9 @@ def _without(stdin: str | None, text: str) -> str:
 class Kind(Generic[Change]):
     """One kind of change. ``look`` refuses or says how to undo; ``apply`` makes, and verifies, the change."""
 
+    passes = False
+    """Whether what keeps others from letting go of it may pass, so that the next agent tries again."""
+
     def look(self, change: Change) -> Entry:
         raise NotImplementedError
 
@@ -66,7 +69,8 @@ class Kind(Generic[Change]):
         """May return what undoing needs and is known only now (a process's number)."""
         raise NotImplementedError
 
-    def undo(self, undo: Entry) -> None:
+    def undo(self, undo: Entry) -> str | None:
+        """May leave it to others, who changed or use it by now, and then says so. Raises ChangeError."""
         raise NotImplementedError
 
 
@@ -125,8 +129,11 @@ class File(Kind[FileChange]):
 class Module(Kind[ModuleChange]):
     """Kernel modules: names, sticky. Undo unloads what this loading brings in, and nothing that was there before.
 
-    ``sticky`` ones may stay: the kernel's default random generator, once woken, is never let go.
+    What is in use is left to its users: somebody else's, or a connection of ours that the kernel still ends. ``sticky``
+    ones may stay: the kernel's default random generator, once woken, is never let go.
     """
+
+    passes = True
 
     def look(self, change: ModuleChange) -> Entry:
         before = loaded_modules()
@@ -136,7 +143,7 @@ class Module(Kind[ModuleChange]):
     def apply(self, change: ModuleChange, undo: Entry) -> None:
         _run(["modprobe", "--all", *change.names])
 
-    def undo(self, undo: Entry) -> None:
+    def undo(self, undo: Entry) -> str | None:
         # dependencies were listed first, so that the reverse order unloads users before what they use
         there = set(loaded_modules())
         left = [name for name in reversed(undo["loads"]) if name in there]
@@ -145,12 +152,18 @@ class Module(Kind[ModuleChange]):
                 _run(["rmmod", *left])
             except ChangeError:
                 pass  # some are in use: one at a time, with patience
+        used: list[str] = []
         for name in left:
             try:
-                patiently(partial(_unload, name), seconds=0.0 if undo["sticky"] else PATIENCE_SECONDS)
+                # what stands beneath one that is in use is in use too
+                patiently(partial(_unload, name), seconds=0.0 if undo["sticky"] or used else PATIENCE_SECONDS)
             except ChangeError:
-                if not undo["sticky"]:
+                if undo["sticky"]:
+                    continue
+                if not in_use(name):
                     raise
+                used.append(name)
+        return f"{' '.join(used)} in use; the next run or restore tries again" if used else None
 
 
 def _unload(name: str) -> None:
@@ -268,6 +281,12 @@ def loaded_modules() -> list[str]:
     """Names of the loaded modules, newest first; none on a kernel without modules."""
     path = Path("/proc/modules")
     return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def in_use(name: str) -> bool:
+    """Whether somebody uses a loaded module: a process, a socket, an SA, another module (proc_modules(5))."""
+    lines = (line.split() for line in Path("/proc/modules").read_text().splitlines())
+    return any(words[0] == name and words[2] not in ("0", "-") for words in lines)
 
 
 def needed(listed: str) -> list[str]:

@@ -3,8 +3,8 @@
 The worker speaks JSON lines over its standard streams, which are an SSH channel: no port is opened. The
 guardian watches the worker and the channel. When either ends, or the controller is silent for longer than the
 lease, it kills every process that was started here, undoes the journal in reverse order and removes the run's
-directory. A worker that hangs in an operation is ended by the guardian's own timer. If both were killed, the next agent
-on this host does that before anything else.
+directory; of one whose undoing failed the journal stays. A worker that hangs in an operation is ended by the guardian's
+own timer. If both were killed, the next agent on this host does that before anything else.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ import struct
 import sys
 import time
 import traceback
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import commands, files, network, processes
 from .errors import ChangeError
-from .journal import Journal, UnreadableError
+from .journal import NAME, Journal, Undone, UnreadableError
 from .ops import Operations, perform
-from .protocol import IN_USE
+from .protocol import IN_USE, LEFT, NOT_UNDONE
 from .values import Hello
 from .wire import encode
 
@@ -43,6 +44,10 @@ GRACE_SECONDS = 5.0
 """So much longer than the worker, who is to see it first, the guardian waits for a silent controller."""
 OPERATION_SECONDS = 600.0
 """More than any operation takes beyond its own timeout: a worker that is still in it hangs."""
+
+
+class StillAtWorkError(Exception):
+    """What an earlier agent began, and nobody ends in its middle, goes on: its changes are not to be undone yet."""
 
 
 class Timer:
@@ -84,7 +89,7 @@ def main(directory: Path, lease: float, looks: bool = False) -> int:
         return 3
     try:
         earlier = recover(directory, looks)
-    except UnreadableError as error:
+    except (UnreadableError, StillAtWorkError) as error:
         say({"fatal": str(error)})
         shutil.rmtree(directory, ignore_errors=True)
         return 3
@@ -114,12 +119,38 @@ def main(directory: Path, lease: float, looks: bool = False) -> int:
     started = processes.start_ticks(worker)
     # what ends with us as its last parent is not to stay as a zombie: its process group would seem alive
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    watch(alive_read, wake_read, timer, lease)
+    closed = watch(alive_read, wake_read, timer, lease)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    problems = clean(directory, worker, started)
-    for problem in problems:
-        print(f"not undone: {problem}", file=sys.stderr, flush=True)
-    return 1 if problems else 0
+    undone = clean(directory, worker, started)
+    heard = _last_words(undone) and closed
+    # the next agent tries again what may be undone then, and tells what nobody heard
+    remove(directory, but_journal=bool(undone.problems or undone.passes or (undone.left and not heard)))
+    return 1 if undone.problems else 0
+
+
+def _last_words(undone: Undone) -> bool:
+    """Say on standard error what is not as it was; False where its other end is closed.
+
+    In one line what is left to others: of many lines the controller keeps the last ones.
+    """
+    lines = [f"{LEFT}{'; '.join(undone.left)}"] * bool(undone.left) + [f"{NOT_UNDONE}{one}" for one in undone.problems]
+    try:
+        _write(2, "".join(f"{line}\n" for line in lines).encode())
+    except OSError:
+        return False
+    return True
+
+
+def remove(directory: Path, but_journal: bool = False) -> None:
+    """Remove a run's directory, or all that is in it but the journal."""
+    if not but_journal:
+        shutil.rmtree(directory, ignore_errors=True)
+        return
+    for path in directory.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != NAME:
+            path.unlink(missing_ok=True)
 
 
 def taken(directory: str | Path) -> int | None:
@@ -168,10 +199,11 @@ def _told(pid: int) -> str:
     return f": {user or 'somebody'}, since {since} UTC, for {run or 'a run without a name'} (process {pid} there)"
 
 
-def watch(alive: int, wake: int, timer: Timer, lease: float) -> None:
+def watch(alive: int, wake: int, timer: Timer, lease: float) -> bool:
     """Sleep until the worker ends, the channel hangs up, a signal comes, or the worker's time is over.
 
-    That time is looked at once in a lease: a host that is measured is not to be woken more often.
+    That time is looked at once in a lease: a host that is measured is not to be woken more often. Returns whether the
+    channel was closed: then a controller waits for what is said last, unless it is closed both ways.
     ``alive`` is a pipe that only the worker holds open: kernels before 5.3 have no pidfd_open(2).
     """
     poll = select.poll()
@@ -180,12 +212,14 @@ def watch(alive: int, wake: int, timer: Timer, lease: float) -> None:
     poll.register(0, select.POLLHUP | select.POLLRDHUP | select.POLLERR)
     while (left := timer.left()) > 0:
         if poll.poll(min(left, lease + GRACE_SECONDS) * 1000 + 1):
-            return
-    print("the worker hung, and was ended", file=sys.stderr, flush=True)
+            break
+    else:
+        print("the worker hung, and was ended", file=sys.stderr, flush=True)
+    return any(fd == 0 for fd, _ in poll.poll(0))
 
 
-def clean(directory: Path, worker: int, started: int | None) -> list[str]:
-    """End all that was started, once what must not be ended has ended; undo all changes, remove the directory.
+def clean(directory: Path, worker: int, started: int | None) -> Undone:
+    """End all that was started, once what must not be ended has ended; undo all changes.
 
     The worker is known by its number and when it started, in clock ticks: it may have been collected long ago.
     """
@@ -206,10 +240,9 @@ def clean(directory: Path, worker: int, started: int | None) -> list[str]:
         if not _children():
             break
         time.sleep(0.01)
-    problems = [f"process {pid} would not end" for pid in descendants()] + Journal(directory).undo()
-    if not problems:
-        shutil.rmtree(directory, ignore_errors=True)
-    return problems
+    stubborn = [f"process {pid} would not end" for pid in descendants()]
+    undone = Journal(directory).undo()
+    return undone._replace(problems=stubborn + undone.problems)
 
 
 def descendants() -> list[int]:
@@ -237,44 +270,58 @@ def recover(own: Path, looks: bool = False) -> Earlier:
     A living agent holds the lock of its directory, which bootstrap.py took: none is touched (hosts that share /dev/shm
     may have them). Other users' are told: to undo what anybody wrote down would be to run it with this user's rights.
 
-    ``looks``: what would be undone is told only. Raises UnreadableError.
+    ``looks``: what would be undone is told only. Raises UnreadableError, StillAtWorkError: then nothing was undone.
     """
     found = Earlier([], [])
-    for old in sorted(place for parent in PLACES for place in Path(parent).glob(PREFIX + "*")):
-        if old == own or not old.is_dir() or old.is_symlink():
-            continue
-        try:
-            uid = old.stat().st_uid
-            lock = taken(old) if uid == os.getuid() else None
-        except FileNotFoundError:  # its agent is ending
-            continue
-        if uid != os.getuid():
-            found.remaining.append(f"{old.name}: of user {uid}, left alone: a run or restore by that user puts it back")
-        if lock is None:
-            continue
-        try:
+    journals: dict[Path, Journal] = {}
+    with ExitStack() as held:
+        for old in sorted(place for parent in PLACES for place in Path(parent).glob(PREFIX + "*")):
+            if old == own or not old.is_dir() or old.is_symlink():
+                continue
+            try:
+                uid = old.stat().st_uid
+                lock = taken(old) if uid == os.getuid() else None
+            except FileNotFoundError:  # its agent is ending
+                continue
+            if uid != os.getuid():
+                said = f"of user {uid}, left alone: a run or restore by that user puts it back"
+                found.remaining.append(f"{old.name}: {said}")
+            if lock is None:
+                continue
+            held.callback(os.close, lock)  # who has made this directory and comes to lock it waits for us
             if os.fstat(lock).st_nlink:  # else its agent has ended since
-                said, well = _recovered(old, looks)
-                (found.recovered if well else found.remaining).append(f"{old.name}: {said}")
-        finally:
-            os.close(lock)  # who has made this directory and comes to lock it waits for us
+                journals[old] = _of_dead(old)
+        for old, journal in journals.items():
+            said, well = _recovered(old, journal, looks)
+            (found.recovered if well else found.remaining).append(f"{old.name}: {said}")
     return found
 
 
-def _recovered(old: Path, looks: bool) -> tuple[str, bool]:
-    """What was done with what a dead agent left, and whether all was; of one that only looks, what it would undo."""
+def _of_dead(old: Path) -> Journal:
+    """The journal that a dead agent left. Raises UnreadableError, StillAtWorkError."""
     try:
         journal = Journal(old)
     except OSError as error:
         raise UnreadableError(f"the journal of an earlier run in {old} cannot be read: {error}") from error
     if journal.damaged:
         raise UnreadableError(f"the journal of an earlier run, {journal.unreadable()}")
+    if commands.unfinished(old):
+        raise StillAtWorkError(
+            f"{IN_USE}: a command of an earlier one, which nobody ends in its middle, is still at work: wait until it "
+            f"has ended, which is when nobody holds the lock of {old / commands.UNFINISHED}"
+        )
+    return journal
+
+
+def _recovered(old: Path, journal: Journal, looks: bool) -> tuple[str, bool]:
+    """What was done with what a dead agent left, and whether all was; of one that only looks, what it would undo."""
     if looks:
         return "; ".join(journal.pending) or "nothing but itself", True
-    problems = journal.undo()
-    if not problems:
-        shutil.rmtree(old, ignore_errors=True)
-    return "; ".join(problems) or "put back", not problems
+    undone = journal.undo()
+    well = not undone.problems and not undone.passes
+    remove(old, but_journal=not well)
+    others = [f"{LEFT}{'; '.join(undone.left)}"] * bool(undone.left)
+    return "; ".join([*undone.problems, *["put back"] * well, *others]), well
 
 
 def serve(here: Operations, lease: float, earlier: Earlier, timer: Timer) -> None:
@@ -329,6 +376,9 @@ def answer(here: Operations, request: dict[str, Any]) -> None:
 
 def say(message: dict[str, Any]) -> None:
     """One line to the controller."""
-    data = (json.dumps(message) + "\n").encode()
+    _write(1, (json.dumps(message) + "\n").encode())
+
+
+def _write(fd: int, data: bytes) -> None:
     while data:
-        data = data[os.write(1, data) :]
+        data = data[os.write(fd, data) :]

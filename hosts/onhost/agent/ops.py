@@ -155,7 +155,7 @@ def foresee(here: Operations, asked: protocol.Foresee) -> list[str]:
 
 @serves(protocol.Undo)
 def undo(here: Operations, asked: protocol.Undo) -> list[str]:
-    return here.journal.undo(asked.numbers)
+    return here.journal.undo(asked.numbers).problems
 
 
 @serves(protocol.PortTaken)

@@ -23,7 +23,7 @@ class Priority(Kind[PriorityChange]):
     """A crypto driver's priority: driver, value. Undo gives it the old one.
 
     The module crypto_user must be loaded (as a change of its own). Undo is satisfied when the driver is gone, and
-    refuses when somebody else gave it another priority meanwhile.
+    leaves it to whoever gave it another priority meanwhile.
     """
 
     def look(self, change: PriorityChange) -> Entry:
@@ -52,21 +52,19 @@ class Priority(Kind[PriorityChange]):
             raise ChangeError(f"the kernel said nothing against it, but the priority of {driver} is {now}, not {value}")
         return {"given": True}
 
-    def undo(self, undo: Entry) -> None:
+    def undo(self, undo: Entry) -> str | None:
         driver, now = undo["driver"], _listed(undo["driver"])
         if now in (None, undo["old"]) or undo.get("given") is False:
-            return
+            return None
         if now != undo["new"]:
             if "given" not in undo:
-                return  # the agent was killed right here: whatever this is, it is not known to be ours
-            raise ChangeError(
-                f"the priority of {driver} is {now}, neither {undo['old']} as before nor {undo['new']} as we set it: "
-                "somebody else changed it, so it is left alone"
-            )
+                return None  # the agent was killed right here: whatever this is, it is not known to be ours
+            return f"the priority of {driver} is {now}, neither {undo['old']} as before nor {undo['new']} as we set it"
         _served()
         crypto_user.update(driver, undo["old"])  # one that went meanwhile is as good as put back
         if (now := _listed(driver)) not in (None, undo["old"]):
             raise ChangeError(f"the priority of {driver} is still {now}, not {undo['old']}")
+        return None
 
 
 def _served() -> None:

@@ -20,6 +20,10 @@ from . import values
 Reply = TypeVar("Reply")
 IN_USE = "another run is using this host"
 """How the reason begins with which an agent ends whose host has another one."""
+NOT_UNDONE = "not undone: "
+"""How a line begins that an agent says last, on standard error, for each change that it could not undo."""
+LEFT = "left to others: "
+"""How the line begins with what it left to others, who changed or use it by then."""
 
 
 class Operation(Generic[Reply]):
@@ -47,7 +51,8 @@ class Foresee(Operation[list[str]]):
 
 @dataclass(frozen=True)
 class Undo(Operation[list[str]]):
-    """Undo changes, newest first; what could not be undone, a line each."""
+    """Undo changes, newest first; what could not be undone, a line each. What others changed or use is tried again, and
+    told, when the agent ends."""
 
     numbers: list[int]
 

@@ -16,7 +16,7 @@ from .values import SettingChange
 class Setting(Kind[SettingChange]):
     """A setting: path, value. Undo gives it the old one.
 
-    Undo is satisfied when the setting is gone, and refuses when somebody else gave it another value meanwhile.
+    Undo is satisfied when the setting is gone, and leaves it to whoever gave it another value meanwhile.
     """
 
     def look(self, change: SettingChange) -> Entry:
@@ -30,23 +30,21 @@ class Setting(Kind[SettingChange]):
             raise ChangeError(f"{change.path} took {change.value!r} without a word, but is {now!r}")
         return {"given": True}
 
-    def undo(self, undo: Entry) -> None:
+    def undo(self, undo: Entry) -> str | None:
         path = undo["path"]
         if not Path(path).exists():
-            return
+            return None
         now = _read(path)
         if now == undo["old"]:
-            return
+            return None
         if now != undo["new"]:
             if "given" not in undo:
-                return  # the agent was killed right here: whatever this is, it is not known to be ours
-            raise ChangeError(
-                f"{path} is {now!r}, neither {undo['old']!r} as before nor {undo['new']!r} as we set it: "
-                "somebody else changed it, so it is left alone"
-            )
+                return None  # the agent was killed right here: whatever this is, it is not known to be ours
+            return f"{path} is {now!r}, neither {undo['old']!r} as before nor {undo['new']!r} as we set it"
         _write(path, undo["old"])
         if (now := _read(path)) != undo["old"]:
             raise ChangeError(f"{path} is still {now!r}, not {undo['old']!r}")
+        return None
 
 
 def _read(path: str) -> str:
