@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -149,13 +150,15 @@ def _run(
             got = agent.fetch(deployed.url(payload.name), outs[len(canaries)], payload.size, timeout, deployed.tls)
             canaries.append(Canary(outs[len(canaries)], got.received_bytes, got.error))
             _look(opened, seen)
-            said = agent.lines([LogTail(out, 0, 2)], NEXT_SHARE * asked.seconds)[0]
+            time.sleep(NEXT_SHARE * asked.seconds)  # here: an agent that waits could not tell what its host spends
+            said = agent.lines([LogTail(out, 0, 2)], 0.0)[0]
+        spent = counted.result()  # before the agent waits for the end
         if _goes_on(said):
             said = agent.lines([LogTail(out, 0, 2)], asked.longest_seconds + timeout)[0]
     if not said or generator.begins(said[-1]):
         why = (opened.receiver.read([err])[err] or "").strip()
         raise Refusal(f"the generator of load told nothing: {why or 'it took too long'}", host=opened.receiver.name)
-    return Ran(generator.parse(said[-1]), tuple(canaries), seen, counted.result())
+    return Ran(generator.parse(said[-1]), tuple(canaries), seen, spent)
 
 
 def _look(opened: OpenTestbed, seen: dict[str, int]) -> None:
