@@ -97,11 +97,6 @@ class Load(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
     key: str | None = None
     """The server's key, as OpenSSL calls it, with its bits; told with ``group``."""
 
-    @property
-    def responses_per_second(self) -> float:
-        """Within the window."""
-        return self.window_responses / self.window_seconds
-
 
 class Essence(msgspec.Struct, kw_only=True, gc=False):
     """What of a sample ratios are made of, but for the clock of its seconds."""
@@ -165,6 +160,12 @@ class Sample(Essence, kw_only=True, forbid_unknown_fields=True, gc=False):
     """Of each request of a batch."""
     load: Load | None = None
     """Of many connections at once."""
+
+    @property
+    def requests_per_second(self) -> float | None:
+        """Of load: as many as the bytes within its window make. A count of whole answers would be rounded by the lumps
+        in which they end. None of anything else."""
+        return 1 / self.seconds if self.load and self.seconds else None
 
     @property
     def step_seconds(self) -> float:

@@ -123,10 +123,11 @@ def _loads(cells: Iterable[Cell], samples: dict[str, dict[int, Sample]]) -> list
     """What many connections at once were given: requests a second, latencies, and whether the generator was full."""
     found = []
     for cell in cells:
-        loads = [sample.load for sample in samples.get(cell.id, {}).values() if sample.load]
+        mine = samples.get(cell.id, {}).values()
+        loads = [sample.load for sample in mine if sample.load]
         if not loads:
             continue
-        rate = statistics.geometric_mean(load.responses_per_second for load in loads)
+        rate = statistics.geometric_mean(filter(None, (sample.requests_per_second for sample in mine)))
         told = latency.of(loads)
         known = ", ".join(f"{name} {value * 1e3:.3g} ms" for name, value in told.seconds.items() if value is not None)
         at = "" if cell.rate_share is None else f" at {cell.rate_share * 100:g} %"

@@ -230,7 +230,7 @@ class Transfers:
             and row.rate_share is None
         ]
         counted = self.outcomes.counted()
-        known = [s.load.responses_per_second for name in same for s in counted.get(name, {}).values() if s.load]
+        known = [rate for name in same for s in counted.get(name, {}).values() if (rate := s.requests_per_second)]
         if not known:
             raise Refusal(
                 f"what {self.suite.baseline} gives in a closed loop is not known, and the rate is a share of it"

@@ -144,7 +144,7 @@ def latencies(found: Loaded) -> Figure | None:
                 p.workers,
                 _percent(p),
                 *map(_ms, _told(p)),
-                p.longest * 1e3,
+                _ms(p.longest),
             ]
             for s, p in points
         ],
@@ -195,7 +195,7 @@ def table(found: Loaded) -> Table:
                         number(mean, 4, span(low, high, 4)),
                         number(_goodput(p), 4),
                         *(number(_ms(value), 4) for value in _told(p)),
-                        number(p.longest * 1e3, 4),
+                        number(_ms(p.longest), 4),
                         number(p.sender_us),
                         number(p.receiver_us),
                         number(p.generator * 100),
@@ -213,6 +213,7 @@ def table(found: Loaded) -> Table:
         rows=rows,
         notes=[
             READING,
+            "Requests/s are those that the bytes of answers make: answers that end together come in lumps.",
             "Percentiles are of all samples that count together; one is told where a hundred requests were slower.",
             *([f"Not told, as the generator itself may be what was late: {'; '.join(doubts)}."] if doubts else []),
             "Energy is the whole host's, of its processors' packages and memory, where it tells that.",

@@ -28,12 +28,13 @@ class Point:
     workers: int | None
     """Processes that serve; None where the suite does not say."""
     per_second: tuple[float, float, float]
-    """Requests that were answered each second: geometric mean and 95 % interval."""
+    """Requests that were answered each second, by their bytes: geometric mean and 95 % interval."""
     latencies: dict[str, float | None]
     """In seconds by name (``p50``, …); None where too few were slower to tell, or ``doubts`` says why."""
     doubts: dict[str, str]
     """Why a latency may be the generator's own lateness, by name, of an open loop."""
-    longest: float
+    longest: float | None
+    """None where no answer ended within a window."""
     responses: int
     """That latencies are of."""
     sender_us: float | None
@@ -114,10 +115,10 @@ def _point(cell: Cell, samples: Iterable[Sample]) -> Point | None:
         size=cell.size_bytes or 0,
         rate_share=cell.rate_share,
         workers=cell.workers,
-        per_second=frame.interval(np.array([load.responses_per_second for load in loads]), geometric=True),
+        per_second=frame.interval(np.array([sample.requests_per_second for sample in counted]), geometric=True),
         latencies=found.seconds,
         doubts=found.doubts,
-        longest=max(load.longest_seconds for load in loads),
+        longest=max(load.longest_seconds for load in loads) or None,
         responses=sum(sum(load.latency.values()) for load in loads),
         sender_us=_busy(counted, "sender"),
         receiver_us=_busy(counted, "receiver"),

@@ -199,6 +199,32 @@ def test_a_latency_that_may_be_the_generators_own_is_not_told_and_the_page_says_
     assert not any("p50 not told" in text for text in summary.lines(some.head, some.samples))
 
 
+def test_requests_a_second_are_those_that_bytes_make_though_no_answer_ended_in_the_window(tmp_path: Path) -> None:
+    entry, cells, sample = load_part()
+
+    def lumps(cell: record.Cell, block: int, rng: random.Random) -> Sample:
+        """Half of all windows have every answer of two, the others none."""
+        made = sample(cell, block, rng)
+        assert made.load is not None
+        none: dict[str, object] = {"window_responses": 0, "latency": {}, "longest_seconds": 0.0}
+        more = none if block % 2 or cell.path == "http" else {"window_responses": 4000}
+        return msgspec.structs.replace(made, load=msgspec.structs.replace(made.load, **more))
+
+    some = records.read(make_run(tmp_path, suites=[], parts=[(entry, cells, lumps)]))
+    (only,) = load.loaded(panels.panels(some, frame.cells(some, frame.samples(some))), some)
+    by_cell = some.counted()
+    for point in only.closed[0]:
+        mine = by_cell[f"load/https/aes128gcm/any/100kBx{point.connections}"].values()
+        carried = [one.load.window_bytes / one.load.window_seconds for one in mine if one.load]
+        assert point.per_second[0] * point.size == pytest.approx(math.exp(sum(map(math.log, carried)) / len(carried)))
+    table = loadfigures.table(only)
+    (row,) = [row for row in table.rows if row[1].text == "100 kB × 1 connection" and row[0].text == "http"]
+    assert float(row[2].raw or 0) > 0
+    assert [value.raw for value in row[4:9]] == [None] * 5, "missing, not zero"
+    assert "Requests answered each second" in pages.render(some).html
+    assert any(text.strip().startswith("http, 1 connection: ") for text in summary.lines(some.head, some.samples))
+
+
 def test_processors_and_energy_are_told_where_hosts_tell_them(tmp_path: Path, run: record.Run) -> None:
     part = load_part(rates=())
     entry, cells, sample = part
