@@ -11,6 +11,7 @@ from harness.costs import prediction
 from harness.load import generator, latency
 from harness.record import ON_DISK, Cell, Head, SuiteEntry, Verdict
 from harness.samples import Sample, counted
+from harness.units import size_name
 from harness.verdicts import answer, linefit
 from harness.verdicts.linefit import Block
 
@@ -119,9 +120,11 @@ def _latencies(suite: SuiteEntry, cells: Iterable[Cell], samples: dict[str, dict
     return found
 
 
-def _loads(cells: Iterable[Cell], samples: dict[str, dict[int, Sample]]) -> list[str]:
+def _loads(cells: Sequence[Cell], samples: dict[str, dict[int, Sample]]) -> list[str]:
     """What many connections at once were given: requests a second, latencies, and whether the generator was full."""
     found = []
+    several_sizes = len({cell.size_bytes for cell in cells}) > 1
+    several_workers = len({cell.workers for cell in cells}) > 1
     for cell in cells:
         mine = samples.get(cell.id, {}).values()
         loads = [sample.load for sample in mine if sample.load]
@@ -135,6 +138,10 @@ def _loads(cells: Iterable[Cell], samples: dict[str, dict[int, Sample]]) -> list
         doubt = f", the generator took a whole processor in {full} of {len(loads)} samples" if full else ""
         doubt += "".join(f", {name} not told: {why}" for name, why in told.doubts.items())
         number = f"{cell.connections} connection{'s' if cell.connections != 1 else ''}"
+        if several_workers and cell.workers:
+            number += f", {cell.workers} worker{'s' if cell.workers != 1 else ''}"
+        if several_sizes and cell.size_bytes is not None:
+            number = f"{size_name(cell.size_bytes)}, {number}"
         found.append(f"{cell.path}, {number}{at}: {rate:.4g} requests/s{f', {known}' if known else ''}{doubt}")
     return found
 

@@ -157,6 +157,16 @@ def test_numbers_of_workers_are_kept_apart(tmp_path: Path) -> None:
     assert answer.spots(asked.places) == "1, 8 and 64 connections with 1 and 2 workers"
     assert len(asked.places) == 6
     assert "100 kB × 64 connections, 2 workers" in html.unescape(pages.render(some).html)
+    said = [text.strip().partition(":")[0] for text in summary.lines(some.head, some.samples)]
+    assert {"ktls, 64 connections, 1 worker", "ktls, 64 connections, 2 workers at 50 %"} <= {*said}
+
+
+def test_sizes_are_told_apart_in_a_terminal_where_there_are_several(tmp_path: Path) -> None:
+    entry, cells, sample = load_part(rates=(), connections=(8,))
+    small = [cell.model_copy(update={"id": cell.id.replace("100kB", "10kB"), "size_bytes": 10_000}) for cell in cells]
+    some = records.read(make_run(tmp_path, suites=[], parts=[(entry, [*cells, *small], sample)]))
+    said = [text.strip().partition(":")[0] for text in summary.lines(some.head, some.samples)]
+    assert {"ktls, 100kB, 8 connections", "ktls, 10kB, 8 connections"} <= {*said}
 
 
 def test_handshakes_are_told_where_there_were_some(tmp_path: Path, run: record.Run, found: Loaded) -> None:
