@@ -16,6 +16,8 @@ ELSEWHERE = 0.02
 """Where a larger share of the busy time may be neither host's, or the other's, it is missing."""
 TICKS = 10
 """A busy time shorter than this many steps of its clock is no number."""
+FULL_SHARE = 0.95
+"""A generator of load that took more of a processor than this was full: it has one thread."""
 TIMER_SECONDS = 1e-6
 """The step of the receiver's timer: libcurl tells whole microseconds. Samples by another clock tell its step."""
 
@@ -96,6 +98,16 @@ class Load(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
     """Of the key exchange, as OpenSSL calls it, where the suite asks for one; all connections agreed upon it."""
     key: str | None = None
     """The server's key, as OpenSSL calls it, with its bits; told with ``group``."""
+
+    @property
+    def generator_share(self) -> float:
+        """Of one processor, that the generator took within the window."""
+        return self.generator_cpu_seconds / self.window_seconds
+
+    @property
+    def generator_full(self) -> bool:
+        """Whether it took all of a processor: it, and not the path, may be what was measured."""
+        return self.generator_share > FULL_SHARE
 
 
 class Essence(msgspec.Struct, kw_only=True, gc=False):

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from harness.costs import prediction
-from harness.load import generator, latency
+from harness.load import latency
 from harness.record import ON_DISK, Cell, Head, SuiteEntry, Verdict
 from harness.samples import Sample, counted
 from harness.units import size_name
@@ -134,7 +134,7 @@ def _loads(cells: Sequence[Cell], samples: dict[str, dict[int, Sample]]) -> list
         told = latency.of(loads)
         known = ", ".join(f"{name} {value * 1e3:.3g} ms" for name, value in told.seconds.items() if value is not None)
         at = "" if cell.rate_share is None else f" at {cell.rate_share * 100:g} %"
-        full = sum(generator.full(load) for load in loads)
+        full = sum(load.generator_full for load in loads)
         doubt = f", the generator took a whole processor in {full} of {len(loads)} samples" if full else ""
         doubt += "".join(f", {name} not told: {why}" for name, why in told.doubts.items())
         number = f"{cell.connections} connection{'s' if cell.connections != 1 else ''}"

@@ -101,7 +101,7 @@ def take(
     facts = witness.facts | ran.seen
     if asked.workers:
         facts["worker_processors"] = " ".join(map(str, bench.places(asked.workers)))
-    facts |= {"operations": load.window_responses, "generator_full": generator.full(load)}
+    facts |= {"operations": load.window_responses, "generator_full": load.generator_full}
     ok, spoiled = _checked(opened, deployed, payload, ran.canaries)
     answered = load.window_bytes / deployed.wire_bytes(payload.size)
     each_seconds = load.window_seconds / (answered + load.canaries)

@@ -312,7 +312,9 @@ class Transfers:
         if self.opened is None:
             return {}
         facts = {"sender": self.opened.sender_facts, "receiver": self.opened.receiver_facts}
-        processors = {role: int(fact.shown["processors"]) or 1 for role, fact in facts.items()}
+        # a lab's host has one processor of this machine, however many its guest emulates
+        several = self.opened.meter is None
+        processors = {role: int(fact.shown["processors"]) or 1 if several else 1 for role, fact in facts.items()}
         goodput = self.entry.link.get("goodput_bits_per_second") if self.entry else None
         counted = self.outcomes.counted()
         return {

@@ -180,13 +180,14 @@ def _over_load(label: str, s: int, some: list[Point], name: str, dash: str) -> d
 def table(found: Loaded) -> Table:
     """Every point: rates, latencies, what it cost both hosts."""
     panel = found.panel
-    rows, doubts = [], []
+    rows, doubts, full = [], [], []
     for loop in (found.closed, found.open):
         for s, some in sorted(loop.items()):
             for p in some:
                 label = panel.series[s].label
                 asked = words.size(p.size) + words.over(p.connections, p.rate_share, p.workers)
                 doubts += [f"{name} of {label}, {asked}: {why}" for name, why in p.doubts.items()]
+                full += [f"{label}, {asked}"] if p.generator_full else []
                 mean, low, high = map(_known, p.per_second)
                 rows.append(
                     [
@@ -216,6 +217,7 @@ def table(found: Loaded) -> Table:
             "Requests/s are those that the bytes of answers make: answers that end together come in lumps.",
             "Percentiles are of all samples that count together; one is told where a hundred requests were slower.",
             *([f"Not told, as the generator itself may be what was late: {'; '.join(doubts)}."] if doubts else []),
+            *([f"Limited by the generator, which took a whole processor: {'; '.join(full)}."] if full else []),
             "Energy is the whole host's, of its processors' packages and memory, where it tells that.",
         ],
         hidden=frozenset((15, 16)),

@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.load import latency
 from harness.record import Cell, Run
-from harness.samples import Load, Sample, cpu_seconds_per_gb, joules_per_gb
+from harness.samples import FULL_SHARE, Sample, cpu_seconds_per_gb, joules_per_gb
 from hosts.roles import ROLES, Role
 from reports import frame, words
 from reports.findings.panels import Panel
@@ -42,6 +42,12 @@ class Point:
     receiver_us: float | None
     generator: float
     """The median share of a processor that the generator took."""
+
+    @property
+    def generator_full(self) -> bool:
+        """Whether it took all of one in most samples: it, and not the path, is what was measured."""
+        return self.generator > FULL_SHARE
+
     handshakes_per_second: float | None = None
     """TLS handshakes, of all samples together; None where there were none within the window."""
     handshakes: dict[str, float | None] = field(default_factory=dict)
@@ -122,7 +128,7 @@ def _point(cell: Cell, samples: Iterable[Sample]) -> Point | None:
         responses=sum(sum(load.latency.values()) for load in loads),
         sender_us=_busy(counted, "sender"),
         receiver_us=_busy(counted, "receiver"),
-        generator=statistics.median(_share(load) for load in loads),
+        generator=statistics.median(load.generator_share for load in loads),
         handshakes_per_second=sum(shaken.values()) / sum(load.window_seconds for load in loads) or None,
         handshakes=latency.told(shaken),
         exchange=", ".join(dict.fromkeys(f"{load.group}, {load.key}" for load in loads if load.group)),
@@ -131,10 +137,6 @@ def _point(cell: Cell, samples: Iterable[Sample]) -> Point | None:
         busy={role: each for role in ROLES if (each := _each(getattr(s, role).processors for s in counted))},
         softirq={role: each for role in ROLES if (each := _each(getattr(s, role).softirqs for s in counted))},
     )
-
-
-def _share(load: Load) -> float:
-    return load.generator_cpu_seconds / load.window_seconds
 
 
 def _busy(samples: Sequence[Sample], role: Role) -> float | None:

@@ -235,6 +235,23 @@ def test_requests_a_second_are_those_that_bytes_make_though_no_answer_ended_in_t
     assert any(text.strip().startswith("http, 1 connection: ") for text in summary.lines(some.head, some.samples))
 
 
+def test_a_full_generator_is_named_as_what_limits(tmp_path: Path, found: Loaded) -> None:
+    entry, cells, sample = load_part(rates=())
+
+    def full(cell: record.Cell, block: int, rng: random.Random) -> Sample:
+        made = sample(cell, block, rng)
+        assert made.load is not None
+        share = 0.99 if cell.path == "http" and cell.connections == 64 else 0.9
+        taken = made.load.window_seconds * share
+        return msgspec.structs.replace(made, load=msgspec.structs.replace(made.load, generator_cpu_seconds=taken))
+
+    some = records.read(make_run(tmp_path, suites=[], parts=[(entry, cells, full)]))
+    (only,) = load.loaded(panels.panels(some, frame.cells(some, frame.samples(some))), some)
+    said = "Limited by the generator, which took a whole processor: http, 100 kB × 64 connections."
+    assert said in loadfigures.table(only).notes
+    assert not any("Limited by the generator" in note for note in loadfigures.table(found).notes)
+
+
 def test_processors_and_energy_are_told_where_hosts_tell_them(tmp_path: Path, run: record.Run) -> None:
     part = load_part(rates=())
     entry, cells, sample = part
