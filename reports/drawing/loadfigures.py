@@ -130,9 +130,9 @@ def latencies(found: Loaded) -> Figure | None:
     return Figure(
         id=f"{panel.key}-latency",
         title="Latency at fixed rates, lower is better",
-        caption="Open loop, the same rates for all paths: shares of what the baseline answered in a closed loop "
-        "in this run. Solid: the median; dashed: 99 % of requests. A line ends where too few were slower to tell, or "
-        "the generator itself may be what was late.",
+        caption="Open loop, the same rates for all paths and rounds: shares of what the baseline answered in a closed "
+        "loop before the first of them in this run. Solid: the median; dashed: 99 % of requests. A line ends where "
+        "too few were slower to tell, or the generator itself may be what was late.",
         spec={},
         legend=figures.legend(panel),
         columns=["path", "size", "connections", "workers", "load (%)", *(f"{name} (ms)" for name in TOLD), "max (ms)"],

@@ -316,6 +316,20 @@ def carried(cell: str, block: int, each_second: float, busy: float = 0.0) -> Sam
     )  # fmt: skip
 
 
+def test_a_fixed_rate_stays_what_it_was_in_the_first_round(tmp_path: Path) -> None:
+    """Else one "50 %" would be another rate in each round, and latencies of several rates were put together."""
+    kind, cells = begun(tmp_path, rates=[0.5, 1.2])
+    closed, *_ = (cell for cell in cells if cell.path == "https")
+    half, more = (cell for cell in cells if cell.path == "ktls" and cell.rate_share)
+    with pytest.raises(Refusal, match="what https gives in a closed loop is not known"):
+        kind._rate(half)
+    kind.outcomes.keep(*(carried(closed.id, block, each) for block, each in enumerate((90.0, 100.0, 130.0))))
+    assert kind._rate(half) == pytest.approx(50)
+    kind.outcomes.keep(*(carried(closed.id, block, 200.0) for block in range(3, 9)))
+    assert (kind._rate(half), kind._rate(more)) == (pytest.approx(50), pytest.approx(120))
+    assert kind._rate(closed) is None
+
+
 def test_a_guest_of_several_processors_is_full_when_the_one_is_that_it_has(tmp_path: Path) -> None:
     kind, cells = begun(tmp_path)
     (cell,) = [cell for cell in cells if cell.path == "ktls"]
