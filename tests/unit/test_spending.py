@@ -217,3 +217,5 @@ def test_the_receiver_is_read_while_its_load_goes_on_after_the_last_canary(agent
     assert [(canary.received, canary.error) for canary in ran.canaries] == [(1000, None)] * loading.CANARIES
     assert ran.spent.keys() == {"sender", "receiver"}
     assert ran.spent["receiver"].wall_seconds > seconds / 2
+    tells = Path("/proc/net/tls_stat").exists()
+    assert ("kernel_tls_now" in ran.seen) == tells, "what a sender cannot tell is missing, not zero"
