@@ -111,7 +111,7 @@ class Verdict(_Model):
     ceiling_high: Positive | None = None
     """Where it ends."""
     bottleneck: str | None = None
-    """What the candidate waited for."""
+    """What the candidate waited for; the generator of load where either side did."""
 
 
 class ProfileEntry(_Model):

@@ -16,6 +16,8 @@ ELSEWHERE = 0.02
 """Where a larger share of the busy time may be neither host's, or the other's, it is missing."""
 TICKS = 10
 """A busy time shorter than this many steps of its clock is no number."""
+FULL_SHARE = 0.95
+"""A generator of load that took more of a processor than this was full: it has one thread."""
 TIMER_SECONDS = 1e-6
 """The step of the receiver's timer: libcurl tells whole microseconds. Samples by another clock tell its step."""
 
@@ -98,9 +100,14 @@ class Load(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
     """The server's key, as OpenSSL calls it, with its bits; told with ``group``."""
 
     @property
-    def responses_per_second(self) -> float:
-        """Within the window."""
-        return self.window_responses / self.window_seconds
+    def generator_share(self) -> float:
+        """Of one processor, that the generator took within the window."""
+        return self.generator_cpu_seconds / self.window_seconds
+
+    @property
+    def generator_full(self) -> bool:
+        """Whether it took all of a processor: it, and not the path, may be what was measured."""
+        return self.generator_share > FULL_SHARE
 
 
 class Essence(msgspec.Struct, kw_only=True, gc=False):
@@ -165,6 +172,12 @@ class Sample(Essence, kw_only=True, forbid_unknown_fields=True, gc=False):
     """Of each request of a batch."""
     load: Load | None = None
     """Of many connections at once."""
+
+    @property
+    def requests_per_second(self) -> float | None:
+        """Of load: as many as the bytes within its window make. A count of whole answers would be rounded by the lumps
+        in which they end. None of anything else."""
+        return 1 / self.seconds if self.load and self.seconds else None
 
     @property
     def step_seconds(self) -> float:

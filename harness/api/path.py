@@ -26,12 +26,14 @@ class Loaded:
 
     at_once: int
     """Connections that asked at once."""
-    opened: int
-    """Connections in all, those of canaries too."""
     resumed: int
     """TLS sessions that were resumed."""
     canaries: int
     """Single transfers over connections of their own meanwhile; ``requests`` of the sample has them in it."""
+    kernel_tls_now: int | None = None
+    """The most connections that the sender's kernel TLS had at one moment; None where nobody could tell."""
+    card_tls_now: int | None = None
+    """The same of its network card."""
 
 
 @dataclass(frozen=True)

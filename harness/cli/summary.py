@@ -8,9 +8,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from harness.costs import prediction
-from harness.load import generator, latency
+from harness.load import latency
 from harness.record import ON_DISK, Cell, Head, SuiteEntry, Verdict
 from harness.samples import Sample, counted
+from harness.units import size_name
 from harness.verdicts import answer, linefit
 from harness.verdicts.linefit import Block
 
@@ -123,21 +124,28 @@ def _latencies(suite: SuiteEntry, cells: Iterable[Cell], samples: dict[str, dict
     return found
 
 
-def _loads(cells: Iterable[Cell], samples: dict[str, dict[int, Sample]]) -> list[str]:
+def _loads(cells: Sequence[Cell], samples: dict[str, dict[int, Sample]]) -> list[str]:
     """What many connections at once were given: requests a second, latencies, and whether the generator was full."""
     found = []
+    several_sizes = len({cell.size_bytes for cell in cells}) > 1
+    several_workers = len({cell.workers for cell in cells}) > 1
     for cell in cells:
-        loads = [sample.load for sample in samples.get(cell.id, {}).values() if sample.load]
+        mine = samples.get(cell.id, {}).values()
+        loads = [sample.load for sample in mine if sample.load]
         if not loads:
             continue
-        rate = statistics.geometric_mean(load.responses_per_second for load in loads)
+        rate = statistics.geometric_mean(filter(None, (sample.requests_per_second for sample in mine)))
         told = latency.of(loads)
         known = ", ".join(f"{name} {value * 1e3:.3g} ms" for name, value in told.seconds.items() if value is not None)
         at = "" if cell.rate_share is None else f" at {cell.rate_share * 100:g} %"
-        full = sum(generator.full(load) for load in loads)
+        full = sum(load.generator_full for load in loads)
         doubt = f", the generator took a whole processor in {full} of {len(loads)} samples" if full else ""
         doubt += "".join(f", {name} not told: {why}" for name, why in told.doubts.items())
         number = f"{cell.connections} connection{'s' if cell.connections != 1 else ''}"
+        if several_workers and cell.workers:
+            number += f", {cell.workers} worker{'s' if cell.workers != 1 else ''}"
+        if several_sizes and cell.size_bytes is not None:
+            number = f"{size_name(cell.size_bytes)}, {number}"
         found.append(f"{cell.path}, {number}{at}: {rate:.4g} requests/s{f', {known}' if known else ''}{doubt}")
     return found
 

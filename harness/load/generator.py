@@ -25,8 +25,6 @@ COMPILE = ("cc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-Wl,--no-a
 WARM_SECONDS = 0.3
 PATIENCE_SECONDS = 20.0
 """How long the first answers, and the last ones, are waited for."""
-FULL_SHARE = 0.95
-"""A generator that took more of a processor than this was full: it may have been what was measured."""
 
 GROUPS = {"x25519": "X25519", "secp256r1": "P-256", "x25519mlkem768": "X25519MLKEM768"}
 """Groups of a key exchange as OpenSSL is asked for them."""
@@ -154,7 +152,8 @@ def parse(line: str) -> Told:
 def wrong(told: Told, load: Load, asked: Asked, tls: Tls | None) -> str | None:
     """Why what the generator did is no measurement, or None. Pure.
 
-    A generator that was the limit itself would make a path look slower than it is: such a sample does not count.
+    One that lost requests, ran out of ports or fell behind its schedule would make a path look slower than it is. A
+    full one (``Load.generator_full``) did what it was asked for, and is named as what limits.
     """
     line = told.line
     if load.errors:
@@ -173,8 +172,3 @@ def wrong(told: Told, load: Load, asked: Asked, tls: Tls | None) -> str | None:
         return f"the key exchange was {agreed[0]} with a key {agreed[1]}, not {tls.group} with {tls.key}"
     late = latency.doubt(latency.together([load.late]), 0.0, 0.0)  # of single percentiles, all samples together tell
     return f"the generator did not keep its schedule: {late}" if late else None
-
-
-def full(load: Load) -> bool:
-    """Whether the generator took all of a processor."""
-    return load.generator_cpu_seconds > FULL_SHARE * load.window_seconds

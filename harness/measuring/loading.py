@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -96,11 +97,11 @@ def take(
     due = load.requests + len(ran.canaries)
     log = LogTail(deployed.log, before.of(deployed)["sender"].values[looking.LOG] or 0, due)
     tallied = opened.sender.agent.tally(log, CONNECTION, LEAVE_OUT, LOG_SECONDS)
-    witness = _witness(deployed, payload, over, load, ran.told.cipher_suite, before, after, tallied)
+    witness = _witness(deployed, payload, over, load, ran.told.cipher_suite, before, after, tallied, ran.seen)
     facts = witness.facts | ran.seen
     if asked.workers:
         facts["worker_processors"] = " ".join(map(str, bench.places(asked.workers)))
-    facts |= {"operations": load.window_responses, "generator_full": generator.full(load)}
+    facts |= {"operations": load.window_responses, "generator_full": load.generator_full}
     ok, spoiled = _checked(opened, deployed, payload, ran.canaries)
     answered = load.window_bytes / deployed.wire_bytes(payload.size)
     each_seconds = load.window_seconds / (answered + load.canaries)
@@ -145,23 +146,27 @@ def _run(
         said = agent.lines([LogTail(out, 0, 1)], asked.longest_seconds)[0]  # the window begins
         counted = beside.submit(spending.count, opened, asked.seconds)
         _look(opened, seen)  # a canary on busy hosts may outlast the window
+        said = agent.lines([LogTail(out, 0, 2)], 0.0)[0]  # where that came too late, nothing of it counts
         while _goes_on(said) and len(canaries) < CANARIES:
             got = agent.fetch(deployed.url(payload.name), outs[len(canaries)], payload.size, timeout, deployed.tls)
             canaries.append(Canary(outs[len(canaries)], got.received_bytes, got.error))
             _look(opened, seen)
-            said = agent.lines([LogTail(out, 0, 2)], NEXT_SHARE * asked.seconds)[0]
+            time.sleep(NEXT_SHARE * asked.seconds)  # here: an agent that waits could not tell what its host spends
+            said = agent.lines([LogTail(out, 0, 2)], 0.0)[0]
+        spent = counted.result()  # before the agent waits for the end
         if _goes_on(said):
             said = agent.lines([LogTail(out, 0, 2)], asked.longest_seconds + timeout)[0]
     if not said or generator.begins(said[-1]):
         why = (opened.receiver.read([err])[err] or "").strip()
         raise Refusal(f"the generator of load told nothing: {why or 'it took too long'}", host=opened.receiver.name)
-    return Ran(generator.parse(said[-1]), tuple(canaries), seen, counted.result())
+    return Ran(generator.parse(said[-1]), tuple(canaries), seen, spent)
 
 
 def _look(opened: OpenTestbed, seen: dict[str, int]) -> None:
-    """What of the sender is so now; the most of it is kept."""
+    """What of the sender is so now; the most of it is kept, and nothing of what it cannot tell."""
     for counter, value in opened.sender.agent.observe(NOW).values.items():
-        seen[counter] = max(seen.get(counter, 0), value or 0)
+        if value is not None:
+            seen[counter] = max(seen.get(counter, 0), value)
 
 
 def _goes_on(said: Sequence[str]) -> bool:
@@ -178,8 +183,10 @@ def _witness(
     before: Look,
     after: Look,
     tallied: Tallied,
+    now: dict[str, int],
 ) -> Witness:
-    """The path's own, of all requests; and before it the log's connections, which must be those that were opened."""
+    """The path's own, of all requests; and before it the log's connections, which must be those that were opened.
+    ``now``: what was seen in the middle of it."""
     start, end = before.of(deployed), after.of(deployed)
     risen = {role: looking.delta(start[role].values, end[role].values) for role in start}
     states = {role: looking.seen(start[role].states, end[role].states) for role in start}
@@ -196,7 +203,13 @@ def _witness(
             connections=opened,
             sender_states=states["sender"],
             receiver_states=states["receiver"],
-            load=Loaded(asked.connections, opened, load.resumed, load.canaries),
+            load=Loaded(
+                at_once=asked.connections,
+                resumed=load.resumed,
+                canaries=load.canaries,
+                kernel_tls_now=now.get("kernel_tls_now"),
+                card_tls_now=now.get("card_tls_now"),
+            ),
         )
     )
     facts = said.facts | {"logged_connections": tallied.connections, "logged_workers": tallied.different[WORKER]}

@@ -77,6 +77,8 @@ class Transfers:
         self._batch = Batch(suite.requests, suite.connection)
         self._warming = replace(self._batch, requests=min(suite.requests, max(2, suite.requests // WARMING)))
         self._disk: OnDisk | None = None
+        self._capacity: dict[tuple[int | None, int | None, int | None], float] = {}
+        """Requests a second that fixed rates are shares of, by size, connections and workers."""
         self._spent: dict[int, tuple[float, float]] = {}
         """Seconds of the blocks of a size, and those of their transfers."""
 
@@ -216,26 +218,34 @@ class Transfers:
         return loading.take(opened, bench, cell.id, deployed, payload, asked, block, place, warmup, linked=self._linked)
 
     def _rate(self, cell: CellPlan) -> float | None:
-        """Requests a second of an open loop: its share of what the baseline's closed loop gave so far in this run.
+        """Requests a second of an open loop: its share of what the baseline's closed loop gave in this run before the
+        first of them, the same in all rounds.
 
         Raises Refusal where that is not known.
         """
         if cell.rate_share is None:
             return None
+        place = cell.size, cell.connections, cell.workers
+        if place not in self._capacity:
+            self._capacity[place] = self._closed(place)
+        return cell.rate_share * self._capacity[place]
+
+    def _closed(self, place: tuple[int | None, int | None, int | None]) -> float:
+        """Requests a second that the baseline's closed loop gave so far. Raises Refusal where that is not known."""
         same = [
             row.id
             for row in self.outcomes.cells.values()
             if row.path == self.suite.baseline
-            and (row.size_bytes, row.connections, row.workers) == (cell.size, cell.connections, cell.workers)
+            and (row.size_bytes, row.connections, row.workers) == place
             and row.rate_share is None
         ]
         counted = self.outcomes.counted()
-        known = [s.load.responses_per_second for name in same for s in counted.get(name, {}).values() if s.load]
+        known = [rate for name in same for s in counted.get(name, {}).values() if (rate := s.requests_per_second)]
         if not known:
             raise Refusal(
                 f"what {self.suite.baseline} gives in a closed loop is not known, and the rate is a share of it"
             )
-        return cell.rate_share * statistics.median(known)
+        return statistics.median(known)
 
     def _linked(self, cell: str, links: dict[Role, Link]) -> str | None:
         """Keep over what links a cell's first transfer went; why a later one that went over others does not count."""
@@ -312,7 +322,9 @@ class Transfers:
         if self.opened is None:
             return {}
         facts = {"sender": self.opened.sender_facts, "receiver": self.opened.receiver_facts}
-        processors = {role: int(fact.shown["processors"]) or 1 for role, fact in facts.items()}
+        # a lab's host has one processor of this machine, however many its guest emulates
+        several = self.opened.meter is None
+        processors = {role: int(fact.shown["processors"]) or 1 if several else 1 for role, fact in facts.items()}
         goodput = self.entry.link.get("goodput_bits_per_second") if self.entry else None
         counted = self.outcomes.counted()
         return {

@@ -254,6 +254,9 @@ def serve_tls(
                 )
         if resumed != seen.resumed_due:
             return Witness(facts, f"{resumed} sessions were resumed, not {seen.resumed_due}")
+        if seen.load and resumed != seen.load.resumed:
+            told = f"the generator of load resumed {seen.load.resumed}"
+            return Witness(facts, f"the server's log has {resumed} resumed sessions, {told}")
         return Witness(facts, made_otherwise(by, seen))
 
     return Deployed(
@@ -286,4 +289,9 @@ def made_otherwise(by: Maker, seen: Observed) -> str | None:
         return f"the card made the records of {card} connections and the kernel of {software}, not {due} and none"
     if software != (due if by == "kernel" else 0) and by != "card":
         return f"the kernel's TLS took over {software} connections, not {due if by == 'kernel' else 0}"
+    if by != "openssl" and seen.load and seen.connection == "kept":  # all of them are there while it goes on
+        now = seen.load.card_tls_now if by == "card" else seen.load.kernel_tls_now
+        if now is None or now < seen.load.at_once:
+            what = "an unknown number of" if now is None else now
+            return f"{MAKERS[by]} had {what} connections at one moment, not {seen.load.at_once}"
     return None

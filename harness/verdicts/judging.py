@@ -9,10 +9,22 @@ from functools import partial
 
 from harness.costs.prediction import Predicted, Prediction
 from harness.record import Cell, Metric, Verdict
-from harness.samples import ELSEWHERE, TICKS, Sample, counted, cpu_seconds_per_gb, good, known_busy, placed
+from harness.samples import (
+    ELSEWHERE,
+    FULL_SHARE,
+    TICKS,
+    Sample,
+    counted,
+    cpu_seconds_per_gb,
+    good,
+    known_busy,
+    placed,
+)
 from harness.verdicts import stats
 from hosts.roles import ROLES, Role
 
+GENERATOR = "generator"
+"""Of load: what limits where it was full. A comparison of which one side waited for it is not the paths' alone."""
 LINK_SHARE = 0.93
 BUSY_SHARE = 0.90
 PREDICTION_MISSES = 0.05
@@ -84,7 +96,7 @@ def rows(
             cell,
             margin,
             partial(_of_path, prediction, cell.path),
-            limits.get(cell.id),
+            GENERATOR if limits.get(base.id) == GENERATOR else limits.get(cell.id),
             cell.path == question,
             JUDGED[judged],
         )
@@ -278,7 +290,7 @@ def bottleneck(
     cipher_seconds: float | None = None,
 ) -> str | None:
     """What a cell waited for: ``link``, ``cipher``, ``sender`` or ``receiver``, or the fullest processor of one of
-    these; None where nothing was full.
+    these; under load the ``generator`` that was full in most samples. None where nothing was full.
 
     From medians: goodput against the link's measured goodput, busy time against elapsed time and processors. One worker
     fills one processor, and then it does not matter how many others idle. ``cipher`` is a full sender that spent over
@@ -290,6 +302,9 @@ def bottleneck(
     goodput = statistics.median(s.bytes * 8 / s.seconds for s in rows if s.bytes and s.seconds)
     if link_bits_per_second and goodput >= LINK_SHARE * link_bits_per_second:
         return "link"
+    loads = [s.load for s in rows if s.load]
+    if loads and statistics.median(load.generator_share for load in loads) > FULL_SHARE:
+        return GENERATOR
     shares: dict[str, float] = {}
     for role in ROLES:
         hosts = [getattr(s, role) for s in rows]

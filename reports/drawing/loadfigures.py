@@ -130,9 +130,9 @@ def latencies(found: Loaded) -> Figure | None:
     return Figure(
         id=f"{panel.key}-latency",
         title="Latency at fixed rates, lower is better",
-        caption="Open loop, the same rates for all paths: shares of what the baseline answered in a closed loop "
-        "in this run. Solid: the median; dashed: 99 % of requests. A line ends where too few were slower to tell, or "
-        "the generator itself may be what was late.",
+        caption="Open loop, the same rates for all paths and rounds: shares of what the baseline answered in a closed "
+        "loop before the first of them in this run. Solid: the median; dashed: 99 % of requests. A line ends where "
+        "too few were slower to tell, or the generator itself may be what was late.",
         spec={},
         legend=figures.legend(panel),
         columns=["path", "size", "connections", "workers", "load (%)", *(f"{name} (ms)" for name in TOLD), "max (ms)"],
@@ -144,7 +144,7 @@ def latencies(found: Loaded) -> Figure | None:
                 p.workers,
                 _percent(p),
                 *map(_ms, _told(p)),
-                p.longest * 1e3,
+                _ms(p.longest),
             ]
             for s, p in points
         ],
@@ -180,13 +180,14 @@ def _over_load(label: str, s: int, some: list[Point], name: str, dash: str) -> d
 def table(found: Loaded) -> Table:
     """Every point: rates, latencies, what it cost both hosts."""
     panel = found.panel
-    rows, doubts = [], []
+    rows, doubts, full = [], [], []
     for loop in (found.closed, found.open):
         for s, some in sorted(loop.items()):
             for p in some:
                 label = panel.series[s].label
                 asked = words.size(p.size) + words.over(p.connections, p.rate_share, p.workers)
                 doubts += [f"{name} of {label}, {asked}: {why}" for name, why in p.doubts.items()]
+                full += [f"{label}, {asked}"] if p.generator_full else []
                 mean, low, high = map(_known, p.per_second)
                 rows.append(
                     [
@@ -195,7 +196,7 @@ def table(found: Loaded) -> Table:
                         number(mean, 4, span(low, high, 4)),
                         number(_goodput(p), 4),
                         *(number(_ms(value), 4) for value in _told(p)),
-                        number(p.longest * 1e3, 4),
+                        number(_ms(p.longest), 4),
                         number(p.sender_us),
                         number(p.receiver_us),
                         number(p.generator * 100),
@@ -213,8 +214,10 @@ def table(found: Loaded) -> Table:
         rows=rows,
         notes=[
             READING,
+            "Requests/s are those that the bytes of answers make: answers that end together come in lumps.",
             "Percentiles are of all samples that count together; one is told where a hundred requests were slower.",
             *([f"Not told, as the generator itself may be what was late: {'; '.join(doubts)}."] if doubts else []),
+            *([f"Limited by the generator, which took a whole processor: {'; '.join(full)}."] if full else []),
             "Energy is the whole host's, of its processors' packages and memory, where it tells that.",
         ],
         hidden=frozenset((15, 16)),

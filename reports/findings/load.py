@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.load import latency
 from harness.record import Cell, Run
-from harness.samples import Load, Sample, cpu_seconds_per_gb, joules_per_gb
+from harness.samples import FULL_SHARE, Sample, cpu_seconds_per_gb, joules_per_gb
 from hosts.roles import ROLES, Role
 from reports import frame, words
 from reports.findings.panels import Panel
@@ -28,12 +28,13 @@ class Point:
     workers: int | None
     """Processes that serve; None where the suite does not say."""
     per_second: tuple[float, float, float]
-    """Requests that were answered each second: geometric mean and 95 % interval."""
+    """Requests that were answered each second, by their bytes: geometric mean and 95 % interval."""
     latencies: dict[str, float | None]
     """In seconds by name (``p50``, …); None where too few were slower to tell, or ``doubts`` says why."""
     doubts: dict[str, str]
     """Why a latency may be the generator's own lateness, by name, of an open loop."""
-    longest: float
+    longest: float | None
+    """None where no answer ended within a window."""
     responses: int
     """That latencies are of."""
     sender_us: float | None
@@ -41,6 +42,12 @@ class Point:
     receiver_us: float | None
     generator: float
     """The median share of a processor that the generator took."""
+
+    @property
+    def generator_full(self) -> bool:
+        """Whether it took all of one in most samples: it, and not the path, is what was measured."""
+        return self.generator > FULL_SHARE
+
     handshakes_per_second: float | None = None
     """TLS handshakes, of all samples together; None where there were none within the window."""
     handshakes: dict[str, float | None] = field(default_factory=dict)
@@ -117,17 +124,17 @@ def _point(cell: Cell, samples: Iterable[Sample]) -> Point | None:
         rate_share=cell.rate_share,
         workers=cell.workers,
         per_second=frame.interval(
-            np.array([load.responses_per_second for load in loads]),
+            np.array([sample.requests_per_second for sample in counted]),
             np.array([sample.round for sample in counted]),
             geometric=True,
         ),
         latencies=found.seconds,
         doubts=found.doubts,
-        longest=max(load.longest_seconds for load in loads),
+        longest=max(load.longest_seconds for load in loads) or None,
         responses=sum(sum(load.latency.values()) for load in loads),
         sender_us=_busy(counted, "sender"),
         receiver_us=_busy(counted, "receiver"),
-        generator=statistics.median(_share(load) for load in loads),
+        generator=statistics.median(load.generator_share for load in loads),
         handshakes_per_second=sum(shaken.values()) / sum(load.window_seconds for load in loads) or None,
         handshakes=latency.told(shaken),
         exchange=", ".join(dict.fromkeys(f"{load.group}, {load.key}" for load in loads if load.group)),
@@ -136,10 +143,6 @@ def _point(cell: Cell, samples: Iterable[Sample]) -> Point | None:
         busy={role: each for role in ROLES if (each := _each(getattr(s, role).processors for s in counted))},
         softirq={role: each for role in ROLES if (each := _each(getattr(s, role).softirqs for s in counted))},
     )
-
-
-def _share(load: Load) -> float:
-    return load.generator_cpu_seconds / load.window_seconds
 
 
 def _busy(samples: Sequence[Sample], role: Role) -> float | None:

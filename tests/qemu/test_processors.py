@@ -58,10 +58,11 @@ def test_one_worker_stays_on_a_processor_and_two_are_spread(opened: OpenTestbed,
         for sample in samples_of(done, path):
             workers = next(cell.workers for cell in done.head.cells if cell.id == sample.cell) or 0
             assert sample.witness["logged_workers"] == workers
-            each, later = sample.sender.processors, sample.sender.softirqs
-            assert each is not None and later is not None, "a guest tells of its own processors"
-            assert each.keys() == later.keys() == {str(number) for number in range(PROCESSORS)}
-            assert all(part <= whole + 0.01 for part, whole in zip(later.values(), each.values(), strict=True))
+            for host in (sample.receiver, sample.sender):
+                each, later = host.processors, host.softirqs
+                assert each is not None and later is not None, "a guest tells of its own processors"
+                assert each.keys() == later.keys() == {str(number) for number in range(PROCESSORS)}
+                assert all(part <= whole + 0.01 for part, whole in zip(later.values(), each.values(), strict=True))
             # who else works there (the agent, sshd, canaries' heads) is anywhere, and the workers are the most
             fullest = sorted(each, key=lambda number: each[number], reverse=True)[:workers]
             assert sorted(fullest) == [str(number) for number in range(workers)]

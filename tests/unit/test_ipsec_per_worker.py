@@ -42,7 +42,7 @@ def observed(requests: tuple[int, int], carried: tuple[int, int], at_once: int =
     log = [{"bytes": SIZE, "port": port} for port, count in zip(PORTS, requests, strict=True) for _ in range(count)]
     return Observed(
         SIZE, log=log, requests=len(log), connection="kept", connections=at_once + 1,
-        load=Loaded(at_once, at_once + 1, 0, 1), **sas(*carried),
+        load=Loaded(at_once, 0, 1), **sas(*carried),
     )  # fmt: skip
 
 

@@ -333,6 +333,30 @@ def test_one_full_processor_of_many_is_named() -> None:
     assert judging.bottleneck(spread, {"sender": 16, "receiver": 16}, None) is None
 
 
+def loaded(ident: str, *shares: float) -> list[Sample]:
+    """Samples whose generator took these shares of a processor, and whose sender was full."""
+    load = {
+        "connections": 8, "at_once": 8, "requests": 9, "opened": 8, "handshakes": 0, "resumed": 0, "canaries": 1,
+        "window_seconds": 2.0, "window_responses": 2, "window_bytes": 2 * 10**6,
+    }  # fmt: skip
+    return [sample(ident, n, load=load | {"generator_cpu_seconds": share * 2.0}) for n, share in enumerate(shares)]
+
+
+@pytest.mark.parametrize(
+    ("shares", "expected"), [((0.97, 0.99, 0.2), "generator"), ((0.97, 0.9, 0.2), "sender"), ((0.2,), "sender")]
+)
+def test_a_generator_that_was_full_in_most_samples_is_what_limits(shares: tuple[float, ...], expected: str) -> None:
+    assert judging.bottleneck(loaded(OTHER, *shares), {"sender": 1, "receiver": 1}, None) == expected
+    assert judging.bottleneck(loaded(OTHER, *shares), {"sender": 1, "receiver": 1}, 8e6) == "link"
+
+
+@pytest.mark.parametrize("full", [BASE, OTHER])
+def test_a_comparison_is_limited_by_the_generator_whichever_side_filled_it(full: str) -> None:
+    limits = {BASE: "sender", OTHER: "receiver", full: "generator"}
+    assert {row.bottleneck for row in verdicts(BOTH, times([2.0], [1.0]), limits)} == {"generator"}
+    assert {row.bottleneck for row in verdicts(BOTH, times([2.0], [1.0]), {OTHER: "receiver"})} == {"receiver"}
+
+
 def test_of_nothing_there_is_no_bottleneck() -> None:
     assert judging.bottleneck([], {"sender": 1, "receiver": 1}, 10**9) is None
 

@@ -7,21 +7,29 @@ import os
 import threading
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgspec
 import pytest
 from pydantic import ValidationError
 
-from harness import paths, plan, receiving
+from harness import paths, plan, receiving, record, records
 from harness.api.parameters import Parameters
 from harness.ciphers.table import CIPHERS
+from harness.events import Events
 from harness.load import generator, latency
 from harness.load.generator import Asked, Told
 from harness.measuring import loading
+from harness.measuring.opened import CpuMeter, OpenTestbed
+from harness.plan import CellPlan
 from harness.profile import TransferSuite
 from harness.run import feasible
+from harness.run.suite import Outcomes
+from harness.run.transfers import Transfers
+from harness.samples import HostSample, Sample
 from harness.servers import requirements, so_crypt
 from hosts import facts
 from hosts.errors import Refusal
@@ -185,11 +193,10 @@ KEPT = Asked(8, "kept", 2.0)
 def test_what_the_generator_tells_is_the_records() -> None:
     load = generator.parse(json.dumps(line())).load(canaries=2)
     assert (load.requests, load.opened, load.canaries, load.at_once) == (1000, 8, 2, 8)
-    assert load.responses_per_second == 450
     assert load.longest_seconds == 0.005
     assert load.rate is None
-    assert not generator.full(load)
-    assert generator.full(Told(line(window=line()["window"] | {"cpu_seconds": 1.99})).load(0))
+    assert not load.generator_full
+    assert Told(line(window=line()["window"] | {"cpu_seconds": 1.99})).load(0).generator_full
 
 
 @pytest.mark.parametrize(
@@ -276,6 +283,63 @@ def test_without_tls_there_is_no_session_to_resume() -> None:
         tls = None
 
     assert Asked(8, "resumed", 1.0).over(Plain()).reuse == "new"  # type: ignore[arg-type]
+
+
+# a suite of load
+
+
+def begun(folder: Path, **more: Any) -> tuple[Transfers, list[CellPlan]]:
+    """A suite of load, all cells of which are measured, and them."""
+    profile = profile_of(suite("https", "ktls", cipher="aes128gcm", **(ASKED | {"connections": [8]} | more)))
+    (asked,) = profile.suites
+    assert isinstance(asked, TransferSuite)
+    head = record.Head(
+        run_id=records.new_run_id("test"), started=datetime.now(UTC), status="running", harness="test",
+        profile=record.ProfileEntry(name="test", content={}, sha256=""),
+        testbed=record.TestbedEntry(name="lab", kind="uml"),
+    )  # fmt: skip
+    known, outcomes = paths.discover(), Outcomes(records.Writer(folder, head))
+    kind = Transfers(profile, asked, known, outcomes, Events(), explain=False)
+    cells = plan.cells(profile, frozenset())
+    for cell in cells:
+        kind.outcomes.add(cell)
+    return kind, cells
+
+
+def carried(cell: str, block: int, each_second: float, busy: float = 0.0) -> Sample:
+    """A sample of so many requests of 10 kB a second, whose sender was busy for a share of the time."""
+    window = {"seconds": 2.0, "responses": 0, "bytes": int(each_second * 2 * 10**4), "cpu_seconds": 1.0}
+    return Sample(
+        cell=cell, block=block, index=0, warmup=False, seconds=1 / each_second, bytes=10_000, valid=True,
+        load=Told(line(window=window)).load(1),
+        sender=HostSample(cpu_seconds=busy / each_second, cpu_resolution_seconds=1e-9),
+    )  # fmt: skip
+
+
+def test_a_fixed_rate_stays_what_it_was_in_the_first_round(tmp_path: Path) -> None:
+    """Else one "50 %" would be another rate in each round, and latencies of several rates were put together."""
+    kind, cells = begun(tmp_path, rates=[0.5, 1.2])
+    closed, *_ = (cell for cell in cells if cell.path == "https")
+    half, more = (cell for cell in cells if cell.path == "ktls" and cell.rate_share)
+    with pytest.raises(Refusal, match="what https gives in a closed loop is not known"):
+        kind._rate(half)
+    kind.outcomes.keep(*(carried(closed.id, block, each) for block, each in enumerate((90.0, 100.0, 130.0))))
+    assert kind._rate(half) == pytest.approx(50)
+    kind.outcomes.keep(*(carried(closed.id, block, 200.0) for block in range(3, 9)))
+    assert (kind._rate(half), kind._rate(more)) == (pytest.approx(50), pytest.approx(120))
+    assert kind._rate(closed) is None
+
+
+def test_a_guest_of_several_processors_is_full_when_the_one_is_that_it_has(tmp_path: Path) -> None:
+    kind, cells = begun(tmp_path)
+    (cell,) = [cell for cell in cells if cell.path == "ktls"]
+    kind.outcomes.keep(*(carried(cell.id, block, 100.0, busy=0.97) for block in range(3)))
+    several = Facts("sender", "6.12", {}, frozenset(), shown={"processors": 4})
+    rows = [kind.outcomes.cells[cell.id]]
+    for meter, limit in ((CpuMeter(dict, lambda: 1e-9), "sender"), (None, None)):
+        opened = SimpleNamespace(sender_facts=several, receiver_facts=several, meter=meter)
+        kind.opened = cast(OpenTestbed, opened)
+        assert kind._limits(10_000, rows) == {cell.id: limit}
 
 
 # the server's log

@@ -736,10 +736,37 @@ def test_all_requests_but_canaries_must_be_of_the_group_that_is_asked_for(agreed
     assert (deployed.tls.group, deployed.tls.key) == ("x25519mlkem768", "EC-256")
     assert "certificate-ecdsa-p256.pem" in text
     log = [tls_line(5, asked, curve=curve) for curve in agreed]
-    load = Loaded(at_once=2, opened=3, resumed=0, canaries=1)
+    load = Loaded(at_once=2, resumed=0, canaries=1)
     found = deployed.verify(seen(5, log, requests=3, connections=3, load=load, sender=tls_tx(0)))
     assert (found.reason is not None) == wrong
     assert not wrong or found.reason == "the key exchanges of 1 requests were x25519mlkem768, not 2"
+
+
+@pytest.mark.parametrize(("told", "wrong"), [(3, False), (2, True), (4, True)])
+def test_generator_and_log_must_agree_on_resumed_sessions(told: int, wrong: bool) -> None:
+    asked = Parameters(GCM, tls="1.3", connection="resumed", at_once=2)
+    deployed, _ = served_tls("https", asked)
+    log = [tls_line(5, asked, resumed="r" if number < 3 else ".") for number in range(6)]
+    load = Loaded(at_once=2, resumed=told, canaries=1)
+    found = deployed.verify(seen(5, log, requests=6, connection="resumed", connections=6, load=load, sender=tls_tx(0)))
+    assert (found.reason is not None) == wrong
+    assert not wrong or found.reason == f"the server's log has 3 resumed sessions, the generator of load resumed {told}"
+
+
+@pytest.mark.parametrize(("now", "wrong"), [(8, False), (9, False), (7, True), (None, True)])
+def test_the_kernel_must_have_all_kept_connections_at_once(now: int | None, wrong: bool) -> None:
+    """It may have taken over as many in all, and let go of one before the next."""
+    asked = Parameters(GCM, tls="1.3", connection="kept", at_once=8)
+    load = Loaded(at_once=8, resumed=0, canaries=1, kernel_tls_now=now)
+    log = [tls_line(5, asked) for _ in range(20)]
+    more: dict[str, Any] = {"requests": 20, "connection": "kept", "connections": 9, "load": load}
+    deployed, _ = served_tls("ktls", asked)
+    found = deployed.verify(seen(5, log, sender=tls_tx(9), **more))
+    assert (found.reason is not None) == wrong
+    said = "an unknown number of" if now is None else now
+    assert not wrong or str(found.reason).endswith(f"had {said} connections at one moment, not 8")
+    others, _ = served_tls("https", asked)
+    assert others.verify(seen(5, log, sender=tls_tx(0), **more)).reason is None, "OpenSSL's are not the kernel's"
 
 
 @pytest.mark.parametrize("name", ["https", *KERNEL_TLS])

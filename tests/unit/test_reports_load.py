@@ -198,6 +198,16 @@ def test_numbers_of_workers_are_kept_apart(tmp_path: Path) -> None:
     assert answer.spots(asked.places) == "1, 8 and 64 connections with 1 and 2 workers"
     assert len(asked.places) == 6
     assert "100 kB × 64 connections, 2 workers" in html.unescape(pages.render(some).html)
+    said = [text.strip().partition(":")[0] for text in summary.lines(some.head, some.samples)]
+    assert {"ktls, 64 connections, 1 worker", "ktls, 64 connections, 2 workers at 50 %"} <= {*said}
+
+
+def test_sizes_are_told_apart_in_a_terminal_where_there_are_several(tmp_path: Path) -> None:
+    entry, cells, sample = load_part(rates=(), connections=(8,))
+    small = [cell.model_copy(update={"id": cell.id.replace("100kB", "10kB"), "size_bytes": 10_000}) for cell in cells]
+    some = records.read(make_run(tmp_path, suites=[], parts=[(entry, [*cells, *small], sample)]))
+    said = [text.strip().partition(":")[0] for text in summary.lines(some.head, some.samples)]
+    assert {"ktls, 100kB, 8 connections", "ktls, 10kB, 8 connections"} <= {*said}
 
 
 def test_handshakes_are_told_where_there_were_some(tmp_path: Path, run: record.Run, found: Loaded) -> None:
@@ -238,6 +248,49 @@ def test_a_latency_that_may_be_the_generators_own_is_not_told_and_the_page_says_
     assert told in html.unescape(pages.render(some).html).replace("\N{NO-BREAK SPACE}", " ")
     assert any("p90 not told: 180 of 12000" in text for text in summary.lines(some.head, some.samples))
     assert not any("p50 not told" in text for text in summary.lines(some.head, some.samples))
+
+
+def test_requests_a_second_are_those_that_bytes_make_though_no_answer_ended_in_the_window(tmp_path: Path) -> None:
+    entry, cells, sample = load_part()
+
+    def lumps(cell: record.Cell, block: int, rng: random.Random) -> Sample:
+        """Half of all windows have every answer of two, the others none."""
+        made = sample(cell, block, rng)
+        assert made.load is not None
+        none: dict[str, object] = {"window_responses": 0, "latency": {}, "longest_seconds": 0.0}
+        more = none if block % 2 or cell.path == "http" else {"window_responses": 4000}
+        return msgspec.structs.replace(made, load=msgspec.structs.replace(made.load, **more))
+
+    some = records.read(make_run(tmp_path, suites=[], parts=[(entry, cells, lumps)]))
+    (only,) = load.loaded(panels.panels(some, frame.cells(some, frame.samples(some))), some)
+    by_cell = some.counted()
+    for point in only.closed[0]:
+        mine = by_cell[f"load/https/aes128gcm/any/100kBx{point.connections}"].values()
+        carried = [one.load.window_bytes / one.load.window_seconds for one in mine if one.load]
+        assert point.per_second[0] * point.size == pytest.approx(math.exp(sum(map(math.log, carried)) / len(carried)))
+    table = loadfigures.table(only)
+    (row,) = [row for row in table.rows if row[1].text == "100 kB × 1 connection" and row[0].text == "http"]
+    assert float(row[2].raw or 0) > 0
+    assert [value.raw for value in row[4:9]] == [None] * 5, "missing, not zero"
+    assert "Requests answered each second" in pages.render(some).html
+    assert any(text.strip().startswith("http, 1 connection: ") for text in summary.lines(some.head, some.samples))
+
+
+def test_a_full_generator_is_named_as_what_limits(tmp_path: Path, found: Loaded) -> None:
+    entry, cells, sample = load_part(rates=())
+
+    def full(cell: record.Cell, block: int, rng: random.Random) -> Sample:
+        made = sample(cell, block, rng)
+        assert made.load is not None
+        share = 0.99 if cell.path == "http" and cell.connections == 64 else 0.9
+        taken = made.load.window_seconds * share
+        return msgspec.structs.replace(made, load=msgspec.structs.replace(made.load, generator_cpu_seconds=taken))
+
+    some = records.read(make_run(tmp_path, suites=[], parts=[(entry, cells, full)]))
+    (only,) = load.loaded(panels.panels(some, frame.cells(some, frame.samples(some))), some)
+    said = "Limited by the generator, which took a whole processor: http, 100 kB × 64 connections."
+    assert said in loadfigures.table(only).notes
+    assert not any("Limited by the generator" in note for note in loadfigures.table(found).notes)
 
 
 def test_processors_and_energy_are_told_where_hosts_tell_them(tmp_path: Path, run: record.Run) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import threading
 import time
 from pathlib import Path
@@ -10,15 +12,20 @@ from typing import cast
 
 import pytest
 
-from harness.measuring import spending
+from harness.api.bench import Payload
+from harness.api.path import Deployed, Witness
+from harness.load.generator import Asked
+from harness.measuring import loading, spending
 from harness.measuring.opened import CpuMeter, OpenTestbed
 from harness.measuring.proof import Busy
 from harness.measuring.spending import Reading, Shares, Spent
 from harness.samples import Sample, joules_per_gb
 from hosts import energy, quiet
 from hosts.energy import Zone
-from hosts.onhost.agent import counters
+from hosts.onhost.agent import counters, curl
 from hosts.onhost.agent.values import Counter, CpuTime, Observation
+from tests.support.agent_process import LocalAgent
+from tests.unit.test_receiver import server
 
 INTEL = """\
 /sys/class/powercap/intel-rapl:0/name:package-0
@@ -178,3 +185,37 @@ def test_a_meter_does_not_wait_for_a_host_that_transfers_a_canary(monkeypatch: p
 @pytest.mark.parametrize("processors", [1, 4])
 def test_a_meter_that_was_read_after_the_window_tells_nothing(processors: int) -> None:
     assert spending.count(opened("b", processors, Metered(late=0.4).meter), 0.4) == {}
+
+
+class Real(Host):
+    """This machine with a real agent, which answers one request after the other."""
+
+    def __init__(self, local: LocalAgent) -> None:
+        super().__init__("b")
+        self.agent, self.directory, self.name = local.client, str(local.directory), "receiver"  # type: ignore[assignment]
+        self.read = local.client.read
+
+
+def test_the_receiver_is_read_while_its_load_goes_on_after_the_last_canary(agent: LocalAgent) -> None:
+    """What waits for the generator's last words may not keep the agent from telling what was spent."""
+    try:
+        curl.library()
+    except curl.CurlError as error:
+        pytest.skip(f"no libcurl here: {error}")
+    seconds = 4.0
+    said = [shlex.quote(json.dumps({"event": event})) for event in ("window", "load")]
+    argv = ["sh", "-c", f"echo {said[0]}; sleep {seconds * 1.2}; echo {said[1]}"]
+    body = bytes(1000)
+    outs = [f"canary-{number}" for number in range(loading.CANARIES)]
+    hosts = opened("b")
+    hosts.receiver, hosts.links = Real(agent), {}  # type: ignore[misc, assignment]
+    agent.client.make_room(outs, len(body))
+    with server(body, requests=loading.CANARIES) as url:
+        deployed = Deployed(lambda _name: url, "", 0, lambda _seen: Witness({}))
+        payload = Payload("x", len(body), "")
+        ran = loading._run(hosts, deployed, payload, Asked(1, "kept", seconds), argv, outs)
+    assert [(canary.received, canary.error) for canary in ran.canaries] == [(1000, None)] * loading.CANARIES
+    assert ran.spent.keys() == {"sender", "receiver"}
+    assert ran.spent["receiver"].wall_seconds > seconds / 2
+    tells = Path("/proc/net/tls_stat").exists()
+    assert ("kernel_tls_now" in ran.seen) == tells, "what a sender cannot tell is missing, not zero"
