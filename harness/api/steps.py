@@ -50,6 +50,8 @@ class Taking:
     by: Literal["recv", "splice"] = "recv"
     at_most: int | None = None
     """Bytes that no call takes more than; None for what there is."""
+    chunks: bool = False
+    """Whether it waits for 64 KiB at a time, as it does for a stream of cipher text."""
 
 
 @dataclass(frozen=True)

@@ -182,7 +182,7 @@ class Explanation:
         served = rehearsal.serve(bench, path, steps.way, work_ns, known[datapath.COUNT].byte_ns)
         if not (taken := self.paths[path].rehearses):
             return served
-        return replace(served, client=tuple(receiver.command(bench, taken.by, served.url(""), taken.at_most)))
+        return replace(served, client=tuple(receiver.command(bench, taken.by, served.url(""), taken)))
 
     def _opening(
         self, opened: OpenTestbed, stages: Mapping[str, Stage], deployed: Mapping[str, Deployed]

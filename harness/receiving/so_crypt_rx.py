@@ -9,7 +9,7 @@ from harness.api.bench import Bench
 from harness.api.parameters import Parameters
 from harness.api.path import Deployed
 from harness.api.receiving import Receiving
-from harness.api.steps import Step
+from harness.api.steps import Step, Taking
 from harness.api.words import Words
 from harness.servers import datapath, deciphering
 from hosts.facts import Facts
@@ -27,6 +27,7 @@ class SoCryptRx(Receiving):
     )
     counterpart = "so-crypt-send"
     takes = "stream"
+    rehearses = Taking(chunks=True)
     builds = (MODULE,)
     prices = (deciphering.PRICES,)
     impossible = staticmethod(datapath.no_skcipher)

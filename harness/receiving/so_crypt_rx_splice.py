@@ -27,7 +27,7 @@ class SoCryptRxSplice(Receiving):
     takes = "stream"
     builds = (MODULE,)
     prices = (deciphering.PRICES,)
-    rehearses = Taking("splice")
+    rehearses = Taking("splice", chunks=True)
     impossible = staticmethod(datapath.no_skcipher)
 
     def unsupported(self, parameters: Parameters, sender: Facts, receiving: Facts) -> str | None:

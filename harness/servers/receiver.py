@@ -16,6 +16,7 @@ import hosts
 from harness.api.bench import Bench, load
 from harness.api.parameters import Parameters
 from harness.api.path import Deployed, Observed, Witness
+from harness.api.steps import Taking
 from harness.servers import requirements
 from hosts.errors import Refusal
 from hosts.facts import Facts
@@ -44,6 +45,7 @@ COUNTERS: dict[str, Counter] = {
 decipher; records with padding where none was to be, which kernels before 6.0 do not count."""
 CALLS = "receiver_calls_"
 """What begins the names of facts that count one of the client's calls."""
+WHATEVER_IS_THERE = Taking()
 By = Literal["library", "recv", "splice"]
 """Who takes the bytes from the socket: the TLS library, or the kernel's calls."""
 
@@ -107,12 +109,15 @@ def _version(said: str) -> tuple[int, ...]:
     return (int(found[1]), int(found[2])) if found else ()
 
 
-def command(bench: Bench, by: str, url: str, at_most: int | None = None) -> list[str]:
-    """Our client's, for a server whose answers are at ``url``: compiled once a run. ``at_most``: bytes that a call
-    takes. Raises Refusal."""
+def command(bench: Bench, by: str, url: str, taken: Taking = WHATEVER_IS_THERE) -> list[str]:
+    """Our client's, for a server whose answers are at ``url``: compiled once a run. ``taken``: of a rehearsal, how.
+
+    Raises Refusal.
+    """
     port = url.rstrip("/").rpartition(":")[2]
     program_there = bench.program(bench.receiver, NAME, program)
-    more = [*(["--sync"] if bench.disk else []), *(["--at-most", str(at_most)] if at_most else [])]
+    more = [*(["--sync"] if bench.disk else []), *(["--at-most", str(taken.at_most)] if taken.at_most else [])]
+    more += ["--chunks"] if taken.chunks else []
     return [program_there, "--way", by, "--address", str(bench.address), "--port", port, *more]
 
 
@@ -148,6 +153,7 @@ def client_facts(seen: Observed, parameters: Parameters) -> dict[str, int | floa
         "sent_by": parameters.sent_by,
         "received_by": told.get("way"),
         "receiver_crossing_bytes": told.get("crossing_bytes"),
+        "receiver_voluntary_switches": told.get("voluntary_switches"),
         "receiver_calls": sum(told.get("calls", {}).values()) if told else None,
         **{f"{CALLS}{name}": count for name, count in told.get("calls", {}).items()},
     }

@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -168,6 +169,26 @@ def test_no_call_takes_more_than_it_may(program: Path, serving: Any, tmp_path: P
     assert told[0]["calls"][call] >= len(BODY) / 16384
 
 
+def by_packets(connection: socket.socket) -> None:
+    """Little at a time, and its end is not told: the client closes the connection."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.sendall(HEAD % len(BODY))
+    for n in range(0, len(BODY), 4000):
+        connection.sendall(BODY[n : n + 4000])
+        time.sleep(0.0005)
+    assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize("way", ["recv", "splice"])
+def test_chunks_are_waited_for(program: Path, serving: Any, tmp_path: Path, way: str) -> None:
+    """Woken for 64 KiB, not for each packet, and still not waiting for the connection's end."""
+    server, out = serving(by_packets), tmp_path / "out"
+    usual, _ = receive(argv(program, way, server), out)
+    told, _ = receive([*argv(program, way, server), "--chunks"], out)
+    assert out.read_bytes() == BODY
+    assert told[0]["voluntary_switches"] < usual[0]["voluntary_switches"] / 2
+
+
 @pytest.mark.parametrize("way", ["recv", "splice"])
 def test_what_the_kernel_does_not_decipher_is_not_done_by_the_library(
     program: Path, serving: Any, tmp_path: Path, way: str
@@ -250,6 +271,7 @@ def test_a_certificate_of_another_is_refused(program: Path, serving: Any, tmp_pa
         (["--way", "recv", "--tls", "openssl"], "--tls needs"),
         (["--way", "recv", "--at-most", "0"], "wanted 1 to 262144 bytes"),
         (["--way", "splice", "--at-most", "16k"], "wanted 1 to 262144 bytes"),
+        (["--way", "recv", "--chunks", "--cipher", "cbc(aes)", "--key", "/nowhere"], "--chunks is for"),
         (["--way", "devcrypto", "--at-most", "1"], "--at-most is for --way recv and splice"),
         ([], "an option is missing"),
     ],

@@ -209,7 +209,12 @@ def test_what_a_receiver_does_beyond_taking_it_in_clear() -> None:
     assert names("devcrypto-rx", DES3) == ["receiver_devcrypto_copy", "receiver_cipher"]
     assert names("so-crypt-rx", DES3) == names("so-crypt-rx-splice", DES3) == ["receiver_copy", "receiver_cipher"]
     assert names("so-crypt-rx", Parameters(CIPHERS["null"])) == ["receiver_copy"], "in place it does nothing"
-    for name, by in (("so-crypt-rx", Taking()), ("so-crypt-rx-splice", Taking("splice")), ("devcrypto-rx", Taking())):
+    taken = Taking(chunks=True)
+    for name, by in (
+        ("so-crypt-rx", taken),
+        ("so-crypt-rx-splice", replace(taken, by="splice")),
+        ("devcrypto-rx", taken),
+    ):
         path = PATHS[name]
         assert path.rehearses == by
         steps, sent = path.steps(DES3), PATHS[str(WAYS[name].counterpart)].steps(DES3)

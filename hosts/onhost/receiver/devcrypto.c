@@ -94,6 +94,7 @@ void by_devcrypto(struct fetch *f)
 	while (left) {
 		size_t n = left < CIPHER_CHUNK ? (size_t)left : CIPHER_CHUNK, got = 0;
 
+		expect(f, left);
 		while (got < n)
 			got += take(f, buf + got, n - got, MSG_WAITALL);
 		decipher(f, device, ses, n, left == f->due);

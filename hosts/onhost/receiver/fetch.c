@@ -11,6 +11,7 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -189,10 +190,20 @@ static void head_by_kernel(struct fetch *f)
 	}
 }
 
+static uint64_t switches(void)
+{
+	struct rusage r;
+
+	if (getrusage(RUSAGE_SELF, &r))
+		die(EXIT_RUNTIME, "getrusage: %s", strerror(errno));
+	return (uint64_t)r.ru_nvcsw;
+}
+
 void fetch(struct fetch *f, const char *path)
 {
 	bool sockets = f->r->cipher.name && f->r->way != DEVCRYPTO;
 
+	f->switches = switches();
 	open_connection(f);
 	if (f->r->tls)
 		secure(f);
@@ -207,6 +218,7 @@ void fetch(struct fetch *f, const char *path)
 	if (f->r->synced)
 		sync_file(f);
 	f->ended = now_ns();
+	f->switches = switches() - f->switches;
 	if (sockets)
 		so_crypt_end(f);
 }

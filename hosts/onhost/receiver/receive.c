@@ -23,14 +23,14 @@ static const char *const call_names[CALLS] = { "recvmsg", "write", "splice", "li
 
 struct options {
 	const char *way, *address, *port, *tls, *ca, *version, *suite, *cipher, *key, *most;
-	bool synced;
+	bool synced, chunked;
 };
 
 static void help(void)
 {
 	puts("usage: receive --way library|recv|splice|devcrypto --address ADDRESS --port PORT\n"
 	     "               [--tls openssl --ca FILE --tls-version 1.2|1.3 --suite SUITE | --cipher NAME --key FILE]\n"
-	     "               [--sync] [--at-most BYTES]\n\n"
+	     "               [--sync] [--at-most BYTES] [--chunks]\n\n"
 	     "Fetches files over HTTP/1.1, each over a new connection. What to fetch comes on standard input, a line each:\n"
 	     "PATH BYTES FILE, where FILE is there and is written over from its start. library: the TLS library deciphers and\n"
 	     "the file is written; recv, splice: the kernel deciphers (or there is no TLS), and what it gives is read and\n"
@@ -38,6 +38,7 @@ static void help(void)
 	     "--cipher NAME: the body is cipher text of what /proc/crypto calls so, under the key and IV that FILE has in hex,\n"
 	     "a line each: with recv and splice the socket deciphers (so_crypt), with devcrypto an ioctl of /dev/crypto.\n"
 	     "--sync: a transfer ends when its file is on its disk (fsync). --at-most: no call of recv or splice takes more bytes.\n"
+	     "--chunks: without TLS or a cipher, wait for 64 KiB at a time, as with a cipher.\n"
 	     "Output: JSON lines: that it is ready, and how each file came. Exit status: 0 (end of input), 1 (a transfer went wrong), 2 (usage).");
 }
 
@@ -47,7 +48,7 @@ static void parse(int argc, char **argv, struct options *o)
 		{ "way", 1, NULL, 'y' }, { "address", 1, NULL, 'a' }, { "port", 1, NULL, 'p' }, { "tls", 1, NULL, 'l' },
 		{ "ca", 1, NULL, 'c' }, { "tls-version", 1, NULL, 'v' }, { "suite", 1, NULL, 'e' }, { "cipher", 1, NULL, 'i' },
 		{ "key", 1, NULL, 'k' }, { "sync", 0, NULL, 's' }, { "at-most", 1, NULL, 'm' }, { "help", 0, NULL, 'h' },
-		{ 0 },
+		{ "chunks", 0, NULL, 'u' }, { 0 },
 	};
 	int c;
 
@@ -63,6 +64,7 @@ static void parse(int argc, char **argv, struct options *o)
 		case 'i': o->cipher = optarg; break;
 		case 'k': o->key = optarg; break;
 		case 's': o->synced = true; break;
+		case 'u': o->chunked = true; break;
 		case 'm': o->most = optarg; break;
 		case 'h': help(); exit(0);
 		default: exit(EXIT_USAGE);
@@ -144,6 +146,9 @@ static void prepare(struct receive *r, const struct options *o)
 		die(EXIT_USAGE, "--way %s: wanted library, recv, splice or devcrypto", o->way);
 	r->way = (enum way)way;
 	r->synced = o->synced;
+	r->chunked = o->chunked;
+	if (r->chunked && (o->tls || o->cipher))
+		die(EXIT_USAGE, "--chunks is for a connection in clear");
 	take_most(r, o);
 	take_place(r, o);
 	take_tls(r, o);
@@ -194,6 +199,7 @@ static void say(const struct fetch *f)
 	if (f->r->cipher.name)
 		say_deciphered(&j, &f->done);
 	json_u64(&j, "crossing_bytes", f->crossed);
+	json_u64(&j, "voluntary_switches", f->switches);
 	json_open(&j, "calls");
 	for (i = 0; i < CALLS; i++)
 		if (f->calls[i])

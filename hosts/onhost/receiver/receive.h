@@ -48,6 +48,7 @@ struct receive {
 	enum way way;
 	size_t most;						/* bytes that a call takes from the connection */
 	bool synced;						/* the file is on its disk when a transfer ends */
+	bool chunked;						/* a clear connection is waited for as a cipher's is */
 	struct cipher cipher;
 	const char *address;
 	struct sockaddr_storage place;
@@ -70,6 +71,8 @@ struct fetch {
 	uint64_t handshake;					/* bytes that the library had read by then */
 	uint64_t crossed;					/* bytes between user and kernel memory, from then on */
 	uint64_t calls[CALLS];
+	uint64_t switches;					/* of the processor while it waited: voluntary ones */
+	int mark;						/* bytes that TCP wakes for */
 	const char *kernel_version, *kernel_cipher;		/* what the socket says that the kernel deciphers; NULL: nothing */
 	char version[NAME_ROOM], suite[NAME_ROOM];
 	struct deciphered done;
@@ -93,6 +96,7 @@ void by_devcrypto(struct fetch *f);
 size_t take(struct fetch *f, void *buf, size_t room, int flags);
 size_t take_or_end(struct fetch *f, void *buf, size_t room);	/* 0 at the connection's end */
 size_t take_by_library(struct fetch *f, void *buf, size_t room);
+void expect(struct fetch *f, uint64_t left);		/* no wake for less than a chunk, of what is left */
 void put(struct fetch *f, const void *buf, size_t len);	/* into the file */
 void sync_file(struct fetch *f);			/* until it is on its disk */
 void body(struct fetch *f);				/* all that is left of it */

@@ -52,7 +52,7 @@ void so_crypt_begin(struct fetch *f)
 		    c->key_len, c->iv_len, strerror(err));
 	look(f);
 	check_padded(f);
-	/* As much at a time as the traditional scheme takes. */
+	/* As much at a time as the traditional scheme takes (expect). The end is this stream's: its sender closes. */
 	if (setsockopt(f->fd, SOL_SOCKET, SO_RCVLOWAT, &chunk, sizeof(chunk)))
 		die(EXIT_RUNTIME, "SO_RCVLOWAT: %s", strerror(errno));
 }

@@ -148,6 +148,22 @@ size_t take_by_library(struct fetch *f, void *buf, size_t len)
 	die(EXIT_RUNTIME, "the library's read: %s", text);
 }
 
+/*
+ * TCP wakes for no less than the mark (tcp_data_ready), but counts anew from what a call has taken meanwhile: so much
+ * must be left then, since a sender need not close.
+ */
+void expect(struct fetch *f, uint64_t left)
+{
+	uint64_t beyond = left > CIPHER_CHUNK ? left - CIPHER_CHUNK : 1;
+	int mark = beyond < CIPHER_CHUNK ? (int)beyond : CIPHER_CHUNK;
+
+	if (mark == f->mark)
+		return;
+	if (setsockopt(f->fd, SOL_SOCKET, SO_RCVLOWAT, &mark, sizeof(mark)))
+		die(EXIT_RUNTIME, "SO_RCVLOWAT: %s", strerror(errno));
+	f->mark = mark;
+}
+
 void put(struct fetch *f, const void *buf, size_t len)
 {
 	const char *from = buf;
@@ -198,6 +214,8 @@ static void by_recv(struct fetch *f)
 	while (f->taken < f->size) {
 		size_t left = f->size - f->taken, n;
 
+		if (f->r->chunked)
+			expect(f, left);
 		/* A socket that deciphers waits for as much as is asked for, and is asked for its end (so_crypt_end). */
 		n = take(f, room, f->r->cipher.name && left < f->r->most ? left : f->r->most, 0);
 		check_end(f, n);
@@ -227,6 +245,8 @@ static void by_splice(struct fetch *f)
 		ssize_t n;
 		int calls = 0;
 
+		if (f->r->chunked)
+			expect(f, left);
 		do {
 			size_t due = left - in < f->r->most ? left - in : f->r->most;
 
