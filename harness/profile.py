@@ -296,14 +296,13 @@ class Profile(Model):
 
     def quickened(self) -> Profile:
         """The same questions with less time and a smaller largest file."""
-        quick, question = self.quick, self.question
+        quick, question, rounds = self.quick, self.question, min(self.rounds, self.quick.rounds)
+        rest = quick
         if question:
-            rounds = min(question.rounds, FEWEST_ROUNDS)
-            question = question.model_copy(update={"sizes": quick.sizes(question.sizes), "rounds": rounds})
-        suites = tuple(suite.fewer(quick) for suite in self.suites)
-        return self.model_copy(
-            update={"suites": suites, "question": question, "rounds": min(self.rounds, quick.rounds)}
-        )
+            fewer = {"sizes": quick.sizes(question.sizes), "rounds": min(question.rounds, FEWEST_ROUNDS)}
+            question, rest = question.model_copy(update=fewer), quick.model_copy(update={"share": 0.0})
+        suites = tuple(suite.fewer(rest) for suite in self.suites)
+        return self.model_copy(update={"suites": suites, "question": question, "rounds": rounds})
 
     def against_itself(self) -> Profile:
         """An A/A run: every path that transfers files, deployed twice, against itself. What it finds is wrong.

@@ -50,7 +50,8 @@ class Quick(Model):
 
     largest: Annotated[int, BeforeValidator(parse_size)] = 10**7
     share: Annotated[float, Field(ge=0, le=1)] = 0.25
-    """Of the seconds of every span."""
+    """Of the seconds of every span; where there is a question, of its own alone: what is not decided has its fewest
+    blocks."""
     blocks: Blocks = 4
     """The most that a span asks for at least."""
     seconds: Annotated[float, Field(ge=0.02, le=10)] = 0.03

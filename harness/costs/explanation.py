@@ -31,6 +31,9 @@ from hosts.errors import Refusal
 
 ENOUGH_ROUNDS = 5
 """Prices of a path in so many rounds are enough for an interval; the other rounds' time goes into transfers."""
+TOO_FEW_ROUNDS = 2
+"""What is measured in so many has no interval, and a prediction one that agrees with everything: one round's prices say
+as much."""
 CROSSING_BYTES = 10**6
 """Crossings are counted with the largest file of a suite up to this size."""
 REHEARSING_SECONDS = 0.8
@@ -63,7 +66,7 @@ class Explanation:
         """
         known = {path: self._steps(path) for path in self.suite.paths if path in deployed}
         mine = {path: steps for path, steps in known.items() if steps}
-        if all(self._times[path] >= ENOUGH_ROUNDS for path in mine):
+        if all(self._times[path] >= self._enough(path) for path in mine):
             return
         self._times.update(list(mine))
         needed = {name for steps in mine.values() for name in steps.names()}
@@ -89,6 +92,13 @@ class Explanation:
             self.events(
                 Note(f"{self.suite.name}: no rehearsals in this round, so nothing is predicted of it: {error.what}")
             )
+
+    def _enough(self, path: str) -> int:
+        """In how many rounds a path is priced."""
+        asked = self.profile.question
+        of_question = asked and self.suite.name in asked.suites and path in (asked.candidate, asked.baseline)
+        rounds = asked.rounds if asked and of_question else self.profile.rounds
+        return ENOUGH_ROUNDS if rounds > TOO_FEW_ROUNDS else 1
 
     def _keep(
         self, entry: SuiteEntry, found: Mapping[str, Price], sources: Sequence[PriceSource], asked: Asked

@@ -36,9 +36,9 @@ MINE = ("afalg-copy", "so-crypt", "plain")
 METRICS = ("seconds", "cpu_seconds_per_gb")
 
 
-def explained(driver: str = "any") -> Explanation:
+def explained(driver: str = "any", rounds: int = 5, question: Mapping[str, object] | None = None) -> Explanation:
     """A suite of two schemes by a driver."""
-    profile = profile_of(suite(*MINE, cipher="aes128cbc", driver=driver))
+    profile = profile_of(suite(*MINE, cipher="aes128cbc", driver=driver), rounds=rounds, question=question)
     only = profile.suites[0]
     assert isinstance(only, TransferSuite)
     return Explanation(profile, only, PATHS, Events())
@@ -120,8 +120,8 @@ def entry() -> SuiteEntry:
     return SuiteEntry(name="schemes", figure=7, link_rate_bits_per_second=None, baseline="afalg-copy")
 
 
-def deployed() -> Mapping[str, Deployed]:
-    return {path: Deployed(url=str, log="", server=0, verify=lambda _seen: Witness({})) for path in MINE}
+def deployed(*paths: str) -> Mapping[str, Deployed]:
+    return {path: Deployed(url=str, log="", server=0, verify=lambda _seen: Witness({})) for path in paths or MINE}
 
 
 def test_a_round_prices_and_rehearses_and_a_record_has_both(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,6 +144,36 @@ def test_a_round_prices_and_rehearses_and_a_record_has_both(monkeypatch: pytest.
     assert "plain" not in hosts.work, "it rehearses as it is deployed"
     assert hosts.work["afalg-copy"] > hosts.work["so-crypt"] > 0.0, "AF_ALG's calls are work, too"
     assert len(found.predict(10**6, "seconds", "so-crypt")) == len(found.takes)
+
+
+ASKED = {
+    "candidate": "so-crypt",
+    "baseline": "afalg-copy",
+    "suites": ["small"],
+    "sizes": {"1MB": {"blocks": 5}},
+    "rounds": 5,
+}
+
+
+@pytest.mark.parametrize(("rounds", "taken"), [(1, 1), (2, 1), (3, 3), (5, 5), (8, 5)])
+def test_prices_are_taken_as_often_as_an_interval_needs(
+    monkeypatch: pytest.MonkeyPatch, rounds: int, taken: int
+) -> None:
+    hosts, found, shown = Hosts(monkeypatch), explained(rounds=rounds), entry()
+    for _ in range(rounds):
+        found.price(hosts.opened, cast(Any, Bench()), shown, deployed())
+    assert len(shown.prices_by_round) == taken
+    assert {one.round for one in shown.rehearsals} == {one.round for one in found.takes} == set(range(taken))
+
+
+def test_the_question_s_rounds_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts, found, shown = Hosts(monkeypatch), explained(rounds=2, question=ASKED), entry()
+    for _ in range(5):
+        found.price(hosts.opened, cast(Any, Bench()), shown, deployed("afalg-copy", "so-crypt"))
+    for _ in range(2):
+        found.price(hosts.opened, cast(Any, Bench()), shown, deployed())
+    rounds = {path: {one.round for one in shown.rehearsals if one.path == path} for path in MINE}
+    assert rounds == {"afalg-copy": set(range(6)), "so-crypt": set(range(6)), "plain": {5}}
 
 
 def test_a_slow_link_is_not_kept_busy_by_rehearsals(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -325,6 +325,18 @@ def test_quick_asks_the_question_in_fewer_rounds_and_smaller_files(tmp_path: Pat
     assert three and three.rounds == 3
 
 
+def test_quick_takes_the_fewest_blocks_of_what_is_not_the_question(tmp_path: Path) -> None:
+    quick = load(tmp_path, ASKING).quickened()
+    one, two, three, four = quick.suites
+    assert isinstance(one, TransferSuite)
+    assert isinstance(two, TransferSuite)
+    assert isinstance(three, CryptoSuite)
+    assert isinstance(four, TransferSuite)
+    assert one.sizes == {10**6: span(0, 4), 10**7: span(0, 3)}
+    assert (two.sizes, four.sizes, three.blocks) == ({10**8: span(0, 4)}, {15: span(0, 4)}, 4)
+    assert quick.question and quick.question.sizes == {10**6: span(10, 4), 10**7: span(15, 4)}
+
+
 @pytest.mark.parametrize("text", [GOOD, ASKING])
 def test_against_itself_every_path_stands_alone_and_there_is_no_question(tmp_path: Path, text: str) -> None:
     whole = load(tmp_path, text)
