@@ -6,9 +6,7 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -19,12 +17,12 @@ from xdist.scheduler import LoadScopeScheduling
 
 from harness.api.bench import load
 from harness.ciphers.table import CIPHERS
-from harness.measuring.opened import CpuMeter, OpenTestbed
-from harness.servers import datapath, ipsec
+from harness.measuring.opened import OpenTestbed
+from harness.servers import ipsec
 from hosts import testbed
 from hosts.lab import uml
 from hosts.remote.changes import Scope
-from tests.support.lab import connected, obtained, place_modules
+from tests.support.lab import obtained
 
 # No test asserts a time: machines differ and are shared.
 settings.register_profile("shared", deadline=None, max_examples=40)
@@ -125,34 +123,6 @@ def lab(lab_parts: uml.UmlParts) -> Iterator[uml.UmlLab]:
     """The embedded lab, booted once."""
     with lab_parts.boot() as booted:
         yield booted
-
-
-@pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> bytes | None:
-    """The program ``datapath`` for any guest, compiled once; None where it cannot be made here."""
-    compiled = tmp_path_factory.mktemp("datapath") / "datapath"
-    sources = [str(path) for path in sorted((datapath.ONHOST / "datapath").glob("*.c"))]
-    headers = [f"-I{datapath.ONHOST / 'modules' / name}" for name in ("so_crypt", "devcrypto")]
-    command = [*datapath.COMPILE, "-o", str(compiled), "-static", *headers, *sources]
-    try:
-        subprocess.run(command, check=True, capture_output=True, timeout=120)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return compiled.read_bytes()
-
-
-@pytest.fixture(scope="module")
-def opened(lab: uml.UmlLab, lab_parts: uml.UmlParts, program: bytes | None) -> Iterator[OpenTestbed]:
-    """The lab's guests, connected for all tests of a file, with our modules on the sender."""
-    with connected(lab.testbed, program) as hosts:
-        place_modules(hosts, lab_parts)
-        yield hosts
-
-
-@pytest.fixture
-def metered(opened: OpenTestbed, lab: uml.UmlLab) -> OpenTestbed:
-    """With the machine's own account of each guest's busy time, as runs have it: a guest's ticks are too coarse."""
-    return replace(opened, meter=CpuMeter(lab.cpu_seconds, lambda: lab.cpu_resolution_seconds))
 
 
 @pytest.fixture(scope="module")

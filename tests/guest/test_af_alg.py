@@ -8,7 +8,6 @@ from __future__ import annotations
 import pytest
 
 from harness.measuring import asked
-from hosts import facts
 from hosts.facts import Facts
 from hosts.lab.kinds import Parts
 from hosts.onhost.agent.afalg import RESTRICT
@@ -41,9 +40,10 @@ def level(host: RemoteHost) -> str | None:
     return (host.read([RESTRICT])[RESTRICT] or "").strip() or None
 
 
-def test_what_a_kernel_restricts_is_foretold_lifted_and_put_back(released: tuple[Parts, RemoteHost]) -> None:
+def test_what_a_kernel_restricts_is_foretold_lifted_and_put_back(
+    released: tuple[Parts, RemoteHost], about: Facts
+) -> None:
     _, host = released
-    about = facts.gather(host, "sender")
     restricts = tuple(map(int, about.kernel.split(".")[:2])) >= (7, 3)
     assert host.run(["modprobe", "--all", *MODULES]).ok
     try:
@@ -67,8 +67,7 @@ def test_what_a_kernel_restricts_is_foretold_lifted_and_put_back(released: tuple
 
 
 @pytest.mark.parametrize("module", ["algif_hash", "cbc"])
-def test_what_the_kernel_was_configured_with_is_known(released: tuple[Parts, RemoteHost], module: str) -> None:
-    about = facts.gather(released[1], "sender")
+def test_what_the_kernel_was_configured_with_is_known(about: Facts, module: str) -> None:
     if not about.config:
         pytest.skip("this guest does not keep its kernel's configuration")
     assert about.config["CRYPTO_USER_API_SKCIPHER"] == "m"

@@ -9,7 +9,8 @@ import pytest
 
 from harness.servers import datapath
 from hosts import modules
-from hosts.lab.uml import UmlLab, UmlParts
+from hosts.lab.guests import Lab
+from hosts.lab.kinds import Parts
 from hosts.programs import in_image
 from hosts.remote import changes
 from hosts.remote.changes import Scope
@@ -20,18 +21,19 @@ CHECKS = Path(__file__).with_name("datapath_checks")
 
 
 @pytest.fixture(scope="module")
-def guest(lab: UmlLab, lab_parts: UmlParts) -> Iterator[RemoteHost]:
-    """With /dev/crypto."""
-    module = modules.in_image(lab_parts.target, modules.DEVCRYPTO)
+def guest(booted: tuple[Parts, Lab]) -> Iterator[RemoteHost]:
+    """With /dev/crypto: the sender, as modules of ours come and go on the receiver."""
+    parts, lab = booted
+    module = modules.in_image(parts.target, modules.DEVCRYPTO)
     with RemoteHost("sender", lab.testbed.sender) as host, Scope(host) as scope:
         scope.apply(changes.insmod("devcrypto", host.put(module.content, "devcrypto.ko")))
         yield host
 
 
 @pytest.fixture(scope="module")
-def compiled(guest: RemoteHost, lab_parts: UmlParts) -> str:
+def compiled(guest: RemoteHost, booted: tuple[Parts, Lab]) -> str:
     """The program, compiled in the guests' image as a run does it; its place."""
-    return guest.put(in_image(lab_parts.image_path, datapath.program()), "datapath", 0o700)
+    return guest.put(in_image(booted[0].image_path, datapath.program()), "datapath", 0o700)
 
 
 @pytest.mark.parametrize("checks", ["transfers", "measuring", "faults"])

@@ -9,7 +9,7 @@ import pytest
 from harness.api.bench import load
 from harness.ciphers.table import CIPHERS, Cipher
 from harness.servers.esp import HASHES
-from hosts import facts
+from hosts.facts import Facts
 from hosts.lab.kinds import Parts
 from hosts.remote.changes import Scope
 from hosts.remote.host import RemoteHost
@@ -22,10 +22,10 @@ def loaded(host: RemoteHost) -> set[str]:
 
 @pytest.mark.parametrize("cipher", CIPHERS.values(), ids=CIPHERS)
 def test_all_that_a_cipher_stands_on_is_found_loaded_and_let_go(
-    released: tuple[Parts, RemoteHost], cipher: Cipher
+    released: tuple[Parts, RemoteHost], about: Facts, cipher: Cipher
 ) -> None:
     _, host = released
-    about, before = facts.gather(host, "sender"), loaded(host)
+    before = loaded(host)
     needed = (*cipher.kernel_modules, *HASHES.values())
     assert about.lacking(needed) == []
     path = f"/lib/modules/{about.kernel}/modules.builtin"
@@ -39,6 +39,5 @@ def test_all_that_a_cipher_stands_on_is_found_loaded_and_let_go(
     assert loaded(host) <= before
 
 
-def test_a_module_that_nobody_has_is_lacking(released: tuple[Parts, RemoteHost]) -> None:
-    about = facts.gather(released[1], "sender")
+def test_a_module_that_nobody_has_is_lacking(about: Facts) -> None:
     assert about.lacking(("aes_generic", "no_such_cipher")) == ["no_such_cipher"]

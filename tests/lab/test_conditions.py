@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from harness.events import Events
 from harness.measuring.opened import Wanted, open_testbed
 from harness.profile import WHOLE_PACKETS
@@ -33,16 +31,17 @@ def test_a_long_way_is_seen_by_tcp_and_gone_afterwards(lab: UmlLab, tmp_path: Pa
     assert sum(sample.sender.counters["tcp_retransmitted_segments"] or 0 for sample in counted) > 0
 
 
-@pytest.mark.parametrize("what", ["ingress", "clsact"])
-def test_a_queue_of_somebody_else_is_left_alone(lab: UmlLab, tmp_path: Path, what: str) -> None:
+def test_a_queue_of_somebody_else_is_left_alone(lab: UmlLab, tmp_path: Path) -> None:
     small = {"sizes": {"100kB": {"blocks": 2}}}
     far = runs.profile_of(runs.suite("http", cipher="aes128gcm", rtt="30ms", **small))
-    shell(lab.testbed.receiver, f"tc qdisc add dev vec1 {what}")
-    try:
-        with unchanged(lab.testbed), connected(lab.testbed, None) as opened:
-            done = runs.run(opened, far, tmp_path)
-    finally:
-        shell(lab.testbed.receiver, f"tc qdisc delete dev vec1 {what}; rmmod sch_ingress")
-    (cell,) = done.head.cells
-    assert cell.outcome == "failed"
-    assert "vec1" in (cell.reason or "")
+    with connected(lab.testbed) as opened:
+        for what in ("ingress", "clsact"):
+            shell(lab.testbed.receiver, f"tc qdisc add dev vec1 {what}")
+            try:
+                with unchanged(lab.testbed):
+                    done = runs.run(opened, far, tmp_path / what)
+            finally:
+                shell(lab.testbed.receiver, f"tc qdisc delete dev vec1 {what}; rmmod sch_ingress")
+            (cell,) = done.head.cells
+            assert cell.outcome == "failed"
+            assert "vec1" in (cell.reason or "")

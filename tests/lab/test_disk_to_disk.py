@@ -14,7 +14,7 @@ from harness.api.path import Deployed
 from harness.measuring.opened import OpenTestbed
 from harness.run import foreseen
 from harness.samples import Sample
-from harness.servers import deciphering, receiver
+from harness.servers import datapath, deciphering, receiver
 from hosts import disks
 from hosts.lab import uml
 from hosts.onhost.agent.values import DirectoryChange, InsmodChange
@@ -25,17 +25,18 @@ WAYS = {"devcrypto-rx": 4, "so-crypt-rx": 2, "so-crypt-rx-splice": 0}
 """How often each byte crosses on the receiver."""
 SENDERS = {"devcrypto-rx": "devcrypto-copy", "so-crypt-rx": "so-crypt-send", "so-crypt-rx-splice": "so-crypt"}
 SIZE = 10**6
-PORT = 18119
+PORTS = dict(zip(WAYS, range(18117, 18120), strict=True))
+"""For what a test puts between both ends of a way."""
 SPLICE = "so-crypt-rx-splice"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compiled(opened: OpenTestbed, lab_parts: uml.UmlParts, program: bytes | None) -> Iterator[None]:
+def compiled(opened: OpenTestbed, lab_parts: uml.UmlParts) -> Iterator[None]:
     """The client, once, by the image's compiler as in a run; what tells prices, as for the sender."""
     content = in_image(lab_parts.image_path, receiver.program())
     opened.shared[receiver.NAME] = opened.receiver.put(content, receiver.NAME, 0o700)
-    if program:
-        opened.shared[deciphering.THERE] = opened.receiver.put(program, deciphering.THERE, 0o700)
+    prices = in_image(lab_parts.image_path, datapath.program())
+    opened.shared[deciphering.THERE] = opened.receiver.put(prices, deciphering.THERE, 0o700)
     yield
 
 
@@ -143,13 +144,13 @@ while True:
 """
 
 
-def _held(_way: str) -> Sabotage:
+def _held(way: str) -> Sabotage:
     """Somebody holds the source in memory."""
 
     def act(bench: Bench, _deployed: dict[str, Deployed]) -> None:
         path = bench.sender.put(HOLDS.encode(), f"{bench.folder}/holds.py")
-        argv = ["python3", path, str(bench.address), str(PORT), f"{bench.payload_directory}/{SIZE}.bin"]
-        bench.on_sender.serve("holds", argv, str(bench.address), PORT, f"{bench.folder}/holds")
+        argv = ["python3", path, str(bench.address), str(PORTS[way]), f"{bench.payload_directory}/{SIZE}.bin"]
+        bench.on_sender.serve("holds", argv, str(bench.address), PORTS[way], f"{bench.folder}/holds")
 
     return act
 
@@ -240,11 +241,11 @@ def _between(way: str, at: int, what: str) -> Sabotage:
 
     def act(bench: Bench, deployed: dict[str, Deployed]) -> None:
         right = deployed[way]
-        port = right.client.index("--port") + 1
-        path = bench.sender.put(PROXY.encode(), f"{bench.folder}/{what}.py")
-        argv = ["python3", path, str(bench.address), str(PORT), right.client[port], str(at), what]
-        bench.on_sender.serve(what, argv, str(bench.address), PORT, f"{bench.folder}/{what}")
-        deployed[way] = replace(right, client=(*right.client[:port], str(PORT), *right.client[port + 1 :]))
+        port, mine = right.client.index("--port") + 1, PORTS[way]
+        path = bench.sender.put(PROXY.encode(), f"{bench.folder}/proxy.py")
+        argv = ["python3", path, str(bench.address), str(mine), right.client[port], str(at), what]
+        bench.on_sender.serve(f"proxy of {way}", argv, str(bench.address), mine, f"{bench.folder}/proxy-{way}")
+        deployed[way] = replace(right, client=(*right.client[:port], str(mine), *right.client[port + 1 :]))
 
     return act
 
@@ -281,7 +282,6 @@ CUT = "cut"
 LAST = SIZE + 8 - 1  # of a body in blocks of 8 bytes
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     ("act", "outcome", "due"),
     [
@@ -294,11 +294,18 @@ LAST = SIZE + 8 - 1  # of a body in blocks of 8 bytes
     ids=["a bit", "a bit of the padding", "the last byte cut off", "cut in the middle", "another key"],
 )
 def test_each_way_fails_where_it_is_not_the_stream(
-    opened: OpenTestbed, tmp_path: Path, way: str, act: Callable[[str], Sabotage], outcome: str, due: str
+    opened: OpenTestbed, tmp_path: Path, act: Callable[[str], Sabotage], outcome: str, due: str
 ) -> None:
-    if due == CUT:
-        due = "the connection ended after" if way == "devcrypto-rx" else ALTERED
-    _is(opened, tmp_path, way, act(way), outcome, due)
+    def all_of_them(bench: Bench, deployed: dict[str, Deployed]) -> None:
+        for way in WAYS:
+            act(way)(bench, deployed)
+
+    cells = by_path(run(opened, profile_of(ends(*WAYS)), tmp_path, all_of_them))
+    assert cells.keys() == WAYS.keys()
+    for way, found in cells.items():
+        cut = "the connection ended after" if way == "devcrypto-rx" else ALTERED
+        assert found.outcome == outcome, (way, found.reason)
+        assert (cut if due == CUT else due) in str(found.reason), (way, found.reason)
 
 
 def _is(opened: OpenTestbed, tmp_path: Path, way: str, act: Sabotage, outcome: str, due: str) -> None:

@@ -14,7 +14,7 @@ from harness.api.path import Deployed
 from harness.events import Event, Note
 from harness.measuring.opened import OpenTestbed
 from harness.run import foreseen
-from harness.servers import deciphering, receiver
+from harness.servers import datapath, deciphering, receiver
 from hosts.lab import uml
 from hosts.onhost.agent.values import ModuleChange
 from hosts.programs import in_image
@@ -29,12 +29,12 @@ BOTH = [("1.3", "chacha20poly1305", "https"), ("1.2", "aes256gcm", "ktls")]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compiled(opened: OpenTestbed, lab_parts: uml.UmlParts, program: bytes | None) -> Iterator[None]:
+def compiled(opened: OpenTestbed, lab_parts: uml.UmlParts) -> Iterator[None]:
     """The client, once, by the image's compiler as in a run; what tells prices, as for the sender."""
     content = in_image(lab_parts.image_path, receiver.program())
     opened.shared[receiver.NAME] = opened.receiver.put(content, receiver.NAME, 0o700)
-    if program:
-        opened.shared[deciphering.THERE] = opened.receiver.put(program, deciphering.THERE, 0o700)
+    prices = in_image(lab_parts.image_path, datapath.program())
+    opened.shared[deciphering.THERE] = opened.receiver.put(prices, deciphering.THERE, 0o700)
     yield
 
 

@@ -23,13 +23,12 @@ from harness.measuring.opened import MASK, Wanted, open_testbed
 from harness.profile import Profile
 from harness.record import Cell
 from harness.run import foreseen
-from harness.run.session import Session
 from hosts.errors import HarnessError
 from hosts.lab.uml import UmlLab, UmlParts
 from hosts.onhost.agent.values import Change, ModuleChange
 from hosts.remote.agent import Agent
 from tests.support import runs
-from tests.support.lab import place_modules, shell, unchanged
+from tests.support.lab import compile_in_image, place_modules, shell, unchanged
 
 ROOT = Path(__file__).parents[2]
 ALL = ["http", "https", "ipsec", "ktls", "plain", "devcrypto-copy", "devcrypto-mapped", "afalg-copy", "afalg-splice"]
@@ -40,17 +39,11 @@ def small(*names: str, **more: Any) -> Profile:
     return runs.profile_of(runs.suite(*names, cipher="3des", **more))
 
 
-def cells_by_path(
-    lab: UmlLab,
-    results: Path,
-    profile: Profile,
-    sabotage: runs.Sabotage | None = None,
-    *,
-    explain: bool = False,
-) -> dict[str, Cell]:
+def cells_by_path(lab: UmlLab, lab_parts: UmlParts, results: Path, profile: Profile) -> dict[str, Cell]:
     """Run a profile on the lab's guests; its cells by path."""
     with open_testbed(lab.testbed, Events()) as opened:
-        return runs.by_path(runs.run(opened, profile, results, sabotage, explain=explain))
+        compile_in_image(opened, lab_parts)
+        return runs.by_path(runs.run(opened, profile, results))
 
 
 def alike(made: Iterable[Change], directory: str) -> set[tuple[str, str]]:
@@ -75,6 +68,7 @@ def test_every_path_is_measured_and_witnessed(
 
     wanted = small(*ALL, link_rate="200mbit")  # which guests keep up with beside other tests
     with unchanged(lab.testbed), open_testbed(lab.testbed, Events()) as opened:
+        compile_in_image(opened, lab_parts)
         place_modules(opened, lab_parts)
         planned = foreseen.plan([wanted], runs.PATHS, opened)
         assert not planned.failing
@@ -117,8 +111,7 @@ def test_every_path_is_measured_and_witnessed(
     assert run.head.status == "complete"
     suite = run.head.suites[0]
     goodput = suite.link["goodput_bits_per_second"]
-    assert goodput
-    assert 0.8 < goodput / 200e6 < 1.02
+    assert goodput and 0.8 < goodput / 200e6 < 1.02
     assert {crossing.path for crossing in suite.crossings} == set(ALL) - {"ktls"}, run.head.notes
     steps = {"syscall", "read", "alg_send", "alg_sendfile", "cipher", "tcp_copy", "count"}
     steps |= {"devcrypto_copy", "devcrypto_map", "kernel_cipher"}
@@ -128,7 +121,9 @@ def test_every_path_is_measured_and_witnessed(
     assert not run.head.notes
 
 
-def test_a_cut_connection_ends_readable_and_puts_the_host_back(lab: UmlLab, tmp_path: Path) -> None:
+def test_a_cut_connection_ends_readable_and_puts_the_host_back(
+    lab: UmlLab, lab_parts: UmlParts, tmp_path: Path
+) -> None:
     def cut(bench: Bench, _deployed: dict[str, Deployed]) -> None:
         # end the very connection that the sender's agent hangs on
         shell(bench.sender.host, "kill -9 $(ps -o ppid= -p $(pgrep -o -f 'python3[.0-9]* -I /dev/shm'))")
@@ -139,6 +134,7 @@ def test_a_cut_connection_ends_readable_and_puts_the_host_back(lab: UmlLab, tmp_
         pytest.raises(HarnessError, match="ended"),
         open_testbed(lab.testbed, Events([told.append])) as opened,
     ):
+        compile_in_image(opened, lab_parts)
         runs.run(opened, small("http", "afalg-copy"), tmp_path, cut)
     notes = [event.text for event in told if isinstance(event, Note)]
     assert notes == ["the sender was put back: nothing was left to undo"], "its guardian was quicker"
@@ -222,7 +218,7 @@ def test_the_command_line_run_on_two_named_hosts(lab: UmlLab, hosts_file: Path, 
     slower.write_text(text.replace('link_rate = "1gbit"', 'link_rate = "200mbit"'))
     run = _pytest(
         *("--profile", str(slower), "--testbed", str(hosts_file), "--results", str(results), "--quick"),
-        *("-v", "-k", "large-files and 1MB or schemes/ and 1MB or ktls", f"--benchmark-json={table}"),
+        *("-v", "-k", "large-files and 1MB or so-crypt and 1MB or ktls", f"--benchmark-json={table}"),
     )
     output, _ = run.communicate(timeout=300)
     assert run.returncode == 0, output
@@ -247,16 +243,13 @@ def test_the_command_line_run_on_two_named_hosts(lab: UmlLab, hosts_file: Path, 
             assert rows[cell.id]["rounds"] == len(counted)
 
 
-def test_missing_programs_are_named_with_their_packages(lab: UmlLab, tmp_path: Path) -> None:
+def test_missing_programs_are_named_with_their_packages(lab: UmlLab, lab_parts: UmlParts, tmp_path: Path) -> None:
     """A host without nginx and lighttpd still runs what it can, and says what to install for the rest."""
-
-    session = Session(small("plain", "http", "https"), lab.testbed, tmp_path, Events())
     hide = "mount -t tmpfs none /usr/sbin && echo hidden"
     keep = "for p in ip tc modprobe insmod rmmod sshd lsmod; do cp -a /usr/sbin/$p /tmp/keep/; done"
     shell(lab.testbed.sender, f"mkdir /tmp/keep && {keep} && {hide} && cp -a /tmp/keep/. /usr/sbin/")
     try:
-        outcomes = {cell.split("/")[1]: session.result(cell)[0] for cell in session.cells}
-        session.close()
+        outcomes = cells_by_path(lab, lab_parts, tmp_path, small("plain", "http", "https"))
     finally:
         shell(lab.testbed.sender, "umount /usr/sbin; rm -r /tmp/keep")
     assert outcomes["plain"].outcome == "measured", outcomes["plain"].reason

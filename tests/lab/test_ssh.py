@@ -19,13 +19,12 @@ from paramiko import HostKeys
 
 from harness.events import Events
 from harness.measuring.opened import open_testbed
-from harness.servers import datapath
 from hosts import testbed
 from hosts.errors import HostLost
 from hosts.lab import uml
 from hosts.remote.ssh import Connection
 from hosts.testbed import Host, HostsTestbed
-from tests.support.lab import shell, unchanged
+from tests.support.lab import place_datapath, shell, unchanged
 from tests.support.runs import by_path, profile_of, run, samples_of, suite
 
 pytestmark = pytest.mark.skipif(not shutil.which("ssh"), reason="this machine has no ssh")
@@ -146,13 +145,12 @@ def strangers(lab: uml.UmlLab, tmp_path_factory: pytest.TempPathFactory) -> Stra
 
 
 def test_two_jumps_a_user_with_sudo_and_ipv6_throughout(
-    strangers: Strangers, program: bytes | None, tmp_path: Path
+    strangers: Strangers, lab_parts: uml.UmlParts, tmp_path: Path
 ) -> None:
     """nginx, lighttpd and our own server; the hosts are afterwards as they were."""
     with unchanged(strangers.lab), open_testbed(strangers.testbed(become="sudo"), Events()) as opened:
         assert (opened.sender.uid, opened.receiver.uid) == (0, 0)
-        if program:
-            opened.shared[datapath.SHARED] = opened.sender.put(program, "datapath", 0o700)
+        place_datapath(opened, lab_parts)
         done = run(opened, profile_of(suite("http", "https", "plain", "afalg-splice", cipher="3des")), tmp_path)
     for path, cell in by_path(done).items():
         assert cell.outcome == "measured", cell.reason

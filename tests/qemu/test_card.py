@@ -18,7 +18,7 @@ from hosts.crypto import proc_crypto
 from hosts.lab import qemu
 from hosts.remote.host import RemoteHost, agent_zip
 from tests.support.guest_checks import run_checks
-from tests.support.lab import connected, place_generator, place_modules
+from tests.support.lab import connected, place_datapath, place_generator, place_modules
 from tests.support.runs import (
     by_path,
     counting,
@@ -33,9 +33,10 @@ CARD = "virtio_crypto_aes_cbc"
 
 
 @pytest.fixture(scope="module")
-def opened(qemu_lab: qemu.QemuLab, qemu_parts: qemu.QemuParts, program: bytes | None) -> Iterator[OpenTestbed]:
+def opened(qemu_lab: qemu.QemuLab, qemu_parts: qemu.QemuParts) -> Iterator[OpenTestbed]:
     """Its guests, connected for all tests of this file, with our modules on the sender."""
-    with connected(qemu_lab.testbed, program) as hosts:
+    with connected(qemu_lab.testbed) as hosts:
+        place_datapath(hosts, qemu_parts)
         place_modules(hosts, qemu_parts)
         place_generator(hosts, qemu_parts)
         yield hosts

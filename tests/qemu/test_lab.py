@@ -25,6 +25,7 @@ from hosts.lab.qemu import guest_kernel, initrd
 from hosts.progress import silent
 from hosts.remote.agent import AgentError
 from hosts.remote.host import RemoteHost
+from tests.support.lab import place_datapath
 from tests.support.machine import LAB, ROOT, client, inhabitants, namespace_of, soon, traces
 from tests.support.runs import by_path, profile_of, run, samples_of, suite
 
@@ -268,15 +269,14 @@ def test_the_cache_is_where_it_is_said_to_be(parts: qemu.QemuParts) -> None:
 
 
 def test_a_card_that_disappears_in_mid_run_ends_its_transfers_only(
-    lab: qemu.QemuLab, program: bytes | None, tmp_path: Path
+    lab: qemu.QemuLab, parts: qemu.QemuParts, tmp_path: Path
 ) -> None:
     """Unbound from its driver, as one that is pulled out. The last test: what waits for it in the kernel, waits on."""
     drivers = "/sys/bus/virtio/drivers/virtio_crypto"
     pull = ["sh", "-c", f"cd {drivers}; for device in virtio*; do echo $device >unbind; done"]
     asked = suite("plain", "afalg-copy", cipher="aes128cbc", driver="card", sizes={"100kB": {"blocks": 2}})
     with suppress(AgentError), open_testbed(lab.testbed, Events()) as opened:  # it says so when a server would not end
-        if program:
-            opened.shared["datapath"] = opened.sender.put(program, "datapath", 0o700)
+        place_datapath(opened, parts)
 
         def listen(event: Event) -> None:
             if isinstance(event, Sampled) and event.count == 2:

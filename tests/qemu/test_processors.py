@@ -19,14 +19,14 @@ from hosts import testbed
 from hosts.errors import HarnessError
 from hosts.lab import qemu
 from hosts.remote.host import RemoteHost
-from tests.support.lab import obtained, place_generator
+from tests.support.lab import obtained, place_datapath, place_generator
 from tests.support.runs import profile_of, run, samples_of, suite
 
 PROCESSORS = 4
 
 
 @pytest.fixture(scope="module")
-def opened(program: bytes) -> Iterator[OpenTestbed]:
+def opened() -> Iterator[OpenTestbed]:
     """Two guests of four processors each, all of which share one of this machine's."""
     spec = testbed.load("lab-processors")
     assert isinstance(spec, qemu.QemuTestbed)
@@ -39,7 +39,7 @@ def opened(program: bytes) -> Iterator[OpenTestbed]:
             pytest.skip(f"the lab of QEMU guests does not boot here: {error}")
         hosts = stack.enter_context(open_testbed(lab.testbed, Events()))
         place_generator(hosts, parts)
-        hosts.shared["datapath"] = hosts.sender.put(program, "datapath", 0o700)
+        place_datapath(hosts, parts)
         yield hosts
 
 

@@ -27,6 +27,9 @@ from suites.fleet.errand import Site
 from suites.fleet.spool import Errand
 from tests.support import made_up_run
 
+PAUSE_SECONDS = 1
+"""Between two tries of a worker here to reach a scheduler."""
+
 
 @dataclass
 class MadeUp:
@@ -85,6 +88,7 @@ def main(what: str, *told: str) -> None:
         asyncio.run(schedule(int(told[0]), Path(told[1])))
         return
     address, tls, state, seconds, *beds = told
+    cluster.PAUSE_SECONDS = PAUSE_SECONDS
     sites = [partial(Site, bed, bed, Path(state), MadeUp(seconds={"a": float(seconds)})) for bed in beds]
     asyncio.run(cluster.serve(address, cluster.security(Path(tls)), sites, partial(print, flush=True)))
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import TypeVar
 
 import pytest
@@ -28,11 +29,9 @@ Kept = TypeVar("Kept")
 
 
 @contextlib.contextmanager
-def connected(testbed: HostsTestbed, program: bytes | None) -> Iterator[OpenTestbed]:
-    """an open testbed on hosts that are as they were afterwards."""
+def connected(testbed: HostsTestbed) -> Iterator[OpenTestbed]:
+    """An open testbed on hosts that are as they were afterwards."""
     with unchanged(testbed), open_testbed(testbed, Events()) as opened:
-        if program:
-            opened.shared[datapath.SHARED] = opened.sender.put(program, "datapath", 0o700)
         yield opened
 
 
@@ -43,6 +42,17 @@ def place_modules(opened: OpenTestbed, parts: Parts) -> None:
         module = modules.in_image(parts.target, source)
         for host, facts in hosts:
             facts.built[source.name] = host.put(module.content, f"{source.name}.ko")
+
+
+def place_datapath(opened: OpenTestbed, parts: Parts) -> None:
+    """Our server onto the sender, made by the image's compiler as in a run."""
+    content = in_image(parts.image_path, datapath.program())
+    opened.shared[datapath.SHARED] = opened.sender.put(content, datapath.SHARED, 0o700)
+
+
+def compile_in_image(opened: OpenTestbed, parts: Parts) -> None:
+    """Programs are made by the image's compiler, as for a lab that a run boots by itself."""
+    opened.carried = replace(opened.carried, image=parts.image_path)
 
 
 def place_generator(opened: OpenTestbed, parts: Parts) -> None:

@@ -47,6 +47,7 @@ PATH = HttpRead()
 '''
 PROFILE = """\
 description = "a path of another package against plain HTTP"
+rounds = 2
 [[suites]]
 name = "elsewhere"
 question = "large-files"

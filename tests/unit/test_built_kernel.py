@@ -21,7 +21,9 @@ LAB = Wanted("trixie", "6.12")
 
 
 def madison(*texts: str) -> str:
-    return "".join(f"linux-source-6.12 | {text} | http://mirror/debian trixie/main amd64 Packages\n" for text in texts)
+    return "".join(
+        f"linux-source-6.12 | {text} | http://mirror.example/debian trixie/main amd64 Packages\n" for text in texts
+    )
 
 
 def written(place: Path, text: str) -> GuestsTestbed:
@@ -114,7 +116,7 @@ def test_a_kernel_of_somebody_s_own_takes_the_place_of_one_that_is_built(tmp_pat
 
 
 def test_backports_are_looked_at_on_the_mirror_of_the_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(apt, "index_targets", lambda: "Debian|Debian|http://mirror/debian/\n")
+    monkeypatch.setattr(apt, "index_targets", lambda: "Debian|Debian|http://mirror.example/debian/\n")
     monkeypatch.setattr(apt, "config_dump", lambda: "")
     for backports, wanted in ((False, ["trixie"]), (True, ["trixie", "trixie-backports"])):
         made = archive.Archive("trixie", tmp_path / str(backports), "the source", backports=backports)
@@ -125,7 +127,7 @@ def test_backports_are_looked_at_on_the_mirror_of_the_release(tmp_path: Path, mo
 def test_a_source_that_nobody_has_is_another_status_than_a_failure(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(apt, "index_targets", lambda: "Debian|Debian|http://mirror/debian/\n")
+    monkeypatch.setattr(apt, "index_targets", lambda: "Debian|Debian|http://mirror.example/debian/\n")
     monkeypatch.setattr(archive.Archive, "run", lambda *_command, **_more: "")
     with pytest.raises(linux_source.NoSource, match=r"trixie and its backports have no linux-source-9\.9"):
         linux_source.newest("trixie", "9.9", tmp_path / "apt", backports=True)

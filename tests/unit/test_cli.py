@@ -17,7 +17,9 @@ from pathlib import Path
 import pytest
 
 from harness import paths, plan, profile, receiving, records
-from tests.support.commands import HOSTS, PATIENCE, ROOT, Done, command
+from hosts import testbed
+from hosts.errors import ConfigError
+from tests.support.commands import HOSTS, PATIENCE, ROOT, Done, command, typed
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,7 @@ def commands(room: Path, closed_port: int) -> Iterator[dict[str, Future[Done]]]:
     known = room / "known_hosts"
     known.touch()
 
-    def testbed(name: str, text: str) -> tuple[str, ...]:
+    def hosts(name: str, text: str) -> tuple[str, ...]:
         (room / f"{name}.toml").write_text(text)
         return (*PROFILE, "--testbed", str(room / f"{name}.toml"))
 
@@ -42,19 +44,15 @@ def commands(room: Path, closed_port: int) -> Iterator[dict[str, Future[Done]]]:
     wanted: dict[str, tuple[str, ...]] = {
         "unknown profile": ("--profile", "nope"),
         "unknown testbed": (*PROFILE, "--testbed", "nope"),
-        "no testbed file": (*PROFILE, "--testbed", str(room / "none.toml")),
         "two processes": (*PROFILE, "-n", "2"),
         "benchmarks only": (*PROFILE, "--benchmark-only"),
-        "typo": testbed("typo", good.replace("data_address", "data_adress", 1)),
-        "no toml": testbed("broken", "kind = "),
-        "closed port": testbed("closed", good),
-        "no known_hosts": testbed("unknown", HOSTS.format(port=closed_port, known=room / "none", more="")),
+        "closed port": hosts("closed", good),
+        "no known_hosts": hosts("unknown", HOSTS.format(port=closed_port, known=room / "none", more="")),
         "no identity": (
-            *testbed("key", HOSTS.format(port=closed_port, known=known, more=f'identity_file = "{room}/no-key"')),
+            *hosts("key", HOSTS.format(port=closed_port, known=known, more=f'identity_file = "{room}/no-key"')),
             *("-k", "large-files and ipsec and 10MB"),
         ),
         "collect": (*PROFILE, "--collect-only", "-q"),
-        "benchmark only": (*PROFILE, "--benchmark-only"),
         "cells": (*PROFILE, "--collect-only", "-q", "--cells", "schemes/*/100MB", "--cells", "large-files/http/*"),
         "no such cell": (*PROFILE, "--cells", "schemes/nope/*"),
         "itself": (*PROFILE, "--collect-only", "-q", "--aa", "--quick"),
@@ -62,7 +60,7 @@ def commands(room: Path, closed_port: int) -> Iterator[dict[str, Future[Done]]]:
     }
     with ThreadPoolExecutor(2) as pool:
         begun = {name: pool.submit(command, room / f"results of {name}", *options) for name, options in wanted.items()}
-        begun["no results"] = pool.submit(command, known / "results", *testbed("full", good))
+        begun["no results"] = pool.submit(command, known / "results", *hosts("full", good))
         yield begun
         for future in begun.values():
             future.cancel()
@@ -73,18 +71,38 @@ def commands(room: Path, closed_port: int) -> Iterator[dict[str, Future[Done]]]:
     [
         ("unknown profile", "no profile is called 'nope'\n  next: name one of: "),
         ("unknown testbed", "no testbed is called 'nope'\n  next: name one of: auto, lab"),
-        ("no testbed file", "none.toml: No such file or directory"),
         ("two processes", "a profile is measured by one process: leave out -n"),
         ("benchmarks only", "a profile has nothing but benchmarks: leave out --benchmark-only"),
-        ("typo", "sender.data_adress: "),
-        ("no toml", "broken.toml is not valid TOML: "),
+        ("no such cell", "--cells schemes/nope/*: gigabit-3des has no such cell"),
     ],
 )
 def test_bad_input_ends_before_anything_begins(commands: dict[str, Future[Done]], name: str, message: str) -> None:
     done = commands[name].result()
     done.says_once(message)
+    assert done.status == pytest.ExitCode.USAGE_ERROR
     assert done.said.startswith("ERROR: ")
     assert not done.results.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "none.toml: No such file or directory"),
+        (HOSTS.replace("data_address", "data_adress", 1), "sender.data_adress: "),
+        ("kind = ", "none.toml is not valid TOML: "),
+    ],
+)
+def test_a_testbed_file_that_is_none_is_an_error_as_an_unknown_testbed_is(
+    tmp_path: Path, text: str | None, message: str
+) -> None:
+    """Which the command tells as it does that one."""
+    file = tmp_path / "none.toml"
+    if text is not None:
+        file.write_text(text.format(port=22, known="/known_hosts", more=""))
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        testbed.load(str(file))
+    with pytest.raises(ConfigError):
+        testbed.load("nope")
 
 
 @pytest.mark.parametrize(
@@ -133,15 +151,17 @@ def test_however_often_a_run_is_interrupted_it_ends_once_and_says_so(room: Path)
         said_so = "the run is ending: the hosts are being put back"
         output = stack.enter_context((room / "said of interrupts").open("w+"))
         process = stack.enter_context(subprocess.Popen(argv, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT))
-        for server in silent:
+        for server in tuple(silent):
             server.settimeout(PATIENCE)
-            stack.enter_context(server.accept()[0])
+            silent.append(stack.enter_context(server.accept()[0]))
         end = time.monotonic() + PATIENCE
         # Signals that come before the last one was seen are one signal, so they are sent until it told of two.
         while Path(output.name).read_text().count(said_so) < 2 and process.poll() is None:
             assert time.monotonic() < end
             process.send_signal(signal.SIGINT)
             time.sleep(0.2)
+        for each in silent:  # nobody need wait until connecting is given up
+            each.close()
         process.wait(PATIENCE)
         said = Path(output.name).read_text()
     assert process.returncode == 2, said
@@ -205,14 +225,7 @@ def test_only_what_was_selected_stands_in_the_record(commands: dict[str, Future[
 
 def test_a_profile_need_not_ask_every_question() -> None:
     """``servers`` has no schemes: no empty item stands in for them."""
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "suites", "--profile", "servers", "--collect-only", "-q"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        cwd=Path(__file__).parents[2],
-    )
+    run = typed("pytest", "suites", "--profile", "servers", "--collect-only", "-q")
     assert run.returncode == 0, run.stdout
     assert "[servers/plain/none/any/100MB]" in run.stdout
     assert "NotSet" not in run.stdout
@@ -225,20 +238,6 @@ def test_cells_are_selected_by_patterns_of_their_ids(commands: dict[str, Future[
     schemes = [name for name in everything if name.startswith("schemes/") and name.endswith("/100MB")]
     assert schemes
     assert found == [name for name in everything if name in schemes or name.startswith("large-files/http/")]
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("benchmark only", "leave out --benchmark-only"),
-        ("no such cell", "--cells schemes/nope/*: gigabit-3des has no such cell"),
-    ],
-)
-def test_what_would_measure_nothing_is_told(commands: dict[str, Future[Done]], name: str, message: str) -> None:
-    done = commands[name].result()
-    done.says_once(message)
-    assert done.status == pytest.ExitCode.USAGE_ERROR
-    assert not done.results.exists()
 
 
 BROKEN = """

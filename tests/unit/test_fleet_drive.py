@@ -603,8 +603,9 @@ def test_a_killed_worker_s_run_comes_home_interrupted_and_is_done_again(
 
 
 def test_a_testbed_is_offered_again_while_another_of_its_worker_is_at_work(
-    tmp_path: Path, scheduler: str, tls: Path
+    tmp_path: Path, scheduler: str, tls: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(arrival, "TELL_SECONDS", 2.0)  # workers that are gone are not told
     one, closed = night(entry("x", "a"), entry("y", "b")), threading.Event()
     working = worker(tmp_path / "state", scheduler, tls, 600, "x y")
     seen: list[dict[str, str]] = []
@@ -643,7 +644,7 @@ def test_a_testbed_whose_name_is_taken_hinders_no_other_of_its_worker(
     try:
         with cluster.remote(scheduler, tls) as client:
             before = offering(client, "y")
-            workers.append(worker(tmp_path / "state", scheduler, tls, 2 * cluster.PAUSE_SECONDS, "x y"))
+            workers.append(worker(tmp_path / "state", scheduler, tls, 3 * fleets.PAUSE_SECONDS, "x y"))
             offering(client, "x y")
             Drive(client, one, tmp_path / "results", 120, lambda _: None).run()
             after = offering(client, "x y")

@@ -177,14 +177,19 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(
 
 def test_progress_follows_the_builders_words_without_passwords() -> None:
     told: list[tuple[str, float | None]] = []
-    lines = ["I: running apt-get update...", "", "Get:1 https://me:secret@mirror/debian", "I: success in 20 seconds"]
+    lines = [
+        "I: running apt-get update...",
+        "",
+        "Get:1 https://me:secret@mirror.example/debian",
+        "I: success in 20 seconds",
+    ]
     last = mmdebstrap.follow(lines, "trixie", lambda what, done: told.append((what, done)))
     assert told == [
         ("building the trixie image", 0.0),
         ("building the trixie image: running apt-get update", 0.02),
         ("building the trixie image: success in 20 seconds", 1.0),
     ]
-    assert "Get:1 https://mirror/debian" in last
+    assert "Get:1 https://mirror.example/debian" in last
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import signal
 import socket
 import ssl
@@ -13,7 +12,7 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.load import generator, latency
+from harness.load import latency
 from hosts import certificate
 from hosts.certificate import Kind
+from tests.unit.conftest import BUILDS
 
 ONHOST = Path(__file__).resolve().parents[2] / "hosts" / "onhost"
-BUILDS = {"plain": ["-O2"], "sanitized": ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover"]}
 DEADLINE = 60.0
 PAUSE = 0.1
 SIZE = 20_000
@@ -35,33 +34,15 @@ SUITES = {"1.2": "ECDHE-RSA-AES128-GCM-SHA256", "1.3": "TLS_AES_128_GCM_SHA256"}
 Json = dict[str, Any]
 
 
-def compiled(out: Path, build: str, folder: str, *more: str) -> Path:
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler (cc) on this machine")
-    sources = sorted(map(str, (ONHOST / folder).glob("*.c")))
-    where = [f"-I{ONHOST / 'datapath'}", f"-I{ONHOST / 'modules' / 'devcrypto'}"]
-    flags = [*generator.COMPILE[1:], *BUILDS[build], "-pthread", *where]
-    done = subprocess.run(
-        [compiler, *flags, "-o", str(out), *sources, *more], capture_output=True, check=False, timeout=300
-    )
-    if build == "sanitized" and b"asan" in done.stderr:
-        pytest.skip("this compiler has no address sanitizer")
-    assert done.returncode == 0, done.stderr.decode()
-    return out
-
-
 @pytest.fixture(scope="module", params=BUILDS)
-def load(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("load")
-    return compiled(folder / "load", request.param, "load", str(ONHOST / "datapath" / "util.c"))
+def load(request: pytest.FixtureRequest, compiled: Callable[[str, str], Path]) -> Path:
+    return compiled("load", request.param)
 
 
 @pytest.fixture(scope="module")
-def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def quick(compiled: Callable[[str, str], Path]) -> Path:
     """The generator as it is deployed."""
-    folder = tmp_path_factory.mktemp("load")
-    return compiled(folder / "load", "plain", "load", str(ONHOST / "datapath" / "util.c"))
+    return compiled("load", "plain")
 
 
 class Served:
@@ -89,8 +70,8 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def datapath(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return compiled(tmp_path_factory.mktemp("datapath") / "datapath", "plain", "datapath")
+def datapath(compiled: Callable[[str, str], Path]) -> Path:
+    return compiled("datapath", "plain")
 
 
 @pytest.fixture

@@ -206,7 +206,8 @@ def test_a_run_that_does_not_end_when_told_is_killed(stub: Stub, monkeypatch: py
 def test_interrupted_it_waits_for_its_run_and_ends(tmp_path: Path) -> None:
     """Ctrl-C reaches both: the run puts its hosts back first."""
     stub = Stub(tmp_path)
-    stub.acts(esp=f"trap 'sleep 0.5; echo back >{tmp_path}/back; exit 2' INT; echo up >{tmp_path}/up; sleep 9 & wait")
+    waits = "sleep 9 2>/dev/null & wait"  # who outlives the night keeps nobody's pipe open
+    stub.acts(esp=f"trap 'sleep 0.5; echo back >{tmp_path}/back; exit 2' INT; echo up >{tmp_path}/up; {waits}")
     script = (
         f"import runpy, sys; sys.executable = {str(stub.path)!r}; "
         "sys.argv = ['suites', 'nightly', 'esp', 'servers']; runpy.run_module('suites', run_name='__main__')"

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -33,6 +34,8 @@ OPERATIONS: dict[str, Any] = {
 TYPES = {**OPERATIONS, **{f"reply to {name}": protocol.reply_type(kind) for name, kind in OPERATIONS.items()}}
 TYPES["hello"] = values.Hello
 each = pytest.mark.parametrize("name", OPERATIONS)
+EACH = settings().max_examples // 4
+"""Examples of each type: all of them go one way through one codec."""
 
 
 def method(name: str) -> str:
@@ -72,6 +75,7 @@ def test_the_client_asks_for_all_that_the_protocol_has_and_gives_its_reply(name:
 # what is asked arrives as it was meant
 
 
+@cache
 def strategy(kind: Any) -> st.SearchStrategy[Any]:
     """Values of a type of the protocol."""
     origin, inner = get_origin(kind), get_args(kind)
@@ -97,7 +101,7 @@ def strategy(kind: Any) -> st.SearchStrategy[Any]:
 
 
 @pytest.mark.parametrize("name", TYPES)
-@settings(max_examples=40)
+@settings(max_examples=EACH)
 @given(data=st.data())
 def test_a_value_comes_back_as_it_was_sent(name: str, data: st.DataObject) -> None:
     value = data.draw(strategy(TYPES[name]))
@@ -112,7 +116,7 @@ SHAPES = st.recursive(
 
 
 @pytest.mark.parametrize("name", TYPES)
-@settings(max_examples=40)
+@settings(max_examples=EACH)
 @given(shape=SHAPES)
 def test_what_is_taken_is_of_its_type_and_all_else_is_refused(name: str, shape: Any) -> None:
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import socket
 import ssl
 import subprocess
@@ -18,10 +17,9 @@ from typing import Any
 
 import pytest
 
-from harness.servers import receiver
 from hosts import certificate
+from tests.unit.conftest import BUILDS
 
-BUILDS = {"plain": ["-O2"], "sanitized": ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover"]}
 DEADLINE = 60.0
 SUITES = {"1.2": "ECDHE-RSA-AES128-GCM-SHA256", "1.3": "TLS_AES_128_GCM_SHA256"}
 BODY = bytes(range(256)) * 5000
@@ -31,20 +29,9 @@ Answer = Callable[[socket.socket], None]
 
 
 @pytest.fixture(scope="module", params=BUILDS)
-def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def program(request: pytest.FixtureRequest, compiled: Callable[[str, str], Path]) -> Path:
     """Compiled as it is deployed, with warnings as errors."""
-    if shutil.which("cc") is None:
-        pytest.skip("no C compiler (cc) on this machine")
-    folder = tmp_path_factory.mktemp("receive")
-    made = receiver.program()
-    for name, content in made.sources.items():
-        (folder / name).write_bytes(content)
-    command = [*made.build("receive"), *BUILDS[request.param]]
-    done = subprocess.run(command, cwd=folder, capture_output=True, check=False, timeout=300)
-    if request.param == "sanitized" and b"asan" in done.stderr:
-        pytest.skip("this compiler has no address sanitizer")
-    assert done.returncode == 0, done.stderr.decode()
-    return folder / "receive"
+    return compiled("receive", request.param)
 
 
 class Server:

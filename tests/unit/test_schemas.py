@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.support.real import DATA
 PUBLISHED = Path(__file__).parents[2] / "docs" / "schema"
 
 
+@cache
 def validator(name: str) -> Draft202012Validator:
     schema = json.loads((PUBLISHED / f"{name}.schema.json").read_text(encoding="utf-8"))
     Draft202012Validator.check_schema(schema)

@@ -106,7 +106,7 @@ class Measuring(Case):
         own = {"devcrypto_copy", "devcrypto_map", "devcrypto_cipher"}
         common = {"clock", "syscall", "read", "tcp_send", "tcp_sendfile", "count"}
         for cipher, chunk in (("cbc(aes)", 65536), ("ecb(cipher_null)", 65536), ("gcm(aes)", 16384)):
-            argv = [PROGRAM, "costs", "--cipher", cipher, "--seconds", "0.5", "--interface", "devcrypto"]
+            argv = [PROGRAM, "costs", "--cipher", cipher, "--seconds", "0.3", "--interface", "devcrypto"]
             _, *lines = answer(*argv)
             self.assertEqual({line["what"] for line in lines}, common | own, f"costs {cipher}: prices")
             found = {line["what"]: line for line in lines}
@@ -128,8 +128,8 @@ class Measuring(Case):
             ("ecb(cipher_null)", 0, 0, 65536),
             ("gcm(aes)", 16, 5, 16384),
         ):
-            argv = [PROGRAM, "costs", "--cipher", cipher, "--key-bytes", str(key), "--aad", str(aad), "--seconds", "1"]
-            head, *lines = answer(*argv)
+            argv = [PROGRAM, "costs", "--cipher", cipher, "--key-bytes", str(key), "--aad", str(aad)]
+            head, *lines = answer(*argv, "--seconds", "0.3")
             self.assertEqual(
                 (head["key_bytes"], head["aad"], head["chunk"]), (key, aad, chunk), f"costs {cipher}: head"
             )
