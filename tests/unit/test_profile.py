@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import re
 import tomllib
@@ -494,6 +495,18 @@ def test_every_profile_has_a_tox_environment_and_testbeds_that_exist() -> None:
         assert path.stem in known
         for name in profile.load(path.stem).testbeds:
             assert testbed.load(name).name == name
+
+
+def test_what_only_tests_need_is_installed_for_them_alone() -> None:
+    """A browser's driver and a type checker are a third of what would be installed before a profile's first run."""
+    tox = configparser.ConfigParser()
+    tox.read(profile.PROFILES.parent.parent / "tox.ini", encoding="utf-8")
+    usual = tox["testenv"]
+    for name in tox.sections():
+        if name.startswith("testenv"):
+            commands = tox[name].get("commands", usual["commands"])
+            develops = "pytest tests" in commands or "mypy" in commands
+            assert ("dev" in tox[name].get("extras", usual.get("extras", "")).split()) == develops, name
 
 
 @pytest.mark.parametrize(
