@@ -317,11 +317,13 @@ def made(**more: Any) -> Profile:
         ({"question": "schemes"}, "sent_by"),
         ({"requests": 5}, "single files"),
         ({"requests": 5, "connection": "kept"}, "single files"),
+        ({"driver": "card"}, "no driver is chosen on the receiver"),
+        ({"driver": "cbc-aes-aesni", "question": "disk-to-disk", "sent_by": None}, "no driver is chosen"),
         ({"question": "disk-to-disk"}, "sent_by"),
         ({"question": "disk-to-disk", "sent_by": None, "requests": 5}, "single files"),
     ],
 )
-def test_a_suite_says_who_sends_and_compares_single_files(more: dict[str, Any], due: str) -> None:
+def test_a_suite_says_who_sends_and_compares_single_files_by_no_chosen_driver(more: dict[str, Any], due: str) -> None:
     with pytest.raises(ValueError, match=due):
         made(**more)
 
