@@ -154,6 +154,8 @@ class TransferSuite(Model):
             raise ValueError('sent_by = "PATH" is what the question receive holds constant, and no other')
         if self.files == "disk" and not self.receives:
             raise ValueError('files = "disk" is for ways of receiving: others receive into memory')
+        if self.receives and self.driver != "any":
+            raise ValueError('driver = "any" alone is for ways of receiving: no driver is chosen on the receiver')
         if self.receives and (self.requests > 1 or self.connection != "new"):
             raise ValueError("ways of receiving are compared by single files, each over a connection of its own")
         if any(len(set(some)) != len(some) for some in (self.connections, self.rates, self.workers)):

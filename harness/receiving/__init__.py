@@ -48,8 +48,9 @@ class Received(DataPath):
         return path.impossible(parameters) or self._way.impossible(parameters)
 
     def unsupported(self, parameters: Parameters, sender: Facts, receiver: Facts) -> str | None:
-        path = self._paths[self._sent_by(parameters) or ""]
-        return path.unsupported(parameters, sender, receiver) or self._way.unsupported(parameters, sender, receiver)
+        name = self._sent_by(parameters) or ""
+        path, asked = self._paths[name], replace(parameters, sent_by=name)
+        return path.unsupported(asked, sender, receiver) or self._way.unsupported(asked, sender, receiver)
 
     def steps(self, parameters: Parameters) -> Steps | None:
         sent = self._paths[self._sent_by(parameters) or ""].steps(parameters)

@@ -19,6 +19,8 @@ OLDEST_KERNEL = (4, 18)
 def one_cipher_suite(parameters: Parameters, receiver: Facts) -> str | None:
     """Why the receiver's libcurl cannot be made to offer exactly the one cipher suite, or None."""
     client, asked = receiver.programs.get("libcurl"), parameters.cipher_suite
+    if parameters.sent_by:
+        return None  # a way of receiving has a client of its own
     if client is None or asked is None:
         return None  # that it is missing is said elsewhere
     version = client.split()[0]

@@ -155,6 +155,15 @@ def test_a_way_runs_where_all_is_there_and_names_what_is_not(name: str) -> None:
     assert "the receiver has no cc" in str(unsupported(name, GCM, "cc"))
 
 
+@pytest.mark.parametrize("name", TLS_WAYS)
+@pytest.mark.parametrize("sent_by", ["https", None])
+def test_no_way_asks_for_what_libcurl_can_offer(name: str, sent_by: str | None) -> None:
+    """Named or each by its counterpart: the handshake is our client's."""
+    old = "libcurl/7.88.1 GnuTLS/3.7.9"
+    assert unsupported(name, replace(GCM, sent_by=sent_by), libcurl=old) is None
+    assert "cannot be told which TLS cipher suite" in str(unsupported("https", replace(GCM, sent_by=None), libcurl=old))
+
+
 @pytest.mark.parametrize("name", IN_KERNEL)
 def test_a_kernel_or_library_without_it_is_a_reason(name: str) -> None:
     assert "the receiver's kernel 6.12.1 has no module tls" in str(unsupported(name, GCM, "tls"))
@@ -308,11 +317,13 @@ def made(**more: Any) -> Profile:
         ({"question": "schemes"}, "sent_by"),
         ({"requests": 5}, "single files"),
         ({"requests": 5, "connection": "kept"}, "single files"),
+        ({"driver": "card"}, "no driver is chosen on the receiver"),
+        ({"driver": "cbc-aes-aesni", "question": "disk-to-disk", "sent_by": None}, "no driver is chosen"),
         ({"question": "disk-to-disk"}, "sent_by"),
         ({"question": "disk-to-disk", "sent_by": None, "requests": 5}, "single files"),
     ],
 )
-def test_a_suite_says_who_sends_and_compares_single_files(more: dict[str, Any], due: str) -> None:
+def test_a_suite_says_who_sends_and_compares_single_files_by_no_chosen_driver(more: dict[str, Any], due: str) -> None:
     with pytest.raises(ValueError, match=due):
         made(**more)
 

@@ -92,7 +92,8 @@
  *	EBADMSG		see above
  *	EIO		the cipher or its device failed: the stream has a hole, at each call
  *	ENOMEM		nothing is lost: call again
- * Urgent data are part of the stream: SO_CRYPT_SET_RX sets SO_OOBINLINE.  There is no
+ * Urgent data are part of the stream: SO_CRYPT_SET_RX sets SO_OOBINLINE.  A caller that
+ * clears it afterwards has TCP take an urgent byte out of the cipher text.  There is no
  * ancillary data.  SIOCINQ (FIONREAD) tells how much plain text a call would give now; what
  * waits for the rest of its block, or may be the padding, is not in it.
  */
