@@ -94,7 +94,7 @@ def ratios(nights: Iterable[Night]) -> int:
 def _complete(nights: Iterable[Night]) -> dict[tuple[str, str, str], list[Night]]:
     kept: dict[tuple[str, str, str], list[Night]] = {}
     for night in nights:
-        if night.status == "complete" and night.problem is None:
+        if night.compared:
             kept.setdefault(night.group, []).append(night)
     return kept
 
