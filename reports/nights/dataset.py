@@ -15,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -132,6 +133,20 @@ def partition(part: str) -> str:
 def nights(results: Path, parts: Iterable[str]) -> list[Night]:
     """The nights of some parts, oldest first."""
     return history.in_order(night for part in parts for night in _nights(results / FOLDER, part))
+
+
+def newest(results: Path, parts: Iterable[str], count: int) -> list[Night]:
+    """The nights of some parts, oldest first, but for those that ``count`` of their group follow which are compared: of
+    these no more than the opening is read."""
+    lines = [line for part in parts for line in _files(results / FOLDER, part)[0].read_bytes().splitlines()]
+    openings = map(msgspec.json.Decoder(history.Opening).decode, lines)
+    decoder, follow = msgspec.json.Decoder(Night), Counter[tuple[str, str, str]]()
+    found = []
+    for one, line in sorted(zip(openings, lines, strict=True), key=lambda both: history.place(both[0]), reverse=True):
+        if follow[one.group] < count:
+            found.append(decoder.decode(line))
+        follow[one.group] += one.compared
+    return found[::-1]
 
 
 def update(results: Path, progress: Progress = silent, beside: Beside | None = None) -> History:

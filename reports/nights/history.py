@@ -105,8 +105,8 @@ class Cells(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=
         return [Measured(*row) for row in zip(*columns, strict=True)]
 
 
-class Night(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
-    """One run."""
+class Opening(msgspec.Struct, frozen=True, gc=False):
+    """How the line of a run begins: which run it is, and how it ended."""
 
     key: str
     """Changes when the record does."""
@@ -127,6 +127,21 @@ class Night(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """Why it is not complete."""
     lost: str | None = None
     """What its samples lack (``record.Run``)."""
+
+    @property
+    def group(self) -> tuple[str, str, str]:
+        """Nights of one group are compared with one another: same profile, testbed, and kind of testbed."""
+        return self.profile, self.testbed, self.kind
+
+    @property
+    def compared(self) -> bool:
+        """Whether it is compared with others."""
+        return self.status == "complete" and self.problem is None
+
+
+class Night(Opening, frozen=True, forbid_unknown_fields=True, gc=False):
+    """One run."""
+
     facts: dict[str, str] = {}
     """What of the hosts and the harness may explain a change, by name."""
     terms: dict[str, str] = {}
@@ -136,11 +151,6 @@ class Night(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     not tell it."""
     cells: Cells = Cells()
     ratios: Ratios = Ratios()
-
-    @property
-    def group(self) -> tuple[str, str, str]:
-        """Nights of one group are compared with one another: same profile, testbed, and kind of testbed."""
-        return self.profile, self.testbed, self.kind
 
 
 def key(path: Path) -> str:
@@ -159,10 +169,15 @@ def stamp(path: Path) -> str:
 
 def in_order(nights: Iterable[Night]) -> list[Night]:
     """Oldest first."""
-    return sorted(nights, key=lambda one: (moment(one), one.folder))
+    return sorted(nights, key=place)
 
 
-def moment(one: Night) -> str:
+def place(one: Opening) -> tuple[str, str]:
+    """Its place in the order of nights."""
+    return moment(one), one.folder
+
+
+def moment(one: Opening) -> str:
     """When a night began; of an unreadable one by its folder's name, which begins with a time; empty without one."""
     digits = one.folder[:15].replace("-", "")
     if one.started or len(digits) != 14 or not digits.isdigit():

@@ -132,7 +132,7 @@ def of_history(past: History, told: Sequence[Told]) -> Report:
 
 
 def _ratios(results: Path, parts: Sequence[str]) -> int:
-    return ratios(dataset.nights(results, parts))
+    return ratios(dataset.newest(results, parts, RECENT))
 
 
 def _of_parts(results: Path, told: Sequence[Told], alpha: float, parts: Sequence[str]) -> Part:

@@ -94,15 +94,27 @@ def ratios(nights: Iterable[Night]) -> int:
 def _complete(nights: Iterable[Night]) -> dict[tuple[str, str, str], list[Night]]:
     kept: dict[tuple[str, str, str], list[Night]] = {}
     for night in nights:
-        if night.status == "complete" and night.problem is None:
+        if night.compared:
             kept.setdefault(night.group, []).append(night)
     return kept
+
+
+_Pairs = tuple[list[str], list[int], list[int], list[Metric]]
+
+
+def _pairs(night: Night) -> _Pairs:
+    """Its cells, and by these the pairs that it compared, in their order."""
+    return night.cells.ids, night.ratios.baselines, night.ratios.candidates, night.ratios.metrics
 
 
 def _wanted(nights: Sequence[Night]) -> dict[Key, tuple[Measured, Measured, Night]]:
     """Pairs of the last RECENT nights, each with the newest that has it."""
     wanted: dict[Key, tuple[Measured, Measured, Night]] = {}
+    seen: list[_Pairs] = []
     for night in reversed(nights[-RECENT:]):
+        if (pairs := _pairs(night)) in seen:
+            continue
+        seen.append(pairs)
         cells = night.cells.rows()
         for ratio in night.ratios.rows():
             baseline, cell = cells[ratio.baseline], cells[ratio.candidate]
@@ -126,10 +138,13 @@ class _Alike:
 def _alikes(nights: Sequence[Night]) -> Iterable[_Alike]:
     """All nights; usually they are all alike."""
     found: dict[tuple[tuple[object, ...], ...], list[int]] = {}
+    before: _Pairs | None = None
+    mine: list[int] = []
     for place, night in enumerate(nights):
-        ratios = night.ratios
-        same = tuple(night.cells.ids), tuple(ratios.baselines), tuple(ratios.candidates), tuple(ratios.metrics)
-        found.setdefault(same, []).append(place)
+        these = _pairs(night)
+        if these != before:
+            before, mine = these, found.setdefault(tuple(tuple(one) for one in these), [])
+        mine.append(place)
     for places in found.values():
         ids, ratios = nights[places[0]].cells.ids, nights[places[0]].ratios
         pairs = zip(ratios.baselines, ratios.candidates, ratios.metrics, strict=True)

@@ -10,7 +10,7 @@ from hosts.errors import HarnessError
 from reports import parallel
 from reports.nights import dataset, nightly
 from reports.nights.dataset import History
-from reports.nights.series import groups, level, ratios
+from reports.nights.series import RECENT, groups, level, ratios
 from reports.site import manifest, trend
 from reports.site.manifest import PAGE, Entry
 
@@ -71,7 +71,7 @@ def _counts(
 
 
 def _ratios(results: Path, parts: tuple[str, ...]) -> int:
-    return ratios(dataset.nights(results, parts))
+    return ratios(dataset.newest(results, parts, RECENT))
 
 
 def _page(results: Path, asked: _Asked) -> Entry:

@@ -432,6 +432,18 @@ class TestIndex:
         (left,) = (tmp_path / dataset.FOLDER).rglob("*.parquet")
         assert left.parent.name == "month=2026-01" and read == [later.name, two.name]
 
+    def test_the_newest_nights_are_read_alone(self, tmp_path: Path) -> None:
+        rng = np.random.default_rng(6)
+        mine, others = made_up(rng, 6), made_up(rng, 3, testbed="pair")
+        mine[4] = _with(mine[4], status="failed")
+        folder = tmp_path / dataset.FOLDER / dataset.NIGHTS
+        folder.mkdir(parents=True)
+        for part, some in (("new", mine[3:]), ("old", [*others, *mine[:3]])):
+            (folder / f"{part}.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(some))
+        assert dataset.nights(tmp_path, ["new", "old"]) == history.in_order([*mine, *others])
+        assert dataset.newest(tmp_path, ["new", "old"], 9) == history.in_order([*mine, *others])
+        assert dataset.newest(tmp_path, ["new", "old"], 2) == history.in_order([*mine[3:], *others[1:]])
+
     def test_a_new_run_is_added_to_its_month(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for seed in (1, 2):
             make_run(tmp_path, seed=seed, blocks=3)
