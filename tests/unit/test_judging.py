@@ -352,7 +352,7 @@ def test_a_generator_that_was_full_in_most_samples_is_what_limits(shares: tuple[
 
 @pytest.mark.parametrize("full", [BASE, OTHER])
 def test_a_comparison_is_limited_by_the_generator_whichever_side_filled_it(full: str) -> None:
-    limits = {BASE: "sender", OTHER: "receiver", full: "generator"}
+    limits: dict[str, str | None] = {BASE: "sender", OTHER: "receiver", full: "generator"}
     assert {row.bottleneck for row in verdicts(BOTH, times([2.0], [1.0]), limits)} == {"generator"}
     assert {row.bottleneck for row in verdicts(BOTH, times([2.0], [1.0]), {OTHER: "receiver"})} == {"receiver"}
 

@@ -326,7 +326,7 @@ def test_a_fixed_rate_stays_what_it_was_in_the_first_round(tmp_path: Path) -> No
     kind.outcomes.keep(*(carried(closed.id, block, each) for block, each in enumerate((90.0, 100.0, 130.0))))
     assert kind._rate(half) == pytest.approx(50)
     kind.outcomes.keep(*(carried(closed.id, block, 200.0) for block in range(3, 9)))
-    assert (kind._rate(half), kind._rate(more)) == (pytest.approx(50), pytest.approx(120))
+    assert [kind._rate(half), kind._rate(more)] == pytest.approx([50, 120])
     assert kind._rate(closed) is None
 
 
