@@ -80,6 +80,7 @@ REPORTS_MAY = {
     "harness.record",
     "harness.records",
     "harness.samples",
+    "harness.units",
     "harness.verdicts.answer",
     "harness.verdicts.linefit",
     "harness.verdicts.reasons",
