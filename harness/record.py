@@ -65,6 +65,8 @@ class Cell(_Model):
     """Why it was not measured."""
     driver_found: str | None = None
     """What the kernel or library bound."""
+    receiver_driver: str | None = None
+    """What the receiver's kernel bound, where a way of receiving tells who deciphered."""
     unproven: str | None = None
     """What the proof of a measured path lacks, and why."""
     links: dict[Role, dict[str, bool | int | str]] = {}

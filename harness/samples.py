@@ -174,6 +174,12 @@ class Sample(Essence, kw_only=True, forbid_unknown_fields=True, gc=False):
     """Of many connections at once."""
 
     @property
+    def receiver_driver(self) -> str | None:
+        """What the receiver's kernel bound to decipher, where the witness names it."""
+        told = self.witness.get("deciphered_driver")
+        return str(told) if told else None
+
+    @property
     def requests_per_second(self) -> float | None:
         """Of load: as many as the bytes within its window make. A count of whole answers would be rounded by the lumps
         in which they end. None of anything else."""

@@ -328,6 +328,8 @@ def _cells(a: Head, b: Head) -> Iterable[Difference]:
             yield Difference(f"{cell.id}: {name}", in_a, in_b, "refuse")
         if cell.driver_found and other.driver_found:
             yield Difference(f"{cell.id}: driver found", cell.driver_found, other.driver_found, "warn")
+        if cell.receiver_driver and other.receiver_driver:
+            yield Difference(f"{cell.id}: receiver's driver", cell.receiver_driver, other.receiver_driver, "warn")
     yield from _links(a, b)
 
 

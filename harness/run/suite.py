@@ -59,6 +59,13 @@ class Outcomes:
             if driver and driver != row.driver_found:
                 self.give_up([cell], "invalid", f"{driver} was bound in a later round, {row.driver_found} before")
 
+    def bind_there(self, cell: str, driver: str) -> None:
+        """The same of the receiver, of which a transfer alone tells who deciphered it."""
+        row = self.cells[cell]
+        row.receiver_driver = row.receiver_driver or driver
+        if driver != row.receiver_driver:
+            self.give_up([row], "invalid", f"{driver} deciphered on the receiver, {row.receiver_driver} before")
+
     def keep(self, *samples: Sample) -> None:
         """Add samples. Raises RecordError."""
         self.samples += samples

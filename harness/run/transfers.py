@@ -200,6 +200,9 @@ class Transfers:
         batch = self._warming if warmup else self._batch
         started = time.monotonic()
         samples = sampling.take(opened, deployed, payload, block, warmup, batch, began, self._linked, self._disk)
+        for sample in samples:
+            if there := sample.receiver_driver:
+                self.outcomes.bind_there(sample.cell, there)
         wall, busy = self._spent.get(payload.size, (0.0, 0.0))
         wall += time.monotonic() - started
         busy += sum(sample.seconds or 0.0 for sample in samples)

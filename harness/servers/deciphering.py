@@ -18,7 +18,7 @@ from harness.api.prices import LARGE, Asked, PriceSource
 from harness.api.steps import CHUNK_BYTES, Price, Step
 from harness.ciphers.interfaces import DEVCRYPTO
 from harness.ciphers.table import CIPHERS
-from harness.servers import datapath, devcrypto, ipsec, ours, receiver, requirements, so_crypt
+from harness.servers import cards, datapath, devcrypto, ipsec, ours, receiver, requirements, so_crypt
 from hosts.errors import Refusal
 from hosts.facts import Facts
 
@@ -59,7 +59,9 @@ def received(bench: Bench, by: By, parameters: Parameters, sent: Deployed) -> De
 
     def verify(seen: Observed) -> Witness:
         said = sent.verify(seen)
-        return Witness(said.facts | _facts(seen, parameters), said.reason or wrong(by, parameters, seen))
+        facts = said.facts | _facts(seen, parameters)
+        reason = said.reason or wrong(by, parameters, seen)
+        return Witness(facts, reason or unwatched(str(facts["deciphered_driver"]), bench.receiver_facts))
 
     # what arrives in the file is the payload itself
     buffer = CHUNK_BYTES if by == "devcrypto" else None
@@ -69,6 +71,13 @@ def received(bench: Bench, by: By, parameters: Parameters, sent: Deployed) -> De
 def _facts(seen: Observed, parameters: Parameters) -> dict[str, int | float | str | bool | None]:
     told: dict[str, Any] = (seen.client or {}).get("deciphered", {})
     return receiver.client_facts(seen, parameters) | {f"deciphered_{name}": value for name, value in told.items()}
+
+
+def unwatched(driver: str, receiving: Facts) -> str | None:
+    """Why what a driver did there does not count: a card may hand requests to software without a word. Pure."""
+    if cards.proof(driver, receiving) is None:
+        return None
+    return f"{driver} deciphered, a card of the receiver, and what cards do there is not watched"
 
 
 def wrong(by: By, parameters: Parameters, seen: Observed) -> str | None:

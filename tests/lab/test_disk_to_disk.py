@@ -59,7 +59,7 @@ def test_each_way_receives_what_its_counterpart_sends(opened: OpenTestbed, tmp_p
             said = sample.witness
             assert sample.valid and sample.sha256_ok
             assert said["sent_by"] == SENDERS[way]
-            assert said["driver"] == said["deciphered_driver"], "both kernels are alike"
+            assert said["driver"] == said["deciphered_driver"] == cell.receiver_driver, "both kernels are alike"
             crossed = int(said["receiver_crossing_bytes"] or 0)
             assert WAYS[way] * SIZE <= crossed < WAYS[way] * (SIZE + 16) + receiver.HEADS_BYTES
     metrics = {verdict.metric for verdict in done.head.verdicts}

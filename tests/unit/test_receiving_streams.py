@@ -22,6 +22,7 @@ from harness.record import Cell, Crossing, SuiteEntry
 from harness.run import answers, session
 from harness.samples import HostSample, Sample
 from harness.servers import deciphering, receiver
+from hosts.crypto.proc_crypto import Driver
 from hosts.errors import Refusal
 from reports.drawing import crossings as drawn
 from reports.site import pages
@@ -109,8 +110,10 @@ def test_the_profile_is_of_both_ends() -> None:
 # deployments and witnesses
 
 
-def deployed(name: str) -> tuple[Deployed, Any]:
+def deployed(name: str, there: tuple[Driver, ...] = ()) -> tuple[Deployed, Any]:
+    """``there``: drivers of the receiver's kernel."""
     where, host = bench(lines=[listening()])
+    where = replace(where, receiver_facts=replace(where.receiver_facts, drivers=there))
     where.shared[receiver.NAME] = "/receive"
     where.receiver_facts.built.update({"so_crypt": "/so_crypt.ko", "devcrypto": "/devcrypto.ko"})
     return PATHS[name].deploy(where, DES3), host
@@ -188,6 +191,15 @@ def test_a_transfer_that_went_so_is_proven(name: str) -> None:
 )
 def test_the_receivers_account_must_be_what_is_claimed(name: str, more: dict[str, Any], due: str) -> None:
     assert due in str(deployed(name)[0].verify(observed(name, told(name, **more))).reason)
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_a_card_of_the_receiver_is_not_believed(name: str) -> None:
+    """It may hand requests to software, and nothing there looks at what it counts itself."""
+    card = Driver("cbc(des3_ede)", "qat_des3", "qat", "skcipher", 400, True, True, False, 8, 24, 24, 8, 1)
+    for drivers, due in (((card,), "qat_des3 deciphered, a card of the receiver"), ((), "None")):
+        made = deployed(name, drivers)[0]
+        assert due in str(made.verify(observed(name, told(name, driver="qat_des3"))).reason)
 
 
 @pytest.mark.parametrize("name", WAYS)

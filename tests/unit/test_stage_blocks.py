@@ -110,6 +110,21 @@ def test_a_size_whose_fewest_blocks_fill_its_seconds_is_not_warmed_up(
     assert sum(not sample.warmup for sample in large) == 2 * (9 if warmed else 8)
 
 
+def test_a_cell_that_another_driver_deciphers_later_is_no_measurement(tmp_path: Path) -> None:
+    """On the receiver, where nobody chooses one."""
+    asked = profile_of(suite("a", "b", cipher="3des"), rounds=1)
+    with Writer(tmp_path, head()) as writer:
+        outcomes = Outcomes(writer)
+        one, other, *_ = plan.cells(asked, frozenset())
+        outcomes.add(one)
+        outcomes.add(other)
+        for cell, driver in ((one, "generic"), (other, "generic"), (one, "generic"), (other, "card")):
+            outcomes.bind_there(cell.id, driver)
+    assert outcomes.live([one, other]) == [one]
+    assert outcomes.cells[other.id].reason == "card deciphered on the receiver, generic before"
+    assert {row.receiver_driver for row in outcomes.cells.values()} == {"generic"}
+
+
 class Deploying(Transfers):
     """Deploys for itself, on hosts that are none; blocks are made."""
 
