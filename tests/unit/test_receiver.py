@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import mmap
+import os
+import resource
 import socket
 import threading
 from collections.abc import Iterator
@@ -100,6 +103,20 @@ def test_a_file_s_pages_are_there_before_anything_is_written(tmp_path: Path) -> 
     link.symlink_to(path)
     with pytest.raises(OSError, match="Too many levels"):
         room.in_file(link, 10)
+
+
+@pytest.mark.parametrize("advice", [room.POPULATE_WRITE, 9999])
+def test_writing_to_it_takes_no_page_faults_any_more(advice: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would be measured. A kernel that knows not the advice has them before."""
+    monkeypatch.setattr(room, "POPULATE_WRITE", advice)
+    path, pages = Path(f"/dev/shm/pathproof-test-room-{os.getpid()}"), 2000
+    try:
+        with room.in_file(path, pages * mmap.PAGESIZE) as into:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            into.spoil()
+            assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < pages / 10
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def test_a_file_that_there_is_no_memory_for_is_an_error_and_no_signal() -> None:

@@ -7,6 +7,7 @@ nothing that had to be compiled for this host.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import os
@@ -15,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 FULLY_BUFFERED = 0  # _IOFBF of stdio.h
+POPULATE_WRITE = 23
+"""MADV_POPULATE_WRITE of madvise(2): maps pages for writing, all at once. One fault for each takes a guest of User Mode
+Linux 3 s for 100 MB, this a tenth of a second; a host without it has the faults."""
 REFUSES = b"/dev/full"
 """What a stream would write to once its memory is full: an error, so that the writer stops (full(4))."""
 
@@ -103,6 +107,8 @@ def in_file(path: Path, size: int) -> Room:
         memory = mmap.mmap(fd, size)
     finally:
         os.close(fd)
+    with contextlib.suppress(AttributeError, OSError):  # of Python 3.8 and Linux 5.14
+        memory.madvise(POPULATE_WRITE)
     for page in range(0, size, mmap.PAGESIZE):
         memory[page] = 0
     return Room(memory)
