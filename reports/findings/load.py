@@ -42,12 +42,6 @@ class Point:
     receiver_us: float | None
     generator: float
     """The median share of a processor that the generator took."""
-
-    @property
-    def generator_full(self) -> bool:
-        """Whether it took all of one in most samples: it, and not the path, is what was measured."""
-        return self.generator > FULL_SHARE
-
     handshakes_per_second: float | None = None
     """TLS handshakes, of all samples together; None where there were none within the window."""
     handshakes: dict[str, float | None] = field(default_factory=dict)
@@ -61,6 +55,11 @@ class Point:
     """By host, what share of the time each of its processors was busy, by number; missing where a host did not tell."""
     softirq: dict[Role, dict[str, float]] = field(default_factory=dict)
     """The same of interrupts' later half."""
+
+    @property
+    def generator_full(self) -> bool:
+        """Whether the generator took all of a processor in most samples: it, and not the path, is what was measured."""
+        return self.generator > FULL_SHARE
 
 
 @dataclass(frozen=True)

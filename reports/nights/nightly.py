@@ -127,11 +127,12 @@ def report(nights: Sequence[Night], told: Sequence[Told], alpha: float | None = 
 def of_history(past: History, told: Sequence[Told]) -> Report:
     """The same of all that the history has, a partition at a time: no more than that is in memory of a process."""
     parts = list(past.parts().values())
-    alpha = level(sum(parallel.each(partial(_ratios, past.results), parts)))
+    alpha = level(sum(parallel.each(partial(ratios_of, past.results), parts)))
     return _together(list(parallel.each(partial(_of_parts, past.results, told, alpha), parts, "ruptures")), told)
 
 
-def _ratios(results: Path, parts: Sequence[str]) -> int:
+def ratios_of(results: Path, parts: Sequence[str]) -> int:
+    """How many ratios the nights of some parts are looked through for."""
     return ratios(dataset.newest(results, parts, RECENT))
 
 
@@ -142,8 +143,7 @@ def _of_parts(results: Path, told: Sequence[Told], alpha: float, parts: Sequence
 def _part(nights: Sequence[Night], told: Sequence[Told], alpha: float) -> Part:
     """What these nights say by themselves, where all nights of their groups are among them."""
     everything = groups(nights)
-    events: list[Event] = []
-    fresh: list[Told] = []
+    events, fresh = list[Event](), list[Told]()
     for group in everything:
         mine, more = _events(group, alpha, [one for one in told if one.group == group.name])
         events += mine

@@ -10,7 +10,7 @@ from hosts.errors import HarnessError
 from reports import parallel
 from reports.nights import dataset, nightly
 from reports.nights.dataset import History
-from reports.nights.series import RECENT, groups, level, ratios
+from reports.nights.series import groups, level
 from reports.site import manifest, trend
 from reports.site.manifest import PAGE, Entry
 
@@ -65,13 +65,9 @@ def _counts(
     """How many ratios each partition has. Known of those whose runs are the same as before."""
     known = {one: before.get(trend.folder(one), {}) for one in keys}
     left = [one for one, entry in known.items() if entry.get("of_key") != keys[one]]
-    counted = parallel.each(partial(_ratios, results), [parts[one] for one in left])
+    counted = parallel.each(partial(nightly.ratios_of, results), [parts[one] for one in left])
     fresh = dict(zip(left, counted, strict=True))
     return {one: fresh[one] if one in fresh else entry["ratios"] for one, entry in known.items()}
-
-
-def _ratios(results: Path, parts: tuple[str, ...]) -> int:
-    return ratios(dataset.newest(results, parts, RECENT))
 
 
 def _page(results: Path, asked: _Asked) -> Entry:
